@@ -1,0 +1,69 @@
+"""Which array library do these arrays belong to?"""
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+Array = Any  # a numpy, torch or jax array, or any other that follows the array-API standard
+
+
+def library_of(array: Array) -> str | None:
+    """The name "numpy", "torch", "jax" or "standard" (any other array-API array); None for a scalar or None.
+
+    Looks only at libraries that are already imported, so the core never imports a framework by itself.
+    """
+    if array is None or isinstance(array, (bool, int, float, np.generic)):
+        return None
+    if (torch := sys.modules.get("torch")) is not None and isinstance(array, torch.Tensor):
+        return "torch"
+    if (jax := sys.modules.get("jax")) is not None and isinstance(array, jax.Array):
+        return "jax"
+    if isinstance(array, np.ndarray):
+        return "numpy"
+    if hasattr(array, "__array_namespace__"):
+        return "standard"
+    raise TypeError(f"inputs must be numpy, torch or jax arrays or Python numbers, got {type(array).__name__}")
+
+
+def common_library(*arrays: Array) -> str:
+    """The one library that all arrays belong to. Python and numpy scalars and None fit any library.
+
+    Raises:
+        TypeError: if arrays of several libraries are mixed, or none of the arguments is an array.
+    """
+    found = None
+    for array in arrays:
+        library = library_of(array)
+        if library is None or library == found:
+            continue
+        if found is not None:
+            raise TypeError(f"inputs must be arrays of one library, got {found} and {library}; convert one of them")
+        found = library
+    if found is None and any(isinstance(array, np.generic) for array in arrays):
+        return "numpy"  # numpy's own reductions return scalars
+    if found is None:
+        raise TypeError("inputs must hold at least one array, got only numbers or None")
+    return found
+
+
+def array_namespace(*arrays: Array) -> ModuleType:
+    """The array-API namespace of the arrays: `numpy`, `jax.numpy` or `array_api_compat.torch`.
+
+    Args:
+        *arrays: arrays of one library; Python scalars and None are passed over.
+
+    Raises:
+        TypeError: if arrays of several libraries are mixed, or none of the arguments is an array.
+    """
+    library = common_library(*arrays)
+    if library == "torch":
+        import array_api_compat.torch
+
+        return array_api_compat.torch
+    if library == "jax":
+        return sys.modules["jax"].numpy
+    if library == "numpy":
+        return np
+    return next(a for a in arrays if library_of(a) == "standard").__array_namespace__()

@@ -1,0 +1,67 @@
+"""Checks that need no array values, so they cost nothing in a compiled function. One wording for every error:
+``{name} must be {rule}, got {value}``.
+
+A 0-d array stands for a number that is only known at run time; its value is not looked at.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+from imbalanced_core._namespace import Array, array_namespace
+
+
+def require(condition: bool, name: str, rule: str, value: object) -> None:
+    """Raises the ValueError `{name} must be {rule}, got {value}` unless `condition` holds."""
+    if not condition:
+        raise ValueError(f"{name} must be {rule}, got {value!r}")
+
+
+def one_of(name: str, value: object, options: Sequence[object]) -> None:
+    """The value is one of the options."""
+    require(value in options, name, "one of " + ", ".join(map(repr, options)), value)
+
+
+def positive(name: str, value: Array) -> None:
+    """The number is finite and > 0."""
+    _number(name, value, lambda x: 0 < x < math.inf, "a finite number > 0")
+
+
+def non_negative(name: str, value: Array) -> None:
+    """The number is finite and >= 0."""
+    _number(name, value, lambda x: 0 <= x < math.inf, "a finite number >= 0")
+
+
+def in_unit_interval(name: str, value: Array) -> None:
+    """The number lies in [0, 1]."""
+    _number(name, value, lambda x: 0 <= x <= 1, "a number in [0, 1]")
+
+
+def at_least(name: str, value: object, least: int) -> None:
+    """The value is an integer that is no smaller than `least`."""
+    integer = isinstance(value, int) and not isinstance(value, bool)
+    require(integer and value >= least, name, f"an integer >= {least}", value)  # type: ignore[operator]
+
+
+def _number(name: str, value: Array, holds: Callable[[float], bool], rule: str) -> None:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        require(holds(value), name, rule, value)
+    else:
+        shape = getattr(value, "shape", None)
+        require(shape is not None and len(shape) == 0, name, rule + " or a 0-d array", value)
+
+
+def floating(name: str, array: Array) -> None:
+    """TypeError unless the array has a floating-point dtype."""
+    if not array_namespace(array).isdtype(array.dtype, "real floating"):
+        raise TypeError(f"{name} must be a floating-point array, got dtype {array.dtype}")
+
+
+def same_shape(name: str, array: Array, other_name: str, other: Array) -> None:
+    """ValueError unless both arrays have one shape: broadcasting here would hide a mistake."""
+    rule = f"of the same shape as {other_name}, {tuple(other.shape)}"
+    require(tuple(array.shape) == tuple(other.shape), name, rule, tuple(array.shape))
+
+
+def shaped(name: str, array: Array, shape: tuple[int, ...], meaning: str) -> None:
+    """ValueError unless the array has exactly this shape; `meaning` names it, such as "[rows]"."""
+    require(tuple(array.shape) == shape, name, f"of shape {meaning} = {shape}", tuple(array.shape))

@@ -1,0 +1,1 @@
+"""Losses for imbalanced data as PyTorch modules."""

@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+
+from imbalanced_core import ops
+from imbalanced_core._namespace import array_namespace
+
+
+def _power(x, y, *, p):
+    return array_namespace(x).sin(x) * y**p
+
+
+def _power_vjp(cotangent, x, y, *, p):
+    xp = array_namespace(x)
+    return cotangent * xp.cos(x) * y**p, cotangent * xp.sin(x) * p * y ** (p - 1)
+
+
+power = ops.with_vjp(_power, _power_vjp)
+
+
+def test_ops_agree_with_their_definition(backend, rng):
+    x = np.concatenate([rng.standard_normal(30) * 10, [-1e4, 1e4, 0.0]])
+    np.testing.assert_allclose(backend.run(ops.sigmoid, x), 0.5 * (1 + np.tanh(x / 2)), rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(backend.run(ops.log_sigmoid, x), -np.logaddexp(0, -x), rtol=1e-13)
+    expected = x - np.log(np.sum(np.exp(x - x.max()))) - x.max()
+    np.testing.assert_allclose(backend.run(lambda a: ops.log_softmax(a, axis=-1), x), expected, rtol=1e-13)
+
+
+def test_sort_and_its_inverse(backend, rng):
+    x = rng.standard_normal((3, 17))
+
+    def roundtrip(a):
+        values, order = ops.sort_with_order(a)
+        return values, array_namespace(a).take_along_axis(values, ops.inverse_permutation(order), axis=-1)
+
+    values, restored = backend.run(roundtrip, x)
+    np.testing.assert_array_equal(values, np.sort(x, axis=-1))
+    np.testing.assert_array_equal(restored, x)
+
+
+def test_half_precision_is_widened_and_float64_kept(backend):
+    if backend.name != "strict":  # the standard has no half precision
+        assert backend.run(ops.widen, np.ones(2, np.float16)).dtype == np.float32
+    assert backend.run(ops.widen, np.ones(2, np.float64)).dtype == np.float64
+
+
+def test_with_vjp_uses_the_given_derivative(grad_backend, rng):
+    x, y = rng.standard_normal(5), rng.standard_normal(5)
+    value, gradient = grad_backend.value_and_grad(lambda a, b: array_namespace(a).sum(power(a, b, p=3)), x, y)
+    np.testing.assert_allclose(value, np.sum(np.sin(x) * y**3), rtol=1e-12)
+    np.testing.assert_allclose(gradient, np.cos(x) * y**3, rtol=1e-12)
+
+
+def test_mixed_and_missing_arrays_are_refused():
+    pytest.importorskip("torch")
+    import torch
+
+    with pytest.raises(TypeError, match="arrays of one library, got numpy and torch"):
+        array_namespace(np.ones(2), torch.ones(2))
+    with pytest.raises(TypeError, match="at least one array"):
+        array_namespace(1.0, None)
+    with pytest.raises(TypeError, match="got list"):
+        array_namespace([1.0])

@@ -1,13 +1,15 @@
 """The executable definition of every operation in `ops`, for any array-API array. Torch and JAX have faster twins."""
 
 from collections.abc import Callable
+from typing import Any
 
 from imbalanced_core._namespace import Array, array_namespace
 
 
 def sigmoid(x: Array) -> Array:
     xp = array_namespace(x)
-    return 0.5 * (1.0 + xp.tanh(0.5 * x))
+    power = xp.exp(-xp.abs(x))  # (1 + tanh(x/2))/2 would lose the digits of a small result
+    return xp.where(x < 0, power, 1.0) / (1.0 + power)
 
 
 def log_sigmoid(x: Array) -> Array:
@@ -35,5 +37,61 @@ def inverse_permutation(order: Array) -> Array:
     return array_namespace(order).argsort(order, axis=-1)
 
 
+def constant(numbers: Any, like: Array, dtype: Any) -> Array:
+    return array_namespace(like).asarray(numbers, dtype=dtype, device=like.device)
+
+
+def has_exact_float64(x: Array) -> bool:
+    return True
+
+
+def cumulative_sum(x: Array) -> Array:
+    return array_namespace(x).cumulative_sum(x, axis=-1)
+
+
+def evaluate(gradient: Array | Callable[[], Array] | None) -> Array | None:
+    """A gradient that a vjp gave as it is, or as a function to be called when it is needed."""
+    return gradient() if callable(gradient) else gradient
+
+
 def with_vjp(primal: Callable, vjp: Callable) -> Callable:
     return primal
+
+
+def with_partials(function: Callable, partials: tuple, with_slope: Callable) -> Callable:
+    return function
+
+
+def with_class_slope(function: Callable) -> Callable:
+    return lambda x, ids, *, axis: function(x, ids, axis=axis)[0]
+
+
+def lerp(a: Array, b: Array, weight: Array) -> Array:
+    return a * (1.0 - weight) + b * weight
+
+
+def unit_or_nan(x: Array) -> Array:
+    xp = array_namespace(x)
+    return xp.where((x >= 0) & (x <= 1), x, xp.nan)
+
+
+def nan_to_zero(x: Array) -> Array:
+    return array_namespace(x).where(x == x, x, 0.0)
+
+
+def pick(x: Array, ids: Array, *, axis: int) -> Array:
+    xp = array_namespace(x)
+    return xp.sum(xp.where(_is_picked(x, ids, axis=axis), x, 0.0), axis=axis)
+
+
+def put(x: Array, ids: Array, values: Array | float, *, axis: int) -> Array:
+    xp = array_namespace(x)
+    values = values if isinstance(values, (int, float)) else xp.expand_dims(values, axis=axis)
+    return xp.where(_is_picked(x, ids, axis=axis), values, x)
+
+
+def _is_picked(x: Array, ids: Array, *, axis: int) -> Array:
+    xp = array_namespace(x)
+    shape = [1] * x.ndim
+    shape[axis] = x.shape[axis]
+    return xp.reshape(xp.arange(x.shape[axis], dtype=ids.dtype), tuple(shape)) == xp.expand_dims(ids, axis=axis)

@@ -7,6 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from imbalanced_core._ops_generic import evaluate, lerp, nan_to_zero, pick, put, unit_or_nan
+
+# One fused loop over all classes is faster than a gather, and its derivative is no scatter.
+__all__ = ["evaluate", "lerp", "nan_to_zero", "pick", "put", "unit_or_nan"]
+
 sigmoid = jax.nn.sigmoid
 log_sigmoid = jax.nn.log_sigmoid
 stop_gradient = jax.lax.stop_gradient
@@ -17,7 +22,8 @@ def log_softmax(x: jax.Array, *, axis: int) -> jax.Array:
 
 
 def sort_with_order(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    order = jnp.argsort(stop_gradient(x), axis=-1)
+    places = jnp.broadcast_to(jnp.arange(x.shape[-1], dtype=jnp.int32), x.shape)
+    _, order = jax.lax.sort_key_val(stop_gradient(x), places)
     return jnp.take_along_axis(x, order, axis=-1), order
 
 
@@ -26,13 +32,57 @@ def inverse_permutation(order: jax.Array) -> jax.Array:
     return jnp.put_along_axis(jnp.zeros_like(order), order, places, axis=-1, inplace=False)
 
 
+def constant(numbers: Any, like: jax.Array, dtype: Any) -> jax.Array:
+    return jnp.asarray(numbers, dtype=dtype)
+
+
+def has_exact_float64(x: jax.Array) -> bool:
+    return False  # off by default, and emulated with fewer bits on TPU
+
+
+def cumulative_sum(x: jax.Array) -> jax.Array:
+    return jnp.cumsum(x, axis=-1)
+
+
 def with_vjp(primal: Callable, vjp: Callable) -> Callable:
     def function(*arrays: jax.Array, **static: Any) -> jax.Array:
         differentiable = jax.custom_vjp(partial(primal, **static))
         differentiable.defvjp(
             lambda *inputs: (primal(*inputs, **static), inputs),
-            lambda inputs, cotangent: vjp(cotangent, *inputs, **static),
+            lambda inputs, cotangent: tuple(map(evaluate, vjp(cotangent, *inputs, **static))),
         )
         return differentiable(*arrays)
 
     return function
+
+
+def with_partials(function: Callable, partials: tuple, with_slope: Callable) -> Callable:
+    def jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+        value = function(*primals)
+        # A custom_vjp would do, but it has no forward mode. Symbolic zeros spare the partials that nobody asked for.
+        terms = [
+            partial(*primals) * tangent
+            for partial, tangent in zip(partials, tangents, strict=True)
+            if partial is not None and type(tangent) is not jax.custom_derivatives.SymbolicZero
+        ]
+        return value, sum(terms[1:], start=terms[0]) if terms else jnp.zeros_like(value)
+
+    differentiable = jax.custom_jvp(function)
+    differentiable.defjvp(jvp, symbolic_zeros=True)
+    return differentiable
+
+
+def with_class_slope(function: Callable) -> Callable:
+    def differentiable(x: jax.Array, ids: jax.Array, *, axis: int) -> jax.Array:
+        def value(x: jax.Array) -> jax.Array:
+            return function(x, ids, axis=axis)[0]
+
+        def jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+            against, slope = function(*primals, ids, axis=axis)
+            return against, jnp.sum(slope * tangents[0], axis=axis)
+
+        linear = jax.custom_jvp(value)
+        linear.defjvp(jvp)
+        return linear(x)
+
+    return differentiable

@@ -1,11 +1,17 @@
 """The operations of `ops` on torch tensors."""
 
+import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 
+from imbalanced_core._ops_generic import evaluate
+from imbalanced_core._torch_blocks import in_blocks, is_eager_cpu
+
 sigmoid = torch.sigmoid
+lerp = torch.lerp
 log_sigmoid = torch.nn.functional.logsigmoid
 
 
@@ -25,6 +31,27 @@ def sort_with_order(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def inverse_permutation(order: torch.Tensor) -> torch.Tensor:
     places = torch.arange(order.shape[-1], device=order.device).expand(order.shape)
     return torch.scatter(torch.zeros_like(order), -1, order, places)
+
+
+_constants: dict[tuple, torch.Tensor] = {}
+
+
+def constant(numbers: Any, like: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    if torch.compiler.is_compiling() or not isinstance(numbers, tuple):
+        return torch.tensor(numbers, dtype=dtype, device=like.device)
+    # kept, because a copy from the host at every call would stall an accelerator
+    key = (numbers, dtype, like.device)
+    if key not in _constants:
+        _constants[key] = torch.tensor(numbers, dtype=dtype, device=like.device)
+    return _constants[key]
+
+
+def has_exact_float64(x: torch.Tensor) -> bool:
+    return x.device.type != "mps"
+
+
+def cumulative_sum(x: torch.Tensor) -> torch.Tensor:
+    return torch.cumsum(x, dim=-1)  # the compatibility layer's function is not traceable
 
 
 class _WithVjp(torch.autograd.Function):
@@ -49,13 +76,155 @@ class _WithVjp(torch.autograd.Function):
         pairs = zip(ctx.is_tensor, ctx.numbers, strict=True)
         arrays = [next(tensors) if is_tensor else number for is_tensor, number in pairs]
         gradients = ctx.vjp(cotangent, *arrays, **ctx.static)
-        return (
-            None,
-            None,
-            None,
-            *(g if is_tensor else None for g, is_tensor in zip(gradients, ctx.is_tensor, strict=True)),
-        )
+        needed = ctx.needs_input_grad[3:]
+        return None, None, None, *(evaluate(g) if need else None for g, need in zip(gradients, needed, strict=True))
 
 
 def with_vjp(primal: Callable, vjp: Callable) -> Callable:
-    return lambda *arrays, **static: _WithVjp.apply(primal, vjp, static, *arrays)
+    def function(*arrays: Any, **static: Any) -> torch.Tensor:
+        if _compiled_without_gradient(arrays):
+            return primal(*arrays, **static)
+        return _WithVjp.apply(primal, vjp, static, *arrays)
+
+    return function
+
+
+def with_partials(function: Callable, partials: tuple, with_slope: Callable) -> Callable:
+    def differentiable(*arrays: Any) -> torch.Tensor:
+        if _compiled_without_gradient(arrays):
+            return function(*arrays)
+        if _only_first_needs_gradient(arrays):
+            return _WithSlope.apply(with_slope, None, *arrays)[0]
+        return _WithPartials.apply(function, partials, *arrays)
+
+    return differentiable
+
+
+def with_class_slope(function: Callable) -> Callable:
+    def vjp(cotangent: torch.Tensor, x: torch.Tensor, ids: torch.Tensor) -> tuple:
+        return cotangent.unsqueeze(1) * function(x, ids, axis=1)[1], None
+
+    general = with_vjp(lambda x, ids: function(x, ids, axis=1)[0], vjp)
+
+    def differentiable(x: torch.Tensor, ids: torch.Tensor, *, axis: int) -> torch.Tensor:
+        before, after = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
+        arrays = x.reshape(before, x.shape[axis], after), ids.reshape(before, after)
+        if _only_first_needs_gradient(arrays):
+            value = _WithSlope.apply(partial(function, axis=1), 1, *arrays)[0]
+        else:
+            value = general(*arrays)
+        return value.reshape(ids.shape)
+
+    return differentiable
+
+
+def nan_to_zero(x: torch.Tensor) -> torch.Tensor:
+    return torch.nan_to_num(x, nan=0.0, posinf=torch.inf, neginf=-torch.inf)
+
+
+def unit_or_nan(x: torch.Tensor) -> torch.Tensor:
+    # A look at the least and the greatest costs a tenth of a mask, but on an accelerator it would be a wait.
+    if is_eager_cpu(x) and x.numel() > 0:
+        least, greatest = x.detach().aminmax()
+        if least >= 0 and greatest <= 1:
+            return x
+    return torch.where((x >= 0) & (x <= 1), x, torch.nan)
+
+
+def pick(x: torch.Tensor, ids: torch.Tensor, *, axis: int) -> torch.Tensor:
+    return torch.gather(x, axis, ids.long().unsqueeze(axis)).squeeze(axis)
+
+
+def put(x: torch.Tensor, ids: torch.Tensor, values: torch.Tensor | float, *, axis: int) -> torch.Tensor:
+    places = ids.long().unsqueeze(axis)
+    if isinstance(values, torch.Tensor):
+        return torch.scatter(x, axis, places, values.unsqueeze(axis))
+    return torch.scatter(x, axis, places, values)
+
+
+def _compiled_without_gradient(arrays: tuple) -> bool:
+    """Where nothing needs a gradient, the compiler of torch 2.13 calls `forward(..., *arrays)` wrongly."""
+    if not torch.compiler.is_compiling():
+        return False
+    return not (torch.is_grad_enabled() and any(isinstance(x, torch.Tensor) and x.requires_grad for x in arrays))
+
+
+def _only_first_needs_gradient(arrays: tuple) -> bool:
+    tensors = [x for x in arrays if isinstance(x, torch.Tensor)]
+    return (
+        torch.is_grad_enabled()
+        and all(is_eager_cpu(x) for x in tensors)
+        and tensors[0].requires_grad
+        and not any(x.requires_grad for x in tensors[1:])
+    )
+
+
+class _WithPartials(torch.autograd.Function):
+    """An elementwise `function` with its `partials`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(function: Callable, partials: tuple, *arrays: Any) -> torch.Tensor:
+        return _elementwise(function, arrays)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
+        _, ctx.partials, *arrays = inputs
+        _save(ctx, arrays)
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: torch.Tensor) -> tuple:
+        arrays = _saved(ctx)
+
+        def gradient(by: Callable | None, needed: bool, like: torch.Tensor) -> torch.Tensor | None:
+            if by is None or not needed:
+                return None
+            return _elementwise(lambda c, *a: c * by(*a), (cotangent, *arrays)).sum_to_size(like.shape)
+
+        needed = ctx.needs_input_grad[2:]
+        return (None, None, *(gradient(*each) for each in zip(ctx.partials, needed, arrays, strict=True)))
+
+
+class _WithSlope(torch.autograd.Function):
+    """The same where only the first array needs a gradient, in eager mode: value and slope share one evaluation.
+
+    `axis` is the axis of the slope that the value lacks, if any.
+    """
+
+    @staticmethod
+    def forward(with_slope: Callable, axis: int | None, *arrays: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        return _elementwise(with_slope, arrays) if axis is None else in_blocks(with_slope, arrays)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
+        ctx.with_slope, ctx.axis, *arrays = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)
+        _save(ctx, [*arrays, output[1]])
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: torch.Tensor | None, _: None) -> tuple:
+        *arrays, slope = _saved(ctx)
+        if cotangent is None:
+            return (None,) * (2 + len(arrays))
+        if torch.is_grad_enabled():  # to be differentiated again
+            slope = ctx.with_slope(*arrays)[1]
+        cotangent = cotangent if ctx.axis is None else cotangent.unsqueeze(ctx.axis)
+        return (None, None, cotangent * slope, *(None for _ in arrays[1:]))
+
+
+def _elementwise(function: Callable, arrays: tuple) -> Any:
+    shape = next(x.shape for x in arrays if isinstance(x, torch.Tensor))
+    flat = [x.reshape(-1) if isinstance(x, torch.Tensor) and x.ndim else x for x in arrays]
+    result = in_blocks(function, flat) if len(shape) else function(*arrays)
+    return tuple(x.view(shape) for x in result) if isinstance(result, tuple) else result.view(shape)
+
+
+def _save(ctx: Any, arrays: list) -> None:
+    ctx.numbers = [None if isinstance(x, torch.Tensor) else x for x in arrays]
+    ctx.save_for_backward(*(x if isinstance(x, torch.Tensor) else None for x in arrays))
+
+
+def _saved(ctx: Any) -> list:
+    return [number if x is None else x for x, number in zip(ctx.saved_tensors, ctx.numbers, strict=True)]

@@ -65,3 +65,20 @@ def same_shape(name: str, array: Array, other_name: str, other: Array) -> None:
 def shaped(name: str, array: Array, shape: tuple[int, ...], meaning: str) -> None:
     """ValueError unless the array has exactly this shape; `meaning` names it, such as "[rows]"."""
     require(tuple(array.shape) == shape, name, f"of shape {meaning} = {shape}", tuple(array.shape))
+
+
+def boolean(name: str, mask: Array | None) -> None:
+    """TypeError unless the mask has the bool dtype; None passes."""
+    if mask is not None and not array_namespace(mask).isdtype(mask.dtype, "bool"):
+        raise TypeError(f"{name} must be a bool array, got dtype {mask.dtype}")
+
+
+def broadcastable(name: str, array: Array | None, other_name: str, other: Array) -> None:
+    """ValueError unless the array broadcasts to the shape of the other; None passes."""
+    if array is None:
+        return
+    shape, target = tuple(array.shape), tuple(other.shape)
+    fits = len(shape) <= len(target) and all(
+        size in (1, wanted) for size, wanted in zip(reversed(shape), reversed(target), strict=False)
+    )
+    require(fits, name, f"broadcastable to the shape of {other_name}, {target}", shape)

@@ -55,12 +55,18 @@ def inverse_permutation(order: Array) -> Array:
     return _backend(order).inverse_permutation(order)
 
 
-def with_vjp(primal: Callable[..., Array], vjp: Callable[..., tuple[Array | None, ...]]) -> Callable[..., Array]:
+def cumulative_sum(x: Array) -> Array:
+    """Σ_{j <= i} x_j along the last axis."""
+    return _backend(x).cumulative_sum(x)
+
+
+def with_vjp(primal: Callable[..., Array], vjp: Callable[..., tuple]) -> Callable[..., Array]:
     """`primal` with a hand-written derivative.
 
     Args:
         primal: `primal(*arrays, **static) -> array`; `static` are hashable Python values.
-        vjp: `vjp(cotangent, *arrays, **static)` -> one gradient per array, None where there is none.
+        vjp: `vjp(cotangent, *arrays, **static)` -> one gradient per array: an array, a function without arguments
+            that is called only if this gradient is needed, or None where there is none.
 
     Returns:
         A function of the same signature. Differentiating it twice differentiates `vjp` itself, which therefore must
@@ -71,6 +77,83 @@ def with_vjp(primal: Callable[..., Array], vjp: Callable[..., tuple[Array | None
         return _backend(*arrays).with_vjp(primal, vjp)(*arrays, **static)
 
     return function
+
+
+def constant(numbers: Any, *, like: Array, dtype: Any = None) -> Array:
+    """Python or numpy numbers, nested or not, as an array of the library and on the device of `like`."""
+    return _backend(like).constant(numbers, like, dtype)
+
+
+def has_exact_float64(x: Array) -> bool:
+    """Whether float64 arithmetic on the device of x is there and follows IEEE 754."""
+    return _backend(x).has_exact_float64(x)
+
+
+def with_partials(
+    function: Callable[..., Array],
+    partials: tuple[Callable[..., Array] | None, ...],
+    with_slope: Callable[..., tuple[Array, Array]],
+) -> Callable[..., Array]:
+    """An elementwise function with hand-written derivatives.
+
+    Args:
+        function: `function(*arrays) -> array`; every entry of the result depends only on the entries of the arrays
+            at the same place. The first array has the shape of the result; each other one has that shape, is 0-d or
+            is a Python number.
+        partials: for each argument `partial(*arrays)`, the derivative by it at every entry, or None for an argument
+            that carries no gradient. Only the partials that are needed are evaluated.
+        with_slope: `with_slope(*arrays)`, the function and its first partial, for less than the two cost apart.
+
+    Returns:
+        A function of the same signature. Differentiating it again differentiates the partials themselves.
+    """
+
+    def differentiable(*arrays: Array) -> Array:
+        return _backend(*arrays).with_partials(function, partials, with_slope)(*arrays)
+
+    return differentiable
+
+
+def with_class_slope(function: Callable[..., tuple[Array, Array]]) -> Callable[..., Array]:
+    """A function of the class logits of every position, with a hand-written derivative.
+
+    Args:
+        function: `function(logits, ids, axis=axis)` with classes on `axis` and one id per position; returns one value
+            per position and its derivatives by the logits of that position, in the shape of `logits`.
+
+    Returns:
+        `f(logits, ids, axis=axis)`, the values. Differentiating them again differentiates the derivatives.
+    """
+
+    def differentiable(logits: Array, ids: Array, *, axis: int) -> Array:
+        return _backend(logits, ids).with_class_slope(function)(logits, ids, axis=axis)
+
+    return differentiable
+
+
+def nan_to_zero(x: Array) -> Array:
+    """X with 0 in place of NaN; infinities stay."""
+    return _backend(x).nan_to_zero(x)
+
+
+def lerp(a: Array, b: Array, weight: Array) -> Array:
+    """Mixture a (1 − weight) + b weight, elementwise: exactly a for weight 0 and b for weight 1."""
+    return _backend(a, b, weight).lerp(a, b, weight)
+
+
+def unit_or_nan(x: Array) -> Array:
+    """X where it lies in [0, 1], NaN elsewhere."""
+    return _backend(x).unit_or_nan(x)
+
+
+def pick(x: Array, ids: Array, *, axis: int) -> Array:
+    """The entry of x at index `ids` along one axis, which the result lacks; `ids` must be in range."""
+    return _backend(x, ids).pick(x, ids, axis=axis)
+
+
+def put(x: Array, ids: Array, values: Array | float, *, axis: int) -> Array:
+    """X with the entry at index `ids` along one axis replaced; `ids` must be in range."""
+    return _backend(x, ids).put(x, ids, values, axis=axis)
 
 
 def widen(x: Array) -> Array:

@@ -1,6 +1,8 @@
 """From many losses to one: sums and means over the entries that take part."""
 
-from imbalanced_core import checks
+import math
+
+from imbalanced_core import checks, ops
 from imbalanced_core._namespace import Array, array_namespace
 
 ELEMENT_REDUCTIONS = ("mean", "mean_positive", "sum", "none")
@@ -54,3 +56,103 @@ def reduce_classes(losses: Array, valid: Array, *, reduction: str) -> Array:
     if reduction == "sum":
         return masked_sum(losses, where=valid)
     return masked_mean(losses, where=valid)
+
+
+def element_sum_and_mass(
+    losses: Array,
+    *,
+    reduction: str,
+    where: Array | None = None,
+    weights: Array | None = None,
+    positives: Array | None = None,
+) -> tuple[Array, Array | None]:
+    """Numerator and denominator of "mean", "mean_positive" or "sum", so that processes can add theirs before dividing.
+
+    Args:
+        losses: one loss per position, any shape.
+        reduction: "mean" divides by the number of positions that take part, "mean_positive" by the number of positives
+            among them, "sum" by nothing; with weights these numbers are total weights.
+        where: bool, the shape of `losses`; the others may hold anything.
+        weights: one per position, or one per row [losses.shape[0]]; >= 0, without gradient. NaN results from any other.
+        positives: for "mean_positive": bool, or in [0, 1] how positive each position is; the shape of `losses`.
+
+    Returns:
+        Two 0-d arrays, the sum of weights · losses over the positions that take part and what it is divided by; None
+        for the latter under "sum". Divide with `safe_divide`, where a mass of exactly 0 counts as 1.
+    """
+    xp = array_namespace(losses)
+    checks.one_of("reduction", reduction, ELEMENT_REDUCTIONS[:3])
+    if where is not None:
+        checks.same_shape("where", where, "losses", losses)
+        losses = xp.where(where, losses, 0.0)
+    if weights is not None:
+        weights = _position_weights(weights, losses, where)
+        losses = losses * weights
+    total = xp.sum(losses)
+    if reduction == "sum":
+        return total, None
+    if reduction == "mean":
+        return total, _count(losses, where) if weights is None else xp.sum(weights)
+    if positives is None:
+        raise ValueError("positives must be given for reduction 'mean_positive', got None")
+    checks.same_shape("positives", positives, "losses", losses)
+    if xp.isdtype(positives.dtype, "bool") and weights is None:
+        return total, _count(losses, positives if where is None else positives & where)
+    share = xp.astype(ops.stop_gradient(positives), losses.dtype)
+    share = share if where is None else xp.where(where, share, 0.0)
+    return total, xp.sum(share if weights is None else share * weights)
+
+
+def reduce_elements(
+    losses: Array,
+    *,
+    reduction: str,
+    where: Array | None = None,
+    weights: Array | None = None,
+    positives: Array | None = None,
+) -> Array:
+    """One loss per position to the loss that is trained on.
+
+    Args:
+        losses: one loss per position, any shape.
+        reduction: "mean", "mean_positive" or "sum", as in `element_sum_and_mass`, or "none": weights · losses, 0 where
+            `where` is False.
+        where: as in `element_sum_and_mass`.
+        weights: as in `element_sum_and_mass`.
+        positives: as in `element_sum_and_mass`.
+
+    Returns:
+        0-d, or the shape of `losses` for "none". Where no position takes part 0 with zero gradient.
+    """
+    checks.one_of("reduction", reduction, ELEMENT_REDUCTIONS)
+    if reduction == "none":
+        xp = array_namespace(losses)
+        if where is not None:
+            checks.same_shape("where", where, "losses", losses)
+            losses = xp.where(where, losses, 0.0)
+        return losses if weights is None else losses * _position_weights(weights, losses, where)
+    total, divisor = element_sum_and_mass(
+        losses, reduction=reduction, where=where, weights=weights, positives=positives
+    )
+    return total if divisor is None else safe_divide(total, divisor)
+
+
+def _count(like: Array, where: Array | None) -> Array:
+    """How many entries take part, 0-d, in the dtype of `like`; exact below 2³¹, where a float32 sum of ones is not."""
+    xp = array_namespace(like)
+    if where is None:
+        return xp.zeros_like(xp.sum(like)) + math.prod(like.shape)
+    return xp.astype(xp.sum(xp.astype(where, xp.int32)), like.dtype)
+
+
+def _position_weights(weights: Array, losses: Array, where: Array | None) -> Array:
+    """Weights in the shape of `losses`, 0 where it takes no part, NaN in place of a negative or infinite one."""
+    xp = array_namespace(losses, weights)
+    if tuple(weights.shape) != tuple(losses.shape):
+        per_row = losses.ndim > 0 and tuple(weights.shape) == tuple(losses.shape[:1])
+        rule = f"of shape {tuple(losses.shape)} (one per position) or {tuple(losses.shape[:1])} (one per row)"
+        checks.require(per_row, "sample_weight", rule, tuple(weights.shape))
+        weights = xp.reshape(weights, (-1,) + (1,) * (losses.ndim - 1))
+    weights = xp.broadcast_to(xp.astype(ops.stop_gradient(weights), losses.dtype), losses.shape)
+    weights = xp.where((weights >= 0) & (weights < xp.inf), weights, xp.nan)
+    return weights if where is None else xp.where(where, weights, 0.0)

@@ -1,0 +1,88 @@
+"""Class weights from class counts."""
+
+import math
+
+from imbalanced_core import checks
+from imbalanced_core._namespace import Array, array_namespace
+
+SCHEMES = ("inverse", "balanced", "effective")
+
+
+def class_weights(counts: Array, *, scheme: str = "inverse", beta: float = 0.999) -> Array:
+    """One weight per class, greater for rarer classes.
+
+    With n_c the count of class c, where a count of 0 counts as 1:
+
+    - "inverse": min(n) / n_c, so that the rarest class has weight 1;
+    - "balanced": Σn / (C · n_c), so that the mean weight of the items is 1;
+    - "effective": proportional to (1 − β) / (1 − β^n_c), one over the effective number of items, with mean 1 over the
+      classes; β → 0 gives equal weights, β → 1 inverse frequencies.
+
+    Args:
+        counts: items per class [C], >= 0, integer or floating point; relative frequencies serve for the first two.
+        scheme: "inverse", "balanced" or "effective".
+        beta: β of "effective", in [0, 1); the paper uses 0.9, 0.99, 0.999, 0.9999.
+
+    Returns:
+        [C], floating point, all > 0: the `alpha` of the softmax focal loss or the `weight` of a cross entropy. NaN for
+        all classes if a count is negative or not finite.
+
+    Raises:
+        ValueError: if `counts` is not one-dimensional, or scheme or beta is none of those above.
+
+    References:
+        Cui et al., Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019,
+        https://arxiv.org/abs/1901.05555
+    """
+    checks.require(counts.ndim == 1 and counts.shape[0] > 0, "counts", "of shape [classes]", tuple(counts.shape))
+    rarity = _rarity(counts, scheme=scheme, beta=beta)
+    xp = array_namespace(rarity)
+    if scheme == "inverse":
+        return rarity / xp.max(rarity)
+    if scheme == "balanced":
+        return rarity * xp.mean(1.0 / rarity)
+    return rarity / xp.mean(rarity)
+
+
+def pos_weight(positives: Array, total: Array | float, *, scheme: str = "balanced", beta: float = 0.999) -> Array:
+    """The weight of the positives of a binary or multi-label problem, relative to that of its negatives.
+
+    With n₊ positives and n₋ = total − n₊ negatives, where a count of 0 counts as 1: n₋ / n₊ for "balanced" and
+    "inverse", (1 − β^n₋) / (1 − β^n₊) for "effective".
+
+    Args:
+        positives: positives per label [C], or 0-d; >= 0, integer or floating point.
+        total: items in all, per label or a single number.
+        scheme: "balanced" or "inverse" (which agree), or "effective".
+        beta: β of "effective", in [0, 1).
+
+    Returns:
+        The shape of `positives`, floating point, > 0: the `pos_weight` of a binary cross entropy. A weight w is the
+        α = w / (1 + w) of the sigmoid focal loss, up to a factor of the whole loss. NaN where a count is negative,
+        not finite or greater than the total.
+
+    Raises:
+        ValueError: if scheme or beta is none of those above.
+    """
+    positives = _floating(positives)
+    negatives = (total if isinstance(total, (int, float)) else _floating(total)) - positives
+    return _rarity(positives, scheme=scheme, beta=beta) / _rarity(negatives, scheme=scheme, beta=beta)
+
+
+def _rarity(counts: Array, *, scheme: str, beta: float) -> Array:
+    """1 / n, or one over the effective number of items."""
+    checks.one_of("scheme", scheme, SCHEMES)
+    checks.require(isinstance(beta, (int, float)) and 0 <= beta < 1, "beta", "a number in [0, 1)", beta)
+    xp = array_namespace(counts)
+    counts = _floating(counts)
+    counts = xp.where(counts == 0, 1.0, counts)
+    counts = xp.where((counts > 0) & (counts < xp.inf), counts, xp.nan)
+    if scheme != "effective" or beta == 0:
+        return 1.0 / counts if scheme != "effective" else counts / counts
+    return (1.0 - beta) / -xp.expm1(counts * math.log(beta))
+
+
+def _floating(counts: Array) -> Array:
+    """Integers in the library's default floating-point type."""
+    xp = array_namespace(counts)
+    return counts if xp.isdtype(counts.dtype, "real floating") else xp.astype(counts, xp.zeros(()).dtype)

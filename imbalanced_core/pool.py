@@ -1,0 +1,150 @@
+"""The pool: every row that one step of a ranking loss looks at, the batch in front of the queue."""
+
+from typing import NamedTuple
+
+from imbalanced_core import checks, ops
+from imbalanced_core._namespace import Array, array_namespace, library_of
+
+
+class Pool(NamedTuple):
+    """M rows with C logits each. A row that stands alone has multiplicity 1, or None for the whole pool."""
+
+    logits: Array  # [M, C]
+    targets: Array  # integers: class ids [M], or 0/1 per class [M, C]
+    weights: Array  # [M], the user's sample weights
+    is_iid: Array  # bool [M], drawn from the population, not by a sampler that favours some classes
+    live: Array  # bool [M], of the current batch: carries gradient
+    local: Array  # bool [M], of this process's share of the current batch
+    multiplicity: Array | None  # [M], how many rows of the full pool a row stands for
+    where: Array  # bool [M], or [M, C]: what takes part
+
+
+def arange(n: int, *, like: Array) -> Array:
+    """The int32 numbers 0 ... n − 1, on the device of `like`."""
+    xp = array_namespace(like)
+    # A JAX array's `device` can be a sharding of some other shape, and a traced one has none.
+    device = None if library_of(like) == "jax" else like.device
+    return xp.arange(n, dtype=xp.int32, device=device)
+
+
+def one_vs_rest(targets: Array, num_classes: int) -> Array:
+    """Which rows are the positives of each class.
+
+    Args:
+        targets: integers: class ids [M] (0 or 1 when there is one class), or 0/1 per class, [M, C].
+        num_classes: C, the number of logits of a row; 1 is binary.
+
+    Returns:
+        bool [C, M]. A target that is no class, such as the mark of an ignored row, is no one's positive.
+    """
+    xp = array_namespace(targets)
+    if targets.ndim == 2:
+        return xp.matrix_transpose(targets == 1)
+    if num_classes == 1:
+        return (targets == 1)[None, :]
+    return targets[None, :] == xp.astype(arange(num_classes, like=targets), targets.dtype)[:, None]
+
+
+def rows_where(where: Array) -> Array:
+    """Bool [M]: the rows that take part in at least one class, for a mask [M] or [M, C]."""
+    return where if where.ndim == 1 else array_namespace(where).any(where, axis=1)
+
+
+def strata_count(num_classes: int, *, multilabel: bool) -> int:
+    """How many classes `subsample` tells apart, hence the fewest rows that it can keep: 2 when binary."""
+    return num_classes + 1 if multilabel else max(num_classes, 2)
+
+
+def strata(pool: Pool) -> Array:
+    """The one class that each row counts for in subsampling, int32 [M].
+
+    A row with a class id counts for that class (binary: negatives are class 0). A multi-label row counts for the rarest
+    of its positive classes (on a tie, the first), or for an extra last class when it has none. Rows that do not take
+    part come after the last class.
+    """
+    xp = array_namespace(pool.logits)
+    num_classes = pool.logits.shape[1]
+    multilabel = pool.targets.ndim == 2
+    if not multilabel:
+        of_row = xp.astype(pool.targets, xp.int32)
+    else:
+        is_positive = pool.where & (pool.targets == 1)
+        frequency = xp.sum(xp.astype(is_positive, xp.int32), axis=0)
+        absent = is_positive.shape[0] + 1
+        rarest = xp.argmin(xp.where(is_positive, frequency[None, :], absent), axis=1)
+        of_row = xp.where(xp.any(is_positive, axis=1), xp.astype(rarest, xp.int32), num_classes)
+    return xp.where(rows_where(pool.where), of_row, strata_count(num_classes, multilabel=multilabel))
+
+
+def subsample(pool: Pool, *, size: int, noise: Array) -> Pool:
+    """At most `size` rows of the pool, rare classes first, with the multiplicities that keep sums unbiased.
+
+    With n_c rows of class c, S of the classes seen, and n = Σ n_c rows that take part, r_c = min(quota, n_c) random
+    rows of each class are reserved, quota = max(1, size // 2S); the rest of the `size` places goes to random rows of
+    what remains. A row of class c is therefore kept with probability
+
+        π_c = r_c / n_c + (1 − r_c / n_c) · (size − Σ r) / (n − Σ r),
+
+    and stands for 1 / π_c rows, so that the expectation of every sum over the kept rows, weighted by `multiplicity`, is
+    the sum over the full pool. A pool of no more than `size` rows that take part is kept whole, each with multiplicity 1.
+
+    Args:
+        pool: the full pool of M rows; for the class that a multi-label row counts for see `strata`.
+        size: the number of rows to keep, at least the number of classes (2 when binary, C + 1 when multi-label).
+        noise: floats [M], independent and uniform in [0, 1). The same noise picks the same rows.
+
+    Returns:
+        A pool of min(size, M) rows. Places that no row was found for do not take part.
+
+    Raises:
+        ValueError: if `size` is smaller than the number of classes.
+
+    Cost: three sorts of M numbers.
+    """
+    xp = array_namespace(pool.logits)
+    count = strata_count(pool.logits.shape[1], multilabel=pool.targets.ndim == 2)
+    of_row = strata(pool)
+    checks.at_least("max_pool_size", size, count)
+    checks.shaped("noise", noise, tuple(of_row.shape), "[rows]")
+    if of_row.shape[0] <= size:
+        return pool._replace(multiplicity=xp.ones_like(pool.logits[:, 0]))
+    by_noise = xp.argsort(noise)
+    order = xp.take(by_noise, xp.argsort(xp.take(of_row, by_noise, axis=0), stable=True), axis=0)
+    of_row = xp.take(of_row, order, axis=0)  # from here on sorted by class, in a class by noise
+    priority, probability = _draw(of_row, xp.take(noise, order, axis=0), count=count, size=size)
+    first = xp.argsort(priority)[:size]
+    kept = xp.take(order, first, axis=0)
+    rows = {
+        name: xp.take(array, kept, axis=0)
+        for name, array in zip(Pool._fields, pool, strict=True)
+        if name != "multiplicity"
+    }
+    multiplicity = 1.0 / xp.astype(xp.take(probability, first, axis=0), pool.logits.dtype)
+    return Pool(**rows, multiplicity=multiplicity)
+
+
+def _draw(of_row: Array, noise: Array, *, count: int, size: int) -> tuple[Array, Array]:
+    """Priority (the smallest `size` are kept) and probability of being kept, for rows sorted by class, then noise."""
+    xp = array_namespace(of_row)
+    takes_part = of_row < count
+    start = xp.astype(xp.searchsorted(of_row, of_row, side="left"), xp.int32)
+    end = xp.astype(xp.searchsorted(of_row, of_row, side="right"), xp.int32)
+    places = arange(of_row.shape[0], like=of_row)
+    classes = xp.sum(xp.astype(takes_part & (places == start), xp.int32), dtype=xp.int32)
+    quota = xp.clip(xp.full_like(classes, size) // (2 * xp.clip(classes, min=1)), min=1)
+    is_reserved = takes_part & (places - start < quota)
+    # Of numbers uniform in [0, 1), those above the quota-th smallest, u, are independent and uniform in (u, 1).
+    # Stretched to (0, 1) they are fresh noise, the same for a class with few rows left as for one with many.
+    last_reserved = xp.take(noise, xp.clip(start + quota - 1, max=of_row.shape[0] - 1), axis=0)
+    fresh = (noise - last_reserved) / (1.0 - last_reserved)
+    priority = xp.where(is_reserved, -1.0, xp.where(takes_part, fresh, 2.0))
+
+    def total(mask: Array) -> Array:
+        return xp.astype(xp.sum(xp.astype(mask, xp.int32)), noise.dtype)
+
+    n, reserved = total(takes_part), total(is_reserved)
+    n_of_class = xp.astype(end - start, noise.dtype)
+    share = xp.clip(xp.astype(quota, noise.dtype) / n_of_class, max=1.0)
+    share_of_rest = xp.clip((size - reserved) / xp.clip(n - reserved, min=1.0), max=1.0)
+    probability = xp.where(n <= size, 1.0, share + (1.0 - share) * share_of_rest)
+    return priority, ops.stop_gradient(probability)

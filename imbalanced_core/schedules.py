@@ -1,0 +1,114 @@
+"""The schedule of a warm start: how much the main loss counts, how sharp it is, and how two losses become one."""
+
+from typing import Any
+
+from imbalanced_core import checks
+from imbalanced_core._namespace import Array, array_namespace
+
+Number = Any  # a Python number, or an array of numbers
+
+
+def blend_weight(step: Number, *, warmup: int, blend: int = 0, final: Number = 1.0) -> Number:
+    """How much the main loss counts at a step: 0 during the warm-up, then a linear ramp, then `final`.
+
+    With k = step - warmup the weight is ::
+
+        0                             k < 0
+        (k + 1) / (blend + 1) · final 0 <= k < blend
+        final                         k >= blend
+
+    Args:
+        step: the step or epoch, counted from 0: a number, or an array of signed integers or floats.
+        warmup: how many steps the warm-up lasts; the unit is that of `step`.
+        blend: how many steps the ramp lasts after it; 0 is a hard switch.
+        final: the weight after the ramp, in (0, 1]. Below 1 some of the warm-up loss stays for good.
+
+    Returns:
+        The weight, in [0, final]: a Python float for a Python number, else an array of the shape of `step`, floating
+        as `step` is or, for integers, in the library's default float type.
+
+    Raises:
+        ValueError: if `warmup` or `blend` is not a non-negative integer, or `final` is outside (0, 1].
+        TypeError: if `step` holds unsigned integers or bools.
+    """
+    checks.at_least("warmup", warmup, 0)
+    checks.at_least("blend", blend, 0)
+    checks.positive("final", final)
+    checks.in_unit_interval("final", final)
+    # Integers until the division, since float32 cannot count the steps of a long run; clipped before 1 is added, since
+    # the largest integer plus 1 would wrap around.
+    units_in = _clip(_signed(step) - warmup, -1, blend) + 1
+    return _as_float(units_in) / (blend + 1) * final
+
+
+def geometric_decay(elapsed: Number, *, start: Number, end: Number, steps: int) -> Number:
+    """A temperature that moves from `start` to `end` by equal factors.
+
+    With f = min(1, elapsed / steps) it is ::
+
+        start · (end / start)^f = start^(1 - f) · end^f
+
+    computed in the second form, which meets both ends exactly.
+
+    Args:
+        elapsed: steps since the decay began: a number, or an array of signed integers or floats. Below 0 counts as 0.
+        start: the temperature until then, > 0.
+        end: the temperature from step `steps` on, > 0; it may lie above `start`.
+        steps: how many steps the decay lasts, at least 1.
+
+    Returns:
+        The temperature: a Python float for Python numbers, else an array as in `blend_weight`.
+
+    Raises:
+        ValueError: if a temperature is not finite and positive, or `steps` is not a positive integer.
+        TypeError: if `elapsed` holds unsigned integers or bools.
+    """
+    checks.positive("start", start)
+    checks.positive("end", end)
+    checks.at_least("steps", steps, 1)
+    fraction = _as_float(_clip(_signed(elapsed), 0, steps)) / steps
+    return start ** (1 - fraction) * end**fraction
+
+
+def blend_losses(warmup_loss: Array, main_loss: Array, weight: Array) -> Array:
+    """(1 - weight) · warmup_loss + weight · main_loss.
+
+    Args:
+        warmup_loss: the loss of the warm-up, of any shape.
+        main_loss: the loss that takes over, of the same shape.
+        weight: how much the main loss counts, in [0, 1], 0-d; a constant in differentiation.
+
+    Returns:
+        The blend, which is exactly the one loss at weight 0 and the other at weight 1, if both are finite.
+
+    Raises:
+        ValueError: if the shapes differ: broadcasting a mean against losses of rows or classes would hide a mistake.
+    """
+    checks.same_shape("the warm-up loss", warmup_loss, "the main loss", main_loss)
+    xp = array_namespace(warmup_loss, main_loss, weight)
+    return xp.astype(1 - weight, warmup_loss.dtype) * warmup_loss + xp.astype(weight, main_loss.dtype) * main_loss
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _signed(step: Number) -> Number:
+    if not _is_number(step):
+        xp = array_namespace(step)
+        if xp.isdtype(step.dtype, ("bool", "unsigned integer")):
+            raise TypeError(f"a step must be a signed integer or a float, got dtype {step.dtype}")
+    return step
+
+
+def _clip(value: Number, low: int, high: int) -> Number:
+    if _is_number(value):
+        return min(max(value, low), high)
+    return array_namespace(value).clip(value, low, high)
+
+
+def _as_float(value: Number) -> Number:
+    if _is_number(value):
+        return float(value)
+    xp = array_namespace(value)
+    return value if xp.isdtype(value.dtype, "real floating") else xp.astype(value, xp.zeros(()).dtype)

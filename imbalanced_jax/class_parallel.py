@@ -1,0 +1,122 @@
+"""Ranking losses over many classes: every device computes its C/W classes from the rows of all devices.
+
+An all-to-all hands each device the columns of its classes, so no device ever holds all logits: memory, work and forward
+traffic are W times less than gathering them. The value and the gradient are those of the gathered loss, to rounding.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import PartitionSpec
+
+from imbalanced_core import class_block
+from imbalanced_core.pooled import PooledResult, pooled_loss
+from imbalanced_core.queue import Queue, empty
+from imbalanced_jax import distributed
+from imbalanced_jax.distributed import AxisName
+
+
+def class_parallel_loss(
+    objective: Callable[..., tuple],
+    logits: jax.Array,
+    targets: jax.Array,
+    queue: Queue | None,
+    *,
+    axis_name: AxisName,
+    reduction: str,
+    ignore_index: int,
+    multilabel: bool,
+    sample_weight: jax.Array | None,
+    iid_mask: jax.Array | None,
+    update_queue: bool,
+    **options: Any,
+) -> tuple[jax.Array, PooledResult]:
+    """`imbalanced_core.pooled.pooled_loss` over the rows of all devices, with the classes divided among them.
+
+    Args:
+        objective: as in `pooled_loss`.
+        logits: this device's rows [n, C].
+        targets: class ids [n], or with `multilabel` 0/1 labels [n, C].
+        queue: this device's classes of the global queue: logits and targets [Q, ⌈C / W⌉], weights and is_iid [Q]. None:
+            the batch alone.
+        axis_name: one axis name or a tuple of names.
+        reduction: "mean", "sum" or "none", over the classes of all devices.
+        ignore_index: as in `pooled_loss`.
+        multilabel: as in `pooled_loss`.
+        sample_weight: of this device's rows [n], or None.
+        iid_mask: of this device's rows [n], or None.
+        update_queue: whether the batch enters the queue.
+        **options: further keywords of `pooled_loss`.
+
+    Returns:
+        The global loss, equal on all devices, and a result for all C classes, whose queue is this device's.
+
+    Cost: an all-to-all of n · C numbers, forward and backward, and two small gathers.
+    """
+    num_classes = logits.shape[1]
+    width = class_block.block_width(num_classes, distributed.device_count(axis_name))
+    if queue is None:
+        queue = empty(0, width, xp=jnp, multilabel=True, ignore_index=ignore_index)
+    block = partial(_to_block, width=width, axis_name=axis_name)
+    first = width * lax.axis_index(distributed.axis_names(axis_name))
+    place: dict[str, Any] = {"first": first, "num_classes": num_classes, "ignore_index": ignore_index}
+    is_storable = class_block.storable_rows(logits, targets, multilabel=multilabel, ignore_index=ignore_index)
+    rows = {"sample_weight": sample_weight, "iid_mask": iid_mask, "is_storable": is_storable}
+    if multilabel:
+        labels = class_block.mask_padding(block(targets), **place)
+        rows = distributed.gather_rows(rows, axis_name)
+    else:
+        rows = distributed.gather_rows({**rows, "targets": targets}, axis_name)
+        labels = class_block.block_labels(rows["targets"], width=width, **place)
+    loss, result = pooled_loss(
+        objective,
+        block(logits),
+        labels,
+        queue,
+        reduction="sum",
+        ignore_index=ignore_index,
+        multilabel=True,
+        sample_weight=rows["sample_weight"],
+        iid_mask=rows["iid_mask"],
+        update_queue=update_queue,
+        **options,
+    )
+    packed = class_block.pack_block(loss, result.per_class, result.valid, result.diagnostics)
+    blocks = distributed.gather_rows(packed[None, :], axis_name)
+    loss, per_class, valid, figures = class_block.unpack_blocks(blocks, num_classes=num_classes, reduction=reduction)
+    new_queue = result.queue
+    if update_queue:
+        new_queue = class_block.drop_newest(new_queue, rows["is_storable"], ignore_index=ignore_index)
+    new_queue = new_queue._replace(
+        weights=distributed.invariant(new_queue.weights, axis_name),
+        is_iid=distributed.invariant(new_queue.is_iid, axis_name),
+    )
+    loss = distributed.mean_loss(loss, axis_name)
+    constants = distributed.invariant((per_class, valid, figures), axis_name)
+    return loss, PooledResult(new_queue, *constants)
+
+
+def queue_specs(axis_name: AxisName) -> Queue:
+    """How `shard_map` splits a class-parallel queue: by class, along the devices; its weights and flags are on all.
+
+    Use it as `in_specs` and `out_specs` of a queue made by `init_queue(size, num_classes, multilabel=True)`, where
+    num_classes is C rounded up to a multiple of the number of devices.
+    """
+    by_class = PartitionSpec(None, distributed.axis_names(axis_name))
+    return Queue(logits=by_class, targets=by_class, weights=PartitionSpec(), is_iid=PartitionSpec())
+
+
+def _to_block(columns: jax.Array, *, width: int, axis_name: AxisName) -> jax.Array:
+    """[n, C] on every device to this device's block of columns [W · n, width]; padding is 0."""
+    names = distributed.axis_names(axis_name)
+    n, padding = columns.shape[0], width * distributed.device_count(axis_name) - columns.shape[1]
+    blocks = jnp.pad(columns, ((0, 0), (0, padding))).reshape(n, *map(lax.axis_size, names), width)
+    blocks = jnp.moveaxis(blocks, 0, -2)
+    # One axis at a time: vmap has no rule for a tuple. Split = concat: the derivative of other pairs is broken.
+    for axis, name in enumerate(names):
+        blocks = lax.all_to_all(blocks, name, split_axis=axis, concat_axis=axis)
+    return blocks.reshape(-1, width)

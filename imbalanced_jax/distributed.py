@@ -1,0 +1,129 @@
+"""Collectives over named mesh axes, so that the loss of many devices is the loss of one.
+
+The contract: inside `pmap`, `vmap(axis_name=...)` or `shard_map`, after the usual `lax.pmean` of the gradients, every
+device holds the gradient of one device that sees all rows, in the order of the devices. `axis_name` is one name or a
+tuple of names (the first is the major one); with None every function here is the identity of one device.
+"""
+
+import inspect
+import math
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import PartitionSpec
+
+from imbalanced_core import reductions
+
+AxisName: TypeAlias = Any  # a hashable name, or a tuple of names; None for a single device
+
+# Newer JAX gathers straight to the type "equal on every device"; without that, `invariant` pays for a reduction.
+_GATHERS_TO_INVARIANT = "to" in inspect.signature(lax.all_gather).parameters
+
+
+def axis_names(axis_name: AxisName) -> tuple:
+    """The axis names as a tuple: empty for None."""
+    if axis_name is None:
+        return ()
+    return tuple(axis_name) if isinstance(axis_name, (tuple, list)) else (axis_name,)
+
+
+def device_count(axis_name: AxisName) -> int:
+    """The number of devices along the named axes: a Python int."""
+    return math.prod(lax.axis_size(name) for name in axis_names(axis_name))
+
+
+def gather_rows(tree: Any, axis_name: AxisName) -> Any:
+    """The rows (axis 0) of all devices, in device order, on every device.
+
+    Args:
+        tree: arrays [n, ...] of a pytree; every device has the same n. Pad uneven data and mask the padding with
+            `where` or `ignore_index`.
+        axis_name: one axis name, a tuple of names, or None: then the tree is returned as it is.
+
+    Returns:
+        The tree with arrays [W · n, ...] for W devices. A gradient flows back to the device that a row came from.
+        Under `shard_map(check_vma=True)` the result has the type of a value that is equal on every device.
+    """
+    for name in reversed(axis_names(axis_name)):  # one axis at a time: vmap has no rule for a tuple
+        tree = jax.tree.map(lambda array, name=name: _gather_axis(array, name), tree)
+    return tree
+
+
+def local_rows_mask(n: int, axis_name: AxisName) -> jax.Array:
+    """Which of the [W · n] gathered rows came from this device: bool [W · n]."""
+    names = axis_names(axis_name)
+    index = lax.axis_index(names) if names else 0
+    return jnp.arange(device_count(axis_name) * n) // max(n, 1) == index
+
+
+def mean_loss(loss: jax.Array, axis_name: AxisName) -> jax.Array:
+    """A loss that every device computed from the same gathered rows, as one value for all of them.
+
+    The mean changes no value; it divides the cotangents, so that `gather_rows` and the usual `lax.pmean` of the
+    gradients together give the gradient of one device.
+    """
+    names = axis_names(axis_name)
+    return lax.pmean(loss, names) if names else loss
+
+
+def global_ratio(total: jax.Array, mass: jax.Array | None, axis_name: AxisName) -> jax.Array:
+    """Σ total / Σ mass over the devices, without gathering one row; a mass of exactly 0 counts as 1.
+
+    Args:
+        total: this device's sum of losses, 0-d.
+        mass: this device's normaliser, 0-d, a constant in differentiation; None for a plain sum.
+        axis_name: one axis name, a tuple of names, or None.
+    """
+    names = axis_names(axis_name)
+    total = lax.psum(total, names) if names else total
+    if mass is None:
+        return total
+    mass = lax.stop_gradient(mass)
+    return reductions.safe_divide(total, lax.psum(mass, names) if names else mass)
+
+
+def invariant(tree: Any, axis_name: AxisName) -> Any:
+    """Values that are equal on every device, as constants in a form that `shard_map` returns through `out_specs=P()`.
+
+    Only arrays whose type says that they may vary along the axes are reduced (by `lax.pmax`, which keeps their bits);
+    elsewhere the values are equal already and nothing is sent.
+    """
+    names = axis_names(axis_name)
+
+    def make_invariant(array: jax.Array) -> jax.Array:
+        varying = tuple(name for name in names if name in varying_axes(array))
+        array = lax.stop_gradient(array)
+        return lax.pmax(array, varying) if varying else array
+
+    return jax.tree.map(make_invariant, tree)
+
+
+def replicate(tree: Any) -> Any:
+    """Arrays that an explicit-sharding mesh splits, resharded to a full copy on every device; other arrays as they are.
+
+    A ranking needs every row of a class, and on an explicit mesh a sort along a split axis is an error. Under `jit`
+    with automatic sharding the compiler decides and this does nothing.
+    """
+    return jax.tree.map(_replicate_array, tree)
+
+
+def varying_axes(array: jax.Array) -> frozenset:
+    """The mesh axes along which the array's type says that it may vary; none outside of a checked `shard_map`."""
+    kind = jax.typeof(array)  # before jax 0.10 the axes were its own attribute
+    return kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else getattr(kind, "vma", frozenset())
+
+
+def _gather_axis(array: jax.Array, name: Any) -> jax.Array:
+    if _GATHERS_TO_INVARIANT and name in varying_axes(array):
+        # Only where the type system tracks what varies: elsewhere this form has another derivative, wrong by 1 / W.
+        return lax.all_gather(array, name, tiled=True, to="invarying")
+    return lax.all_gather(array, name, tiled=True)
+
+
+def _replicate_array(array: jax.Array) -> jax.Array:
+    spec = getattr(getattr(jax.typeof(array), "sharding", None), "spec", None)
+    if spec is None or all(part is None for part in spec):
+        return array
+    return jax.sharding.reshard(array, PartitionSpec(*(None for _ in spec)))

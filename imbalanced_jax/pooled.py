@@ -1,0 +1,166 @@
+"""What every ranking loss is: checks of concrete values, then one jitted step of batch and queue."""
+
+from collections.abc import Callable, Hashable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from imbalanced_core import checks, queue
+from imbalanced_core.pooled import PooledResult, pooled_loss
+from imbalanced_core.queue import Queue
+from imbalanced_core.targets import taking_part
+from imbalanced_jax import distributed, validation
+from imbalanced_jax.class_parallel import class_parallel_loss
+from imbalanced_jax.distributed import AxisName
+
+
+def init_queue(
+    size: int, num_classes: int, *, multilabel: bool = False, ignore_index: int = -100, dtype: Any = jnp.float32
+) -> Queue:
+    """A queue of `size` empty slots, for the ranking losses to fill: each returns the next queue in `aux.queue`.
+
+    Args:
+        size: how many rows of earlier batches are remembered; 0 for none.
+        num_classes: C, the number of logits of a row; 1 is binary.
+        multilabel: targets are 0/1 per class instead of class ids.
+        ignore_index: the target that marks an empty slot; the same as in the loss.
+        dtype: of the logits.
+
+    Returns:
+        Queue(logits [size, C], targets int32 [size] or [size, C], weights [size], is_iid bool [size]), a pytree.
+
+    Raises:
+        ValueError: if a size is not an integer, `size` is negative or `num_classes` is not positive.
+    """
+    return queue.empty(size, num_classes, xp=jnp, dtype=dtype, multilabel=multilabel, ignore_index=ignore_index)
+
+
+def ranking_loss(
+    objective: Callable[..., tuple],
+    logits: jax.Array,
+    targets: jax.Array,
+    queue: Queue | None,
+    *,
+    temperature: float | jax.Array,
+    options: dict[str, Hashable],
+    ignore_index: int,
+    multilabel: bool,
+    sample_weight: jax.Array | None,
+    axis_name: AxisName,
+    **rest: Any,
+) -> tuple[jax.Array, PooledResult]:
+    """A ranking loss with its public arguments: `objective(..., temperature=temperature, **options)` on the pool."""
+    checks.positive("temperature", temperature)
+    _check_values(logits, targets, sample_weight, ignore_index=ignore_index, multilabel=multilabel)
+    return _step(
+        logits,
+        targets,
+        queue,
+        # always an array, so that all temperatures share one compilation
+        jnp.asarray(temperature, dtype=jnp.result_type(float)),
+        sample_weight=sample_weight,
+        objective=objective,
+        options=tuple(options.items()),
+        ignore_index=ignore_index,
+        multilabel=multilabel,
+        axis_name=distributed.axis_names(axis_name),
+        **rest,
+    )
+
+
+_STATIC = (
+    "objective",
+    "options",
+    "iid_aware",
+    "reduction",
+    "ignore_index",
+    "multilabel",
+    "max_pool_size",
+    "update_queue",
+    "axis_name",
+    "class_parallel",
+)
+
+
+@partial(jax.jit, static_argnames=_STATIC)
+def _step(
+    logits: jax.Array,
+    targets: jax.Array,
+    queue: Queue | None,
+    temperature: jax.Array,
+    *,
+    objective: Callable[..., tuple],
+    options: tuple,
+    multilabel: bool,
+    ignore_index: int,
+    max_pool_size: int | None,
+    sample_weight: jax.Array | None,
+    iid_mask: jax.Array | None,
+    key: jax.Array | None,
+    axis_name: tuple,
+    class_parallel: bool,
+    **rest: Any,
+) -> tuple[jax.Array, PooledResult]:
+    objective = partial(objective, temperature=temperature, **dict(options))
+    checks.require(logits.ndim == 2 and logits.shape[1] > 0, "logits", "of shape [rows, classes]", tuple(logits.shape))
+    if class_parallel:
+        checks.require(bool(axis_name), "axis_name", "given with class_parallel=True", None)
+        checks.require(max_pool_size is None, "max_pool_size", "None with class_parallel=True", max_pool_size)
+        rest |= {"ignore_index": ignore_index, "multilabel": multilabel, "axis_name": axis_name}
+        rest |= {"sample_weight": sample_weight, "iid_mask": iid_mask}
+        return class_parallel_loss(objective, logits, targets, queue, **rest)
+    if queue is None:
+        queue = init_queue(0, logits.shape[1], multilabel=multilabel, ignore_index=ignore_index)
+    batch = distributed.replicate((logits, targets, sample_weight, iid_mask))
+    logits, targets, sample_weight, iid_mask = distributed.gather_rows(batch, axis_name)
+    loss, result = pooled_loss(
+        objective,
+        logits,
+        targets,
+        distributed.replicate(queue),
+        ignore_index=ignore_index,
+        multilabel=multilabel,
+        sample_weight=sample_weight,
+        iid_mask=iid_mask,
+        max_pool_size=max_pool_size,
+        noise=_noise(key, logits.shape[0] + queue.logits.shape[0], max_pool_size, axis_name),
+        **rest,
+    )
+    return distributed.mean_loss(loss, axis_name), PooledResult(
+        queue=distributed.invariant(result.queue, axis_name),
+        per_class=distributed.mean_loss(result.per_class, axis_name),
+        valid=distributed.invariant(result.valid, axis_name),
+        diagnostics=distributed.invariant(result.diagnostics, axis_name),
+    )
+
+
+def _noise(key: jax.Array | None, rows: int, max_pool_size: int | None, axis_name: tuple) -> jax.Array | None:
+    """Noise for subsampling, the same on every device; None if nothing is cut."""
+    if max_pool_size is None or rows <= max_pool_size:
+        return None
+    if key is None:
+        rule = (
+            f"given, such as jax.random.key(step), when a pool of {rows} rows is cut to max_pool_size={max_pool_size}"
+        )
+        checks.require(False, "key", rule, key)
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jax.random.wrap_key_data(key)
+    if axis_name:
+        data = lax.pmax(jax.random.key_data(key), axis_name)
+        key = jax.random.wrap_key_data(data, impl=jax.random.key_impl(key))
+    return jax.random.uniform(key, (rows,))
+
+
+def _check_values(
+    logits: jax.Array, targets: jax.Array, sample_weight: jax.Array | None, *, ignore_index: int, multilabel: bool
+) -> None:
+    if multilabel or logits.shape[-1:] == (1,):
+        validation.check_binary_targets(targets, ignore_index=ignore_index)
+    else:
+        validation.check_class_ids(targets, num_classes=logits.shape[-1], ignore_index=ignore_index)
+    if sample_weight is not None and validation.can_read(targets) and validation.can_read(sample_weight):
+        takes_part = taking_part(targets, ignore_index=ignore_index)
+        validation.check_weights(sample_weight, where=takes_part.reshape(takes_part.shape[0], -1).any(axis=1))

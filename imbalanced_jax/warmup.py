@@ -1,0 +1,157 @@
+"""Warm-up, blend and temperature, stateless: schedules of the step, and a step that blends two losses by them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from imbalanced_core import checks
+from imbalanced_core.schedules import blend_losses, blend_weight, geometric_decay
+from imbalanced_jax.distributed import varying_axes
+
+Schedule = Callable[[Any], Any]  # what optax calls one: step -> value
+
+
+def blend_schedule(warmup_steps: int, blend_steps: int = 0, final_main_weight: float = 1.0) -> Schedule:
+    """How much the main loss counts: `step -> weight`, a schedule as optax has them.
+
+    The weight is 0 for `warmup_steps` steps, (k + 1) / (blend_steps + 1) · final_main_weight in step k of the
+    `blend_steps` that follow, and final_main_weight from then on.
+
+    Args:
+        warmup_steps: steps before the main loss takes part.
+        blend_steps: steps of the linear ramp; 0 is a hard switch.
+        final_main_weight: the weight after the ramp, in (0, 1]; a number or a 0-d array.
+
+    Returns:
+        A function of the step (a number, or an array of signed integers) to the weight: a Python float for a number,
+        else an array of the default float type.
+
+    Raises:
+        ValueError: on a bad number.
+    """
+    checks.at_least("warmup_steps", warmup_steps, 0)
+    checks.at_least("blend_steps", blend_steps, 0)
+    if isinstance(final_main_weight, (int, float)):
+        checks.require(0 < final_main_weight <= 1, "final_main_weight", "a number in (0, 1]", final_main_weight)
+    return lambda step: blend_weight(step, warmup=warmup_steps, blend=blend_steps, final=final_main_weight)
+
+
+def temperature_schedule(temp_start: float, temp_end: float, temp_decay_steps: int, warmup_steps: int = 0) -> Schedule:
+    """The temperature of the main loss: `step -> temperature`, a schedule as optax has them.
+
+    It is temp_start · (temp_end / temp_start) ^ min(1, (step - warmup_steps) / temp_decay_steps), and temp_start before.
+
+    Args:
+        temp_start: temperature until the main loss takes part, > 0; a number or a 0-d array.
+        temp_end: temperature after the decay, > 0; a number or a 0-d array.
+        temp_decay_steps: steps of the decay, at least 1.
+        warmup_steps: steps before the decay begins.
+
+    Returns:
+        A function of the step to the temperature, of the types of `blend_schedule`.
+
+    Raises:
+        ValueError: on a bad number.
+    """
+    checks.positive("temp_start", temp_start)
+    checks.positive("temp_end", temp_end)
+    checks.at_least("temp_decay_steps", temp_decay_steps, 1)
+    checks.at_least("warmup_steps", warmup_steps, 0)
+    return lambda step: geometric_decay(step - warmup_steps, start=temp_start, end=temp_end, steps=temp_decay_steps)
+
+
+def warmup_blend(
+    step: Any,
+    warmup_fn: Callable[[], jax.Array],
+    main_fn: Callable[[Any, jax.Array], tuple[jax.Array, Any]],
+    queue: Any = None,
+    *,
+    warmup_steps: int,
+    blend_steps: int = 0,
+    final_main_weight: float = 1.0,
+    temp_start: float = 0.05,
+    temp_end: float = 0.005,
+    temp_decay_steps: int = 10_000,
+    empty_queue: Any = None,
+) -> tuple[jax.Array, Any]:
+    """One step of a run that starts with one loss and ends with another: the stateless twin of torch's wrapper.
+
+    The loss is ::
+
+        (1 - w) · warmup_fn() + w · main_fn(queue, temperature)[0]
+
+    with w from `blend_schedule` and the temperature from `temperature_schedule` at this step. While w is 0 the main loss
+    is not computed and the queue stays as it is; while w is 1 the warm-up loss is not computed. At step
+    `warmup_steps`, the switch, the main loss is given an empty queue. The step may be traced: one compilation
+    serves the whole schedule.
+
+    All state is in the arguments, so a run resumes to the bit from its parameters, its step and its queue. Call it inside
+    the function that `jax.value_and_grad(..., has_aux=True)` differentiates, under `jit`::
+
+        def loss_fn(params, step, queue):
+            logits = model(params, inputs)
+            return warmup_blend(
+                step,
+                lambda: softmax_focal_loss(logits, targets, gamma=0.0),
+                lambda queue, temperature: smooth_ap_loss(logits, targets, queue, temperature=temperature),
+                queue,
+                warmup_steps=1000, blend_steps=500,
+            )
+
+        (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, step, queue)
+        queue = aux.queue
+
+    Args:
+        step: the number of this step, counted from 0: an integer or a 0-d integer array. It has to grow with every
+            call, since the queue is emptied whenever it is `warmup_steps`.
+        warmup_fn: `() -> loss`.
+        main_fn: `(queue, temperature) -> (loss, aux)`, the loss of the same shape. When there is a queue, `aux` is a
+            NamedTuple with the next one in its field `queue`, as all ranking losses here return it.
+        queue: the queue before this step; None when the main loss keeps none.
+        warmup_steps: steps before the main loss takes part.
+        blend_steps: steps of the linear ramp after them; 0 is a hard switch.
+        final_main_weight: the weight after the ramp, in (0, 1]; a number or a 0-d array.
+        temp_start: temperature at the switch, > 0; a number or a 0-d array.
+        temp_end: temperature after `temp_decay_steps`, > 0; a number or a 0-d array.
+        temp_decay_steps: steps from one to the other.
+        empty_queue: what the queue is at the switch. None: every slot of a `Queue` marked as ignored, with -100; give
+            `init_queue(...)` for another `ignore_index` or a queue of your own.
+
+    Returns:
+        The loss and the `aux` of the main loss. While that is not computed, `aux` is of the same structure: the queue as
+        it was, and else NaN, False and 0.
+
+    Raises:
+        ValueError: on a bad number, or if the two losses differ in shape.
+        TypeError: if there is a queue and `aux` has no field `queue`.
+
+    Cost: that of the losses that count. Under `vmap` over the step both are computed. Outside `jit` every call is
+    traced anew, and slow.
+    """
+    weight_at = blend_schedule(warmup_steps, blend_steps, final_main_weight)
+    temperature_at = temperature_schedule(temp_start, temp_end, temp_decay_steps, warmup_steps)
+    step = jnp.asarray(step)
+    weight, temperature = jnp.asarray(weight_at(step)), jnp.asarray(temperature_at(step))
+    if queue is not None:
+        emptied = _emptied(queue) if empty_queue is None else empty_queue
+        queue = jax.tree.map(lambda old, new: jnp.where(step == warmup_steps, new, old), queue, emptied)
+
+    main_form, aux_form = jax.eval_shape(main_fn, queue, temperature)
+    if queue is not None and not hasattr(aux_form, "queue"):
+        raise TypeError(
+            f"main_fn must return (loss, aux) with the next queue in aux.queue, got {type(aux_form).__name__}"
+        )
+
+    def without_main(queue: Any) -> tuple[jax.Array, Any]:
+        aux = jax.tree.map(_absent, aux_form)
+        return _zeros(main_form), aux if queue is None else aux._replace(queue=queue)
+
+    def without_warmup() -> jax.Array:
+        return _zeros(jax.eval_shape(warmup_fn))
+
+    main_loss, aux = lax.cond(weight > 0, lambda queue: main_fn(queue, temperature), without_main, queue)
+    warmup_loss = lax.cond(weight < 1, warmup_fn, without_warmup)
+    return blend_losses(warmup_loss, main_loss, weight), aux

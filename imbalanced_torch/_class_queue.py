@@ -1,0 +1,71 @@
+"""The queue of a class-parallel module: on every rank the columns of its own classes, and of no others."""
+
+from typing import Any
+
+import array_api_compat.torch as xp
+import torch
+from torch import Tensor, nn
+
+from imbalanced_core import class_block, queue
+from imbalanced_core.queue import Queue
+from imbalanced_torch import distributed
+
+Block = tuple[int, int]  # first class, number of classes
+
+
+class ClassQueue(nn.Module):
+    """What a ranking module needs to keep a queue of a block of classes, whose place depends on rank and world size.
+
+    `queue_block` in the `state_dict()` says which block the buffers hold, so that the queue that one rank saved is not
+    taken for that of another.
+    """
+
+    num_classes: int
+    ignore_index: int
+    process_group: Any
+    queue_logits: Tensor
+    queue_targets: Tensor
+    queue_block: Tensor
+
+    def _start_block_queue(self) -> None:
+        self._held_block: Block | None = None  # None: the queue is empty, so it fits any block
+        self.register_buffer("queue_block", torch.full((2,), -1, dtype=torch.int64))
+
+    def _own_block(self, gather: bool) -> Block:
+        """The classes that this rank computes: all of them unless it works with others."""
+        if not gather:
+            return (0, self.num_classes)
+        ranks, rank = distributed.world_size_and_rank(self.process_group)
+        width = class_block.block_width(self.num_classes, ranks)
+        return (rank * width, width)
+
+    def _holds(self, block: Block) -> bool:
+        return self._held_block in (None, block)
+
+    def _queue_of(self, block: Block, *, start_anew: bool) -> Queue:
+        """The queue of a block of classes; if another is held, an empty one, which with `start_anew` replaces it."""
+        held = Queue(*(self._buffers[f"queue_{name}"] for name in Queue._fields))
+        if self._holds(block) and held.logits.shape[1] == block[1]:
+            return held
+        size = held.logits.shape[0] if start_anew else 0
+        device, dtype = held.logits.device, held.logits.dtype
+        options: dict[str, Any] = {"multilabel": True, "ignore_index": self.ignore_index, "device": device}
+        new = queue.empty(size, block[1], xp=xp, dtype=dtype, **options)
+        if start_anew:
+            self._hold(None)
+            self._buffers.update({f"queue_{name}": array for name, array in new._asdict().items()})
+        return new
+
+    def _hold(self, block: Block | None) -> None:
+        """Notes which block the queue holds; None for an empty queue."""
+        if block != self._held_block:
+            self._held_block = block
+            self.queue_block.copy_(torch.tensor(block or (-1, -1)))
+
+    def _adopt_block(self, saved_logits: Tensor, saved_block: Tensor) -> None:
+        """Makes room for a saved queue, whatever its number of classes."""
+        first, width = saved_block.tolist()
+        self._held_block = None if first < 0 else (first, width)
+        for name in ("queue_logits", "queue_targets"):
+            old = getattr(self, name)
+            self._buffers[name] = old.new_zeros(len(old), saved_logits.shape[1])

@@ -1,0 +1,127 @@
+"""What ranks must agree on before they exchange rows: a disagreement is the same error on every rank, never a hang."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from imbalanced_core import checks
+
+# One fixed length for every header, so that ranks that disagree on what they send still exchange equally many bytes.
+_LENGTH = 64
+_MAX_TENSORS, _MAX_DIMENSIONS, _MAX_FLAGS = 6, 5, 16
+_DTYPES = (
+    torch.float32, torch.float64, torch.float16, torch.bfloat16,
+    torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
+)  # fmt: skip
+_DTYPE_NAMES = (*(str(dtype) for dtype in _DTYPES), "None")
+_DEVICES = ("cpu", "cuda", "xpu", "mps", "another")
+
+
+class Fact(NamedTuple):
+    """Something that must be the same on every rank; `meanings[value]`, if there are any, says it in words."""
+
+    name: str
+    value: int
+    meanings: tuple[str, ...] = ()
+
+    def say(self, value: int) -> str:
+        """A rank's value, in words."""
+        return self.meanings[value] if 0 <= value < len(self.meanings) else str(value)
+
+
+def describe(
+    tensors: Sequence[Tensor | None], *, names: Sequence[str], flags: Sequence[int] | Mapping[str, int] = ()
+) -> list[Fact]:
+    """The facts of one call: device, dtypes, shapes of rows, flags.
+
+    Raises:
+        ValueError: if a tensor has no rows to gather, the tensors differ in rows, or there is too much to describe.
+    """
+    if not isinstance(flags, Mapping):
+        flags = {f"flags[{i}]": flag for i, flag in enumerate(flags)}
+    checks.require(len(tensors) <= _MAX_TENSORS, "tensors", f"at most {_MAX_TENSORS}", len(tensors))
+    checks.require(len(flags) <= _MAX_FLAGS, "flags", f"at most {_MAX_FLAGS}", len(flags))
+    facts = [Fact("number of gathered tensors", len(tensors)), Fact("number of flags", len(flags))]
+    rows, device = None, None
+    for tensor, name in zip(tensors, names, strict=True):
+        facts += _describe_tensor(tensor, name)
+        if tensor is None:
+            continue
+        if rows is not None:
+            checks.require(len(tensor) == rows, name, f"of {rows} rows like {names[0]}", len(tensor))
+        rows, device = len(tensor), tensor.device.type
+    code = _DEVICES.index(device) if device in _DEVICES else len(_DEVICES) - 1
+    return [*facts, Fact("device type", code, _DEVICES), *(Fact(name, int(flag)) for name, flag in flags.items())]
+
+
+def _describe_tensor(tensor: Tensor | None, name: str) -> list[Fact]:
+    dtype_code = len(_DTYPES)
+    shape: tuple[int, ...] = ()
+    if tensor is not None:
+        dimensions = tensor.dim()
+        checks.require(1 <= dimensions <= _MAX_DIMENSIONS, name, f"of 1 to {_MAX_DIMENSIONS} dimensions", dimensions)
+        checks.require(tensor.dtype in _DTYPES, name, "of a float, integer or bool dtype", tensor.dtype)
+        dtype_code, shape = _DTYPES.index(tensor.dtype), tuple(tensor.shape[1:])
+    padded = (*shape, *(-1 for _ in range(_MAX_DIMENSIONS - 1 - len(shape))))
+    sizes = [Fact(f"{name}.shape[{axis}]", size) for axis, size in enumerate(padded, start=1)]
+    return [Fact(f"{name}.dtype", dtype_code, _DTYPE_NAMES), *sizes]
+
+
+def exchange(describe: Callable[[], list[Fact]], *, rows: int, device: torch.device, process_group: Any) -> list[int]:
+    """Sends this rank's facts and its number of rows to all; the numbers of rows of all ranks, in rank order.
+
+    Args:
+        describe: returns the facts. What it raises about this rank's inputs travels as a flag, so that the other ranks
+            raise too instead of waiting for this one.
+        rows: this rank's number of rows.
+        device: where the collective runs.
+        process_group: the ranks; None for all.
+
+    Raises:
+        Exception: on every rank: the error of `describe`, or one that names the ranks that have it; or a
+            fact on which ranks disagree, with the values and the ranks.
+    """
+    facts: list[Fact] = []
+    failure = None
+    try:
+        facts = describe()
+    except Exception as error:
+        failure = error
+    values = [rows, int(failure is not None), *(fact.value for fact in facts)]
+    local = torch.tensor(values + [0] * (_LENGTH - len(values)), dtype=torch.int64, device=device)
+    gathered = local.new_empty(_LENGTH * dist.get_world_size(process_group))
+    all_gather(gathered, local, process_group)
+    headers = gathered.view(-1, _LENGTH).tolist()
+    if failure is not None:
+        raise failure
+    failed = [rank for rank, header in enumerate(headers) if header[1]]
+    if failed:
+        raise ValueError(f"inputs must be valid on every rank, got an error on {say_list(failed)}; it says which")
+    for position, fact in enumerate(facts, start=2):
+        column = [header[position] for header in headers]
+        if len(set(column)) > 1:
+            raise ValueError(f"{fact.name} must be the same on every rank, got {_say_ranks(fact, column)}")
+    return [header[0] for header in headers]
+
+
+def all_gather(gathered: Tensor, local: Tensor, process_group: Any) -> None:
+    """Fills `gathered` [W · n, ...] with the tensors [n, ...] of all ranks."""
+    gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor  # renamed in torch 2.13
+    gather(gathered, local, group=process_group)
+
+
+def _say_ranks(fact: Fact, column: Sequence[int]) -> str:
+    ranks: dict[int, list[int]] = {}
+    for rank, value in enumerate(column):
+        ranks.setdefault(value, []).append(rank)
+    return "; ".join(f"{fact.say(value)} on {say_list(which)}" for value, which in ranks.items())
+
+
+def say_list(ranks: Sequence[int]) -> str:
+    """`rank 3`, or `ranks 0, 1, 2`, cut after eight."""
+    if len(ranks) == 1:
+        return f"rank {ranks[0]}"
+    return "ranks " + ", ".join(map(str, ranks[:8])) + (f" and {len(ranks) - 8} more" if len(ranks) > 8 else "")

@@ -1,0 +1,226 @@
+"""Ranking losses over many classes: every rank computes its C/W classes from the rows of all ranks.
+
+An all-to-all hands each rank the columns of its classes, so no rank ever holds all logits: memory, work and forward
+traffic are W times less than gathering them. The value and the gradient are those of the gathered loss, to rounding.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+
+from imbalanced_core import class_block
+from imbalanced_core.pooled import PooledResult, pooled_loss
+from imbalanced_core.queue import Queue
+from imbalanced_torch import _header, distributed
+
+_INPUTS = ("logits", "targets", "sample_weight", "iid_mask")
+
+
+class Layout(NamedTuple):
+    """Who holds what: the rows of every rank, in rank order, and the classes of which every rank owns a block."""
+
+    process_group: Any
+    rank: int
+    rows: list[int]  # of each rank
+    num_classes: int
+
+    @property
+    def is_single(self) -> bool:
+        """Whether there is but one rank, hence nothing to send."""
+        return len(self.rows) == 1
+
+    @property
+    def width(self) -> int:
+        """The number of classes of a block, padding included."""
+        return class_block.block_width(self.num_classes, len(self.rows))
+
+    @property
+    def first(self) -> int:
+        """The first class of this rank's block; num_classes or more when all of it is padding."""
+        return self.width * self.rank
+
+    @property
+    def widths(self) -> list[int]:
+        """The number of classes in the block of each rank, without padding."""
+        return [min(max(self.num_classes - r * self.width, 0), self.width) for r in range(len(self.rows))]
+
+
+def class_parallel_loss(
+    objective: Callable[..., tuple],
+    logits: Tensor,
+    targets: Tensor,
+    queue: Queue,
+    *,
+    reduction: str,
+    ignore_index: int,
+    multilabel: bool,
+    sample_weight: Tensor | None,
+    iid_mask: Tensor | None,
+    update_queue: bool,
+    gather: bool,
+    process_group: Any,
+    grad_reduction: str,
+    flags: dict[str, int],
+    check: Callable[[], None],
+    **options: Any,
+) -> tuple[Tensor, PooledResult]:
+    """`imbalanced_core.pooled.pooled_loss` over the rows of all ranks, with the classes divided among them.
+
+    Args:
+        objective: as in `pooled_loss`.
+        logits: this rank's rows [N, C]; N may differ between ranks and may be 0.
+        targets: class ids [N], or with `multilabel` 0/1 labels [N, C].
+        queue: this rank's classes of the global queue: logits and targets [Q, ⌈C / W⌉], weights and is_iid [Q].
+        reduction: "mean", "sum" or "none", over the classes of all ranks.
+        ignore_index: as in `pooled_loss`.
+        multilabel: as in `pooled_loss`.
+        sample_weight: of this rank's rows [N], or None on every rank.
+        iid_mask: of this rank's rows [N], or None on every rank.
+        update_queue: whether the batch enters the queue.
+        gather: False is a single rank: no collective.
+        process_group: the ranks to work with; None for all.
+        grad_reduction: what the training framework does with gradients: "mean" (DDP, FSDP2) or "sum".
+        flags: what ranks must agree on besides.
+        check: raises on bad values of this rank; then every rank raises.
+        **options: further keywords of `pooled_loss`.
+
+    Returns:
+        The global loss, equal on all ranks, and a result for all C classes, but for its queue, which is this rank's.
+
+    Raises:
+        ValueError: on every rank, if ranks disagree on a shape, a dtype or an option.
+
+    Cost: three small collectives and two all-to-all of N · C numbers, one of them in backward, which every rank must
+    therefore run.
+    """
+    num_classes = logits.shape[1]
+    inputs = {"logits": logits, "targets": targets, "sample_weight": sample_weight, "iid_mask": iid_mask}
+    inputs = {name: tensor for name, tensor in inputs.items() if tensor is not None}
+    kind: dict[str, Any] = {"multilabel": multilabel, "ignore_index": ignore_index}
+    layout = Layout(None, 0, [logits.shape[0]], num_classes)
+    if gather:
+        layout = _agree(inputs, flags | kind, check, process_group)
+        scale = distributed.gradient_scale(process_group, grad_reduction)
+    else:
+        check()
+        scale = 1
+    inputs["is_storable"] = class_block.storable_rows(logits.detach(), targets, **kind)
+    block = _exchange(inputs, layout, multilabel, scale)
+    place = {"first": layout.first, "num_classes": num_classes, "ignore_index": ignore_index}
+    labels = (
+        class_block.mask_padding(block["targets"], **place)
+        if multilabel
+        else class_block.block_labels(block["targets"], width=layout.width, **place)
+    )
+    loss, result = pooled_loss(
+        objective,
+        block["logits"],
+        labels,
+        queue,
+        reduction="sum",
+        ignore_index=ignore_index,
+        multilabel=True,
+        sample_weight=block.get("sample_weight"),
+        iid_mask=block.get("iid_mask"),
+        update_queue=update_queue,
+        **options,
+    )
+    packed = class_block.pack_block(loss, result.per_class, result.valid, result.diagnostics)
+    blocks = _share(packed, layout)
+    loss, per_class, valid, figures = class_block.unpack_blocks(blocks, num_classes=num_classes, reduction=reduction)
+    own_positives = class_block.live_positive_count(logits, targets, **kind)
+    new_queue = result.queue
+    if update_queue:
+        new_queue = class_block.drop_newest(new_queue, block["is_storable"], ignore_index=ignore_index)
+    return loss, PooledResult(new_queue, per_class, valid, figures._replace(grad_pos_count=own_positives))
+
+
+@torch.compiler.disable(reason="the number of rows on other ranks is data")
+def _agree(inputs: dict[str, Tensor], flags: dict[str, int], check: Callable[[], None], process_group: Any) -> Layout:
+    """The layout, once all ranks have the same kinds of tensors and the same options."""
+    logits = inputs["logits"]
+    needs_grad = logits.requires_grad and torch.is_grad_enabled()  # where ranks differ, one would wait in backward
+
+    def describe() -> list[_header.Fact]:
+        check()
+        tensors = [inputs.get(name) for name in _INPUTS]
+        return _header.describe(tensors, names=_INPUTS, flags={**flags, "logits.requires_grad": needs_grad})
+
+    rows = _header.exchange(describe, rows=len(logits), device=logits.device, process_group=process_group)
+    return Layout(process_group, dist.get_rank(process_group), rows, logits.shape[1])
+
+
+@torch.compiler.disable(reason="the number of rows on other ranks is data")
+def _exchange(inputs: dict[str, Tensor], layout: Layout, multilabel: bool, scale: int) -> dict[str, Tensor]:
+    """What has a column per class, as this rank's block of it; what has an entry per row, of the rows of all ranks."""
+    columns = ("logits", "targets") if multilabel else ("logits",)
+    block = {name: _ToBlock.apply(inputs[name], layout, scale) for name in columns}
+    by_row = {name: tensor for name, tensor in inputs.items() if name not in columns}
+    if layout.is_single:
+        return block | by_row
+    gathered = distributed.gather_constants(list(by_row.values()), rows=layout.rows, process_group=layout.process_group)
+    return block | dict(zip(by_row, gathered, strict=True))
+
+
+@torch.compiler.disable(reason="collectives of this size are not worth tracing")
+def _share(packed: Tensor, layout: Layout) -> Tensor:
+    """The vectors of all ranks [W, k]."""
+    own = packed[None, :]
+    if layout.is_single:
+        return own
+    ones = [1] * len(layout.rows)
+    (blocks,) = distributed.gather_constants([own], rows=ones, process_group=layout.process_group)
+    # Every rank computes the same reduction of these, so its own slice of the cotangent is the whole derivative.
+    return distributed.link_local(own, blocks, layout.rank, 1)
+
+
+def _to_block(columns: Tensor, layout: Layout) -> Tensor:
+    """[n, C] of every rank to this rank's block of columns [Σ n, width]; padding is 0."""
+    if layout.is_single:
+        return columns.view_as(columns)
+    n, width = columns.shape[0], layout.widths[layout.rank]
+    parts = [part.reshape(-1) for part in columns.split(layout.widths, dim=1)]
+    received = _all_to_all(torch.cat(parts), [n * w for w in layout.widths], [m * width for m in layout.rows], layout)
+    return F.pad(received.reshape(sum(layout.rows), width), (0, layout.width - width))
+
+
+def _from_block(block: Tensor, layout: Layout) -> Tensor:
+    """The way back: this rank's block [Σ n, width] to its rows [n, C] of the blocks of all ranks."""
+    if layout.is_single:
+        return block
+    n, width = layout.rows[layout.rank], layout.widths[layout.rank]
+    sent = block[:, :width].reshape(-1)
+    sizes = [n * w for w in layout.widths]
+    received = _all_to_all(sent, [m * width for m in layout.rows], sizes, layout)
+    return torch.cat([part.reshape(n, w) for part, w in zip(received.split(sizes), layout.widths, strict=True)], dim=1)
+
+
+def _all_to_all(sent: Tensor, sent_sizes: list[int], received_sizes: list[int], layout: Layout) -> Tensor:
+    # As bytes: every backend moves those, whatever the dtype.
+    size = sent.element_size()
+    received = sent.new_empty(sum(received_sizes))
+    dist.all_to_all_single(
+        received.view(torch.uint8),
+        sent.clone(memory_format=torch.contiguous_format).view(torch.uint8),
+        [size * k for k in received_sizes],
+        [size * k for k in sent_sizes],
+        group=layout.process_group,
+    )
+    return received
+
+
+class _ToBlock(torch.autograd.Function):
+    """`_to_block`, whose backward sends the cotangents back to the ranks of their rows, times `scale`."""
+
+    @staticmethod
+    def forward(ctx: Any, columns: Tensor, layout: Layout, scale: int) -> Tensor:
+        ctx.layout, ctx.scale = layout, scale
+        return _to_block(columns, layout)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple:
+        return _from_block(cotangents[0] * ctx.scale, ctx.layout), None, None

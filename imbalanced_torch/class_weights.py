@@ -1,0 +1,60 @@
+"""Class weights from class counts, as tensors."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from imbalanced_core import class_weights as core
+from imbalanced_torch import validation
+
+
+def class_weights(counts: Tensor | Sequence[float], *, scheme: str = "inverse", beta: float = 0.999) -> Tensor:
+    """One weight per class, greater for rarer classes: `alpha` of `SoftmaxFocalLoss`, `weight` of a cross entropy.
+
+    With n_c the count of class c, where a count of 0 counts as 1: "inverse" is min(n) / n_c, so that the rarest class
+    has weight 1; "balanced" is Σn / (C · n_c); "effective" is proportional to (1 − β) / (1 − β^n_c), with mean 1.
+
+    Args:
+        counts: items per class [C], such as `torch.bincount(targets)`; a tensor or a sequence of numbers.
+        scheme: "inverse", "balanced" or "effective".
+        beta: β of "effective", in [0, 1).
+
+    Returns:
+        [C], floating point, on the device of `counts`.
+
+    Raises:
+        ValueError: if the shape, an option or (on the CPU) a count is out of range.
+
+    References:
+        Cui et al., Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019,
+        https://arxiv.org/abs/1901.05555
+    """
+    counts = torch.as_tensor(counts)
+    validation.check_weights(counts, name="counts")
+    return core.class_weights(counts, scheme=scheme, beta=beta)
+
+
+def pos_weight(
+    positives: Tensor | Sequence[float] | float, total: Tensor | float, *, scheme: str = "balanced", beta: float = 0.999
+) -> Tensor:
+    """The weight of positives relative to negatives: `pos_weight` of `torch.nn.BCEWithLogitsLoss`.
+
+    n₋ / n₊ for "balanced" and "inverse", (1 − β^n₋) / (1 − β^n₊) for "effective"; a count of 0 counts as 1.
+
+    Args:
+        positives: positives per label [C], or a single number.
+        total: items in all, per label or a single number.
+        scheme: "balanced", "inverse" or "effective".
+        beta: β of "effective", in [0, 1).
+
+    Returns:
+        The shape of `positives`, floating point, on its device.
+
+    Raises:
+        ValueError: if an option or (on the CPU) a count is out of range.
+    """
+    positives = torch.as_tensor(positives)
+    validation.check_weights(positives, name="positives")
+    validation.check_weights(total - positives, name="total - positives")
+    return core.pos_weight(positives, total, scheme=scheme, beta=beta)

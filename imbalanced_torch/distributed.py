@@ -1,0 +1,287 @@
+"""Collectives of `torch.distributed`, so that the gradient of W processes is the gradient of one.
+
+The contract: after the usual averaging of gradients (DDP, FSDP2), every process holds the gradient that one process
+would compute from the concatenated rows of all, in the order of the ranks; and the returned loss is the true global
+value. Ranks may hold different numbers of rows, or none.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from imbalanced_core import checks, reductions
+from imbalanced_torch import _header
+
+GRAD_REDUCTIONS = ("mean", "sum")
+
+
+def all_gather_with_grad(tensor: Tensor, *, process_group: Any = None) -> Tensor:
+    """The rows (dimension 0) of all ranks, in rank order; this rank's slice keeps its gradient, the others have none.
+
+    Under DDP or FSDP2, which average gradients, a loss of the result has 1/W of the gradient of one process. The
+    modules of this package do not have this flaw; in a loss of your own, use `gather_rows`, or multiply by W.
+
+    Args:
+        tensor: [n, ...]; n may differ between ranks, the rest of the shape may not.
+        process_group: the ranks to gather from; None for all.
+
+    Returns:
+        [Σ n, ...]; with one rank the tensor itself.
+
+    Raises:
+        RuntimeError: if `torch.distributed` is not available or not initialized.
+        ValueError: on every rank, if the ranks disagree on the shape of a row or on the dtype.
+    """
+    _require_initialized("all_gather_with_grad")
+    (gathered,), _ = gather_rows((tensor,), process_group=process_group, grad_reduction="sum", names=("tensor",))
+    return gathered
+
+
+def all_gather_no_grad(tensor: Tensor, *, process_group: Any = None) -> Tensor:
+    """The rows (dimension 0) of all ranks, in rank order, as constants: for targets, weights and masks.
+
+    Args, Raises: as `all_gather_with_grad`.
+    """
+    _require_initialized("all_gather_no_grad")
+    if dist.get_world_size(process_group) == 1:
+        return tensor
+    (gathered,), _ = gather_rows(
+        (tensor.detach(),), process_group=process_group, grad_reduction="sum", names=("tensor",)
+    )
+    return gathered
+
+
+def should_gather(gather_distributed: bool | None, *, training: bool, process_group: Any) -> bool:
+    """Whether this call of a loss works on the rows of all ranks. Asked anew at every call.
+
+    Args:
+        gather_distributed: None gathers in training mode when several ranks exist, so validation on one rank alone
+            cannot hang; True gathers always, False never.
+        training: `module.training`.
+        process_group: the ranks to gather from; None for all.
+
+    Raises:
+        RuntimeError: if `gather_distributed` is True and `torch.distributed` is not available or not initialized.
+    """
+    checks.one_of("gather_distributed", gather_distributed, (None, True, False))
+    if gather_distributed:
+        _require_initialized("gather_distributed=True")
+    if gather_distributed is not None:
+        return gather_distributed
+    return training and _is_initialized() and dist.get_world_size(process_group) > 1
+
+
+# The number of rows of the other ranks is data, so the compiler cannot trace the gather: it breaks the graph here.
+@torch.compiler.disable(reason="the number of rows on other ranks is data")
+def gather_rows(
+    tensors: tuple[Tensor | None, ...],
+    *,
+    process_group: Any,
+    grad_reduction: str,
+    flags: Sequence[int] | Mapping[str, int] = (),
+    names: Sequence[str] | None = None,
+) -> tuple[tuple[Tensor | None, ...], Tensor]:
+    """The rows of all ranks in rank order, with the gradient that makes W processes one.
+
+    Two collectives, whatever the number of tensors: a small header on which all ranks must agree, then the rows.
+    Backward needs none, because every rank computes the same loss: it returns this rank's slice, times W for
+    `grad_reduction="mean"`.
+
+    Args:
+        tensors: up to 6 tensors [n, ...] with the same n, of at most 5 dimensions; None stands for an absent one and
+            must be None on every rank. n may differ between ranks and may be 0.
+        process_group: the ranks to gather from; None for all.
+        grad_reduction: what the training framework does with gradients: "mean" (DDP, FSDP2) or "sum".
+        flags: integers that must agree, such as options; a mapping names them in the error.
+        names: names of the tensors, for the error.
+
+    Returns:
+        The gathered tensors [Σ n, ...], and a bool mask [Σ n] of this rank's own rows.
+
+    Raises:
+        ValueError: on every rank, if ranks disagree; on this rank, if its own tensors differ in rows.
+    """
+    checks.one_of("grad_reduction", grad_reduction, GRAD_REDUCTIONS)
+    present = [tensor for tensor in tensors if tensor is not None]
+    checks.require(bool(present), "tensors", "at least one tensor", tensors)
+    names = names or [f"tensors[{i}]" for i in range(len(tensors))]
+    n, device = len(present[0]), present[0].device
+    if dist.get_world_size(process_group) == 1:
+        return tensors, torch.ones(n, dtype=torch.bool, device=device)
+    describe = partial(_header.describe, tensors, names=names, flags=flags)
+    rows = _header.exchange(describe, rows=n, device=device, process_group=process_group)
+    gathered = gather_constants(present, rows=rows, process_group=process_group)
+    rank = dist.get_rank(process_group)
+    start, scale = sum(rows[:rank]), gradient_scale(process_group, grad_reduction)
+    linked = iter(
+        [link_local(local, all_rows, start, scale) for local, all_rows in zip(present, gathered, strict=True)]
+    )
+    index = torch.arange(sum(rows), device=device)
+    is_local = (index >= start) & (index < start + n)
+    return tuple(None if tensor is None else next(linked) for tensor in tensors), is_local
+
+
+def global_ratio(total: Tensor, mass: Tensor | None, *, process_group: Any, grad_reduction: str) -> Tensor:
+    """Σ total / Σ mass over the ranks, with its gradient, without gathering one row; a mass of exactly 0 counts as 1.
+
+    One all-reduce of two float64 numbers; none in backward. It can be traced by `torch.compile(fullgraph=True)`.
+
+    Args:
+        total: this rank's sum of losses, 0-d; on a rank without rows a zero that depends on the model's output, so
+            that every rank takes part in the averaging of gradients.
+        mass: this rank's normaliser, 0-d, a constant in differentiation; None for a plain sum.
+        process_group: the ranks to sum over; None for all.
+        grad_reduction: what the training framework does with gradients: "mean" (DDP, FSDP2) or "sum".
+
+    Returns:
+        The global value, 0-d, in the dtype of `total`, equal on every rank.
+    """
+    checks.one_of("grad_reduction", grad_reduction, GRAD_REDUCTIONS)
+    # float64 keeps counts exact, and ranks that disagree on the dtype still exchange equally many bytes.
+    sums = torch.stack([total.detach().double(), (torch.ones_like(total) if mass is None else mass).detach().double()])
+    dist.all_reduce(sums, group=process_group)
+    divisor = torch.ones_like(sums[1]) if mass is None else sums[1]
+    value = reductions.safe_divide(sums[0], divisor).to(total.dtype)
+    scale = gradient_scale(process_group, grad_reduction)
+    factor = reductions.safe_divide(torch.full_like(divisor, scale), divisor).to(total.dtype)
+    return _ValueWithGradient.apply(total, value, factor)
+
+
+def check_queues_equal(module: nn.Module, *, process_group: Any = None) -> None:
+    """Checks that the ranking losses in `module` remember the same rows on every rank. All ranks must call it.
+
+    Losses that gather keep their queues equal by themselves. They part when a rank works on its own: with
+    `gather_distributed=False`, in validation with `update_queue_in_eval=True`, or when not all ranks load a checkpoint.
+    Of a class-parallel queue the weights and flags are compared; its logits are different by design.
+
+    Args:
+        module: a ranking loss or a module that holds some.
+        process_group: the ranks to compare; None for all.
+
+    Raises:
+        ValueError: on every rank alike, naming the buffer and the ranks.
+        RuntimeError: if `torch.distributed` is not available or not initialized.
+
+    Cost: reads all queues on the host; for tests and after loading, not for every step.
+    """
+    _require_initialized("check_queues_equal")
+    own = {name: _digest(buffer) for name, buffer in module.named_buffers() if _is_shared_state(module, name)}
+    checks.require(bool(own), "module", "a module that holds a ranking loss", type(module).__name__)
+    of_ranks: list[dict[str, str]] = [{} for _ in range(dist.get_world_size(process_group))]
+    dist.all_gather_object(of_ranks, own, group=process_group)
+    for name in dict.fromkeys(name for digests in of_ranks for name in digests):
+        differing = [rank for rank, digests in enumerate(of_ranks) if digests.get(name) != of_ranks[0].get(name)]
+        if differing:
+            raise ValueError(f"{name} must be equal on every rank, got another value on {_header.say_list(differing)}")
+
+
+def _is_shared_state(module: nn.Module, name: str) -> bool:
+    """Whether a buffer belongs to a ranking loss and is the same on every rank when all is well."""
+    path, _, buffer = name.rpartition(".")
+    if buffer in ("queue_logits", "queue_targets"):
+        return not getattr(module.get_submodule(path), "class_parallel", False)
+    return buffer in ("queue_weights", "queue_is_iid", "_draws")
+
+
+def _digest(tensor: Tensor) -> str:
+    content = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+    return f"{tuple(tensor.shape)} {tensor.dtype} {hashlib.sha256(content).hexdigest()}"
+
+
+def gather_constants(tensors: list[Tensor], *, rows: list[int], process_group: Any) -> list[Tensor]:
+    """Tensors [n, ...] of all ranks as constants [Σ n, ...], in one collective; `rows` holds the n of every rank."""
+    return _unpack(_gather_padded(_pack(tensors), rows, process_group), tensors)
+
+
+def link_local(local: Tensor, gathered: Tensor, start: int, scale: int) -> Tensor:
+    """The gathered rows, whose derivative by `local`, their slice from `start` on, is `scale` times that slice."""
+    return _LocalSlice.apply(local, gathered, start, scale) if local.requires_grad else gathered
+
+
+def gradient_scale(process_group: Any, grad_reduction: str) -> int:
+    """What a gradient is multiplied by so that the framework's reduction of it restores the sum over the ranks."""
+    return dist.get_world_size(process_group) if grad_reduction == "mean" else 1
+
+
+def world_size_and_rank(process_group: Any) -> tuple[int, int]:
+    """The number of ranks of an initialised group, and this one's number."""
+    return dist.get_world_size(process_group), dist.get_rank(process_group)
+
+
+def _is_initialized() -> bool:
+    # Not `dist.is_initialized()`: the compiler takes that for a constant and would never notice a later initialisation.
+    return dist.is_available() and dist.GroupMember.WORLD is not None
+
+
+def _require_initialized(what: str) -> None:
+    if not _is_initialized():
+        raise RuntimeError(
+            f"torch.distributed must be initialized for {what}, got no process group; "
+            "call torch.distributed.init_process_group() first"
+        )
+
+
+def _pack(tensors: list[Tensor]) -> Tensor:
+    """Tensors [n, ...] as the bytes of their rows [n, b], so that one collective moves them all."""
+    return torch.cat([_row_matrix(tensor.detach()).view(torch.uint8) for tensor in tensors], dim=1)
+
+
+def _row_matrix(tensor: Tensor) -> Tensor:
+    # A copy: `contiguous()` keeps any strides of a dimension of length 1, and bytes cannot be seen through those.
+    matrix = tensor.reshape(tensor.shape[0], tensor.shape[1:].numel())
+    return matrix.clone(memory_format=torch.contiguous_format)
+
+
+def _unpack(payload: Tensor, like: list[Tensor]) -> list[Tensor]:
+    widths = [tensor.shape[1:].numel() * tensor.element_size() for tensor in like]
+    return [
+        part.clone(memory_format=torch.contiguous_format).view(tensor.dtype).reshape(-1, *tensor.shape[1:])
+        for part, tensor in zip(payload.split(widths, dim=1), like, strict=True)
+    ]
+
+
+def _gather_padded(payload: Tensor, rows: list[int], process_group: Any) -> Tensor:
+    longest = max(rows)
+    if longest == 0:  # known to every rank
+        return payload
+    padded = payload
+    if payload.shape[0] < longest:
+        padded = payload.new_zeros(longest, payload.shape[1])
+        padded[: payload.shape[0]] = payload
+    gathered = payload.new_empty(longest * len(rows), payload.shape[1])
+    _header.all_gather(gathered, padded, process_group)
+    if min(rows) == longest:
+        return gathered
+    return torch.cat([block[:n] for block, n in zip(gathered.split(longest), rows, strict=True)])
+
+
+class _LocalSlice(torch.autograd.Function):
+    """The gathered rows; backward returns the local slice of the cotangent, times `scale`."""
+
+    @staticmethod
+    def forward(ctx: Any, local: Tensor, gathered: Tensor, start: int, scale: int) -> Tensor:
+        ctx.start, ctx.rows, ctx.scale = start, local.shape[0], scale
+        return gathered.view_as(gathered)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple:
+        return cotangents[0].narrow(0, ctx.start, ctx.rows) * ctx.scale, None, None, None
+
+
+class _ValueWithGradient(torch.autograd.Function):
+    """`value`, whose derivative by `total` is `factor`. Mixing the two by + and − would round, or make NaN."""
+
+    @staticmethod
+    def forward(ctx: Any, total: Tensor, value: Tensor, factor: Tensor) -> Tensor:  # noqa: ARG004
+        ctx.save_for_backward(factor)
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple:
+        (factor,) = ctx.saved_tensors
+        return cotangents[0] * factor, None, None

@@ -1,0 +1,106 @@
+"""Checks that look at tensor values: done where looking is free, in eager mode on the CPU.
+
+Elsewhere (in `torch.compile`, `vmap` and `torch.func` transforms, on an accelerator) a look would break the graph or
+wait for the device; there the losses answer bad values with NaN, and `validate_targets` checks on request.
+"""
+
+import torch
+from torch import Tensor
+
+from imbalanced_core.targets import taking_part
+
+
+def can_read(tensor: Tensor) -> bool:
+    """Whether the values can be looked at without cost: eager mode, on the CPU, outside function transforms."""
+    return (
+        not torch.compiler.is_compiling()
+        and type(tensor) in (Tensor, torch.nn.Parameter)
+        and tensor.device.type == "cpu"
+        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    )
+
+
+def check_class_ids(targets: Tensor, *, num_classes: int, ignore_index: int | None = None) -> None:
+    """ValueError, naming values, if a readable id is neither in [0, num_classes) nor `ignore_index`."""
+    if can_read(targets):
+        _class_ids(targets, num_classes, ignore_index)
+
+
+def check_binary_targets(targets: Tensor, *, ignore_index: int | None = None) -> None:
+    """ValueError, naming values, if a readable target is neither 0, 1 nor `ignore_index`."""
+    if can_read(targets):
+        _binary(targets, ignore_index)
+
+
+def check_unit_targets(targets: Tensor, *, ignore_index: int | None = None, name: str = "targets") -> None:
+    """ValueError, naming values, if a readable target is neither in [0, 1] nor `ignore_index`."""
+    if can_read(targets) and not _all_between(targets, 0, 1):
+        _refuse(targets, ~_between(targets, 0, 1), ignore_index, name, "in [0, 1]")
+
+
+def check_weights(weights: Tensor | None, *, where: Tensor | None = None, name: str = "sample_weight") -> None:
+    """ValueError, naming values, if a readable weight is negative or not finite, at an entry where `where` holds."""
+    if weights is None or not can_read(weights):
+        return
+    bad = ~((weights >= 0) & torch.isfinite(weights))
+    if where is not None and where.shape == weights.shape and can_read(where):
+        bad &= where
+    _refuse(weights, bad, None, name, "finite and >= 0")
+
+
+def validate_targets(
+    targets: Tensor, *, num_classes: int, ignore_index: int | None = -100, multilabel: bool = False
+) -> None:
+    """Checks targets wherever they are, at the price of a wait for the device. Call it once on a sample of your data.
+
+    Args:
+        targets: class ids of any shape, 0 or 1 where `num_classes` is 1; with `multilabel` 0/1 labels of any shape.
+        num_classes: the number of classes; 1 is binary.
+        ignore_index: the target that marks an ignored entry, or None.
+        multilabel: whether targets are 0/1 per class.
+
+    Raises:
+        ValueError: naming the values that are no target.
+    """
+    if multilabel or num_classes == 1:
+        _binary(targets, ignore_index)
+    else:
+        _class_ids(targets, num_classes, ignore_index)
+
+
+def _class_ids(targets: Tensor, num_classes: int, ignore_index: int | None) -> None:
+    if targets.is_floating_point():
+        whole = targets == targets.round()
+        _refuse(targets, ~(whole & _between(targets, 0, num_classes - 1)), ignore_index, "targets", _ids(num_classes))
+    elif not _all_between(targets, 0, num_classes - 1):
+        _refuse(targets, ~_between(targets, 0, num_classes - 1), ignore_index, "targets", _ids(num_classes))
+
+
+def _ids(num_classes: int) -> str:
+    return f"class ids in [0, {num_classes})"
+
+
+def _binary(targets: Tensor, ignore_index: int | None) -> None:
+    _refuse(targets, (targets != 0) & (targets != 1), ignore_index, "targets", "0 or 1")
+
+
+def _all_between(values: Tensor, least: int, greatest: int) -> bool:
+    """One pass for the usual case, that nothing is wrong and nothing is ignored."""
+    if values.numel() == 0:
+        return True
+    low, high = values.aminmax()
+    return bool(low >= least) and bool(high <= greatest)
+
+
+def _between(values: Tensor, least: int, greatest: int) -> Tensor:
+    return (values >= least) & (values <= greatest)
+
+
+def _refuse(values: Tensor, bad: Tensor, ignore_index: int | None, name: str, rule: str) -> None:
+    if ignore_index is not None:
+        bad = torch.logical_and(bad, taking_part(values, ignore_index=ignore_index))
+        rule = f"{rule} or the ignore_index {ignore_index}"
+    if bad.any():
+        found = torch.unique(values.detach()[bad])
+        shown = ", ".join(str(value) for value in found[:5].tolist()) + (", ..." if len(found) > 5 else "")
+        raise ValueError(f"{name} must be {rule}, got {shown}")

@@ -1,0 +1,252 @@
+import numpy as np
+import pytest
+import reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imbalanced_core import quantile
+from imbalanced_core._namespace import array_namespace
+from imbalanced_core.quantile import INTERPOLATIONS, masked_quantile
+
+LEVELS = (0.0, 0.005, 0.25, 1 / 3, 0.5, 0.75, 0.995, 1.0)
+TRICKY_LEVELS = (0.0, 1.0, 0.5, 0.25, 0.995, 0.005, 1 - 0.7, 1 / 3, 2 / 3, 0.07, 0.55, 0.1, 0.999999, 1e-9, 1e-20)
+EDGE_LEVELS = (1 - 2.0**-53, 2.0**-53, np.nextafter(0.5, 0), np.nextafter(0.5, 1), 5e-324)
+
+
+def _as_numpy_does(values, interpolation, levels=LEVELS):
+    """Row by row over the values that are kept; numpy's levels are float64 as long as the values are."""
+    return np.stack([np.quantile(row.astype(np.float64), levels, method=interpolation) for row in values])
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_unmasked_rows_agree_with_numpy(backend, rng, interpolation):
+    values = rng.standard_normal((2, 3, 41))
+    expected = _as_numpy_does(values.reshape(6, 41), interpolation).reshape(2, 3, -1)
+    actual = backend.run(lambda v: masked_quantile(v, LEVELS, interpolation=interpolation), values)
+    np.testing.assert_allclose(actual, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_masked_rows_agree_with_numpy_whatever_the_masked_entries_hold(backend, rng, interpolation, dtype):
+    values = rng.integers(-4, 5, (8, 31)).astype(dtype)  # many ties
+    where = rng.random((8, 31)) < np.linspace(0.05, 1, 8)[:, None]
+    where[:, 7] = True
+    expected = np.stack([_as_numpy_does([v[w]], interpolation)[0] for v, w in zip(values, where, strict=True)])
+    values[~where] = rng.choice([np.nan, np.inf, -np.inf, 1e30], (~where).sum())
+    actual = backend.run(lambda v, w: masked_quantile(v, LEVELS, where=w, interpolation=interpolation), values, where)
+    assert actual.dtype == dtype
+    np.testing.assert_allclose(actual, expected, rtol=4 * np.finfo(dtype).eps)
+
+
+@settings(max_examples=40, derandomize=True, deadline=None)
+@given(data=st.data(), interpolation=st.sampled_from(INTERPOLATIONS))
+def test_any_row_and_mask(data, interpolation):
+    n = data.draw(st.integers(1, 40))
+    values = np.array(data.draw(st.lists(st.floats(-1e6, 1e6), min_size=n, max_size=n)))
+    where = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)))
+    levels = data.draw(st.lists(st.floats(0, 1), min_size=1, max_size=3))
+    actual = masked_quantile(values, levels, where=where, interpolation=interpolation)
+    if where.any():
+        np.testing.assert_allclose(actual, np.quantile(values[where], levels, method=interpolation), rtol=1e-12)
+    else:
+        assert np.isnan(actual).all()
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_whole_multiplicity_is_repetition(backend, rng, interpolation, dtype):
+    values = rng.standard_normal((4, 23)).astype(dtype)
+    repeats = rng.integers(0, 6, (4, 23))
+    where = rng.random((4, 23)) < 0.8
+    expected = np.stack(
+        [
+            np.quantile(np.repeat(v, r * w).astype(np.float64), LEVELS, method=interpolation)
+            for v, r, w in zip(values, repeats, where, strict=True)
+        ]
+    )
+    actual = backend.run(
+        lambda v, m, w: masked_quantile(v, LEVELS, where=w, multiplicity=m, interpolation=interpolation),
+        np.where(where, values, np.nan).astype(dtype),
+        np.where(where, repeats, np.nan).astype(dtype),
+        where,
+    )
+    np.testing.assert_allclose(actual, expected, rtol=4 * np.finfo(dtype).eps)
+
+
+def test_multiplicity_one_is_exactly_no_multiplicity(backend, rng):
+    values = rng.standard_normal((3, 57)).astype(np.float32)
+    levels = TRICKY_LEVELS + EDGE_LEVELS
+    for interpolation in INTERPOLATIONS:
+        once, plain = backend.run(
+            lambda v, m, how=interpolation: (
+                masked_quantile(v, levels, multiplicity=m, interpolation=how),
+                masked_quantile(v, levels, interpolation=how),
+            ),
+            values,
+            np.ones(57, np.float32),
+        )
+        np.testing.assert_array_equal(once, plain)
+
+
+def test_fractional_multiplicity(backend, rng):
+    values, repeats = rng.standard_normal((5, 30)), rng.random((5, 30)) * 7 + 0.1
+    expected = [
+        [reference.row_quantile(v, q, multiplicity=m) for q in LEVELS] for v, m in zip(values, repeats, strict=True)
+    ]
+    np.testing.assert_array_equal(
+        backend.run(lambda v, m: masked_quantile(v, LEVELS, multiplicity=m), values, repeats), expected
+    )
+
+
+def test_inverse_inclusion_probabilities_restore_the_quantiles_of_the_whole(rng):
+    values = rng.standard_normal(20_000)
+    inclusion = np.where(values > 1.5, 1.0, 0.05)  # the tail was kept whole, the bulk thinned out
+    kept = rng.random(20_000) < inclusion
+    estimate = masked_quantile(values, (0.5, 0.99), where=kept, multiplicity=1 / inclusion)
+    np.testing.assert_allclose(estimate, np.quantile(values, (0.5, 0.99)), atol=0.1)
+    assert masked_quantile(values, (0.5,), where=kept)[0] > 0.4  # what ignoring it would give
+
+
+def test_nothing_takes_part(backend):
+    values, nowhere = np.array([[1.0, np.nan], [2.0, 3.0]]), np.zeros((2, 2), bool)
+    assert np.isnan(backend.run(lambda v, w: masked_quantile(v, LEVELS, where=w), values, nowhere)).all()
+    with_multiplicity = backend.run(
+        lambda v, w, m: masked_quantile(v, LEVELS, where=w, multiplicity=m), values, nowhere, np.ones(2)
+    )
+    assert np.isnan(with_multiplicity).all()
+    empty = backend.run(lambda v: masked_quantile(v, LEVELS), np.zeros((3, 0)))
+    assert empty.shape == (3, len(LEVELS))
+    assert np.isnan(empty).all()
+
+
+def test_a_participating_nan_is_not_passed_over(backend):
+    values = np.array([[1.0, np.nan, 2.0, 3.0], [1.0, 4.0, 2.0, np.nan]])
+    where = np.array([[True, True, True, True], [True, True, True, False]])
+    for multiplicity in (None, np.full(4, 2.0)):
+        result = backend.run(
+            lambda v, w, m: masked_quantile(v, (0.0, 0.5), where=w, multiplicity=m), values, where, multiplicity
+        )
+        assert np.isnan(result[0]).all()
+        np.testing.assert_array_equal(result[1], [1.0, 2.0])
+
+
+def test_infinite_values_are_values(backend):
+    values = np.array([np.inf, -np.inf, 1.0, np.inf, 5.0, -np.inf])
+    where = np.array([True, True, True, True, True, False])
+
+    def all_interpolations(v, w):
+        return tuple(
+            masked_quantile(v, (0.0, 0.1, 0.6, 0.9, 1.0), where=w, interpolation=how) for how in INTERPOLATIONS
+        )
+
+    linear, lower, higher, _, midpoint = backend.run(all_interpolations, values, where)
+    np.testing.assert_array_equal(lower, [-np.inf, -np.inf, 5.0, np.inf, np.inf])
+    np.testing.assert_array_equal(higher, [-np.inf, 1.0, np.inf, np.inf, np.inf])
+    np.testing.assert_array_equal(linear, [-np.inf, -np.inf, np.inf, np.inf, np.inf])
+    np.testing.assert_array_equal(midpoint, linear)
+
+
+def test_constant_values_have_no_spread_at_all(backend):
+    values = np.full((1, 10), 0.1, np.float32)
+    for interpolation in INTERPOLATIONS:
+        quartiles = backend.run(lambda v, how=interpolation: masked_quantile(v, (0.2, 0.77), interpolation=how), values)
+        assert quartiles[0, 0] == quartiles[0, 1]
+
+
+def _last_places(rng):
+    powers = 2 ** np.arange(31)
+    near_powers = np.concatenate([powers - 1, powers, np.maximum(powers - 2, 0)])
+    drawn = rng.integers(0, 2**31 - 1, 2000)
+    return np.concatenate([np.arange(1500), near_powers, 2**31 - 1 - np.arange(30), drawn]).astype(np.int32)
+
+
+@pytest.mark.parametrize("positions", [quantile.positions, quantile.positions_in_integers])
+def test_places_are_exactly_those_of_float64_up_to_2_to_the_31(backend, rng, positions):
+    if backend.name in ("strict", "torch.compile"):
+        pytest.skip("integer arrays as indices are not in the strict standard; compilation is covered by the quantiles")
+    levels = TRICKY_LEVELS + EDGE_LEVELS + tuple(rng.random(20))
+    last = _last_places(rng)
+    actual = backend.run(lambda n: positions(levels, n, array_namespace(n).float32), last)
+    place = [[level * int(n) for level in levels] for n in last]
+    np.testing.assert_array_equal(actual.lower, np.floor(place))
+    np.testing.assert_array_equal(actual.upper, np.ceil(place))
+    np.testing.assert_array_equal(actual.nearest, np.round(place))
+    np.testing.assert_allclose(actual.fraction, place - np.floor(place), atol=1e-7)
+
+
+def test_places_are_exact_without_64_bit_types(rng):
+    jax = pytest.importorskip("jax")
+    values = rng.standard_normal((3, 400)).astype(np.float32)
+    where = rng.random((3, 400)) < 0.7
+    with jax.enable_x64(False):
+        for interpolation in INTERPOLATIONS:
+            for multiplicity in (None, jax.numpy.ones(400)):
+                actual = jax.jit(masked_quantile, static_argnames=("levels", "interpolation"))(
+                    jax.numpy.asarray(values),
+                    TRICKY_LEVELS,
+                    where=jax.numpy.asarray(where),
+                    multiplicity=multiplicity,
+                    interpolation=interpolation,
+                )
+                expected = [
+                    _as_numpy_does([v[w]], interpolation, TRICKY_LEVELS)[0] for v, w in zip(values, where, strict=True)
+                ]
+                np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_counts_above_2_to_the_24_are_exact():
+    n = 2**24 + 3
+    values = np.arange(n, dtype=np.float64)
+    where = np.ones(n, bool)
+    where[0] = False
+    assert masked_quantile(values, (1.0,), where=where)[0] == n - 1
+    assert masked_quantile(values, (1 - 1 / (n - 2),), where=where, interpolation="nearest")[0] == n - 2
+
+
+def test_no_gradient_flows(grad_backend, rng):
+    def total(values):
+        return (masked_quantile(values, (0.3, 0.9)) * 2.0).sum() + values.sum()
+
+    _, gradient = grad_backend.value_and_grad(total, rng.standard_normal((2, 9)))
+    np.testing.assert_array_equal(gradient, 1.0)
+
+
+def test_vmap_over_rows(rng):
+    values, where = rng.standard_normal((4, 19)), rng.random((4, 19)) < 0.6
+    where[:, 0] = True
+    expected = masked_quantile(values, LEVELS, where=where)
+
+    def row(v, w):
+        return masked_quantile(v, LEVELS, where=w)
+
+    torch = pytest.importorskip("torch")
+    np.testing.assert_array_equal(torch.func.vmap(row)(torch.tensor(values), torch.tensor(where)), expected)
+    jax = pytest.importorskip("jax")
+    np.testing.assert_array_equal(jax.vmap(row)(jax.numpy.asarray(values), jax.numpy.asarray(where)), expected)
+
+
+@pytest.mark.parametrize(
+    ("levels", "options", "message"),
+    [
+        ((0.5, 1.5), {}, r"levels must be Python numbers in \[0, 1\], got 1.5"),
+        ((float("nan"),), {}, "levels must be Python numbers"),
+        ((0.5,), {"interpolation": "cubic"}, "interpolation must be one of 'linear', .*, got 'cubic'"),
+        (
+            (0.5,),
+            {"where": np.ones(4, bool)},
+            r"where must be broadcastable to the shape of values, \(2, 3\), got \(4,\)",
+        ),
+        ((0.5,), {"multiplicity": np.ones((3, 2))}, "multiplicity must be broadcastable"),
+    ],
+)
+def test_bad_arguments_are_named(levels, options, message):
+    with pytest.raises(ValueError, match=message):
+        masked_quantile(np.zeros((2, 3)), levels, **options)
+
+
+def test_wrong_dtypes_are_named():
+    with pytest.raises(TypeError, match="values must be a floating-point array, got dtype int64"):
+        masked_quantile(np.arange(3), (0.5,))
+    with pytest.raises(TypeError, match="where must be a bool array, got dtype int64"):
+        masked_quantile(np.zeros(3), (0.5,), where=np.ones(3, np.int64))

@@ -1,0 +1,19 @@
+"""README, guides and examples run as their readers run them, with the settings that a framework starts with."""
+
+import jax
+import numpy as np
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def settings_of_users():
+    """JAX without the strict settings of the other tests; seeded generators; nothing of the test is left behind."""
+    random_state, default_dtype, threads = torch.get_rng_state(), torch.get_default_dtype(), torch.get_num_threads()
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002 - a page may use the global generator
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+        yield
+    torch.set_rng_state(random_state)
+    torch.set_default_dtype(default_dtype)
+    torch.set_num_threads(threads)

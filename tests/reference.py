@@ -1,0 +1,278 @@
+"""Every loss as its definition says, in plain float64 loops: slow, short, and written from the formulas alone.
+
+The tests compare the library with these functions; nothing here is shared with the library.
+"""
+
+import math
+
+import numpy as np
+
+# ------------------------------------------------------------------------------------------------- pointwise losses
+
+
+def gradient(function, x):
+    """The derivatives of a scalar function of x, exact to rounding, by a step into the complex plane."""
+    x = np.asarray(x, np.float64)
+    slopes = np.zeros(x.shape)
+    for place in np.ndindex(x.shape):
+        stepped = x.astype(complex)
+        stepped[place] += 1e-30j
+        slopes[place] = np.imag(function(stepped)) / 1e-30
+    return slopes
+
+
+def _log_one_plus_exp(x):
+    """log(1 + exp(x)), for complex x too."""
+    if np.real(x) > 0:
+        return x + _log_one_plus_exp(-x)
+    power = np.exp(x)
+    return complex(np.log1p(power.real), power.imag / (1 + power.real)) if np.iscomplexobj(power) else np.log1p(power)
+
+
+def sigmoid_focal(logits, targets, *, alpha=0.25, gamma=2.0):
+    losses = np.zeros(np.shape(logits), np.asarray(logits).dtype)
+    for place in np.ndindex(losses.shape):
+        x, y = logits[place], targets[place]
+        missed = np.exp(-_log_one_plus_exp(-x)) * (1 - y) + np.exp(-_log_one_plus_exp(x)) * y
+        cross_entropy = y * _log_one_plus_exp(-x) + (1 - y) * _log_one_plus_exp(x)
+        alpha_t = 1.0 if alpha is None else alpha * y + (1 - alpha) * (1 - y)
+        losses[place] = alpha_t * (missed**gamma if gamma else 1.0) * cross_entropy
+    return losses
+
+
+def _log_softmax(row):
+    """log p_c = −log(1 + Σ_{k≠c} exp(x_k − x_c)), each class by itself."""
+    result = []
+    for c in range(len(row)):
+        others = [row[k] - row[c] for k in range(len(row)) if k != c]
+        top = max((np.real(d) for d in others), default=0.0)
+        total = sum(np.exp(d - top) for d in others)
+        result.append(-_log_one_plus_exp(np.log(total) + top) if len(others) else 0.0 * row[c])
+    return result
+
+
+def one_hot(ids, num_classes):
+    return (np.asarray(ids)[..., None] == np.arange(num_classes)).astype(float)
+
+
+def softmax_focal(logits, targets, *, alpha=None, gamma=2.0, label_smoothing=0.0):
+    """Classes on the last axis; targets are class ids or probabilities."""
+    logits, targets = np.asarray(logits), np.asarray(targets)
+    num_classes = logits.shape[-1]
+    y = one_hot(targets, num_classes) if targets.ndim < logits.ndim else targets
+    losses = np.zeros(logits.shape[:-1], logits.dtype)
+    for place in np.ndindex(losses.shape):
+        log_p = _log_softmax(logits[place])
+        missed = sum(np.exp(log_p[c]) * (1 - y[place][c]) for c in range(num_classes))
+        smoothed = [(1 - label_smoothing) * y[place][c] + label_smoothing / num_classes for c in range(num_classes)]
+        cross_entropy = -sum(smoothed[c] * log_p[c] for c in range(num_classes))
+        alpha_y = 1.0 if alpha is None else sum(y[place][c] * alpha[c] for c in range(num_classes))
+        losses[place] = alpha_y * (missed**gamma if gamma else 1.0) * cross_entropy
+    return losses
+
+
+def symmetric_cross_entropy(logits, targets, *, alpha=1.0, beta=1.0, epsilon=1e-8):
+    logits, targets = np.asarray(logits), np.asarray(targets)
+    num_classes = logits.shape[-1]
+    y = one_hot(targets, num_classes) if targets.ndim < logits.ndim else targets
+    losses = np.zeros(logits.shape[:-1], logits.dtype)
+    for place in np.ndindex(losses.shape):
+        log_p = _log_softmax(logits[place])
+        p = [np.exp(value) if np.exp(value).real > epsilon else epsilon for value in log_p]
+        forward = -sum(y[place][c] * log_p[c] for c in range(num_classes))
+        reverse = -sum(p[c] * math.log(max(y[place][c], epsilon)) for c in range(num_classes))
+        losses[place] = alpha * forward + beta * reverse
+    return losses
+
+
+def reduce_elements(losses, *, reduction, where=None, weights=None, positives=None):
+    total = count = positive = 0.0
+    for place in np.ndindex(np.shape(losses)):
+        if where is not None and not where[place]:
+            continue
+        weight = 1.0 if weights is None else weights[place]
+        total = total + weight * losses[place]
+        count += weight
+        positive += weight * (0.0 if positives is None else positives[place])
+    return total / {"mean": count or 1.0, "mean_positive": positive or 1.0, "sum": 1.0}[reduction]
+
+
+def class_weights(counts, *, scheme, beta=0.999):
+    n = [max(count, 1) for count in counts]
+    if scheme == "inverse":
+        weights = [sum(n) / (len(n) * c) for c in n]
+        return np.array([w / max(weights) for w in weights])
+    if scheme == "balanced":
+        return np.array([sum(n) / (len(n) * c) for c in n])
+    weights = [(1 - beta) / (1 - beta**c) for c in n]
+    return np.array([w * len(n) / sum(weights) for w in weights])
+
+
+# --------------------------------------------------------------------------------------------------- ranking losses
+
+
+def row_quantile(values, level, *, multiplicity=None, interpolation="higher"):
+    """Quantile of a row: of its values, or of each repeated `multiplicity` times; NaN of nothing."""
+    order = np.argsort(values)
+    values = np.asarray(values, np.float64)[order]
+    repeats = np.ones(len(values)) if multiplicity is None else np.asarray(multiplicity, np.float64)[order]
+    if repeats.sum() == 0:
+        return math.nan
+    reached = np.cumsum(repeats)
+    places = max(1, math.floor(reached[-1] + 0.5))
+
+    def value_at(place):
+        return next(v for v, r in zip(values, reached, strict=True) if r >= min(place + 0.5, reached[-1]))
+
+    place = level * (places - 1)
+    lower, upper = value_at(math.floor(place)), value_at(math.ceil(place))
+    if interpolation == "nearest":
+        return value_at(round(place))
+    if interpolation == "lower" or upper == lower:
+        return lower
+    if interpolation == "higher":
+        return upper
+    return lower + {"midpoint": 0.5, "linear": place - math.floor(place)}[interpolation] * (upper - lower)
+
+
+def sigmoid(x):
+    return np.exp(-np.logaddexp(0.0, -np.asarray(x, np.float64)))
+
+
+def sigmoid_slope(x):
+    return sigmoid(x) * sigmoid(-np.asarray(x, np.float64))
+
+
+def _row(scores, positives, *, pos_numerator="pool", where=None, weights=None, multiplicity=None, live=None):
+    """The participating items of a row alone: their indices, scores, positives, numerator weights, multiplicities."""
+    n = len(scores)
+    kept = np.flatnonzero(np.broadcast_to(True if where is None else where, n))
+    s = np.asarray(scores, np.float64)[kept]
+    p = np.asarray(positives, bool)[kept]
+    w = np.broadcast_to(1.0 if weights is None else weights, n).astype(np.float64)[kept]
+    m = np.broadcast_to(1.0 if multiplicity is None else multiplicity, n).astype(np.float64)[kept]
+    counts = p & np.broadcast_to(True if live is None else live, n)[kept] if pos_numerator == "live" else p
+    return kept, s, p, np.where(counts, w * m, 0.0), m
+
+
+def _spread(kind, s, m):
+    if kind == "absolute":
+        return 1.0
+    if len(s) == 0 or m.sum() == 0:
+        return 0.0
+    if kind == "iqr":
+        return row_quantile(s, 0.75, multiplicity=m) - row_quantile(s, 0.25, multiplicity=m)
+    mean = sum(m * s) / sum(m)
+    return math.sqrt(sum(m * (s - mean) ** 2) / sum(m))
+
+
+def smooth_ap(scores, positives, *, temperature=0.01, temperature_scale="absolute", **row):
+    """One row: loss, validity, and the gradient by the scores."""
+    kept, s, p, numerator, m = _row(scores, positives, **row)
+    gradient = np.zeros(len(scores))
+    scale = _spread(temperature_scale, s[~p], m[~p])
+    if numerator.sum() == 0 or p.all() or scale <= 1e-12:
+        return 0.0, False, gradient
+    tau, average_precision = temperature * scale, 0.0
+    for i in np.flatnonzero(numerator):
+        others = np.arange(len(s)) != i
+        above = m * sigmoid((s - s[i]) / tau) * others
+        rank, positive_rank = 1 + above.sum(), 1 + above[p].sum()
+        share = numerator[i] / numerator.sum()
+        average_precision += share * positive_rank / rank
+        slope = m * sigmoid_slope((s - s[i]) / tau) / tau * others
+        by_others = share * (p / rank - positive_rank / rank**2) * slope
+        gradient[kept] -= by_others
+        gradient[kept[i]] += by_others.sum()
+    return 1 - average_precision, True, gradient
+
+
+def recall_at_quantile(
+    scores,
+    positives,
+    *,
+    quantile=0.005,
+    interpolation="higher",
+    temperature=0.01,
+    temperature_scale="absolute",
+    **row,
+):
+    """One row: loss, validity, and the gradient by the scores."""
+    kept, s, p, numerator, m = _row(scores, positives, **row)
+    gradient = np.zeros(len(scores))
+    scale = _spread(temperature_scale, s[~p], m[~p])
+    if numerator.sum() == 0 or scale <= 1e-12:
+        return 0.0, False, gradient
+    tau = temperature * scale
+    threshold = row_quantile(s, 1 - quantile, multiplicity=m, interpolation=interpolation)
+    share = numerator / numerator.sum()
+    gradient[kept] = -share * sigmoid_slope((s - threshold) / tau) / tau
+    return 1 - sum(share * sigmoid((s - threshold) / tau)), True, gradient
+
+
+def partial_auc(
+    scores,
+    positives,
+    *,
+    alpha=0.0,
+    beta=0.005,
+    surrogate="trapezoid",
+    n_knots=2,
+    temperature=0.1,
+    temperature_scale="iqr",
+    budget_basis="fpr",
+    is_iid=None,
+    **row,
+):
+    """One row: loss, validity, the gradient by the scores, and (t_alpha, t_beta, tau, band negatives, variance)."""
+    kept, s, p, numerator, m = _row(scores, positives, **row)
+    gradient = np.zeros(len(scores))
+    iid = np.broadcast_to(True if is_iid is None else is_iid, len(scores))[kept]
+    in_reference = iid & ~p if budget_basis == "fpr" else iid
+
+    def threshold(rate):
+        return row_quantile(s[in_reference], 1 - rate, multiplicity=m[in_reference])
+
+    t_alpha, t_beta = threshold(alpha), threshold(beta)
+    scale = (
+        t_alpha - t_beta
+        if temperature_scale == "band"
+        else _spread(temperature_scale, s[in_reference], m[in_reference])
+    )
+    tau = temperature * scale
+    in_band = (t_beta <= s) & (s <= t_alpha)
+    band = np.where(in_band & ~p, m, 0.0)
+    figures = [t_alpha, t_beta, tau, m[in_band & ~p & iid].sum(), math.nan]
+    valid = numerator.sum() > 0 and (iid & ~p).any() and scale > 1e-12
+    if not valid or (surrogate == "pairwise" and band.sum() == 0):
+        return 0.0, False, gradient, tuple(figures)
+    share, contribution = numerator / numerator.sum(), np.zeros(len(s))
+    for i in np.flatnonzero(numerator):
+        if surrogate == "pairwise":
+            contribution[i] = sum(band * sigmoid((s[i] - s) / tau)) / band.sum()
+            slope = share[i] * band / band.sum() * sigmoid_slope((s[i] - s) / tau) / tau
+            gradient[kept] += slope
+            gradient[kept[i]] -= slope.sum()
+            continue
+        knots = [threshold(rate) for rate in np.linspace(alpha, beta, n_knots)]
+        for left, right in zip(knots[:-1], knots[1:], strict=True):
+            contribution[i] += (sigmoid((s[i] - left) / tau) + sigmoid((s[i] - right) / tau)) / 2 / (n_knots - 1)
+            slope = (sigmoid_slope((s[i] - left) / tau) + sigmoid_slope((s[i] - right) / tau)) / 2 / (n_knots - 1)
+            gradient[kept[i]] -= share[i] * slope / tau
+    mean = sum(share * contribution)
+    figures[4] = sum(share * (contribution - mean) ** 2)
+    return 1 - mean, True, gradient, tuple(figures)
+
+
+# -------------------------------------------------------------------------------------------------------- schedules
+
+
+def blend_weight(unit: int, warmup: int, blend: int, final: float) -> float:
+    if unit < warmup:
+        return 0.0
+    k = unit - warmup
+    return (k + 1) / (blend + 1) * final if k < blend else final
+
+
+def geometric_decay(elapsed: int, start: float, end: float, decay_steps: int) -> float:
+    return start * (end / start) ** min(1.0, max(0, elapsed) / decay_steps)

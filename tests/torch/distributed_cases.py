@@ -1,0 +1,402 @@
+"""Everything about `torch.distributed` that is not the matrix of losses."""
+
+import copy
+import warnings
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.distributed as dist
+from distributed_worker import Batch, Ranks, agree_on_error, make_batch, value_and_grad
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from imbalanced_torch import distributed
+from imbalanced_torch.pointwise import SigmoidFocalLoss, SoftmaxFocalLoss
+from imbalanced_torch.ranking import RecallAtQuantileLoss, SmoothAPLoss
+
+ROWS = (3, 0, 5, 2)
+Case = Callable[[Ranks], None]
+
+
+def ranking_loss(**options: object) -> RecallAtQuantileLoss:
+    return RecallAtQuantileLoss(3, quantile=0.3, temperature=0.5, queue_size=12, **options).double()
+
+
+def before_initialisation() -> SimpleNamespace:
+    """Losses that have been used, and compiled, before there was a process group."""
+    x = torch.ones(2, 3, dtype=torch.float64)
+    eager, compiled = SigmoidFocalLoss(), SigmoidFocalLoss()
+    compiled = torch.compile(compiled, fullgraph=True, backend="eager")
+    ranking = ranking_loss()
+    values = [loss_fn(x, torch.ones_like(x)) for loss_fn in (eager, compiled)]
+    assert values[0] == values[1]
+    assert ranking(x, torch.tensor([0, 1])) >= 0
+    by_class = ranking_loss(class_parallel=True)
+    assert by_class(x, torch.tensor([0, 1])) == ranking_loss()(x, torch.tensor([0, 1]))
+    for call in (
+        lambda: distributed.all_gather_with_grad(x),
+        lambda: distributed.all_gather_no_grad(x),
+        lambda: ranking_loss(gather_distributed=True)(x, torch.tensor([0, 1])),
+        lambda: SigmoidFocalLoss(gather_distributed=True)(x, x),
+        lambda: distributed.check_queues_equal(ranking),
+    ):
+        with pytest.raises(RuntimeError, match="must be initialized"):
+            call()
+    return SimpleNamespace(eager=eager, compiled=compiled, ranking=ranking, by_class=by_class)
+
+
+def cases(before: SimpleNamespace, groups: dict[int, dist.ProcessGroup]) -> dict[str, Case]:
+    return {
+        "a later init_process_group is noticed": lambda ranks: later_initialisation(ranks, before),
+        "all_gather_with_grad": lambda ranks: public_gathers(ranks, groups),
+        "disagreements": disagreements,
+        "bad values on one rank": bad_values,
+        "validation on rank 0 alone": validation_alone,
+        "gathering in eval when asked": gather_in_eval,
+        "queues are equal": queues_equal,
+        "class-parallel state": class_parallel_state,
+        "class-parallel alone": class_parallel_alone,
+        "class-parallel bad rows": class_parallel_bad_rows,
+        "class-parallel diagnostics": class_parallel_diagnostics,
+        "NaN logits on one rank": nan_on_one_rank,
+        "DDP": ddp,
+        "DDP, gradient accumulation": lambda ranks: ddp(ranks, accumulate=True),
+        "FSDP2": fsdp2,
+        "torch.compile": compiled,
+        "bytes": bytes_moved,
+    }
+
+
+def rows_of(batch: Batch, ranks: Ranks) -> Batch:
+    return batch.part(ROWS, ranks.rank)
+
+
+def later_initialisation(ranks: Ranks, before: SimpleNamespace) -> None:
+    x = torch.full((2, 3), float(ranks.rank), dtype=torch.float64)
+    y = torch.ones_like(x)
+    expected = SigmoidFocalLoss(gather_distributed=False)(torch.arange(4.0, dtype=torch.float64), torch.ones(4))
+    for loss_fn in (before.eager, before.compiled):
+        torch.testing.assert_close(loss_fn(x, y), expected.to(torch.float64))
+    before.ranking(x, torch.tensor([0, 1]))
+    assert (before.ranking.queue_targets >= 0).sum() == 10  # 2 before, 8 now
+    before.by_class(x, torch.tensor([0, 1]))
+    assert before.by_class.queue_logits.shape == (12, 1)
+    distributed.check_queues_equal(before.ranking)
+
+
+def public_gathers(ranks: Ranks, groups: dict[int, dist.ProcessGroup]) -> None:
+    full = torch.arange(20.0).reshape(10, 2)
+    start = sum(ROWS[: ranks.rank])
+    own = full[start : start + ROWS[ranks.rank]].clone().requires_grad_()
+    gathered = distributed.all_gather_with_grad(own)
+    assert torch.equal(gathered, full)
+    assert gathered.requires_grad
+    (gathered * full).sum().backward()
+    assert torch.equal(own.grad, own.detach())  # its own slice, unscaled
+    constant = distributed.all_gather_no_grad(own)
+    assert torch.equal(constant, full)
+    assert not constant.requires_grad
+    for dtype in (torch.bool, torch.uint8, torch.int32, torch.int64, torch.float16, torch.bfloat16, torch.float64):
+        array = torch.ones(ranks.rank, dtype=dtype)
+        assert torch.equal(distributed.all_gather_no_grad(array), torch.ones(6, dtype=dtype))
+    nobody = distributed.all_gather_no_grad(torch.ones(0, 3))
+    assert nobody.shape == (0, 3)
+    strided = torch.arange(6.0).reshape(2, 3).T[: ranks.rank]
+    assert distributed.all_gather_no_grad(strided).shape == (6, 2)
+    if ranks.rank == 0:
+        assert distributed.all_gather_with_grad(own, process_group=groups[1]) is own
+        assert distributed.all_gather_no_grad(own, process_group=groups[1]) is own
+
+
+def disagreements(ranks: Ranks) -> None:
+    is_odd_one = ranks.rank == 2
+    batch = rows_of(make_batch(10, 3, 0), ranks)
+    logits = batch.features[:, :3]
+
+    def call(
+        loss_fn: nn.Module, logits: Tensor = logits, targets: Tensor = batch.targets, **options: Tensor
+    ) -> Callable:
+        return lambda: loss_fn(logits, targets, **options)
+
+    for class_parallel in (False, True):
+        loss_fn = ranking_loss(class_parallel=class_parallel)
+        weights = {"sample_weight": batch.sample_weight} if is_odd_one else {}
+        message = agree_on_error(ranks, call(loss_fn, **weights))
+        assert message == (
+            "sample_weight.dtype must be the same on every rank, got None on ranks 0, 1, 3; torch.float64 on rank 2"
+        )
+        mask = {"iid_mask": batch.iid_mask} if is_odd_one else {}
+        assert "iid_mask.dtype must be the same" in agree_on_error(ranks, call(loss_fn, **mask))
+        narrow = logits.float() if is_odd_one else logits
+        assert "logits.dtype must be the same on every rank" in agree_on_error(ranks, call(loss_fn, narrow))
+        other = loss_fn
+        if is_odd_one:
+            other = RecallAtQuantileLoss(2, queue_size=12, class_parallel=class_parallel).double()
+        message = agree_on_error(ranks, call(other, logits[:, : other.num_classes], batch.targets.clamp(max=1)))
+        assert message == "logits.shape[1] must be the same on every rank, got 3 on ranks 0, 1, 3; 2 on rank 2"
+        other = copy.deepcopy(loss_fn)
+        other.queue_size = 12 + is_odd_one
+        assert "queue_size must be the same" in agree_on_error(ranks, call(other))
+        assert (loss_fn.queue_targets == -100).all()  # nothing of this has changed the state
+    seeded = ranking_loss(max_pool_size=5, generator=torch.Generator().manual_seed(ranks.rank))
+    assert "initial_seed" in agree_on_error(ranks, call(seeded))
+    by_class = ranking_loss(class_parallel=True)
+    message = agree_on_error(ranks, call(by_class, logits.clone().requires_grad_(is_odd_one)))
+    assert "requires_grad must be the same on every rank" in message
+
+
+def bad_values(ranks: Ranks) -> None:
+    batch = rows_of(make_batch(10, 3, 0), ranks)
+    logits, targets = batch.features[:, :3], batch.targets.clone()
+    if ranks.rank == 2:
+        targets[0] = 7
+    assert "got 7" in agree_on_error(ranks, lambda: ranking_loss()(logits, targets))
+    message = agree_on_error(ranks, lambda: ranking_loss(class_parallel=True)(logits, targets))
+    assert ("got 7" if ranks.rank == 2 else "got an error on rank 2") in message
+    short = targets[1:] if ranks.rank == 2 else targets
+    message = agree_on_error(ranks, lambda: ranking_loss()(logits, short))
+    assert ("targets must be of 5 rows" if ranks.rank == 2 else "got an error on rank 2") in message
+
+
+def validation_alone(ranks: Ranks) -> None:
+    if ranks.rank == 0:
+        batch = make_batch(6, 3, 0)
+        logits = batch.features[:, :3]
+        for loss_fn in (ranking_loss(), ranking_loss(class_parallel=True), SoftmaxFocalLoss()):
+            value = loss_fn.eval()(logits, batch.targets)
+            loss_fn.gather_distributed = False
+            assert value == loss_fn(logits, batch.targets)
+    dist.barrier()
+
+
+def gather_in_eval(ranks: Ranks) -> None:
+    batch = make_batch(10, 3, 0)
+    own = rows_of(batch, ranks)
+    for loss_fn in (
+        ranking_loss(gather_distributed=True),
+        ranking_loss(gather_distributed=True, class_parallel=True),
+        SoftmaxFocalLoss(gather_distributed=True),
+    ):
+        alone = copy.deepcopy(loss_fn)
+        alone.gather_distributed, alone.class_parallel = False, False
+        value = loss_fn.eval()(own.features[:, :3], own.targets)
+        if isinstance(loss_fn, RecallAtQuantileLoss):
+            alone = ranking_loss(gather_distributed=False)
+            assert (loss_fn.queue_targets == -100).all()
+        torch.testing.assert_close(value, alone.eval()(batch.features[:, :3], batch.targets))
+
+
+def queues_equal(ranks: Ranks) -> None:
+    model = nn.ModuleDict({"loss": ranking_loss(max_pool_size=9)})
+    model.loss._has_warned = True
+    values = []
+    for number in range(3):
+        own = rows_of(make_batch(10, 3, number), ranks)
+        values.append(model.loss(own.features[:, :3], own.targets))
+    everyones = distributed.all_gather_no_grad(torch.stack(values)[None])
+    assert (everyones == everyones[0]).all()  # the same rows were drawn everywhere
+    distributed.check_queues_equal(model)
+    if ranks.rank == 1:
+        model.loss.gather_distributed = False
+        model.loss(torch.ones(1, 3, dtype=torch.float64), torch.tensor([0]))
+    message = agree_on_error(ranks, lambda: distributed.check_queues_equal(model))
+    assert message == "loss.queue_logits must be equal on every rank, got another value on rank 1"
+    model.loss.reset_queue()
+    assert "loss._draws" in agree_on_error(ranks, lambda: distributed.check_queues_equal(model))
+    message = agree_on_error(ranks, lambda: distributed.check_queues_equal(nn.Linear(1, 1)))
+    assert message == "module must be a module that holds a ranking loss, got 'Linear'"
+
+
+def class_parallel_state(ranks: Ranks) -> None:
+    def train(loss_fn: nn.Module, number: int) -> Tensor:
+        own = rows_of(make_batch(10, 3, number), ranks)
+        return loss_fn(own.features[:, :3], own.targets)
+
+    loss_fn, gathering = ranking_loss(class_parallel=True), ranking_loss()
+    for number in range(2):
+        torch.testing.assert_close(train(loss_fn, number), train(gathering, number))
+    distributed.check_queues_equal(loss_fn)
+    own_state = copy.deepcopy(loss_fn.state_dict())
+    states: list[dict] = [{} for _ in range(ranks.size)]
+    dist.all_gather_object(states, own_state)
+    resumed = ranking_loss(class_parallel=True)
+    resumed.load_state_dict(own_state)
+    expected = train(gathering, 2)
+    torch.testing.assert_close(train(resumed, 2), expected)
+    resumed = ranking_loss(class_parallel=True)
+    resumed.load_state_dict(states[0])
+    message = agree_on_error(ranks, lambda: train(resumed, 2))
+    assert message == (
+        "queue_is_of_own_classes (if 0, call reset_queue() on every rank) must be the same on every rank, "
+        "got 1 on rank 0; 0 on ranks 1, 2, 3"
+    )
+    resumed.reset_queue()
+    torch.testing.assert_close(train(resumed, 2), train(ranking_loss(), 2))
+
+
+def class_parallel_alone(ranks: Ranks) -> None:
+    """Validation between steps of training leaves the queue of the block alone."""
+    loss_fn, gathering = ranking_loss(class_parallel=True), ranking_loss()
+    for number in range(3):
+        own = rows_of(make_batch(10, 3, number), ranks)
+        logits = own.features[:, :3]
+        torch.testing.assert_close(loss_fn(logits, own.targets), gathering(logits, own.targets))
+        loss_fn.eval()
+        loss_fn.update_queue_in_eval = number == 1
+        expected = RecallAtQuantileLoss(3, quantile=0.3, temperature=0.5, queue_size=0, gather_distributed=False)
+        torch.testing.assert_close(loss_fn(logits, own.targets), expected.double()(logits, own.targets))
+        loss_fn.train()
+
+
+def class_parallel_bad_rows(ranks: Ranks) -> None:
+    """A row with a NaN in one class is kept out of the queues of all classes, as it is when gathered."""
+    loss_fn, gathering = ranking_loss(class_parallel=True), ranking_loss()
+    for number in range(3):
+        own = rows_of(make_batch(10, 3, number), ranks)
+        logits = own.features[:, :3].clone()
+        if number == 0 and ranks.rank == 2:
+            logits[1, 2] = torch.nan
+        for loss in (loss_fn(logits, own.targets), gathering(logits, own.targets)):
+            assert loss.isnan() == (number == 0)
+    kept = (gathering.queue_targets >= 0).sum()
+    assert kept == (loss_fn.queue_targets[:, 0] >= 0).sum() or ranks.rank == 3  # rank 3 owns no class
+    torch.testing.assert_close(loss_fn(logits, own.targets), gathering(logits, own.targets))
+
+
+def class_parallel_diagnostics(ranks: Ranks) -> None:
+    loss_fn, gathering = ranking_loss(class_parallel=True), ranking_loss()
+    own = rows_of(make_batch(10, 3, 0), ranks)
+    results = [fn._step(own.features[:, :3], own.targets, None, None)[1] for fn in (loss_fn, gathering)]
+    for name in ("per_class", "valid"):
+        torch.testing.assert_close(getattr(results[0], name), getattr(results[1], name), equal_nan=True)
+    for value, expected in zip(results[0].diagnostics, results[1].diagnostics, strict=True):
+        torch.testing.assert_close(value, expected, equal_nan=True)
+    assert results[0].diagnostics.grad_pos_count.sum() == (own.targets >= 0).sum()
+
+
+def nan_on_one_rank(ranks: Ranks) -> None:
+    own = rows_of(make_batch(10, 3, 0, ignore=False), ranks)
+    logits = own.features[:, :3].clone()
+    if ranks.rank == 2:
+        logits[0] = torch.nan
+    for loss_fn in (ranking_loss(), ranking_loss(class_parallel=True), SoftmaxFocalLoss()):
+        assert loss_fn(logits, own.targets).isnan()
+
+
+def _model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3)).double()
+
+
+def _train(model: nn.Module, loss_fn: nn.Module, batch: Callable[[int], Batch], *, accumulate: bool) -> nn.Module:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    for number in range(4):
+        is_last = not accumulate or number % 2 == 1
+        model.require_backward_grad_sync = is_last  # what DDP.no_sync() sets
+        data = batch(number)
+        loss = loss_fn(model(data.features), data.targets)
+        (loss / 2 if accumulate else loss).backward()
+        if is_last:
+            optimizer.step()
+            optimizer.zero_grad()
+    return model
+
+
+def _check_training(ranks: Ranks, wrap: Callable[[nn.Module], nn.Module], *, accumulate: bool = False) -> None:
+    for make in (
+        lambda **kw: ranking_loss(**kw),
+        lambda **kw: ranking_loss(class_parallel=True, **kw),
+        lambda **kw: SoftmaxFocalLoss(**kw),
+    ):
+        trained = _train(
+            wrap(_model()), make(), lambda number: rows_of(make_batch(10, 3, number), ranks), accumulate=accumulate
+        )
+        expected = _train(
+            _model(), make(gather_distributed=False), lambda number: make_batch(10, 3, number), accumulate=accumulate
+        )
+        for value, parameter in zip(trained.parameters(), expected.parameters(), strict=True):
+            full = value.full_tensor() if hasattr(value, "full_tensor") else value
+            torch.testing.assert_close(full, parameter, rtol=1e-12, atol=1e-12)
+
+
+def ddp(ranks: Ranks, accumulate: bool = False) -> None:
+    _check_training(ranks, DistributedDataParallel, accumulate=accumulate)
+
+
+def fsdp2(ranks: Ranks) -> None:
+    from torch.distributed.fsdp import fully_shard
+
+    def wrap(model: nn.Module) -> nn.Module:
+        for layer in model:
+            if isinstance(layer, nn.Linear):
+                fully_shard(layer)
+        return fully_shard(model)
+
+    _check_training(ranks, wrap)
+
+
+def compiled(ranks: Ranks) -> None:
+    """Pointwise losses are one graph, the collective included; ranking losses break where rows are exchanged."""
+    own = rows_of(make_batch(10, 3, 0), ranks)
+    # the tracer looks at the `grad` of its inputs, which are no leaves here
+    warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
+
+    def losses(make: Callable[[], nn.Module], **options: object) -> list[tuple[Tensor, Tensor]]:
+        eager = make()
+        fast = torch.compile(make(), **options)
+        steps = [lambda logits, batch, fn=fn: fn(logits, batch.targets) for fn in (eager, fast)]
+        return [value_and_grad(step, own, 3) for step in steps]
+
+    for backend in ("eager", "aot_eager"):
+        expected, got = losses(SoftmaxFocalLoss, fullgraph=True, backend=backend)
+        torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+    for class_parallel in (False, True):
+        torch.compiler.reset()
+        expected, got = losses(lambda c=class_parallel: ranking_loss(class_parallel=c), backend="eager")
+        torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+    torch.compiler.reset()
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="the number of rows on other ranks is data"):
+        torch.compile(ranking_loss(), fullgraph=True, backend="eager")(own.features[:, :3], own.targets)
+
+
+def bytes_moved(ranks: Ranks) -> None:
+    """For many classes each rank receives less when the classes are divided; the count is of what is handed over."""
+    received = {}
+    for classes in (1, 200):
+        for class_parallel in (False, True):
+            loss_fn = SmoothAPLoss(classes, queue_size=0, class_parallel=class_parallel)
+            logits = torch.randn(8, classes, requires_grad=True)
+            with distributed_traffic() as traffic:
+                loss_fn(logits, torch.arange(8) % 2).backward()
+            received[classes, class_parallel] = traffic.received
+    payload = 3 * 8 * 200 * 4
+    assert payload < received[200, False] < 1.2 * payload
+    assert received[200, True] < 0.8 * received[200, False]
+    assert 0.4 * payload < received[200, True]  # half of it, forward and back: the count sees the all-to-all
+
+
+class distributed_traffic:  # noqa: N801
+    """Counts the bytes that this rank receives from others in the collectives of a `with` block."""
+
+    def __enter__(self) -> "distributed_traffic":
+        self.received = 0
+        self._originals = {name: getattr(dist, name) for name in ("all_to_all_single", "all_reduce")}
+        gather_name = "all_gather_single" if hasattr(dist, "all_gather_single") else "all_gather_into_tensor"
+        self._originals[gather_name] = getattr(dist, gather_name)
+        for name, original in self._originals.items():
+            setattr(dist, name, self._counting(original))
+        return self
+
+    def _counting(self, original: Callable) -> Callable:
+        def call(output: Tensor, *args: object, **options: object) -> object:
+            size = output.numel() * output.element_size()
+            self.received += size * (dist.get_world_size() - 1) // dist.get_world_size()
+            return original(output, *args, **options)
+
+        return call
+
+    def __exit__(self, *_: object) -> None:
+        for name, original in self._originals.items():
+            setattr(dist, name, original)

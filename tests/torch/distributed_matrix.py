@@ -1,0 +1,173 @@
+"""Every loss × reduction × split of the rows × queue: W processes against one."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from distributed_worker import Batch, Ranks, check_against_one_process, splits
+from torch import Tensor
+
+from imbalanced_torch.partial_auc import PAUCAtBudgetLoss
+from imbalanced_torch.pointwise import SigmoidFocalLoss, SoftmaxFocalLoss, SymmetricCrossEntropyLoss
+from imbalanced_torch.ranking import RecallAtQuantileLoss, SmoothAPLoss
+
+Step = Callable[[Tensor, Batch], Tensor]
+Case = Callable[[Ranks], None]
+
+RANKING = {
+    "SmoothAPLoss": lambda **kw: SmoothAPLoss(temperature=0.3, **kw),
+    "RecallAtQuantileLoss": lambda **kw: RecallAtQuantileLoss(quantile=0.3, temperature=0.5, **kw),
+    "PAUCAtBudgetLoss": lambda **kw: PAUCAtBudgetLoss(beta=0.5, temperature=0.5, **kw),
+    "PAUCAtBudgetLoss pairwise": lambda **kw: PAUCAtBudgetLoss(beta=0.7, temperature=0.5, surrogate="pairwise", **kw),
+}
+POINTWISE = {
+    "SigmoidFocalLoss": (("mean", "mean_positive", "sum"), lambda **kw: SigmoidFocalLoss(ignore_index=-100, **kw)),
+    "SoftmaxFocalLoss": (("mean", "mean_positive", "sum"), lambda **kw: SoftmaxFocalLoss(alpha=[0.2, 0.5, 0.9], **kw)),
+    "SymmetricCrossEntropyLoss": (("mean", "sum"), lambda **kw: SymmetricCrossEntropyLoss(**kw)),
+}
+
+
+def cases() -> Iterator[tuple[str, Case]]:
+    for name, (reductions, make) in POINTWISE.items():
+        for reduction in reductions:
+            yield f"{name} {reduction}", _pointwise(name, make, reduction)
+    for name, make in RANKING.items():
+        for reduction in ("mean", "sum", "none"):
+            for queue_size in (0, 20):
+                label = f"{name} {reduction} queue {queue_size}"
+                yield label, _ranking(make, label, reduction, queue_size)
+        yield f"{name} multilabel", _ranking(make, name, "mean", 20, multilabel=True)
+        yield f"{name} binary", _ranking(make, name, "mean", 20, classes=1)
+        for classes in (1, 3, 7):
+            yield (
+                f"{name} class-parallel {classes} classes",
+                _ranking(make, name, "mean", 20, classes=classes, class_parallel=True),
+            )
+        yield (
+            f"{name} class-parallel multilabel",
+            _ranking(make, name, "mean", 20, multilabel=True, class_parallel=True),
+        )
+    for reduction in ("sum", "none"):
+        yield (
+            f"class-parallel {reduction}",
+            _ranking(RANKING["RecallAtQuantileLoss"], reduction, reduction, 20, class_parallel=True),
+        )
+    yield "max_pool_size", _ranking(RANKING["RecallAtQuantileLoss"], "cut", "mean", 20, max_pool_size=12)
+    yield "half of a local BCE, half ranking", _blend
+    yield "grad_reduction sum", _sum_of_gradients
+
+
+def _pointwise(name: str, make: Callable, reduction: str) -> Case:
+    is_sigmoid = name == "SigmoidFocalLoss"
+
+    def make_step(weighted: bool, group: object) -> Step:
+        loss_fn = make(reduction=reduction, process_group=group, gather_distributed=None if group else False)
+        return lambda logits, batch: loss_fn(
+            logits, batch.targets, sample_weight=batch.sample_weight if weighted else None
+        )
+
+    def case(ranks: Ranks) -> None:
+        for rows in splits(ranks.size):
+            for weighted in (False, True):
+                check_against_one_process(
+                    ranks,
+                    lambda is_distributed, weighted=weighted: make_step(
+                        weighted, ranks.group if is_distributed else None
+                    ),
+                    rows,
+                    3,
+                    multilabel=is_sigmoid,
+                    what=f"{name} weighted={weighted}",
+                )
+
+    return case
+
+
+def _ranking(
+    make: Callable,
+    what: str,
+    reduction: str,
+    queue_size: int,
+    *,
+    classes: int = 3,
+    multilabel: bool = False,
+    class_parallel: bool = False,
+    max_pool_size: int | None = None,
+) -> Case:
+    def make_step(group: object) -> Step:
+        loss_fn = make(
+            num_classes=classes,
+            reduction=reduction,
+            queue_size=queue_size,
+            multilabel=multilabel,
+            process_group=group,
+            gather_distributed=None if group else False,
+            max_pool_size=max_pool_size,
+            class_parallel=class_parallel and group is not None,
+        ).double()
+        loss_fn._has_warned = True  # of max_pool_size
+        return lambda logits, batch: loss_fn(logits, batch.targets, batch.iid_mask, sample_weight=batch.sample_weight)
+
+    def case(ranks: Ranks) -> None:
+        for rows in splits(ranks.size):
+            check_against_one_process(
+                ranks,
+                lambda is_distributed: make_step(ranks.group if is_distributed else None),
+                rows,
+                classes,
+                steps=5 if queue_size else 1,
+                multilabel=multilabel,
+                what=what,
+            )
+
+    return case
+
+
+def _blend(ranks: Ranks) -> None:
+    """A loss of local rows needs the plain averaging, a gathered one its own scale: their sum must get both right."""
+
+    def bce(logits: Tensor, batch: Batch) -> Tensor:
+        return F.binary_cross_entropy_with_logits(logits, (batch.targets == 1).double()[:, None])
+
+    for rows in splits(ranks.size):
+        if 0 in rows:
+            continue  # the mean of no rows is NaN
+
+        def make_step(is_distributed: bool, rows: tuple[int, ...] = rows) -> Step:
+            loss_fn = SmoothAPLoss(1, queue_size=20, temperature=0.3, process_group=ranks.group).double()
+            if is_distributed:
+                step: Step = lambda logits, batch: 0.5 * bce(logits, batch) + 0.5 * loss_fn(logits, batch.targets)  # noqa: E731
+                return lambda logits, batch: _averaged(step(logits, batch), ranks)
+            loss_fn.gather_distributed = False
+
+            def reference(logits: Tensor, batch: Batch) -> Tensor:
+                parts = zip(logits.split(rows), (batch.part(rows, r) for r in range(ranks.size)), strict=True)
+                local = sum(bce(part, part_batch) for part, part_batch in parts) / ranks.size
+                return 0.5 * local + 0.5 * loss_fn(logits, batch.targets)
+
+            return reference
+
+        check_against_one_process(ranks, make_step, rows, 1, steps=5, what="blend")
+
+
+def _averaged(loss: Tensor, ranks: Ranks) -> Tensor:
+    """The mean of the ranks' values, with this rank's gradient: what is logged of a loss that differs by rank."""
+    mean = loss.detach().clone()
+    torch.distributed.all_reduce(mean, group=ranks.group)
+    return loss + (mean / ranks.size - loss.detach())
+
+
+def _sum_of_gradients(ranks: Ranks) -> None:
+    for make in (
+        lambda **kw: SmoothAPLoss(3, temperature=0.3, **kw).double(),
+        lambda **kw: SmoothAPLoss(3, temperature=0.3, class_parallel=True, **kw).double(),
+        lambda **kw: SoftmaxFocalLoss(**kw),
+    ):
+
+        def make_step(is_distributed: bool, make: Callable = make) -> Step:
+            gather = None if is_distributed else False
+            loss_fn = make(process_group=ranks.group, grad_reduction="sum", gather_distributed=gather)
+            return lambda logits, batch: loss_fn(logits, batch.targets)
+
+        for rows in splits(ranks.size):
+            check_against_one_process(ranks, make_step, rows, 3, reduction="sum", what="grad_reduction='sum'")

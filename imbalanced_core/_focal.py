@@ -90,8 +90,10 @@ def _against_and_slope(logits: Array, ids: Array, *, axis: int) -> tuple[Array, 
     greatest = xp.where(greatest == -xp.inf, 0.0, greatest)  # no other class, or all of them ruled out
     powers = xp.exp(others - greatest)
     total = xp.sum(powers, axis=axis, keepdims=True)
-    share = powers * (1.0 / xp.where(total == 0, 1.0, total))
-    against = xp.squeeze(xp.log(total) + greatest, axis=axis) - ops.pick(logits, ids, axis=axis)
+    some = xp.where(total == 0, 1.0, total)
+    share = powers * (1.0 / some)
+    log_total = xp.where(total == 0, -xp.inf, xp.log(some))
+    against = xp.squeeze(log_total + greatest, axis=axis) - ops.pick(logits, ids, axis=axis)
     # NaN logits are told by the value; a position of no weight then has no gradient, whatever its logits hold
     return against, ops.nan_to_zero(ops.put(share, ids, -1.0, axis=axis))
 

@@ -74,15 +74,15 @@ def with_partials(function: Callable, partials: tuple, with_slope: Callable) -> 
 
 def with_class_slope(function: Callable) -> Callable:
     def differentiable(x: jax.Array, ids: jax.Array, *, axis: int) -> jax.Array:
-        def value(x: jax.Array) -> jax.Array:
+        def value(x: jax.Array, ids: jax.Array) -> jax.Array:
             return function(x, ids, axis=axis)[0]
 
         def jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-            against, slope = function(*primals, ids, axis=axis)
+            against, slope = function(*primals, axis=axis)
             return against, jnp.sum(slope * tangents[0], axis=axis)
 
-        linear = jax.custom_jvp(value)
+        linear = jax.custom_jvp(value)  # ids are an argument: a custom_jvp must not close over a traced array
         linear.defjvp(jvp)
-        return linear(x)
+        return linear(x, ids)
 
     return differentiable

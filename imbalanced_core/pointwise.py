@@ -107,9 +107,10 @@ def softmax_focal(
     xp = array_namespace(x)
     gamma = _like(x, gamma)
     if y.ndim < x.ndim and isinstance(label_smoothing, (int, float)) and label_smoothing == 0:
-        logit = logit_against(x, _within(y, x.shape[axis]), axis=axis)
-        losses = binary_focal(_only(where, logit), xp.zeros_like(logit), 1.0, 1.0, gamma)
+        logit = _only(where, logit_against(x, _within(y, x.shape[axis]), axis=axis))
+        losses = binary_focal(logit, xp.zeros_like(logit), 1.0, 1.0, gamma)
     else:
+        x = _only_positions(where, x, axis=axis)
         probabilities = _as_probabilities(x, y, axis=axis)
         smoothing = _like(x, label_smoothing)
         log_p = log_probabilities(x, axis=axis)
@@ -164,6 +165,7 @@ def symmetric_cross_entropy(
     checks.require(isinstance(epsilon, float) and 0 < epsilon < 1, "epsilon", "a number in (0, 1)", epsilon)
     x, y, axis = _class_inputs(logits, targets, axis=axis, where=where)
     xp = array_namespace(x)
+    x = _only_positions(where, x, axis=axis)
     probabilities = _as_probabilities(x, y, axis=axis)
     log_p = log_probabilities(x, axis=axis)
     forward = cross_entropy(log_p, probabilities, axis=axis)
@@ -180,7 +182,10 @@ def cross_entropy(log_p: Array, probabilities: Array, *, axis: int) -> Array:
 
 
 def _class_inputs(logits: Array, targets: Array, *, axis: int, where: Array | None) -> tuple[Array, Array, int]:
-    """Logits in the type of the loss, targets as int32/int64 ids or probabilities of that type, and the axis >= 0."""
+    """Logits in the type of the loss, targets as int32/int64 ids or probabilities of that type, and the axis >= 0.
+
+    Targets are made valid where `where` is False; logits are not, see `_only_positions`.
+    """
     xp = array_namespace(logits, targets, where)
     checks.floating("logits", logits)
     checks.require(-logits.ndim <= axis < logits.ndim, "axis", f"an axis of {logits.ndim}-d logits", axis)
@@ -199,8 +204,7 @@ def _class_inputs(logits: Array, targets: Array, *, axis: int, where: Array | No
     if where is None:
         return x, y, axis
     checks.shaped("where", where, positions, "logits without the class axis")
-    per_class = xp.expand_dims(where, axis=axis)
-    return xp.where(per_class, x, 0.0), xp.where(where if y.ndim < x.ndim else per_class, y, blank), axis
+    return x, xp.where(where if y.ndim < x.ndim else xp.expand_dims(where, axis=axis), y, blank), axis
 
 
 def _as_probabilities(x: Array, y: Array, *, axis: int) -> Array:
@@ -236,6 +240,11 @@ def _power(u: Array, gamma: Array | float) -> Array:
 
 def _only(where: Array | None, values: Array) -> Array:
     return values if where is None else array_namespace(values).where(where, values, 0.0)
+
+
+def _only_positions(where: Array | None, x: Array, *, axis: int) -> Array:
+    """Logits with 0 at the positions that take no part, before any arithmetic: 0 · NaN would be NaN in the gradient."""
+    return x if where is None else _only(array_namespace(x).expand_dims(where, axis=axis), x)
 
 
 def _like(x: Array, number: Array | float) -> Array | float:

@@ -14,8 +14,8 @@ from imbalanced_core.targets import are_probabilities, class_ids
 class Diagnostics(NamedTuple):
     """What happened in each class, [C] each; NaN where a loss has no such figure. Constants in differentiation."""
 
-    t_alpha: Array  # threshold at the upper edge of the false-positive-rate band
-    t_beta: Array  # threshold at its lower edge
+    t_alpha: Array  # the score at the lowest false-positive rate of the band
+    t_beta: Array  # the score at the highest, so <= t_alpha
     tau_eff: Array  # temperature in units of the logits
     band_neg_count: Array  # iid negatives in the band
     pauc_var: Array  # variance of the contributions of single positives

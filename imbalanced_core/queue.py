@@ -52,8 +52,10 @@ def empty(
         device: where to make the arrays.
 
     Raises:
-        ValueError: if a size is not an integer, `size` is negative or `num_classes` is not positive.
+        ValueError: if a number is not an integer, `size` is negative or `num_classes` is not positive.
     """
+    is_index = isinstance(ignore_index, int) and -(2**31) <= ignore_index < 2**31
+    checks.require(is_index, "ignore_index", "an integer of 32 bits", ignore_index)
     checks.at_least("queue_size", size, 0)
     checks.at_least("num_classes", num_classes, 1)
     dtype = xp.float32 if dtype is None else dtype
@@ -82,7 +84,7 @@ def push(queue: Queue, rows: Rows, *, ignore_index: int = -100) -> Queue:
     logits = xp.astype(ops.stop_gradient(rows.logits[:n, :]), queue.logits.dtype)
     weights = xp.astype(ops.stop_gradient(rows.weights[:n]), queue.weights.dtype)
     is_finite = xp.all(xp.isfinite(logits), axis=1) & xp.isfinite(weights)
-    targets = rows.targets[:n, ...]
+    targets = xp.astype(rows.targets[:n, ...], queue.targets.dtype)
     new = Queue(
         logits=xp.where(is_finite[:, None], logits, 0.0),
         targets=xp.where(is_finite if targets.ndim == 1 else is_finite[:, None], targets, ignore_index),
@@ -93,16 +95,18 @@ def push(queue: Queue, rows: Rows, *, ignore_index: int = -100) -> Queue:
 
 
 def join(queue: Queue, rows: Rows, *, local: Array | None = None, ignore_index: int = -100) -> Pool:
-    """The pool of a step: the batch in front of the queue, in the dtype of the batch.
+    """The pool of a step: the batch in front of the queue, in the dtypes of the batch.
 
     Args:
         queue: the rows of earlier batches.
         rows: the batch; only its logits carry gradient.
         local: bool [N], this process's rows of a gathered batch; None: all.
-        ignore_index: the target of what takes no part.
+        ignore_index: the target of what takes no part. Nor does a target that is no class at all, so a queue that was
+            made with another `ignore_index` does no harm.
     """
     xp = array_namespace(queue.logits, rows.logits)
-    targets = xp.concat([rows.targets, queue.targets], axis=0)
+    targets = xp.concat([rows.targets, xp.astype(queue.targets, rows.targets.dtype)], axis=0)
+    num_classes = 2 if targets.ndim == 2 else max(rows.logits.shape[1], 2)
     is_live = xp.ones_like(rows.is_iid)
     is_past = xp.zeros_like(queue.is_iid)
     return Pool(
@@ -113,5 +117,5 @@ def join(queue: Queue, rows: Rows, *, local: Array | None = None, ignore_index: 
         live=xp.concat([is_live, is_past], axis=0),
         local=xp.concat([is_live if local is None else local, is_past], axis=0),
         multiplicity=None,
-        where=targets != ignore_index,
+        where=(targets != ignore_index) & (targets >= 0) & (targets < num_classes),
     )

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from imbalanced_core import checks, ops
 from imbalanced_core._namespace import Array, array_namespace
-from imbalanced_core.pairwise import soft_counts_above
+from imbalanced_core.pairwise import sorted_soft_counts_above
 from imbalanced_core.quantile import INTERPOLATIONS, masked_quantile
 from imbalanced_core.reductions import safe_divide
 
@@ -90,11 +90,16 @@ def smooth_ap(
     tau, has_scale = row_temperature(temperature, temperature_scale, items)
     xp = array_namespace(items.scores)
     of_negatives = xp.where(items.negatives, items.mass, 0.0)
-    counts = soft_counts_above(items.scores, xp.stack([of_negatives, items.mass], axis=-2), tau)
+    # in ascending order, which the counts need and the mean does not mind: no way back
+    scores, order = ops.sort_with_order(items.scores)
+    mass, of_negatives, numerator = (
+        xp.take_along_axis(x, order, axis=-1) for x in (items.mass, of_negatives, items.numerator)
+    )
+    counts = sorted_soft_counts_above(scores, xp.stack([of_negatives, mass], axis=-2), tau)
     negatives_above, all_above = counts[..., 0, :], counts[..., 1, :]
-    rank = 1.0 - 0.5 * items.mass + all_above  # the count holds the item itself, m_i σ(0) times
+    rank = 1.0 - 0.5 * mass + all_above  # the count holds the item itself, m_i σ(0) times
     # 1 − rank⁺/rank = (negatives above)/rank keeps the digits of a small loss
-    loss = numerator_mean(negatives_above / rank, items)
+    loss = numerator_mean(negatives_above / rank, items._replace(numerator=numerator))
     return finish(loss, has_numerator(items) & xp.any(items.negatives, axis=-1) & has_scale, items)
 
 
@@ -250,8 +255,10 @@ def scaled_temperature(temperature: Array, scale: Array) -> tuple[Array, Array]:
 
 
 def smooth_step(difference: Array, tau: Array) -> Array:
-    """σ(difference/τ). Scores are subtracted before they are divided: the other way loses a digit."""
-    return ops.sigmoid(difference / tau)
+    """σ(difference/τ), with a derivative that keeps its relative precision at both ends."""
+    x = difference / tau  # scores are subtracted before they are divided: the other way loses a digit
+    # libraries form the derivative as σ (1 − σ), which is 0 long before e^−x is; where σ is small it has all its digits
+    return array_namespace(x).where(x > 0, 1.0 - ops.sigmoid(-x), ops.sigmoid(x))
 
 
 def numerator_mean(values: Array, items: Items) -> Array:

@@ -55,7 +55,7 @@ def local_rows_mask(n: int, axis_name: AxisName) -> jax.Array:
     """Which of the [W · n] gathered rows came from this device: bool [W · n]."""
     names = axis_names(axis_name)
     index = lax.axis_index(names) if names else 0
-    return jnp.arange(device_count(axis_name) * n) // max(n, 1) == index
+    return jnp.arange(device_count(axis_name) * n, dtype=jnp.int32) // max(n, 1) == index
 
 
 def mean_loss(loss: jax.Array, axis_name: AxisName) -> jax.Array:
@@ -103,8 +103,8 @@ def invariant(tree: Any, axis_name: AxisName) -> Any:
 def replicate(tree: Any) -> Any:
     """Arrays that an explicit-sharding mesh splits, resharded to a full copy on every device; other arrays as they are.
 
-    A ranking needs every row of a class, and on an explicit mesh a sort along a split axis is an error. Under `jit`
-    with automatic sharding the compiler decides and this does nothing.
+    A ranking needs every row of a class, and on an explicit mesh a sort along a split axis is an error, as is a lookup
+    by class ids that are split. Under `jit` with automatic sharding the compiler decides and this does nothing.
     """
     return jax.tree.map(_replicate_array, tree)
 

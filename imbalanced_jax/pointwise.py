@@ -215,6 +215,7 @@ def _softmax_focal(
     axis: int,
     axis_name: AxisName,
 ) -> jax.Array:
+    logits, targets, sample_weight = distributed.replicate((logits, targets, sample_weight))
     where = _where(targets, ignore_index)
     smoothing = 0.0 if label_smoothing is None else label_smoothing
     losses = pointwise.softmax_focal(
@@ -240,6 +241,7 @@ def _symmetric_cross_entropy(
     axis: int,
     axis_name: AxisName,
 ) -> jax.Array:
+    logits, targets, sample_weight = distributed.replicate((logits, targets, sample_weight))
     where = _where(targets, ignore_index)
     losses = pointwise.symmetric_cross_entropy(
         logits, targets, alpha=alpha, beta=beta, epsilon=epsilon, axis=axis, where=where

@@ -6,25 +6,21 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import array_api_compat.torch as xp
 import torch
 from torch import Tensor
 
-from imbalanced_core import checks, queue
+from imbalanced_core import checks
 from imbalanced_core.pool import strata_count
 from imbalanced_core.pooled import PooledResult, pooled_loss
-from imbalanced_core.queue import Queue
 from imbalanced_core.reductions import CLASS_REDUCTIONS
 from imbalanced_core.targets import taking_part
 from imbalanced_torch import distributed, validation
-from imbalanced_torch._class_queue import ClassQueue
 from imbalanced_torch._noise import uniform_noise
+from imbalanced_torch._state import RankingState
 from imbalanced_torch.class_parallel import class_parallel_loss
 
-_QUEUE_BUFFERS = tuple(f"queue_{name}" for name in Queue._fields)
 
-
-class PooledLoss(ClassQueue):
+class PooledLoss(RankingState):
     """A ranking loss over the batch and a queue of earlier rows; the base of the ranking modules.
 
     A subclass says with `_objective` what is computed; `imbalanced_core.pooled.pooled_loss` does the rest. The queue
@@ -36,12 +32,6 @@ class PooledLoss(ClassQueue):
     """
 
     iid_aware = False
-    queue_logits: Tensor
-    queue_targets: Tensor
-    queue_weights: Tensor
-    queue_is_iid: Tensor
-    _temperature: Tensor
-    _draws: Tensor
 
     def __init__(
         self,
@@ -64,7 +54,6 @@ class PooledLoss(ClassQueue):
         checks.one_of("reduction", reduction, CLASS_REDUCTIONS)
         checks.one_of("gather_distributed", gather_distributed, (None, True, False))
         checks.one_of("grad_reduction", grad_reduction, distributed.GRAD_REDUCTIONS)
-        checks.positive("temperature", temperature)
         self.num_classes = num_classes
         self.queue_size = queue_size
         self.reduction = reduction
@@ -78,19 +67,11 @@ class PooledLoss(ClassQueue):
         self.generator = generator
         self.class_parallel = class_parallel
         self._has_warned = False
-        by_class = multilabel or class_parallel
-        empty = queue.empty(queue_size, num_classes, xp=xp, multilabel=by_class, ignore_index=ignore_index)
+        self._start_state(temperature, multilabel=multilabel)
         if class_parallel:
-            self._start_block_queue()
             checks.require(max_pool_size is None, "max_pool_size", "None with class_parallel=True", max_pool_size)
         if max_pool_size is not None:
             checks.at_least("max_pool_size", max_pool_size, strata_count(num_classes, multilabel=multilabel))
-        for name, buffer in zip(_QUEUE_BUFFERS, empty, strict=True):
-            self.register_buffer(name, buffer)
-        self._initial_temperature = float(temperature)
-        # float64, so that it reads as it was set; a tensor, because the compiler takes a number for a constant
-        self.register_buffer("_temperature", torch.tensor(self._initial_temperature, dtype=torch.float64))
-        self.register_buffer("_draws", torch.zeros((), dtype=torch.int64))
 
     def _objective(self, temperature: Tensor | float) -> Callable[..., tuple]:
         """The core objective with the module's options."""
@@ -100,41 +81,6 @@ class PooledLoss(ClassQueue):
         """Lets the objective check its options, on a row without items."""
         row = torch.zeros(1, 0, device="cpu")
         self._objective(1.0)(row, row > 0)
-
-    @property
-    def temperature(self) -> float:
-        """The temperature τ of the next step. Assign a number or a 0-d tensor. Reading it waits for the device."""
-        return float(self._temperature)
-
-    @temperature.setter
-    def temperature(self, value: float | Tensor) -> None:
-        checks.positive("temperature", value)
-        with torch.no_grad():
-            self._temperature.copy_(value) if isinstance(value, Tensor) else self._temperature.fill_(value)
-
-    @property
-    def queue(self) -> Queue:
-        """The buffers of the queue, newest row first; the targets of empty slots are `ignore_index`."""
-        return Queue(self.queue_logits, self.queue_targets, self.queue_weights, self.queue_is_iid)
-
-    def reset_queue(self) -> None:
-        """Forgets all rows of earlier batches."""
-        if self.class_parallel:
-            self._hold(None)
-        self._store(
-            Queue(
-                logits=torch.zeros_like(self.queue_logits),
-                targets=torch.full_like(self.queue_targets, self.ignore_index),
-                weights=torch.zeros_like(self.queue_weights),
-                is_iid=torch.zeros_like(self.queue_is_iid),
-            )
-        )
-
-    def reset_parameters(self) -> None:
-        """The state of a new module, for one that was made on the meta device and moved by `to_empty`."""
-        self.temperature = self._initial_temperature
-        self._draws.zero_()
-        self.reset_queue()
 
     def forward(
         self,
@@ -274,48 +220,13 @@ class PooledLoss(ClassQueue):
         if not self._has_warned and not torch.compiler.is_compiling():
             self._has_warned = True
             message = f"a pool of {rows} rows is cut to max_pool_size={self.max_pool_size}: the loss becomes random"
-            warnings.warn(f"{message}. Time and memory grow as n log n and n: try max_pool_size=None.", stacklevel=5)
+            warnings.warn(f"{message}. Time and memory grow as n log n and n: try max_pool_size=None.", stacklevel=6)
         if self.generator is not None:
             return torch.rand(rows, generator=self.generator, device=self.generator.device).to(logits.device)
         noise = uniform_noise(self._draws, rows)
         if self.training:  # in validation the ranks may make different numbers of calls
             self._draws.add_(1)
         return noise
-
-    @torch.no_grad()
-    def _store(self, new: Queue) -> None:
-        if self.queue_size > 0:
-            for buffer, array in zip(self.queue, new, strict=True):
-                buffer.copy_(array)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "PooledLoss":
-        """Moves and casts, but for the state: the temperature stays wide, the queue at least float32."""
-        before = {name: self._buffers[name] for name in ("queue_logits", "queue_weights", "_temperature")}
-        self._buffers["_temperature"] = self._temperature.float()  # some devices have no float64
-        super()._apply(fn, recurse)
-        for name, old in before.items():
-            new = self._buffers[name]
-            if new is None or old is None or old.is_meta or new.is_meta:
-                continue
-            is_temperature = name == "_temperature"
-            if is_temperature and new.device.type != "mps":
-                self._buffers[name] = old.to(new.device, torch.float64)
-            elif torch.finfo(new.dtype).bits < 32:
-                self._buffers[name] = old.to(new.device, torch.promote_types(torch.float32, new.dtype))
-        return self
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        """Fits a queue of another size: the newest rows stay."""
-        state_dict = dict(state_dict)
-        if self.class_parallel and prefix + "queue_block" in state_dict:
-            self._adopt_block(state_dict[prefix + "queue_logits"], state_dict[prefix + "queue_block"])
-        for name, buffer in zip(_QUEUE_BUFFERS, self.queue, strict=True):
-            saved = state_dict.get(prefix + name)
-            if saved is not None and saved.ndim == buffer.ndim and saved.shape[1:] == buffer.shape[1:]:
-                fill = self.ignore_index if name == "queue_targets" else 0
-                padding = saved.new_full((max(0, self.queue_size - len(saved)), *saved.shape[1:]), fill)
-                state_dict[prefix + name] = torch.cat([saved[: self.queue_size], padding])
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def extra_repr(self) -> str:
         """The configuration, for `repr`."""

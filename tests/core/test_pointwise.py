@@ -30,9 +30,6 @@ class Case:
         targets = self.draw_targets(rng, logits.shape)
         return targets.astype(logits.dtype) if targets.dtype == np.float64 else targets
 
-    def positions(self, logits: np.ndarray) -> tuple[int, ...]:
-        return logits.shape if self.loss is sigmoid_focal else logits.shape[:-1]
-
 
 def case(name: str, loss: Callable, draw_targets: Callable, **options: object) -> Case:
     definition = partial(getattr(reference, loss.__name__), **options)
@@ -83,21 +80,22 @@ BRIEF = ("sigmoid-soft", "softmax", "softmax-soft", "symmetric")
 
 
 def skip_long_compilations(backend, case):
-    if backend.name == "torch.compile" and case.name not in BRIEF:
-        pytest.skip("the compiler sees the same code as in another case")
+    if backend.name in ("torch.compile", "jax") and case.name not in BRIEF:
+        pytest.skip("the same code as in another case")
+
+
+def once_per_library(backend):
+    if backend.name in ("torch.compile", "jax"):
+        pytest.skip("the same operations as in torch and jax.jit")
 
 
 def is_elementwise(case):
     return case.name.startswith("sigmoid")
 
 
-def positions(case, logits):
-    return logits.shape if is_elementwise(case) else logits.shape[:-1]
-
-
-def total(case, **options):
-    def summed(logits, targets, *rest):
-        losses = case.loss(logits, targets, **dict(zip(options.get("names", ()), rest, strict=True)))
+def total(case):
+    def summed(logits, targets):
+        losses = case.loss(logits, targets)
         return array_namespace(losses).sum(losses)
 
     return summed
@@ -129,3 +127,279 @@ def test_gradient_is_that_of_the_definition(grad_backend, case, dtype, rng):
     _, gradient = grad_backend.value_and_grad(total(case), logits, targets)
     expected = reference.gradient(lambda x: case.definition(x, targets.astype(np.float64)).sum(), logits)
     close(gradient, expected, dtype, scale=np.abs(expected).max())
+
+
+def masked(case):
+    return lambda logits, targets, where: case.loss(logits, targets, where=where)
+
+
+def masked_total(case):
+    def summed(logits, targets, where):
+        losses = case.loss(logits, targets, where=where)
+        return array_namespace(losses).sum(losses)
+
+    return summed
+
+
+@every_loss
+def test_masked_entries_may_hold_anything(grad_backend, case, rng):
+    once_per_library(grad_backend)
+    logits = 3 * rng.standard_normal((8, 4))
+    targets = case.targets(rng, logits)
+    where = rng.random(case_shape(case, logits)) < 0.5
+    clean = np.where(spread(case, where, logits), logits, 0.0)
+    dirty = np.where(spread(case, where, logits), logits, rng.choice([np.nan, np.inf, -np.inf], logits.shape))
+    bad = -100 if targets.dtype == np.int64 else np.nan
+    dirty_targets = np.where(where if targets.shape == where.shape else where[:, None], targets, bad)
+    _, expected = grad_backend.value_and_grad(masked_total(case), clean, targets, where)
+    losses = grad_backend.run(masked(case), dirty, dirty_targets, where)
+    total_, gradient = grad_backend.value_and_grad(masked_total(case), dirty, dirty_targets, where)
+    assert np.all(losses[~where] == 0)
+    assert np.all(gradient[~spread(case, where, logits)] == 0)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-12)
+    np.testing.assert_allclose(losses[where], case.definition(clean, targets)[where], rtol=1e-12)
+    assert np.isfinite(total_)
+
+
+def case_shape(case, logits):
+    return logits.shape if is_elementwise(case) else logits.shape[:-1]
+
+
+def spread(case, where, logits):
+    """The mask of positions as a mask of logits."""
+    return where if is_elementwise(case) else np.broadcast_to(where[..., None], logits.shape)
+
+
+@every_loss
+@pytest.mark.parametrize(("size", "dtype"), [(20.0, np.float32), (1e4, np.float32), (1e30, np.float64)])
+def test_saturated_logits_have_finite_value_and_gradient(grad_backend, case, size, dtype, rng):
+    once_per_library(grad_backend)
+    logits = (size * rng.choice([-1.0, 0.0, 1.0], (16, 4))).astype(dtype)
+    targets = case.targets(rng, logits)
+    value, gradient = grad_backend.value_and_grad(total(case), logits, targets)
+    assert np.isfinite(value)
+    assert np.all(np.isfinite(gradient))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.01, 0.5, 1.0, 2.0, 7.5])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sigmoid_gradient_for_every_gamma_at_saturated_logits(grad_backend, gamma, dtype):
+    once_per_library(grad_backend)
+    sizes = [0.0, 1e-3, 1.0, 15.0, 20.0, 40.0]
+    logits = np.array([sign * size for size in sizes for sign in (1, -1) for _ in range(3)], dtype)
+    targets = np.array([0.0, 1.0, 0.25] * (2 * len(sizes)), dtype)
+
+    def summed(x, y):
+        return array_namespace(x).sum(sigmoid_focal(x, y, gamma=gamma, alpha=None))
+
+    _, gradient = grad_backend.value_and_grad(summed, logits, targets)
+    expected = reference.gradient(
+        lambda x: reference.sigmoid_focal(x, targets.astype(float), gamma=gamma, alpha=None).sum(), logits
+    )
+    close(gradient, expected, dtype, scale=1e-20)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_confident_class_predictions_keep_their_digits(grad_backend, dtype):
+    once_per_library(grad_backend)
+    logits = np.array([[9.0, 1.0, -2.0], [15.5, 0.25, 0.5], [0.0, 8.0, 7.0], [1.0, 1.0, 1.0]], dtype)
+    targets = np.array([0, 0, 1, 2])
+    for options in ({"gamma": 0.5}, {"gamma": 2.0}, {"gamma": 0.0}):
+        losses = grad_backend.run(partial(softmax_focal, **options), logits, targets)
+        close(losses, reference.softmax_focal(logits.astype(float), targets, **options), dtype)
+
+        def summed(x, y, options=options):
+            return array_namespace(x).sum(softmax_focal(x, y, **options))
+
+        _, gradient = grad_backend.value_and_grad(summed, logits, targets)
+        expected = reference.gradient(
+            lambda x, options=options: reference.softmax_focal(x, targets, **options).sum(), logits
+        )
+        close(gradient, expected, dtype)
+
+
+def test_infinite_logits_that_agree_with_the_target_cost_nothing(grad_backend):
+    once_per_library(grad_backend)
+
+    def summed(x, y):
+        return array_namespace(x).sum(sigmoid_focal(x, y, gamma=0.5))
+
+    logits, targets = np.array([np.inf, -np.inf, 1.0]), np.array([1.0, 0.0, 1.0])
+    value, gradient = grad_backend.value_and_grad(summed, logits, targets)
+    np.testing.assert_allclose(value, reference.sigmoid_focal(np.array([1.0]), np.array([1.0]), gamma=0.5)[0])
+    assert np.all(gradient[:2] == 0)
+
+    def ruled_out(x, ids):
+        return array_namespace(x).sum(softmax_focal(x, ids, gamma=0.5))
+
+    logits, ids_ = np.array([[1.0, 2.0, -np.inf], [3.0, -np.inf, -np.inf]]), np.array([0, 0])
+    value, gradient = grad_backend.value_and_grad(ruled_out, logits, ids_)
+    np.testing.assert_allclose(value, reference.softmax_focal(logits[:1, :2], ids_[:1], gamma=0.5)[0], rtol=1e-12)
+    assert np.all(np.isfinite(gradient))
+    assert np.all(gradient[:, 2] == 0)
+
+
+@every_loss
+def test_nan_logits_reach_the_loss(grad_backend, case, rng):
+    once_per_library(grad_backend)
+    logits = rng.standard_normal((5, 4))
+    targets = case.targets(rng, logits)
+    logits[2, 1] = np.nan
+    losses = grad_backend.run(case.loss, logits, targets)
+    assert np.isnan(losses).sum() == 1
+    _, gradient = grad_backend.value_and_grad(total(case), logits, targets)
+    assert np.isnan(gradient[2, 1])
+    assert np.all(np.isfinite(np.delete(gradient, 2, axis=0)))
+
+
+@every_loss
+def test_targets_outside_their_range_give_nan(backend, case, rng):
+    once_per_library(backend)
+    logits = rng.standard_normal((6, 4))
+    targets = case.targets(rng, logits)
+    targets[2] = 4 if targets.dtype == np.int64 else 1.5
+    targets[4] = -1 if targets.dtype == np.int64 else -0.5
+    losses = backend.run(case.loss, logits, targets)
+    assert np.all(np.isnan(losses[[2, 4]]))
+    assert np.all(np.isfinite(losses[[0, 1, 3, 5]]))
+
+
+@every_loss
+def test_half_precision_is_computed_in_float32(backend, case, rng):
+    once_per_library(backend)
+    if backend.name == "strict":
+        pytest.skip("no half precision in the standard")
+    logits = (3 * rng.standard_normal((6, 4))).astype(np.float16)
+    targets = case.targets(rng, logits.astype(np.float32))
+    losses = backend.run(case.loss, logits, targets)
+    assert losses.dtype == np.float32
+    np.testing.assert_array_equal(losses, backend.run(case.loss, logits.astype(np.float32), targets))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.int32, np.int64, np.bool_])
+def test_integer_and_bool_targets(backend, dtype, rng):
+    once_per_library(backend)
+    logits = rng.standard_normal((6, 2))
+    labels = rng.random((6, 2)) < 0.5
+    expected = reference.sigmoid_focal(logits, labels.astype(float))
+    np.testing.assert_allclose(backend.run(sigmoid_focal, logits, labels.astype(dtype)), expected, rtol=1e-12)
+    expected = reference.softmax_focal(logits, labels[:, 0].astype(int))
+    np.testing.assert_allclose(backend.run(softmax_focal, logits, labels[:, 0].astype(dtype)), expected, rtol=1e-12)
+
+
+def test_class_ids_of_small_types_are_not_wrapped(backend, rng):
+    once_per_library(backend)
+    logits = rng.standard_normal((3, 300))
+    ids_ = np.array([0, 200, 255], np.uint8)
+    losses = backend.run(softmax_focal, logits, ids_)
+    np.testing.assert_allclose(losses, reference.softmax_focal(logits, ids_.astype(int)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["softmax", "softmax-soft", "symmetric"])
+@pytest.mark.parametrize("axis", [0, 1, -2])
+def test_class_axis(backend, name, axis, rng):
+    once_per_library(backend)
+    case = BY_NAME[name]
+    logits = rng.standard_normal((2, 3, 5, 4))
+    targets = case.targets(rng, logits)
+    moved_targets = np.moveaxis(targets, -1, axis) if targets.ndim == 4 else targets
+    moved = np.ascontiguousarray(np.moveaxis(logits, -1, axis))
+    losses = backend.run(partial(case.loss, axis=axis), moved, moved_targets)
+    np.testing.assert_allclose(losses, case.definition(logits, targets), rtol=1e-12)
+
+
+@every_loss
+@pytest.mark.parametrize("shape", [(0, 4), (1, 4), (3, 1)])
+def test_empty_and_single_shapes(grad_backend, case, shape, rng):
+    once_per_library(grad_backend)
+    if shape[-1] == 1 and case.definition.keywords.get("alpha") is CLASS_WEIGHTS:
+        pytest.skip("has four class weights")
+    logits = rng.standard_normal(shape)
+    targets = case.targets(rng, logits)
+    value, gradient = grad_backend.value_and_grad(total(case), logits, targets)
+    np.testing.assert_allclose(value, np.sum(case.definition(logits, targets)), rtol=1e-12, atol=1e-15)
+    assert gradient.shape == shape
+    assert np.all(np.isfinite(gradient))
+
+
+def test_gamma_and_alpha_may_be_arrays_with_gradients(grad_backend, rng):
+    once_per_library(grad_backend)
+    logits, targets = rng.standard_normal((6, 4)), soft(rng, (6, 4))
+
+    def of_gamma(gamma, alpha, x, y):
+        return array_namespace(x).sum(sigmoid_focal(x, y, alpha=alpha, gamma=gamma))
+
+    def definition(gamma, alpha):
+        return reference.sigmoid_focal(logits + 0 * (gamma + alpha), targets, alpha=alpha, gamma=gamma).sum()
+
+    gamma, alpha = np.array(1.5), np.array(0.3)
+    value, slope = grad_backend.value_and_grad(of_gamma, gamma, alpha, logits, targets)
+    np.testing.assert_allclose(value, definition(1.5, 0.3), rtol=1e-12)
+    np.testing.assert_allclose(slope, reference.gradient(lambda g: definition(g, 0.3), gamma), rtol=1e-11)
+    _, slope = grad_backend.value_and_grad(lambda a, g, x, y: of_gamma(g, a, x, y), alpha, gamma, logits, targets)
+    np.testing.assert_allclose(slope, reference.gradient(lambda a: definition(1.5, a), alpha), rtol=1e-11)
+
+
+def test_soft_targets_carry_gradients(grad_backend, rng):
+    once_per_library(grad_backend)
+    logits, targets = 2 * rng.standard_normal((6, 4)), soft(rng, (6, 4))
+
+    def of_targets(y, x):
+        return array_namespace(x).sum(sigmoid_focal(x, y, gamma=0.5))
+
+    _, slope = grad_backend.value_and_grad(of_targets, targets, logits)
+    expected = reference.gradient(lambda y: reference.sigmoid_focal(logits + 0 * y, y, gamma=0.5).sum(), targets)
+    np.testing.assert_allclose(slope, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("loss", [sigmoid_focal, softmax_focal, symmetric_cross_entropy])
+def test_wrong_arguments_are_named(loss):
+    x, y = np.zeros((3, 4)), np.zeros(3, int) if loss is not sigmoid_focal else np.zeros((3, 4))
+    with pytest.raises(TypeError, match="logits must be a floating-point array, got dtype int64"):
+        loss(np.zeros((3, 4), int), y)
+    with pytest.raises(ValueError, match=r"targets must be .*got"):
+        loss(x, y[:2])
+    with pytest.raises(ValueError, match=r"where must be .*got"):
+        loss(x, y, where=np.ones((2, 2), bool))
+
+
+@pytest.mark.parametrize("gamma", [-0.1, float("nan"), float("inf"), "2", None, np.zeros(2)])
+def test_bad_gamma_is_refused(gamma):
+    with pytest.raises(ValueError, match="gamma must be a finite number >= 0"):
+        sigmoid_focal(np.zeros(2), np.zeros(2), gamma=gamma)
+    with pytest.raises(ValueError, match="gamma must be a finite number >= 0"):
+        softmax_focal(np.zeros((2, 2)), np.zeros(2, int), gamma=gamma)
+
+
+def test_other_bad_parameters_are_refused():
+    x, y = np.zeros((2, 3)), np.zeros(2, int)
+    with pytest.raises(ValueError, match=r"alpha must be a number in \[0, 1\].*, got 1.5"):
+        sigmoid_focal(x, x, alpha=1.5)
+    with pytest.raises(ValueError, match=r"alpha must be of shape \[classes\] = \(3,\), got \(2,\)"):
+        softmax_focal(x, y, alpha=np.ones(2))
+    with pytest.raises(ValueError, match=r"label_smoothing must be a number in \[0, 1\]"):
+        softmax_focal(x, y, label_smoothing=1.1)
+    with pytest.raises(ValueError, match="axis must be an axis of 2-d logits, got 2"):
+        softmax_focal(x, y, axis=2)
+    with pytest.raises(ValueError, match=r"epsilon must be a number in \(0, 1\), got 0.0"):
+        symmetric_cross_entropy(x, y, epsilon=0.0)
+    with pytest.raises(ValueError, match="floating-point targets must be probabilities"):
+        softmax_focal(x, np.zeros(2))
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_shape_and_mask(backend, data):
+    if backend.name not in ("numpy", "torch"):
+        pytest.skip("a compilation for every shape")
+    shape = data.draw(hnp.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=5))
+    numbers = st.floats(-30, 30, allow_subnormal=False)
+    logits = data.draw(hnp.arrays(np.float64, shape, elements=numbers))
+    where = data.draw(hnp.arrays(np.bool_, shape))
+    targets = data.draw(hnp.arrays(np.float64, shape, elements=st.sampled_from([0.0, 0.2, 1.0])))
+    losses = backend.run(masked(BY_NAME["sigmoid-soft"]), logits, targets, where)
+    expected = np.where(where, BY_NAME["sigmoid-soft"].definition(logits, targets), 0.0)
+    np.testing.assert_allclose(losses, expected, rtol=1e-11, atol=1e-300)
+    ids_ = data.draw(hnp.arrays(np.int64, shape[:-1], elements=st.integers(0, shape[-1] - 1)))
+    losses = backend.run(BY_NAME["softmax"].loss, logits, ids_)
+    np.testing.assert_allclose(losses, BY_NAME["softmax"].definition(logits, ids_), rtol=1e-11, atol=1e-300)

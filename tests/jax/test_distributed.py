@@ -11,6 +11,7 @@ from jax import lax
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from imbalanced_core.pooled import PooledResult
 from imbalanced_jax import distributed
 from imbalanced_jax.class_parallel import queue_specs
 from imbalanced_jax.partial_auc import pauc_at_budget_loss
@@ -31,8 +32,15 @@ POINTWISE = {
     "symmetric_cross_entropy": (("mean", "sum"), symmetric_cross_entropy_loss),
 }
 PADDED = {"equal": lambda n: n % 1 > 0, "unequal": lambda n: n % 3 == 2, "one empty": lambda n: n // ROWS == 1}
-WAYS = ("shard_map", "shard_map, check_vma=False", "gradient outside of shard_map", "vmap", "pmap")
 DEVICES = {2: "d", 3: "d", 4: ("a", "b")}  # the names of the axes
+CLASS_PARALLEL = ("smooth_ap", "pauc_at_budget pairwise")
+WAYS = [
+    *((devices, "shard_map") for devices in DEVICES),
+    (4, "shard_map, check_vma=False"),
+    (2, "gradient outside of shard_map"),
+    (4, "vmap"),
+    (3, "pmap"),
+]
 
 
 def axes(devices):
@@ -45,16 +53,19 @@ def make_mesh(devices, **options):
     return jax.sharding.Mesh(np.array(jax.devices()[:devices]).reshape(shape), distributed.axis_names(names), **options)
 
 
-def make_batch(devices, seed, *, padded="equal", multilabel=False, classes=C):
-    """Features, targets (padding is ignored), sample weights and iid flags of the rows of all devices."""
+def make_batch(devices, seed, *, padded="equal", classes=C):
+    """The rows of all devices. Padding is ignored, and its features are NaN: whatever it holds must not be seen."""
     rng = np.random.default_rng(zlib.crc32(f"{devices} {seed}".encode()))
     n = devices * ROWS
-    targets = rng.integers(0, 2 if multilabel else max(classes, 2), (n, classes) if multilabel else n).astype(np.int32)
     is_padding = PADDED[padded](np.arange(n))
-    targets[is_padding] = -100
-    features = rng.standard_normal((n, FEATURES))
-    features[is_padding] = np.nan  # whatever padding holds, it must not be seen
-    return tuple(map(jnp.asarray, (features, targets, rng.random(n), rng.random(n) < 0.8)))
+    batch = {
+        "features": np.where(is_padding[:, None], np.nan, rng.standard_normal((n, FEATURES))),
+        "ids": np.where(is_padding, -100, rng.integers(0, max(classes, 2), n)).astype(np.int32),
+        "labels": np.where(is_padding[:, None], -100, rng.integers(0, 2, (n, classes))).astype(np.int32),
+        "sample_weight": rng.random(n),
+        "iid_mask": rng.random(n) < 0.8,
+    }
+    return jax.tree.map(jnp.asarray, batch)
 
 
 def parameters(classes=C):
@@ -62,122 +73,270 @@ def parameters(classes=C):
 
 
 def logits_of(w, features):
-    # NaN features are masked before the product: 0 · NaN would reach the gradient of w in any model
-    padding = jnp.isnan(features[:, :1])
+    padding = jnp.isnan(features[:, :1])  # 0 · NaN would reach the gradient of w in any model
     return jnp.where(padding, jnp.nan, jnp.where(padding, 0.0, features) @ w)
 
 
-def run(way, devices, loss_fn, w, batch, queue=None, queue_spec=None):
-    """`loss_fn(w, batch, queue, axis_name) -> (loss, aux)` on the devices: loss, mean gradient, aux of one of them."""
-    names, shape = axes(devices)
+def value_and_grad(loss_fn, names=None):
+    """`loss_fn(w, batch, queue, axis_name) -> (loss, aux)` as `step(w, batch, queue) -> (loss, gradient, aux)`."""
 
     def total(w, batch, queue):
-        loss, aux = loss_fn(w, batch, queue, names)
-        return jnp.nansum(loss), (loss, aux)
+        losses, aux = loss_fn(w, batch, queue, names)
+        # one number that every reduction has its own share in
+        return jnp.nansum(losses * jnp.linspace(0.3, 1.0, losses.size)), (losses, aux)
 
     def step(w, batch, queue):
         (_, (loss, aux)), grad = jax.value_and_grad(total, has_aux=True)(w, batch, queue)
-        return loss, lax.pmean(grad, names), aux
+        return loss, grad if names is None else lax.pmean(grad, names), aux
 
+    return step
+
+
+def on_devices(way, devices, loss_fns, out_specs=None, queue_spec=None):
+    """All losses, `{name: loss_fn}`, compiled together: `step(w, batch, queues) -> {name: (loss, gradient, aux)}`."""
+    names, shape = axes(devices)
     queue_spec = P() if queue_spec is None else queue_spec
-    in_specs = (P(), P(names), queue_spec)
-    aux_spec = P()
-    if queue is not None:
-        shapes = jax.eval_shape(lambda: loss_fn(w, batch, queue, None)[1])
-        aux_spec = type(shapes)(queue_spec, P(), P(), P())
+    specs = {"mesh": make_mesh(devices), "in_specs": (P(), P(names), queue_spec)}
+
+    def step(w, batch, queues):
+        return {name: value_and_grad(fn, names)(w, batch, queues[name]) for name, fn in loss_fns.items()}
+
+    def outside(w, batch, queues):
+        def one(name, loss_fn):
+            values = partial(loss_fn, axis_name=names)
+            mapped = jax.shard_map(values, **specs, out_specs=P())
+            return value_and_grad(lambda w, batch, queue, _: mapped(w, batch, queue))(w, batch, queues[name])
+
+        return {name: one(name, loss_fn) for name, loss_fn in loss_fns.items()}
+
+    def split(tree, shape):
+        return jax.tree.map(lambda array: array.reshape(*shape, ROWS, *array.shape[1:]), tree)
+
+    def first(results):
+        for array in jax.tree.leaves(results):
+            np.testing.assert_array_equal(array, np.broadcast_to(array[:1], array.shape))  # equal on all devices
+        return jax.tree.map(lambda array: array[0], results)
+
     if way.startswith("shard_map"):
-        mapped = jax.shard_map(
-            step,
-            mesh=make_mesh(devices),
-            in_specs=in_specs,
-            out_specs=(P(), P(), aux_spec),
-            check_vma="False" not in way,
-        )
-        return jax.jit(mapped)(w, batch, queue)
+        return jax.jit(jax.shard_map(step, **specs, out_specs=out_specs or P(), check_vma="False" not in way))
     if way == "gradient outside of shard_map":
-        mapped = jax.shard_map(total, mesh=make_mesh(devices), in_specs=in_specs, out_specs=(P(), (P(), aux_spec)))
-        (_, (loss, aux)), grad = jax.jit(jax.value_and_grad(mapped, has_aux=True))(w, batch, queue)
-        return loss, grad, aux
+        return jax.jit(outside)
     if way == "pmap":
-        split = jax.tree.map(lambda array: array.reshape(devices, ROWS, *array.shape[1:]), batch)
         mapped = jax.pmap(step, axis_name="d", in_axes=(None, 0, None), devices=jax.devices()[:devices])
-        results = mapped(w, split, queue)
-    else:
-        split = jax.tree.map(lambda array: array.reshape(*shape, ROWS, *array.shape[1:]), batch)
-        mapped = step
-        for name in reversed(distributed.axis_names(names)):
-            mapped = jax.vmap(mapped, axis_name=name, in_axes=(None, 0, None))
-        results = jax.jit(mapped)(w, split, queue)
-        results = jax.tree.map(lambda array: array.reshape(devices, *array.shape[len(shape) :]), results)
-    for array in jax.tree.leaves(results):
-        np.testing.assert_array_equal(array, np.broadcast_to(array[:1], array.shape))  # equal on all devices
-    return jax.tree.map(lambda array: array[0], results)
+        return lambda w, batch, queues: first(mapped(w, split(batch, (devices,)), queues))
+    mapped = step
+    for name in reversed(distributed.axis_names(names)):
+        mapped = jax.vmap(mapped, axis_name=name, in_axes=(None, 0, None))
+    mapped = jax.jit(mapped)
+
+    def vmapped(w, batch, queues):
+        results = mapped(w, split(batch, shape), queues)
+        return first(jax.tree.map(lambda array: array.reshape(devices, *array.shape[len(shape) :]), results))
+
+    return vmapped
 
 
-def assert_same(got, expected, grad):
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-12), got, expected)
-    assert np.abs(grad).max() > 1e-6  # else nothing was tested
+def on_one_device(loss_fns):
+    return jax.jit(
+        lambda w, batch, queues: {name: value_and_grad(fn)(w, batch, queues[name]) for name, fn in loss_fns.items()}
+    )
 
 
-def ways(devices):
-    return [way for way in WAYS if way != "pmap" or devices < 4]  # pmap has one axis
+def assert_same(got, expected):
+    """Value, gradient and everything else of each loss."""
+    for name, (loss, grad, _) in expected.items():
+        assert np.abs(grad).max() > 1e-6, name  # else nothing was tested
+        jax.tree.map(
+            partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-12, err_msg=name), got[name], expected[name]
+        )
+        assert np.isfinite(grad).all(), (name, loss)
 
 
-MAPPED = [(devices, way) for devices in DEVICES for way in ways(devices)]
-
-
-@pytest.mark.parametrize(("devices", "way"), MAPPED)
-@pytest.mark.parametrize(
-    ("name", "reduction"), [(name, reduction) for name, (options, _) in POINTWISE.items() for reduction in options]
-)
-def test_pointwise(name, reduction, devices, way):
+def pointwise_loss_fn(name):
     def loss_fn(w, batch, queue, axis_name):
-        features, targets, weights, _ = batch
-        options = {"reduction": reduction, "sample_weight": weights, "axis_name": axis_name}
+        targets, where = batch["ids"], {}
         if name == "sigmoid_focal":
-            options["where"] = targets >= 0
-        return POINTWISE[name][1](logits_of(w, features), targets, **options), ()
-
-    w = parameters()
-    for padded in PADDED:
-        batch = make_batch(devices, 0, padded=padded, multilabel=name == "sigmoid_focal")
-        expected, grad = jax.value_and_grad(lambda w, batch=batch: loss_fn(w, batch, None, None)[0])(w)
-        loss, got, _ = run(way, devices, loss_fn, w, batch)
-        assert_same((loss, got), (expected, grad), grad)
-
-
-def ranking_loss_fn(loss, **options):
-    def loss_fn(w, batch, queue, axis_name):
-        features, targets, weights, iid_mask = batch
-        mapped = {"axis_name": axis_name, "class_parallel": options.get("class_parallel", False) and bool(axis_name)}
-        rest = {**options, **mapped}
-        return loss(logits_of(w, features), targets, queue, sample_weight=weights, iid_mask=iid_mask, **rest)
+            targets, where = batch["labels"], {"where": batch["labels"] >= 0}
+        reductions, loss = POINTWISE[name]
+        options = {"axis_name": axis_name, **where}
+        losses = [
+            loss(logits_of(w, batch["features"]), targets, reduction=reduction, sample_weight=weights, **options)
+            for reduction in reductions
+            for weights in (None, batch["sample_weight"])
+        ]
+        return jnp.stack(losses), ()
 
     return loss_fn
 
 
-@pytest.mark.parametrize(("devices", "way"), MAPPED)
-@pytest.mark.parametrize("name", RANKING)
-def test_ranking_over_five_steps_of_a_queue(name, devices, way):
-    reduction = ("mean", "sum", "none")[(devices + WAYS.index(way)) % 3]
-    loss_fn = ranking_loss_fn(RANKING[name], reduction=reduction)
-    w = parameters()
-
-    @jax.jit
-    def one_device(w, batch, queue):
-        def total(w):
-            loss, aux = loss_fn(w, batch, queue, None)
-            return jnp.nansum(loss), (loss, aux)
-
-        (_, (loss, aux)), grad = jax.value_and_grad(total, has_aux=True)(w)
-        return loss, grad, aux
-
-    mapped = jax.jit(lambda w, batch, queue: run(way, devices, loss_fn, w, batch, queue)) if way != "vmap" else None
+@pytest.mark.parametrize(("devices", "way"), WAYS)
+def test_pointwise_losses(devices, way):
+    loss_fns = {name: pointwise_loss_fn(name) for name in POINTWISE}
+    none = dict.fromkeys(loss_fns)
+    step, expected_step = on_devices(way, devices, loss_fns), on_one_device(loss_fns)
     for padded in PADDED:
-        queue = expected_queue = init_queue(QUEUE, C, dtype=jnp.float64)
+        batch = make_batch(devices, 0, padded=padded)
+        assert_same(step(parameters(), batch, none), expected_step(parameters(), batch, none))
+
+
+def ranking_loss_fn(loss, **options):
+    """All reductions of a ranking loss, and its aux."""
+
+    def loss_fn(w, batch, queue, axis_name):
+        logits = logits_of(w, batch["features"])
+        targets = batch["labels" if options.get("multilabel") else "ids"]
+        rest = {name: batch[name] for name in ("sample_weight", "iid_mask")} | options
+        rest["class_parallel"] = options.get("class_parallel", False) and axis_name is not None
+        results = [
+            loss(logits, targets, queue, reduction=reduction, axis_name=axis_name, **rest)
+            for reduction in ("mean", "sum", "none")
+        ]
+        return jnp.concatenate([jnp.ravel(loss) for loss, _ in results]), results[0][1]
+
+    return loss_fn
+
+
+def ranking_loss_fns(**options):
+    return {name: ranking_loss_fn(loss, **options) for name, loss in RANKING.items()}
+
+
+@pytest.mark.parametrize(("devices", "way"), WAYS)
+def test_ranking_losses_over_five_steps_of_a_queue(devices, way):
+    loss_fns = ranking_loss_fns()
+    step, expected_step = on_devices(way, devices, loss_fns), on_one_device(loss_fns)
+    for padded in PADDED:
+        queues = expected_queues = dict.fromkeys(loss_fns, init_queue(QUEUE, C, dtype=jnp.float64))
         for seed in range(5):
             batch = make_batch(devices, seed, padded=padded)
-            expected = one_device(w, batch, expected_queue)
-            got = run(way, devices, loss_fn, w, batch, queue)
-            assert_same(got, expected, expected[1])
-            queue, expected_queue = got[2].queue, expected[2].queue
+            got, expected = step(parameters(), batch, queues), expected_step(parameters(), batch, expected_queues)
+            assert_same(got, expected)
+            queues, expected_queues = ({name: r[2].queue for name, r in results.items()} for results in (got, expected))
+
+
+@pytest.mark.parametrize(("classes", "options"), [(C, {"multilabel": True}), (1, {}), (C, {"max_pool_size": 7})])
+def test_ranking_losses_of_other_kinds(classes, options):
+    """Without a queue: multi-label, binary, and cut to a part of the rows, which is the same part everywhere."""
+    if "max_pool_size" in options:
+        options = {**options, "key": jax.random.key(3)}
+    loss_fns = {"smooth_ap": ranking_loss_fn(RANKING["smooth_ap"], **options)}
+    step, expected_step = on_devices("shard_map", 3, loss_fns), on_one_device(loss_fns)
+    for padded in PADDED:
+        batch, w = make_batch(3, 1, padded=padded, classes=classes), parameters(classes)
+        assert_same(step(w, batch, {"smooth_ap": None}), expected_step(w, batch, {"smooth_ap": None}))
+
+
+@pytest.mark.parametrize(
+    ("devices", "way", "classes", "multilabel"),
+    [
+        (2, "shard_map", 3, False),
+        (3, "shard_map", 7, False),
+        (4, "shard_map", 3, True),
+        (4, "shard_map, check_vma=False", 7, False),
+        (3, "shard_map", 1, False),
+    ],
+)
+def test_class_parallel_over_five_steps_of_a_queue(devices, way, classes, multilabel):
+    names, _ = axes(devices)
+    options = {"multilabel": multilabel}
+    loss_fns = {name: ranking_loss_fn(RANKING[name], class_parallel=True, **options) for name in CLASS_PARALLEL}
+    aux_specs = PooledResult(queue_specs(names), P(), P(), P())
+    specs = dict.fromkeys(loss_fns, (P(), P(), aux_specs))
+    queue_spec = dict.fromkeys(loss_fns, queue_specs(names))
+    step, expected_step = on_devices(way, devices, loss_fns, specs, queue_spec), on_one_device(loss_fns)
+    padded_classes = -(-classes // devices) * devices
+    for padded in PADDED:
+        queue = init_queue(QUEUE, padded_classes, multilabel=True, dtype=jnp.float64)
+        queues = dict.fromkeys(loss_fns, queue)
+        expected_queue = init_queue(QUEUE, classes, multilabel=multilabel, dtype=jnp.float64)
+        expected_queues = dict.fromkeys(loss_fns, expected_queue)
+        for seed in range(5):
+            batch, w = make_batch(devices, seed, padded=padded, classes=classes), parameters(classes)
+            got, expected = step(w, batch, queues), expected_step(w, batch, expected_queues)
+            queues, expected_queues = ({name: r[2].queue for name, r in results.items()} for results in (got, expected))
+            assert_same(without_queue(got), without_queue(expected))
+            for name in loss_fns:
+                held, wanted = queues[name], expected_queues[name]
+                is_held = np.asarray(wanted.targets >= 0).reshape(QUEUE, -1)
+                rows = is_held.any(axis=1)
+                np.testing.assert_allclose(held.logits[:, :classes][rows], wanted.logits[rows], rtol=0, atol=1e-12)
+                np.testing.assert_array_equal(held.weights, wanted.weights)
+
+
+def without_queue(results):
+    return {name: (loss, grad, aux[1:]) for name, (loss, grad, aux) in results.items()}
+
+
+@pytest.mark.parametrize("devices", [2, 4])
+def test_jit_over_sharded_arrays_needs_nothing(devices):
+    names, _ = axes(devices)
+    loss_fns = ranking_loss_fns() | {name: pointwise_loss_fn(name) for name in POINTWISE}
+    queues = {name: init_queue(QUEUE, C, dtype=jnp.float64) if name in RANKING else None for name in loss_fns}
+    step = on_one_device(loss_fns)
+    batch = make_batch(devices, 0, padded="unequal")
+    sharded = jax.device_put(batch, NamedSharding(make_mesh(devices), P(names)))
+    assert_same(step(parameters(), sharded, queues), step(parameters(), batch, queues))
+
+
+def test_explicit_sharding_mesh():
+    """On an explicit mesh the losses reshard by themselves, inside `jit` and out of it."""
+    mesh = make_mesh(2, axis_types=(AxisType.Explicit,))
+    loss_fns = ranking_loss_fns() | {name: pointwise_loss_fn(name) for name in POINTWISE}
+    queues = {name: init_queue(QUEUE, C, dtype=jnp.float64) if name in RANKING else None for name in loss_fns}
+    batch = make_batch(2, 0, padded="unequal")
+    expected = on_one_device(loss_fns)(parameters(), batch, queues)
+    with jax.set_mesh(mesh):
+        sharded = jax.tree.map(lambda array: jax.device_put(array, NamedSharding(mesh, P("d"))), batch)
+        w, replicated_queues = jax.device_put((parameters(), queues), NamedSharding(mesh, P()))
+        got = on_one_device(loss_fns)(w, sharded, replicated_queues)
+        loss, aux = smooth_ap_loss(sharded["features"], sharded["ids"] + 0, temperature=0.3)
+    assert_same(got, expected)
+    np.testing.assert_allclose(loss, smooth_ap_loss(batch["features"], batch["ids"], temperature=0.3)[0])
+    assert aux.valid.shape == (FEATURES,)
+
+
+def test_gathered_rows_are_in_device_order_and_know_their_device():
+    names, _ = axes(4)
+
+    def step(x):
+        rows = distributed.gather_rows(x, names)
+        mine = distributed.local_rows_mask(x.shape[0], names)
+        return rows, jnp.where(mine[:, None], rows, 0.0).sum(0, keepdims=True)
+
+    x = jnp.arange(12.0)[:, None]
+    rows, own = jax.shard_map(step, mesh=make_mesh(4), in_specs=P(names), out_specs=(P(), P(names)))(x)
+    np.testing.assert_array_equal(rows, x)
+    np.testing.assert_array_equal(own[:, 0], [3.0, 12.0, 21.0, 30.0])
+    assert distributed.gather_rows(x, None) is x
+    assert distributed.local_rows_mask(3, None).all()
+
+
+def test_class_parallel_needs_an_axis():
+    x, y = jnp.zeros((4, 3)), jnp.zeros(4, int)
+    with pytest.raises(ValueError, match="axis_name must be given with class_parallel=True, got None"):
+        smooth_ap_loss(x, y, class_parallel=True)
+    with pytest.raises(ValueError, match="max_pool_size must be None with class_parallel=True, got 5"):
+        jax.vmap(lambda x: smooth_ap_loss(x, y, class_parallel=True, axis_name="d", max_pool_size=5), axis_name="d")(
+            x[None]
+        )
+    with pytest.raises(NameError, match="unbound axis name"):
+        smooth_ap_loss(x, y, axis_name="d")
+
+
+def test_class_parallel_moves_and_holds_less():
+    """The compiled program of the gather holds the logits of all classes; that of class-parallel never does."""
+    devices, classes = 4, 8
+    n = devices * ROWS
+
+    def program(class_parallel):
+        def loss_fn(logits, targets):
+            return smooth_ap_loss(logits, targets, axis_name=("a", "b"), class_parallel=class_parallel)[0]
+
+        specs = {"mesh": make_mesh(devices), "in_specs": P(("a", "b")), "out_specs": P()}
+        arrays = jnp.zeros((n, classes)), jnp.zeros(n, int)
+        return jax.jit(jax.shard_map(loss_fn, **specs)).lower(*arrays).compile().as_text()
+
+    gathered, divided = f"[{n},{classes}]", "all-to-all"
+    assert gathered in program(False)
+    assert divided not in program(False)
+    assert gathered not in program(True)
+    assert divided in program(True)

@@ -1,0 +1,109 @@
+"""What a ranking module remembers: queue and temperature as buffers that survive moves, casts and checkpoints."""
+
+from collections.abc import Callable
+from typing import Any
+
+import array_api_compat.torch as xp
+import torch
+from torch import Tensor
+
+from imbalanced_core import checks, queue
+from imbalanced_core.queue import Queue
+from imbalanced_torch._class_queue import ClassQueue
+
+_QUEUE_BUFFERS = tuple(f"queue_{name}" for name in Queue._fields)
+
+
+class RankingState(ClassQueue):
+    """The queue, the temperature and the number of random draws of a ranking module, in buffers."""
+
+    class_parallel: bool
+    queue_size: int
+    queue_weights: Tensor
+    queue_is_iid: Tensor
+    _temperature: Tensor
+    _draws: Tensor
+
+    def _start_state(self, temperature: float, *, multilabel: bool) -> None:
+        checks.positive("temperature", temperature)
+        if self.class_parallel:
+            self._start_block_queue()
+        by_class = multilabel or self.class_parallel
+        options: dict[str, Any] = {"multilabel": by_class, "ignore_index": self.ignore_index}
+        empty = queue.empty(self.queue_size, self.num_classes, xp=xp, **options)
+        for name, buffer in zip(_QUEUE_BUFFERS, empty, strict=True):
+            self.register_buffer(name, buffer)
+        self._initial_temperature = float(temperature)
+        # float64, so that it reads as it was set; a tensor, because the compiler takes a number for a constant
+        self.register_buffer("_temperature", torch.tensor(self._initial_temperature, dtype=torch.float64))
+        self.register_buffer("_draws", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def temperature(self) -> float:
+        """The temperature τ of the next step. Assign a number or a 0-d tensor. Reading it waits for the device."""
+        return float(self._temperature)
+
+    @temperature.setter
+    def temperature(self, value: float | Tensor) -> None:
+        checks.positive("temperature", value)
+        with torch.no_grad():
+            self._temperature.copy_(value) if isinstance(value, Tensor) else self._temperature.fill_(value)
+
+    @property
+    def queue(self) -> Queue:
+        """The buffers of the queue, newest row first; the targets of empty slots are `ignore_index`."""
+        return Queue(self.queue_logits, self.queue_targets, self.queue_weights, self.queue_is_iid)
+
+    def reset_queue(self) -> None:
+        """Forgets all rows of earlier batches."""
+        if self.class_parallel:
+            self._hold(None)
+        self._store(
+            Queue(
+                logits=torch.zeros_like(self.queue_logits),
+                targets=torch.full_like(self.queue_targets, self.ignore_index),
+                weights=torch.zeros_like(self.queue_weights),
+                is_iid=torch.zeros_like(self.queue_is_iid),
+            )
+        )
+
+    def reset_parameters(self) -> None:
+        """The state of a new module, for one that was made on the meta device and moved by `to_empty`."""
+        self.temperature = self._initial_temperature
+        self._draws.zero_()
+        self.reset_queue()
+
+    @torch.no_grad()
+    def _store(self, new: Queue) -> None:
+        if self.queue_size > 0:
+            for buffer, array in zip(self.queue, new, strict=True):
+                buffer.copy_(array)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "RankingState":
+        """Moves and casts, but for the state: the temperature stays wide, the queue at least float32."""
+        before = {name: self._buffers[name] for name in ("queue_logits", "queue_weights", "_temperature")}
+        self._buffers["_temperature"] = self._temperature.float()  # some devices have no float64
+        super()._apply(fn, recurse)
+        for name, old in before.items():
+            new = self._buffers[name]
+            if new is None or old is None or old.is_meta or new.is_meta:
+                continue
+            is_temperature = name == "_temperature"
+            if is_temperature and new.device.type != "mps":
+                self._buffers[name] = old.to(new.device, torch.float64)
+            elif torch.finfo(new.dtype).bits < 32:
+                self._buffers[name] = old.to(new.device, torch.promote_types(torch.float32, new.dtype))
+        return self
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        """Fits a queue of another size: the newest rows stay."""
+        state_dict = dict(state_dict)
+        if self.class_parallel and prefix + "queue_block" in state_dict:
+            self._adopt_block(state_dict[prefix + "queue_logits"], state_dict[prefix + "queue_block"])
+        for name, buffer in zip(_QUEUE_BUFFERS, self.queue, strict=True):
+            saved = state_dict.get(prefix + name)
+            if saved is not None and saved.ndim == buffer.ndim and saved.shape[1:] == buffer.shape[1:]:
+                fill = self.ignore_index if name == "queue_targets" else 0
+                padding = saved.new_full((max(0, self.queue_size - len(saved)), *saved.shape[1:]), fill)
+                state_dict[prefix + name] = torch.cat([saved[: self.queue_size], padding])
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

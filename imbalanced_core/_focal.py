@@ -86,16 +86,14 @@ binary_focal = ops.with_partials(
 def _against_and_slope(logits: Array, ids: Array, *, axis: int) -> tuple[Array, Array]:
     xp = array_namespace(logits)
     others = ops.put(logits, ids, -xp.inf, axis=axis)
-    greatest = ops.stop_gradient(xp.max(others, axis=axis, keepdims=True))
-    greatest = xp.where(greatest == -xp.inf, 0.0, greatest)  # no other class, or all of them ruled out
-    powers = xp.exp(others - greatest)
-    total = xp.sum(powers, axis=axis, keepdims=True)
-    some = xp.where(total == 0, 1.0, total)
-    share = powers * (1.0 / some)
-    log_total = xp.where(total == 0, -xp.inf, xp.log(some))
-    against = xp.squeeze(log_total + greatest, axis=axis) - ops.pick(logits, ids, axis=axis)
+    share = ops.softmax(others, axis=axis)
+    # log Σ exp(x_c) from two fused passes: the greatest share is exp(greatest logit) / Σ
+    greatest, greatest_share = xp.max(others, axis=axis), xp.max(share, axis=axis)
+    none = greatest == -xp.inf  # there is no other class, or all of them are ruled out
+    log_total = xp.where(none, -xp.inf, greatest - xp.log(xp.where(none, 1.0, greatest_share)))
     # NaN logits are told by the value; a position of no weight then has no gradient, whatever its logits hold
-    return against, ops.nan_to_zero(ops.put(share, ids, -1.0, axis=axis))
+    slope = ops.nan_to_zero(ops.put(share, ids, -1.0, axis=axis))
+    return log_total - ops.pick(logits, ids, axis=axis), slope
 
 
 #: logit_against(logits, ids, axis=...) = log Σ_{c≠y} exp(x_c) − x_y, the logit of "another class than y":

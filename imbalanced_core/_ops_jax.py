@@ -21,6 +21,10 @@ def log_softmax(x: jax.Array, *, axis: int) -> jax.Array:
     return jax.nn.log_softmax(x, axis=axis)
 
 
+def softmax(x: jax.Array, *, axis: int) -> jax.Array:
+    return jax.nn.softmax(x, axis=axis)
+
+
 def sort_with_order(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     places = jnp.broadcast_to(jnp.arange(x.shape[-1], dtype=jnp.int32), x.shape)
     _, order = jax.lax.sort_key_val(stop_gradient(x), places)

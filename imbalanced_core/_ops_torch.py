@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +16,10 @@ log_sigmoid = torch.nn.functional.logsigmoid
 
 def log_softmax(x: torch.Tensor, *, axis: int) -> torch.Tensor:
     return torch.log_softmax(x, dim=axis)
+
+
+def softmax(x: torch.Tensor, *, axis: int) -> torch.Tensor:
+    return torch.softmax(x, dim=axis)
 
 
 def stop_gradient(x: torch.Tensor) -> torch.Tensor:
@@ -101,19 +104,27 @@ def with_partials(function: Callable, partials: tuple, with_slope: Callable) -> 
 
 
 def with_class_slope(function: Callable) -> Callable:
-    def vjp(cotangent: torch.Tensor, x: torch.Tensor, ids: torch.Tensor) -> tuple:
-        return cotangent.unsqueeze(1) * function(x, ids, axis=1)[1], None
+    def with_slope(x: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of x [before, classes, after] and ids [before, after]."""
+        if x.shape[2] > 1:
+            return function(x, ids, axis=1)
+        value, slope = function(x[:, :, 0], ids[:, 0], axis=1)  # reductions are faster over a last axis
+        return value[:, None], slope[:, :, None]
 
-    general = with_vjp(lambda x, ids: function(x, ids, axis=1)[0], vjp)
+    def value(x: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        return in_blocks(lambda *arrays: with_slope(*arrays)[0], (x, ids))
+
+    def vjp(cotangent: torch.Tensor, x: torch.Tensor, ids: torch.Tensor) -> tuple:
+        return cotangent.unsqueeze(1) * with_slope(x, ids)[1], None
+
+    general = with_vjp(value, vjp)
 
     def differentiable(x: torch.Tensor, ids: torch.Tensor, *, axis: int) -> torch.Tensor:
         before, after = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
         arrays = x.reshape(before, x.shape[axis], after), ids.reshape(before, after)
         if _only_first_needs_gradient(arrays):
-            value = _WithSlope.apply(partial(function, axis=1), 1, *arrays)[0]
-        else:
-            value = general(*arrays)
-        return value.reshape(ids.shape)
+            return _WithSlope.apply(with_slope, 1, *arrays)[0].reshape(ids.shape)
+        return general(*arrays).reshape(ids.shape)
 
     return differentiable
 

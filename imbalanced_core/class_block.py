@@ -69,7 +69,11 @@ def drop_newest(queue: Queue, is_storable: Array, *, ignore_index: int) -> Queue
     size = queue.targets.shape[0]
     older = xp.ones_like(queue.is_iid)
     keep = xp.concat([is_storable[:size], older], axis=0)[:size]
-    return queue._replace(targets=xp.where(keep[:, None], queue.targets, ignore_index))
+    return queue._replace(
+        targets=xp.where(keep[:, None], queue.targets, ignore_index),
+        weights=xp.where(keep, queue.weights, 0.0),
+        is_iid=queue.is_iid & keep,
+    )
 
 
 def live_positive_count(logits: Array, targets: Array, *, multilabel: bool, ignore_index: int) -> Array:

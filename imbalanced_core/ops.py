@@ -40,6 +40,11 @@ def log_softmax(x: Array, *, axis: int) -> Array:
     return _backend(x).log_softmax(x, axis=axis)
 
 
+def softmax(x: Array, *, axis: int) -> Array:
+    """exp(x) / Σ exp(x) along one axis, without overflow; 0 or NaN where all x are −∞."""
+    return _backend(x).softmax(x, axis=axis)
+
+
 def stop_gradient(x: Array) -> Array:
     """x, seen as a constant by differentiation."""
     return _backend(x).stop_gradient(x)

@@ -86,7 +86,7 @@ def subsample(pool: Pool, *, size: int, noise: Array) -> Pool:
         π_c = r_c / n_c + (1 − r_c / n_c) · (size − Σ r) / (n − Σ r),
 
     and stands for 1 / π_c rows, so that the expectation of every sum over the kept rows, weighted by `multiplicity`, is
-    the sum over the full pool. A pool of no more than `size` rows that take part is kept whole, each with multiplicity 1.
+    the sum over the full pool. If no more than `size` rows take part, all of them are kept, each with multiplicity 1.
 
     Args:
         pool: the full pool of M rows; for the class that a multi-label row counts for see `strata`.

@@ -142,10 +142,8 @@ def _noise(key: jax.Array | None, rows: int, max_pool_size: int | None, axis_nam
     if max_pool_size is None or rows <= max_pool_size:
         return None
     if key is None:
-        rule = (
-            f"given, such as jax.random.key(step), when a pool of {rows} rows is cut to max_pool_size={max_pool_size}"
-        )
-        checks.require(False, "key", rule, key)
+        need = f"when a pool of {rows} rows is cut to max_pool_size={max_pool_size}"
+        raise ValueError(f"key must be given, such as jax.random.key(step), {need}, got None")
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         key = jax.random.wrap_key_data(key)
     if axis_name:

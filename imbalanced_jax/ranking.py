@@ -67,9 +67,9 @@ def smooth_ap_loss(
             multiple of W.
 
     Returns:
-        (loss, aux), for `jax.value_and_grad(..., has_aux=True)`. The loss is 0-d, or [C] for reduction "none", in [0, 1]
-        per class, float32 or float64; 0 with zero gradient if no class counts; NaN if a logit that takes part is NaN,
-        or if a target or weight that could not be looked at is out of range. aux = (queue, per_class, valid,
+        (loss, aux), for `jax.value_and_grad(..., has_aux=True)`. The loss is 0-d, or [C] for reduction "none", within
+        [0, 1] per class, float32 or float64; 0 with zero gradient if no class counts; NaN if a logit that takes part is
+        NaN, or if a target or weight that could not be looked at is out of range. aux = (queue, per_class, valid,
         diagnostics): the next queue, newest row first; the loss [C] of each class, NaN where invalid; which classes are
         valid, bool [C]; and figures [C] that are constants, of which this loss fills `grad_pos_count`, the positives of
         the batch (with `axis_name`: of all devices).

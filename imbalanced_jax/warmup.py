@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from imbalanced_core import checks
+from imbalanced_core.queue import Queue
 from imbalanced_core.schedules import blend_losses, blend_weight, geometric_decay
-from imbalanced_jax.distributed import varying_axes
 
 Schedule = Callable[[Any], Any]  # what optax calls one: step -> value
 
@@ -42,7 +42,7 @@ def blend_schedule(warmup_steps: int, blend_steps: int = 0, final_main_weight: f
 def temperature_schedule(temp_start: float, temp_end: float, temp_decay_steps: int, warmup_steps: int = 0) -> Schedule:
     """The temperature of the main loss: `step -> temperature`, a schedule as optax has them.
 
-    It is temp_start · (temp_end / temp_start) ^ min(1, (step - warmup_steps) / temp_decay_steps), and temp_start before.
+    It is temp_start · (temp_end / temp_start) ^ min(1, (step - warmup_steps) / temp_decay_steps); temp_start before.
 
     Args:
         temp_start: temperature until the main loss takes part, > 0; a number or a 0-d array.
@@ -66,8 +66,8 @@ def temperature_schedule(temp_start: float, temp_end: float, temp_decay_steps: i
 def warmup_blend(
     step: Any,
     warmup_fn: Callable[[], jax.Array],
-    main_fn: Callable[[Any, jax.Array], tuple[jax.Array, Any]],
-    queue: Any = None,
+    main_fn: Callable[[Queue | None, jax.Array], tuple[jax.Array, Any]],
+    queue: Queue | None = None,
     *,
     warmup_steps: int,
     blend_steps: int = 0,
@@ -75,7 +75,7 @@ def warmup_blend(
     temp_start: float = 0.05,
     temp_end: float = 0.005,
     temp_decay_steps: int = 10_000,
-    empty_queue: Any = None,
+    ignore_index: int = -100,
 ) -> tuple[jax.Array, Any]:
     """One step of a run that starts with one loss and ends with another: the stateless twin of torch's wrapper.
 
@@ -83,13 +83,13 @@ def warmup_blend(
 
         (1 - w) · warmup_fn() + w · main_fn(queue, temperature)[0]
 
-    with w from `blend_schedule` and the temperature from `temperature_schedule` at this step. While w is 0 the main loss
-    is not computed and the queue stays as it is; while w is 1 the warm-up loss is not computed. At step
-    `warmup_steps`, the switch, the main loss is given an empty queue. The step may be traced: one compilation
-    serves the whole schedule.
+    with w from `blend_schedule` and the temperature from `temperature_schedule` at this step. While w is 0 the main
+    loss is not computed and the queue stays as it is; while w is 1 the warm-up loss is not computed. At step
+    `warmup_steps`, the switch, the main loss is given an empty queue. The step may be traced: one compilation serves
+    the whole schedule.
 
-    All state is in the arguments, so a run resumes to the bit from its parameters, its step and its queue. Call it inside
-    the function that `jax.value_and_grad(..., has_aux=True)` differentiates, under `jit`::
+    All state is in the arguments, so a run resumes to the bit from its parameters, its step and its queue. Call it
+    inside the function that `jax.value_and_grad(..., has_aux=True)` differentiates, under `jit`::
 
         def loss_fn(params, step, queue):
             logits = model(params, inputs)
@@ -117,12 +117,11 @@ def warmup_blend(
         temp_start: temperature at the switch, > 0; a number or a 0-d array.
         temp_end: temperature after `temp_decay_steps`, > 0; a number or a 0-d array.
         temp_decay_steps: steps from one to the other.
-        empty_queue: what the queue is at the switch. None: every slot of a `Queue` marked as ignored, with -100; give
-            `init_queue(...)` for another `ignore_index` or a queue of your own.
+        ignore_index: the target that marks an empty slot of the queue; the same as in the main loss.
 
     Returns:
-        The loss and the `aux` of the main loss. While that is not computed, `aux` is of the same structure: the queue as
-        it was, and else NaN, False and 0.
+        The loss and the `aux` of the main loss. While that is not computed, `aux` is of the same structure: the queue
+        as it was, and else NaN, False and 0.
 
     Raises:
         ValueError: on a bad number, or if the two losses differ in shape.
@@ -136,22 +135,39 @@ def warmup_blend(
     step = jnp.asarray(step)
     weight, temperature = jnp.asarray(weight_at(step)), jnp.asarray(temperature_at(step))
     if queue is not None:
-        emptied = _emptied(queue) if empty_queue is None else empty_queue
-        queue = jax.tree.map(lambda old, new: jnp.where(step == warmup_steps, new, old), queue, emptied)
-
+        empty = _emptied(queue, ignore_index)
+        queue = jax.tree.map(lambda old, new: jnp.where(step == warmup_steps, new, old), queue, empty)
     main_form, aux_form = jax.eval_shape(main_fn, queue, temperature)
+    warmup_form = jax.eval_shape(warmup_fn)
     if queue is not None and not hasattr(aux_form, "queue"):
-        raise TypeError(
-            f"main_fn must return (loss, aux) with the next queue in aux.queue, got {type(aux_form).__name__}"
-        )
+        name = type(aux_form).__name__
+        raise TypeError(f"main_fn must return (loss, aux) with the next queue in the field aux.queue, got {name}")
 
-    def without_main(queue: Any) -> tuple[jax.Array, Any]:
+    def without_main(queue: Queue | None) -> tuple[jax.Array, Any]:
         aux = jax.tree.map(_absent, aux_form)
-        return _zeros(main_form), aux if queue is None else aux._replace(queue=queue)
-
-    def without_warmup() -> jax.Array:
-        return _zeros(jax.eval_shape(warmup_fn))
+        return _full(main_form, 0), aux if queue is None else aux._replace(queue=queue)
 
     main_loss, aux = lax.cond(weight > 0, lambda queue: main_fn(queue, temperature), without_main, queue)
-    warmup_loss = lax.cond(weight < 1, warmup_fn, without_warmup)
+    warmup_loss = lax.cond(weight < 1, warmup_fn, lambda: _full(warmup_form, 0))
     return blend_losses(warmup_loss, main_loss, weight), aux
+
+
+def _emptied(queue: Queue, ignore_index: int) -> Queue:
+    return jax.tree.map(jnp.zeros_like, queue)._replace(targets=jnp.full_like(queue.targets, ignore_index))
+
+
+def _absent(form: jax.ShapeDtypeStruct) -> jax.Array:
+    """What stands for a figure that was not computed: NaN, False or 0."""
+    return _full(form, jnp.nan if jnp.issubdtype(form.dtype, jnp.floating) else 0)
+
+
+def _full(form: jax.ShapeDtypeStruct, value: float) -> jax.Array:
+    """A constant of the given form, down to the mesh axes along which it may vary: `cond` compares those too."""
+    array = jnp.full(form.shape, value, form.dtype)
+    kind = getattr(form, "manual_axis_type", None)  # before jax 0.10 the axes were an attribute of the form
+    varying = tuple(kind.varying if kind is not None else getattr(form, "vma", None) or ())
+    if not varying:
+        return array
+    if hasattr(lax, "pcast"):
+        return lax.pcast(array, varying, to="varying")
+    return lax.pvary(array, varying)  # type: ignore[attr-defined]  # its name in older releases

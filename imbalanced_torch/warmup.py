@@ -69,7 +69,7 @@ class LossWarmupWrapper(nn.Module):
     def __init__(
         self,
         warmup_loss: Callable[..., Tensor],
-        main_loss: Callable[..., Any],
+        main_loss: Any,
         warmup_epochs: int = 0,
         temp_start: float = 0.05,
         temp_end: float = 0.005,
@@ -87,7 +87,7 @@ class LossWarmupWrapper(nn.Module):
             if not callable(loss) or isinstance(loss, type):
                 raise TypeError(f"{name} must be a loss module or function, got {loss!r}")
         self.warmup_loss = warmup_loss
-        self.main_loss: Any = main_loss
+        self.main_loss = main_loss
         self.warmup_epochs = _whole("warmup_epochs", warmup_epochs)
         self.blend_epochs = _whole("blend_epochs", blend_epochs)
         self.warmup_steps = None if warmup_steps is None else _whole("warmup_steps", warmup_steps)
@@ -104,6 +104,7 @@ class LossWarmupWrapper(nn.Module):
         if reset_queue_each_epoch:
             self._require_of_main_loss("reset_queue_each_epoch", "reset_queue")
         if gather_distributed is not None:
+            checks.one_of("gather_distributed", gather_distributed, (None, True, False))
             self._require_of_main_loss("gather_distributed", "gather_distributed")
             self.main_loss.gather_distributed = gather_distributed
         self._has_temperature = (

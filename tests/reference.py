@@ -3,6 +3,7 @@
 The tests compare the library with these functions; nothing here is shared with the library.
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -247,6 +248,7 @@ def partial_auc(
     if not valid or (surrogate == "pairwise" and band.sum() == 0):
         return 0.0, False, gradient, tuple(figures)
     share, contribution = numerator / numerator.sum(), np.zeros(len(s))
+    knots = [threshold(rate) for rate in np.linspace(alpha, beta, n_knots)]
     for i in np.flatnonzero(numerator):
         if surrogate == "pairwise":
             contribution[i] = sum(band * sigmoid((s[i] - s) / tau)) / band.sum()
@@ -254,8 +256,7 @@ def partial_auc(
             gradient[kept] += slope
             gradient[kept[i]] -= slope.sum()
             continue
-        knots = [threshold(rate) for rate in np.linspace(alpha, beta, n_knots)]
-        for left, right in zip(knots[:-1], knots[1:], strict=True):
+        for left, right in itertools.pairwise(knots):
             contribution[i] += (sigmoid((s[i] - left) / tau) + sigmoid((s[i] - right) / tau)) / 2 / (n_knots - 1)
             slope = (sigmoid_slope((s[i] - left) / tau) + sigmoid_slope((s[i] - right) / tau)) / 2 / (n_knots - 1)
             gradient[kept[i]] -= share[i] * slope / tau

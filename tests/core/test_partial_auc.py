@@ -3,10 +3,17 @@
 import numpy as np
 import pytest
 import reference
+from conftest import _DIFFERENTIABLE, _GENERIC
 from sklearn.metrics import roc_auc_score
 
 from imbalanced_core.partial_auc import BandDiagnostics, fpr_band, pairwise, partial_auc, trapezoid, within
 from imbalanced_core.ranking import prepare_items
+
+
+@pytest.fixture(params=[b for b in _GENERIC + _DIFFERENTIABLE if b.name != "jax"], ids=lambda b: b.name)
+def backend(request):
+    """Every backend but eager JAX, which compiles each operation apart; the objectives' own list runs it."""
+    return request.param
 
 
 def drawn(rng, shape=(2, 200), rate=0.2):
@@ -138,12 +145,13 @@ def test_an_empty_band_is_no_loss_for_pairwise_only():
     assert figures.band_neg_count[0] == 0
 
 
-def test_who_carries_gradient(grad_backend, rng):
+@pytest.mark.parametrize("differentiable", _DIFFERENTIABLE[::3], ids=lambda b: b.name)
+def test_who_carries_gradient(differentiable, rng):
     scores, positives = drawn(rng, (1, 60))
     negatives = scores[0, ~positives[0]]
     in_band = ~positives & (scores >= np.quantile(negatives, 0.7, method="higher"))
     for surrogate, movers in (("trapezoid", positives), ("pairwise", positives | in_band)):
-        _, gradient = grad_backend.value_and_grad(
+        _, gradient = differentiable.value_and_grad(
             lambda s, p, how=surrogate: partial_auc(s, p, beta=0.3, surrogate=how, temperature=3.0)[0].sum(),
             scores,
             positives,

@@ -1,0 +1,422 @@
+"""The pointwise losses as modules: configuration, reductions, bad input, and what only torch can get wrong."""
+
+import numpy as np
+import pytest
+import reference
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from imbalanced_torch import (
+    SigmoidFocalLoss,
+    SoftmaxFocalLoss,
+    SymmetricCrossEntropyLoss,
+    class_weights,
+    pos_weight,
+    validate_targets,
+)
+
+ALPHA = [0.5, 2.0, 1.0]
+IGNORED = -100
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+def draw(generator, *shape):
+    return 3 * torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def value_and_grad(loss_fn, x, *arguments, **options):
+    x = x.detach().requires_grad_()
+    loss = loss_fn(x, *arguments, **options)
+    loss.backward()
+    return loss.item(), x.grad
+
+
+# ------------------------------------------------------------------------------------------------------ reductions
+
+
+@pytest.mark.parametrize("reduction", ["mean", "mean_positive", "sum", "none"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_sigmoid_reductions(generator, reduction, weighted):
+    x = draw(generator, 6, 4)
+    y = torch.randint(0, 2, (6, 4), generator=generator)
+    y[1, 2] = y[3, 0] = -1
+    weights = torch.rand((6, 4), generator=generator, dtype=torch.float64) if weighted else None
+    loss = SigmoidFocalLoss(alpha=0.4, gamma=1.5, reduction=reduction, ignore_index=-1)(x, y, sample_weight=weights)
+    where, targets = (y != -1).numpy(), y.clamp(min=0).numpy().astype(float)
+    losses = reference.sigmoid_focal(x.numpy(), targets, alpha=0.4, gamma=1.5)
+    w = None if weights is None else weights.numpy()
+    if reduction == "none":
+        expected = np.where(where, losses * (1.0 if w is None else w), 0.0)
+    else:
+        expected = reference.reduce_elements(losses, reduction=reduction, where=where, weights=w, positives=targets)
+    np.testing.assert_allclose(loss, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "mean_positive", "sum", "none"])
+@pytest.mark.parametrize("weights_of", ["nothing", "positions", "rows"])
+def test_softmax_reductions(generator, reduction, weights_of):
+    x = draw(generator, 4, 3, 5)
+    y = torch.randint(0, 3, (4, 5), generator=generator)
+    y[0, 1] = y[2, 4] = IGNORED
+    weights = {"nothing": None, "positions": torch.rand(4, 5).double(), "rows": torch.rand(4).double()}[weights_of]
+    loss_fn = SoftmaxFocalLoss(alpha=ALPHA, gamma=2.0, reduction=reduction, background_class=1)
+    loss = loss_fn(x, y, sample_weight=weights)
+    where, targets = (y != IGNORED).numpy(), y.clamp(min=0).numpy()
+    losses = reference.softmax_focal(np.moveaxis(x.numpy(), 1, -1), targets, alpha=ALPHA)
+    w = None if weights is None else np.broadcast_to(weights.numpy().reshape(4, -1), (4, 5))
+    if reduction == "none":
+        expected = np.where(where, losses * (1.0 if w is None else w), 0.0)
+    else:
+        positives = (targets != 1).astype(float)
+        expected = reference.reduce_elements(losses, reduction=reduction, where=where, weights=w, positives=positives)
+    np.testing.assert_allclose(loss, expected, rtol=1e-12)
+
+
+def test_probability_targets_count_their_share_of_foreground(generator):
+    x, y = draw(generator, 4, 3), torch.softmax(draw(generator, 4, 3), dim=1)
+    loss = SoftmaxFocalLoss(reduction="mean_positive", background_class=2)(x, y)
+    losses = reference.softmax_focal(x.numpy(), y.numpy())
+    np.testing.assert_allclose(loss, losses.sum() / (1 - y.numpy()[:, 2]).sum(), rtol=1e-12)
+
+
+def test_only_background_divides_by_one(generator):
+    x, y = draw(generator, 4, 3), torch.zeros(4, dtype=torch.long)
+    np.testing.assert_allclose(
+        SoftmaxFocalLoss(reduction="mean_positive")(x, y), SoftmaxFocalLoss(reduction="sum")(x, y)
+    )
+
+
+# ------------------------------------------------------------------------------------------------ known special cases
+
+
+@pytest.mark.parametrize("gamma", [0, 0.0])
+def test_gamma_zero_is_binary_cross_entropy(generator, gamma):
+    x, y = draw(generator, 8, 2), torch.rand((8, 2), generator=generator, dtype=torch.float64)
+    value, gradient = value_and_grad(SigmoidFocalLoss(alpha=-1, gamma=gamma), x, y)
+    expected, slope = value_and_grad(F.binary_cross_entropy_with_logits, x, y)
+    np.testing.assert_allclose(value, expected, rtol=1e-12)
+    np.testing.assert_allclose(gradient, slope, rtol=1e-10)
+    np.testing.assert_allclose(SigmoidFocalLoss(alpha=None, gamma=gamma)(x, y), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (5, 3, 4), (2, 3, 4, 2)])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("soft", [False, True])
+def test_gamma_zero_is_cross_entropy(generator, shape, label_smoothing, soft):
+    x = draw(generator, *shape)
+    if soft:
+        y = torch.softmax(draw(generator, *shape), dim=1)
+    else:
+        y = torch.randint(0, 3, (shape[0], *shape[2:]), generator=generator)
+        y.view(-1)[1] = IGNORED
+    loss_fn = SoftmaxFocalLoss(gamma=0.0, label_smoothing=label_smoothing)
+    value, gradient = value_and_grad(loss_fn, x, y)
+    expected, slope = value_and_grad(F.cross_entropy, x, y, label_smoothing=label_smoothing)
+    if soft and len(shape) > 2:  # torch divides by the number of rows there; here every position counts
+        expected, slope = expected / np.prod(shape[2:]), slope / np.prod(shape[2:])
+    np.testing.assert_allclose(value, expected, rtol=1e-12)
+    np.testing.assert_allclose(gradient, slope, rtol=1e-9, atol=1e-15)
+
+
+def test_symmetric_cross_entropy_is_the_common_recipe():
+    x, y = torch.tensor([[10.0, 5.0, -6.0], [8.0, 8.0, 8.0]], dtype=torch.float64), torch.tensor([0, 2])
+    p = torch.softmax(x, dim=1).clamp(1e-8, 1.0)
+    labels = F.one_hot(y, 3).double().clamp(1e-8, 1.0)
+    expected = 0.5 * F.cross_entropy(x, y) - 2.0 * (p * labels.log()).sum(1).mean()
+    loss_fn = SymmetricCrossEntropyLoss(alpha=0.5, beta=2.0, num_classes=3)
+    np.testing.assert_allclose(loss_fn(x, y), expected, rtol=1e-12)
+
+
+# ------------------------------------------------------------------------------------------------------- derivatives
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0, torch.tensor(1.3, dtype=torch.float64)])
+def test_second_derivatives(generator, gamma):
+    x = draw(generator, 4, 3)
+    x[0] = 0.0  # where the formula changes sides
+    x.requires_grad_()
+    y = torch.tensor([[0.0, 1.0, 0.25]] * 4, dtype=torch.float64)
+    assert torch.autograd.gradgradcheck(lambda x: SigmoidFocalLoss(gamma=gamma)(x, y), x)
+    ids = torch.tensor([0, 2, 1, 1])
+    assert torch.autograd.gradgradcheck(lambda x: SoftmaxFocalLoss(gamma=gamma)(x, ids), x)
+    assert torch.autograd.gradgradcheck(lambda x: SoftmaxFocalLoss(gamma=gamma, label_smoothing=0.1)(x, ids), x)
+    assert torch.autograd.gradgradcheck(lambda x: SymmetricCrossEntropyLoss()(x, ids), x)
+
+
+def test_large_inputs_are_evaluated_in_blocks_of_the_same_result(generator):
+    size = 2**18 * torch.get_num_threads()
+    x = torch.randn(size + 7, generator=generator)
+    y = (torch.rand(size + 7, generator=generator) < 0.1).float()
+    loss_fn = SigmoidFocalLoss(reduction="sum")
+    _, gradient = value_and_grad(loss_fn, x, y)
+    pieces = [value_and_grad(loss_fn, a, b)[1] for a, b in zip(x.split(1000), y.split(1000), strict=True)]
+    torch.testing.assert_close(gradient, torch.cat(pieces), rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(300, 1000), (2, 5, 200, 301), (2, 5)])
+def test_large_class_logits_are_evaluated_in_blocks_of_the_same_result(generator, shape):
+    shape = (shape[0] * torch.get_num_threads() * 2, *shape[1:])
+    x = torch.randn(shape, generator=generator)
+    y = torch.randint(0, shape[1], (shape[0], *shape[2:]), generator=generator)
+    loss_fn = SoftmaxFocalLoss(reduction="sum")
+    value, gradient = value_and_grad(loss_fn, x, y)
+    pieces = [value_and_grad(loss_fn, a, b) for a, b in zip(x.split(1), y.split(1), strict=True)]
+    torch.testing.assert_close(gradient, torch.cat([piece[1] for piece in pieces]), rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(value, sum(piece[0] for piece in pieces), rtol=1e-5)
+    with torch.no_grad():
+        np.testing.assert_allclose(loss_fn(x, y), value, rtol=1e-6)
+
+
+def test_function_transforms(generator):
+    x, y = draw(generator, 5, 3), torch.randint(0, 3, (5,), generator=generator)
+    loss_fn = SoftmaxFocalLoss()
+    per_row = torch.func.vmap(torch.func.grad(lambda row, label: loss_fn(row[None], label[None])))(x, y)
+    rows = [value_and_grad(loss_fn, x[i : i + 1], y[i : i + 1])[1][0] for i in range(5)]
+    torch.testing.assert_close(per_row, torch.stack(rows))
+    targets = (x > 0).double()
+    binary = SigmoidFocalLoss(gamma=0.5)
+    per_row = torch.func.vmap(torch.func.grad(binary))(x, targets)
+    rows = [value_and_grad(binary, x[i], targets[i])[1] for i in range(5)]
+    torch.testing.assert_close(per_row, torch.stack(rows))
+
+
+def test_compiled_modules_agree_with_eager_ones(generator):
+    torch.compiler.reset()
+    x, y = draw(generator, 6, 3), torch.tensor([0, 1, 2, IGNORED, 1, 0])
+    loss_fn = SoftmaxFocalLoss(alpha=ALPHA, reduction="mean_positive")
+    compiled = torch.compile(loss_fn, fullgraph=True, backend="aot_eager")
+    for actual, expected in zip(value_and_grad(compiled, x, y), value_and_grad(loss_fn, x, y), strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-12)
+    assert compiled(x, torch.tensor([0, 1, 2, 3, 1, 0])).isnan()
+    with torch.no_grad():
+        np.testing.assert_allclose(compiled(x, y), loss_fn(x, y), rtol=1e-12)
+
+
+def test_a_tensor_gamma_changes_without_a_recompilation(generator):
+    torch.compiler.reset()
+    x, y = draw(generator, 6, 3), torch.rand((6, 3), generator=generator, dtype=torch.float64)
+    loss_fn = SigmoidFocalLoss(gamma=torch.tensor(2.0))
+    count = 0
+
+    def backend(graph, _inputs):
+        nonlocal count
+        count += 1
+        return graph
+
+    compiled = torch.compile(loss_fn, fullgraph=True, backend=backend)
+    for gamma in (2.0, 1.0, 0.5):
+        loss_fn.gamma.fill_(gamma)
+        np.testing.assert_allclose(compiled(x, y), SigmoidFocalLoss(gamma=gamma)(x, y), rtol=1e-6)
+    assert count == 1
+
+
+# ------------------------------------------------------------------------------------------------- shapes and dtypes
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(generator, dtype):
+    x = draw(generator, 6, 3).to(dtype).requires_grad_()
+    loss = SigmoidFocalLoss()(x, (x > 0).to(dtype))
+    assert loss.dtype == torch.float32
+    loss.backward()
+    assert x.grad.dtype == dtype
+    ids = torch.tensor([0, 1, 2, 0, 1, 2])
+    for loss_fn in (SoftmaxFocalLoss(), SymmetricCrossEntropyLoss()):
+        np.testing.assert_array_equal(loss_fn(x, ids).detach(), loss_fn(x.float(), ids).detach())
+
+
+def test_autocast(generator):
+    linear, x = torch.nn.Linear(4, 3), torch.randn((6, 4), generator=generator)
+    ids = torch.tensor([0, 1, 2, 0, 1, 2])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = linear(x)
+        inside = [SoftmaxFocalLoss()(logits, ids), SigmoidFocalLoss()(logits, logits.detach() > 0)]
+    outside = [SoftmaxFocalLoss()(logits, ids), SigmoidFocalLoss()(logits, logits.detach() > 0)]
+    assert logits.dtype == torch.bfloat16
+    for a, b in zip(inside, outside, strict=True):
+        assert a.dtype == torch.float32
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+        a.backward(retain_graph=True)
+    assert linear.weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int32, torch.int64, torch.bool])
+def test_target_dtypes(generator, dtype):
+    x, y = draw(generator, 6, 2), torch.tensor([0, 1, 1, 0, 1, 0])
+    np.testing.assert_array_equal(SoftmaxFocalLoss()(x, y.to(dtype)), SoftmaxFocalLoss()(x, y))
+    both = torch.stack([y, 1 - y], dim=1)
+    np.testing.assert_array_equal(SigmoidFocalLoss()(x, both.to(dtype)), SigmoidFocalLoss()(x, both.double()))
+
+
+def test_eight_bit_ids_are_not_taken_for_the_ignore_index(generator):
+    x = draw(generator, 2, 200)
+    ids = torch.tensor([156, 3], dtype=torch.uint8)  # −100 modulo 256
+    np.testing.assert_allclose(SoftmaxFocalLoss()(x, ids), SoftmaxFocalLoss()(x, ids.long()), rtol=0)
+
+
+def test_strides_do_not_matter(generator):
+    x, y = draw(generator, 3, 5, 4, 2), torch.randint(0, 3, (5, 2, 4), generator=generator)
+    strided, ids = x.permute(1, 0, 3, 2), y
+    value, gradient = value_and_grad(SoftmaxFocalLoss(), strided, ids)
+    expected, slope = value_and_grad(SoftmaxFocalLoss(), strided.contiguous(), ids)
+    np.testing.assert_allclose(value, expected, rtol=1e-14)
+    np.testing.assert_allclose(gradient, slope, rtol=1e-12)
+    np.testing.assert_allclose(
+        SigmoidFocalLoss()(x[..., ::2], x[..., ::2] > 0), SigmoidFocalLoss()(x[..., ::2].clone(), x[..., ::2] > 0)
+    )
+
+
+@pytest.mark.parametrize("loss_fn", [SigmoidFocalLoss(), SoftmaxFocalLoss(), SymmetricCrossEntropyLoss()])
+def test_no_row_is_zero_with_zero_gradient(loss_fn):
+    x = torch.zeros((0, 3), requires_grad=True)
+    y = torch.zeros((0, 3)) if isinstance(loss_fn, SigmoidFocalLoss) else torch.zeros(0, dtype=torch.long)
+    loss = loss_fn(x, y)
+    loss.backward()
+    assert loss.item() == 0
+    assert x.grad.shape == (0, 3)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "mean_positive", "sum"])
+def test_all_ignored_is_zero_with_zero_gradient(reduction):
+    x = torch.full((4, 3), torch.nan)
+    value, gradient = value_and_grad(SoftmaxFocalLoss(reduction=reduction), x, torch.full((4,), IGNORED))
+    assert value == 0
+    assert (gradient == 0).all()
+    loss_fn = SigmoidFocalLoss(reduction=reduction, ignore_index=2)
+    value, gradient = value_and_grad(loss_fn, x, torch.full((4, 3), 2.0))
+    assert value == 0
+    assert (gradient == 0).all()
+
+
+def test_ignored_rows_with_nan_and_inf_leave_the_others_alone(generator):
+    x, y = draw(generator, 6, 3), torch.tensor([0, IGNORED, 2, 1, IGNORED, 0])
+    dirty = x.clone()
+    dirty[1], dirty[4] = torch.nan, torch.inf
+    for loss_fn in (SoftmaxFocalLoss(), SoftmaxFocalLoss(label_smoothing=0.1), SymmetricCrossEntropyLoss()):
+        value, gradient = value_and_grad(loss_fn, dirty, y)
+        expected, slope = value_and_grad(loss_fn, x, y)
+        np.testing.assert_allclose(value, expected, rtol=1e-12)
+        np.testing.assert_allclose(gradient, slope, rtol=1e-12)
+        assert (gradient[[1, 4]] == 0).all()
+    weights = torch.tensor([1.0, torch.nan, 1.0, 2.0, -1.0, 1.0])
+    assert SoftmaxFocalLoss()(dirty, y, sample_weight=weights).isfinite()
+
+
+# --------------------------------------------------------------------------------------------------------- bad input
+
+
+def test_values_that_can_be_read_are_checked(generator):
+    x = draw(generator, 4, 3)
+    with pytest.raises(ValueError, match=r"class ids in \[0, 3\) or the ignore_index -100, got -1, 3, 7"):
+        SoftmaxFocalLoss()(x, torch.tensor([3, -1, 7, 0]))
+    with pytest.raises(ValueError, match=r"class ids in \[0, 3\)"):
+        SymmetricCrossEntropyLoss()(x, torch.tensor([3, -1, 7, 0]))
+    with pytest.raises(ValueError, match=r"targets must be in \[0, 1\], got 2"):
+        SigmoidFocalLoss()(x, torch.full((4, 3), 2))
+    with pytest.raises(ValueError, match=r"targets must be in \[0, 1\], got nan"):
+        SigmoidFocalLoss()(x, torch.full((4, 3), torch.nan))
+    with pytest.raises(ValueError, match="sample_weight must be finite and >= 0, got -2.0"):
+        SoftmaxFocalLoss()(x, torch.zeros(4, dtype=torch.long), sample_weight=torch.tensor([1.0, -2.0, 1.0, 1.0]))
+    with pytest.raises(ValueError, match="sample_weight must be finite and >= 0, got nan"):
+        SigmoidFocalLoss()(x, x > 0, sample_weight=torch.full((4, 3), torch.nan))
+
+
+def test_wrong_shapes_and_dtypes_are_named(generator):
+    x = draw(generator, 4, 3)
+    with pytest.raises(ValueError, match=r"targets must be of the same shape as inputs, \(4, 3\), got \(4,\)"):
+        SigmoidFocalLoss()(x, torch.zeros(4))
+    with pytest.raises(TypeError, match="inputs must be a floating-point array, got dtype torch.int64"):
+        SigmoidFocalLoss()(x.long(), x)
+    with pytest.raises(ValueError, match=r"targets must be of shape .* = \(4,\), got \(4, 1\)"):
+        SoftmaxFocalLoss()(x, torch.zeros((4, 1), dtype=torch.long))
+    with pytest.raises(ValueError, match="or integers for class ids, got"):
+        SoftmaxFocalLoss()(x, torch.zeros(4))
+    with pytest.raises(ValueError, match=r"inputs must be of shape \[N, C\] or \[N, C, \*\], got \(3,\)"):
+        SoftmaxFocalLoss()(x[0], torch.tensor(1))
+    with pytest.raises(ValueError, match=r"sample_weight must be of shape .*, got \(3,\)"):
+        SoftmaxFocalLoss()(x, torch.zeros(4, dtype=torch.long), sample_weight=torch.ones(3))
+    with pytest.raises(ValueError, match=r"alpha must be of shape \[classes\] = \(3,\), got \(2,\)"):
+        SoftmaxFocalLoss(alpha=[1.0, 2.0])(x, torch.zeros(4, dtype=torch.long))
+    with pytest.raises(ValueError, match=r"background_class must be a class id in \[0, 3\), got 5"):
+        SoftmaxFocalLoss(reduction="mean_positive", background_class=5)(x, torch.zeros(4, dtype=torch.long))
+    with pytest.raises(ValueError, match="as num_classes says, got"):
+        SymmetricCrossEntropyLoss(num_classes=4)(x, torch.zeros(4, dtype=torch.long))
+    with pytest.raises(TypeError, match="one library"):
+        SigmoidFocalLoss()(x, np.zeros((4, 3)))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SigmoidFocalLoss(alpha=2.0), r"alpha must be a number in \[0, 1\].*, got 2.0"),
+        (lambda: SigmoidFocalLoss(alpha=-0.5), r"alpha must be a number in \[0, 1\].*, got -0.5"),
+        (lambda: SigmoidFocalLoss(gamma=-1), "gamma must be a finite number >= 0.*, got -1"),
+        (lambda: SoftmaxFocalLoss(gamma=float("nan")), "gamma must be .*, got nan"),
+        (lambda: SigmoidFocalLoss(reduction="avg"), "reduction must be one of 'mean', .*, got 'avg'"),
+        (
+            lambda: SymmetricCrossEntropyLoss(reduction="mean_positive"),
+            "reduction must be one of 'mean', 'sum', 'none'",
+        ),
+        (lambda: SoftmaxFocalLoss(alpha=[1.0, -1.0]), "alpha must be finite and >= 0, got -1.0"),
+        (lambda: SoftmaxFocalLoss(alpha=[[1.0]]), "alpha must be one weight per class"),
+        (lambda: SoftmaxFocalLoss(alpha=0.25), "alpha must be one weight per class"),
+        (lambda: SoftmaxFocalLoss(label_smoothing=2.0), "label_smoothing must be"),
+        (lambda: SoftmaxFocalLoss(background_class=-1), "background_class must be an integer >= 0"),
+        (lambda: SymmetricCrossEntropyLoss(epsilon=1.0), r"epsilon must be a number in \(0, 1\), got 1.0"),
+        (lambda: SymmetricCrossEntropyLoss(beta=-1.0), "beta must be a finite number >= 0"),
+        (lambda: SigmoidFocalLoss(gather_distributed="yes"), "gather_distributed must be one of None, True, False"),
+        (lambda: SigmoidFocalLoss(grad_reduction="avg"), "grad_reduction must be one of 'mean', 'sum', got 'avg'"),
+    ],
+)
+def test_bad_configuration_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_gather_without_a_process_group_says_what_to_do():
+    with pytest.raises(RuntimeError, match="init_process_group"):
+        SigmoidFocalLoss(gather_distributed=True)(torch.zeros(2), torch.zeros(2))
+
+
+# ------------------------------------------------------------------------------------------- modules, class weights
+
+
+def test_alpha_moves_with_the_module_and_stays_out_of_checkpoints():
+    loss_fn = SoftmaxFocalLoss(alpha=[1, 2, 3])
+    assert loss_fn.alpha.dtype == torch.float32
+    assert loss_fn.to(torch.float64).alpha.dtype == torch.float64
+    assert loss_fn.state_dict() == {}
+    assert loss_fn.to("meta").alpha.device.type == "meta"
+
+
+def test_modules_show_their_configuration():
+    assert repr(SigmoidFocalLoss()).startswith("SigmoidFocalLoss(alpha=0.25, gamma=2.0, reduction='mean'")
+    assert "label_smoothing=0.1" in repr(SoftmaxFocalLoss(label_smoothing=0.1))
+    assert "epsilon=1e-08" in repr(SymmetricCrossEntropyLoss())
+
+
+def test_class_weights():
+    counts = torch.bincount(torch.tensor([0, 0, 0, 0, 1, 1, 2]))
+    torch.testing.assert_close(class_weights(counts), torch.tensor([0.25, 0.5, 1.0]))
+    torch.testing.assert_close(class_weights([4, 2, 1], scheme="balanced"), torch.tensor([7 / 12, 7 / 6, 7 / 3]))
+    torch.testing.assert_close(pos_weight(torch.tensor([10, 50]), 100), torch.tensor([9.0, 1.0]))
+    torch.testing.assert_close(pos_weight(20, 100), torch.tensor(4.0))
+    with pytest.raises(ValueError, match="counts must be finite and >= 0, got -1"):
+        class_weights([3, -1])
+    with pytest.raises(ValueError, match="total - positives must be finite and >= 0, got -10"):
+        pos_weight(20, 10)
+
+
+def test_validate_targets():
+    validate_targets(torch.tensor([0, 2, IGNORED]), num_classes=3)
+    validate_targets(torch.tensor([[0, 1], [IGNORED, 1]]), num_classes=2, multilabel=True)
+    with pytest.raises(ValueError, match=r"class ids in \[0, 3\) or the ignore_index -100, got 3"):
+        validate_targets(torch.tensor([0, 3]), num_classes=3)
+    with pytest.raises(ValueError, match="got 0.5"):
+        validate_targets(torch.tensor([0.0, 0.5]), num_classes=3)
+    with pytest.raises(ValueError, match="targets must be 0 or 1, got 2"):
+        validate_targets(torch.tensor([0, 2]), num_classes=1, ignore_index=None)

@@ -1,0 +1,261 @@
+"""The state of the ranking modules: checkpoints, copies, casts, subsampling, compilation."""
+
+import copy
+import io
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounterWithBackend
+
+from imbalanced_torch import PAUCAtBudgetLoss, RecallAtQuantileLoss, SmoothAPLoss
+from imbalanced_torch._noise import uniform_noise
+
+MODULES = {
+    "smooth_ap": lambda **options: SmoothAPLoss(2, **options),
+    "recall": lambda **options: RecallAtQuantileLoss(2, quantile=0.3, temperature_scale="iqr", **options),
+    "pauc": lambda **options: PAUCAtBudgetLoss(2, beta=0.4, surrogate="pairwise", **options),
+}
+
+
+def batch(seed, n=16, num_classes=2):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, num_classes, generator=generator), torch.randint(0, 2, (n,), generator=generator)
+
+
+def assert_same_state(first, second):
+    for (name, a), (_, b) in zip(first.state_dict().items(), second.state_dict().items(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def filled(**options):
+    loss_fn = SmoothAPLoss(2, **{"queue_size": 24, "temperature": 0.1, **options})
+    for seed in range(2):
+        loss_fn(*batch(seed))
+    return loss_fn
+
+
+def test_everything_is_in_the_state_dict():
+    loss_fn = filled()
+    loss_fn.temperature = 0.03
+    file = io.BytesIO()
+    torch.save(loss_fn.state_dict(), file)
+    file.seek(0)
+    resumed = SmoothAPLoss(2, queue_size=24)
+    resumed.load_state_dict(torch.load(file))
+    assert resumed.temperature == 0.03
+    assert_same_state(loss_fn, resumed)
+    assert resumed(*batch(7)) == loss_fn(*batch(7))
+
+
+@pytest.mark.parametrize("assign", [False, True])
+@pytest.mark.parametrize("size", [0, 10, 24, 40])
+def test_a_queue_of_another_size_keeps_the_newest_rows(size, assign):
+    saved = filled().state_dict()
+    before = {name: tensor.clone() for name, tensor in saved.items()}
+    other = torch.nn.ModuleList([SmoothAPLoss(2, queue_size=size)])
+    other.load_state_dict({f"0.{name}": tensor for name, tensor in saved.items()}, assign=assign)
+    loss_fn = other[0]
+    kept = min(size, 24)
+    assert loss_fn.queue_logits.shape == (size, 2)
+    for name in ("queue_logits", "queue_targets", "queue_weights", "queue_is_iid"):
+        assert torch.equal(getattr(loss_fn, name)[:kept], saved[name][:kept])
+        assert torch.equal(saved[name], before[name])
+    assert (loss_fn.queue_targets[kept:] == -100).all()
+    loss_fn(*batch(9))
+
+
+def test_a_checkpoint_of_other_classes_is_refused():
+    saved = filled().state_dict()
+    with pytest.raises(RuntimeError, match=r"size mismatch for queue_logits.*\[24, 2\].*\[24, 3\]"):
+        SmoothAPLoss(3, queue_size=24).load_state_dict(saved)
+    with pytest.raises(RuntimeError, match="size mismatch for queue_targets"):
+        SmoothAPLoss(2, queue_size=24, multilabel=True).load_state_dict(saved)
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))])
+def test_copies_are_equal_and_apart(clone):
+    loss_fn = filled(generator=torch.Generator().manual_seed(3))
+    other = clone(loss_fn)
+    assert_same_state(loss_fn, other)
+    other.reset_queue()
+    assert (loss_fn.queue_targets != -100).any()
+
+
+def test_casts_do_not_round_the_state():
+    loss_fn = filled(temperature=0.01)
+    expected, logits = loss_fn.queue_logits.clone(), batch(5)
+    wanted = loss_fn.eval()(*logits)
+    for cast in (loss_fn.half, loss_fn.bfloat16):
+        cast()
+        assert loss_fn.temperature == 0.01
+        assert torch.equal(loss_fn.queue_logits, expected)
+        assert loss_fn(*logits) == wanted
+    loss_fn.double()
+    assert loss_fn.queue_logits.dtype == torch.float64
+    assert loss_fn(logits[0].double(), logits[1]).dtype == torch.float64
+    loss_fn.float()
+    assert loss_fn.queue_logits.dtype == torch.float32
+    assert loss_fn.temperature == 0.01
+
+
+def test_a_device_without_float64():
+    """`fn` as on such a device: it refuses float64."""
+
+    def move(tensor):
+        if tensor.dtype == torch.float64:
+            raise TypeError("no float64 here")
+        return tensor.clone()
+
+    loss_fn = filled()._apply(move)
+    assert loss_fn.temperature == 0.1
+
+
+def test_the_meta_device():
+    with torch.device("meta"):
+        loss_fn = SmoothAPLoss(2, queue_size=8, temperature=0.25)
+    assert loss_fn.queue_logits.is_meta
+    assert "num_classes=2" in repr(loss_fn)
+    loss_fn.to_empty(device="cpu")
+    loss_fn.reset_parameters()
+    assert_same_state(loss_fn, SmoothAPLoss(2, queue_size=8, temperature=0.25))
+
+
+def test_float64_logits_keep_their_precision():
+    logits, targets = batch(3)
+    logits = logits.double() * 1.000000001
+    loss = SmoothAPLoss(2, queue_size=8)(logits, targets)
+    assert loss.dtype == torch.float64
+    torch.testing.assert_close(loss, SmoothAPLoss(2, queue_size=0).double()(logits, targets), rtol=1e-12, atol=0)
+
+
+# ------------------------------------------------------------------------------------------------------- subsampling
+
+
+def test_subsampling_warns_once_where_it_was_called():
+    loss_fn = SmoothAPLoss(2, queue_size=24, max_pool_size=20)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for seed in range(3):
+            loss_fn(*batch(seed))
+    assert [str(w.message)[:50] for w in caught] == ["a pool of 40 rows is cut to max_pool_size=20: the "]
+    assert caught[0].category is UserWarning
+    assert caught[0].filename == __file__
+
+
+def subsampled(**options):
+    loss_fn = SmoothAPLoss(2, queue_size=24, max_pool_size=20, **options)
+    loss_fn._has_warned = True
+    return loss_fn
+
+
+def test_subsampling_is_reproducible_and_goes_on_after_a_checkpoint():
+    first, second = subsampled(), subsampled()
+    torch.manual_seed(1)
+    losses = [first(*batch(seed)) for seed in range(4)]
+    torch.manual_seed(2)
+    assert losses[:2] == [second(*batch(seed)) for seed in range(2)]
+    resumed = subsampled()
+    resumed.load_state_dict(second.state_dict())
+    assert losses[2:] == [resumed(*batch(seed)) for seed in range(2, 4)]
+
+
+def test_every_training_step_draws_anew_and_validation_does_not():
+    loss_fn = subsampled(update_queue_in_eval=False)
+    loss_fn(*batch(0, 32))
+    loss_fn.eval()
+    assert loss_fn(*batch(1)) == loss_fn(*batch(1))
+    frozen = copy.deepcopy(loss_fn)
+    loss_fn.train()(*batch(1))
+    frozen._draws.copy_(loss_fn._draws)
+    assert frozen(*batch(1)) != loss_fn.eval()(*batch(1))
+
+
+def test_a_generator_decides_the_draws():
+    def losses(seed):
+        loss_fn = subsampled(generator=torch.Generator().manual_seed(seed))
+        return [loss_fn(*batch(step, 40)) for step in range(3)]
+
+    assert losses(5) == losses(5)
+    assert losses(5) != losses(6)
+
+
+def test_the_queue_takes_all_rows_of_a_subsampled_batch():
+    loss_fn, whole = subsampled(), SmoothAPLoss(2, queue_size=24)
+    for seed in range(3):
+        loss_fn(*batch(seed))
+        whole(*batch(seed))
+    assert torch.equal(loss_fn.queue_logits, whole.queue_logits)
+
+
+def test_the_noise_is_uniform_and_independent():
+    draws = torch.stack([uniform_noise(torch.tensor(draw), 4096) for draw in range(64)]).double()
+    assert draws.min() >= 0
+    assert draws.max() < 1
+    counts = torch.histc(draws, 64, min=0, max=1)
+    expected = draws.numel() / 64
+    assert ((counts - expected) ** 2 / expected).sum() < 110  # chi-square, 63 degrees of freedom: p ≈ 2e-4
+    correlation = np.corrcoef(draws)
+    assert np.abs(correlation - np.eye(64)).max() < 5 / np.sqrt(4096)
+    neighbours = np.corrcoef(draws[:, :-1].flatten(), draws[:, 1:].flatten())[0, 1]
+    assert abs(neighbours) < 5 / np.sqrt(draws.numel())
+
+
+# ------------------------------------------------------------------------------------------------------- compilation
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_compiled_modules_follow_the_eager_ones_without_recompiling(name):
+    torch.compiler.reset()
+    eager = MODULES[name](queue_size=24)
+    compiled_module = copy.deepcopy(eager)
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(compiled_module, fullgraph=True, backend=counter)
+    for step in range(4):
+        gradients, losses = [], []
+        for loss_fn, state in ((eager, eager), (compiled, compiled_module)):
+            state.temperature = 0.3 / (step + 1)
+            logits, targets = batch(step)
+            logits.requires_grad_()
+            loss = loss_fn(logits, targets)
+            gradients += torch.autograd.grad(loss, logits)
+            losses.append(loss.detach())
+        torch.testing.assert_close(*losses)
+        torch.testing.assert_close(*gradients)
+        assert_same_state(eager, compiled_module)
+    assert counter.frame_count == 1
+
+
+def test_a_compiled_module_subsamples_as_the_eager_one():
+    torch.compiler.reset()
+    eager = subsampled()
+    compiled_module = copy.deepcopy(eager)
+    compiled_module._has_warned = False  # no warning, hence no break of the graph
+    counter = CompileCounterWithBackend("eager")
+    compiled = torch.compile(compiled_module, fullgraph=True, backend=counter)
+    for step in range(3):
+        torch.testing.assert_close(compiled(*batch(step)), eager(*batch(step)))
+    assert_same_state(eager, compiled_module)
+    assert counter.frame_count == 1
+
+
+def test_a_compiled_module_answers_bad_targets_with_nan():
+    torch.compiler.reset()
+    loss_fn = SmoothAPLoss(2, queue_size=24)
+    compiled = torch.compile(loss_fn, fullgraph=True, backend="eager")
+    logits, targets = batch(0)
+    assert compiled(logits, targets).isfinite()
+    assert compiled(logits, targets + 1).isnan()
+    assert compiled(logits, targets).isfinite()
+
+
+def test_inductor():
+    torch.compiler.reset()
+    eager = SmoothAPLoss(2, queue_size=24, temperature=0.1)
+    compiled_module = copy.deepcopy(eager)
+    compiled = torch.compile(compiled_module, fullgraph=True)
+    for step in range(2):
+        torch.testing.assert_close(compiled(*batch(step)), eager(*batch(step)))
+    assert_same_state(eager, compiled_module)

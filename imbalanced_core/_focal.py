@@ -110,20 +110,13 @@ def class_mask(logits: Array, ids: Array, *, axis: int) -> Array:
     return xp.reshape(classes, tuple(shape)) == xp.expand_dims(ids, axis=axis)
 
 
-def _log_probabilities(logits: Array, *, axis: int) -> Array:
-    # The usual max + log Σ exp(x − max) rounds 1 + rest; leaving the greatest term out of the sum keeps the rest.
+def log_probabilities(logits: Array, *, axis: int) -> Array:
+    """Logarithm of softmax, to relative accuracy where a probability approaches 1."""
     xp = array_namespace(logits)
-    greatest = xp.max(logits, axis=axis, keepdims=True)
-    first = class_mask(logits, xp.argmax(logits, axis=axis), axis=axis)
-    rest = xp.sum(xp.where(first, 0.0, xp.exp(logits - greatest)), axis=axis, keepdims=True)
-    return (logits - greatest) - xp.log1p(rest)
-
-
-def _log_probabilities_vjp(cotangent: Array, logits: Array, *, axis: int) -> tuple[Array]:
-    xp = array_namespace(logits)
-    p = xp.exp(log_probabilities(logits, axis=axis))
-    return (cotangent - p * xp.sum(cotangent, axis=axis, keepdims=True),)
-
-
-#: log_probabilities(logits, axis=...) = log softmax, to relative accuracy where a probability approaches 1
-log_probabilities = ops.with_vjp(_log_probabilities, _log_probabilities_vjp)
+    log_p = ops.log_softmax(logits, axis=axis)
+    # log Σ exp rounds 1 + rest, so the greatest class keeps no digit of −log p ≈ rest; log1p(−rest) keeps all
+    constant = ops.stop_gradient(log_p)
+    greatest = class_mask(logits, xp.argmax(constant, axis=axis), axis=axis)
+    rest = xp.sum(xp.where(greatest, 0.0, xp.exp(constant)), axis=axis, keepdims=True)
+    correction = xp.log1p(-xp.clip(rest, max=0.5)) - constant
+    return log_p + xp.where(greatest & (rest < 0.5), correction, 0.0)

@@ -119,35 +119,47 @@ def _sum_over_pairs(scores: Array, weights: Array, temperature: Array, kernel: _
         return xp.zeros_like(weights)
     s = _cut(scores, padding=scores[..., -1:])  # [..., block, item]
     w = _transpose(_cut(weights, padding=xp.zeros_like(weights[..., -1:])), (1, 2, 0))  # [..., block, item, k]
-    low, high = s[..., :1], s[..., -1:]
     rate = 1.0 / temperature[..., None, None]
     # scores are subtracted before they are scaled: the other order loses a digit
-    sums = xp.matmul(kernel.of_matrix((s[..., None, :] - s[..., :, None]) * rate[..., None]), w)
+    within = xp.matmul(kernel.of_matrix((s[..., None, :] - s[..., :, None]) * rate[..., None]), w)
+    sums = _transpose(within + _between_blocks(s, w, rate, kernel), (2, 0, 1))  # [..., k, block, item]
+    return xp.reshape(sums, (*weights.shape[:-1], -1))[..., :n]
 
-    powers = ops.constant(tuple(range(len(kernel.lower))), like=scores, dtype=scores.dtype)
-    from_low = _decays(s - low, rate, powers[1:])  # [..., block, item, power]
-    from_high = _decays(high - s, rate, powers[1:])
+
+def _between_blocks(s: Array, w: Array, rate: Array, kernel: _Kernel) -> Array:
+    """The part of `_sum_over_pairs` that comes from other blocks than the item's own.
+
+    Args:
+        s: scores, [..., block, item].
+        w: weights, [..., block, item, k].
+        rate: 1/τ, [..., 1, 1].
+        kernel: what is summed.
+
+    Returns:
+        [..., block, item, k].
+    """
+    xp = array_namespace(s)
+    low, high = s[..., 0], s[..., -1]
+    powers = ops.constant(tuple(range(len(kernel.lower))), like=s, dtype=s.dtype)
+    from_low = _decays(s - low[..., None], rate, powers[1:])  # [..., block, item, power]
+    from_high = _decays(high[..., None] - s, rate, powers[1:])
     weight = xp.sum(w, axis=-2, keepdims=True)  # the moment of power 0
-    moments_at_high = xp.concat(
-        [weight, xp.matmul(xp.matrix_transpose(from_high), w)], axis=-2
-    )  # [..., block, power, k]
-    moments_at_low = xp.concat([weight, xp.matmul(xp.matrix_transpose(from_low), w)], axis=-2)
-    low, high = low[..., 0], high[..., 0]
+    at_low, at_high = (
+        xp.concat([weight, xp.matmul(xp.matrix_transpose(decays), w)], axis=-2)  # moments, [..., block, power, k]
+        for decays in (from_low, from_high)
+    )
     # the way down is the way up of the mirrored scores, so one walk over the tree serves both
     arriving = _from_lower_blocks(
         xp.stack([low, -xp.flip(high, axis=-1)]),
         xp.stack([high, -xp.flip(low, axis=-1)]),
-        xp.stack([moments_at_high, xp.flip(moments_at_low, axis=-3)]),
+        xp.stack([at_high, xp.flip(at_low, axis=-3)]),
         rate[..., 0],
         powers,
     )
-    at_low = arriving[0, ...] * ops.constant(kernel.lower, like=scores, dtype=scores.dtype)[:, None]
-    at_high = xp.flip(arriving[1, ...], axis=-3) * ops.constant(kernel.higher, like=scores, dtype=scores.dtype)[:, None]
-    sums = sums + xp.matmul(from_low, at_low[..., 1:, :]) + xp.matmul(from_high, at_high[..., 1:, :])
-    if kernel.higher[0]:
-        sums = sums + at_high[..., :1, :]
-    sums = _transpose(sums, (2, 0, 1))  # [..., k, block, item]
-    return xp.reshape(sums, (*weights.shape[:-1], -1))[..., :n]
+    lower = arriving[0, ...] * ops.constant(kernel.lower, like=s, dtype=s.dtype)[:, None]
+    higher = xp.flip(arriving[1, ...], axis=-3) * ops.constant(kernel.higher, like=s, dtype=s.dtype)[:, None]
+    sums = xp.matmul(from_low, lower[..., 1:, :]) + xp.matmul(from_high, higher[..., 1:, :])
+    return sums + higher[..., :1, :] if kernel.higher[0] else sums
 
 
 def _from_lower_blocks(low: Array, high: Array, moments: Array, rate: Array, powers: Array) -> Array:
@@ -225,27 +237,25 @@ def _logistic_slope_of_matrix(x: Array) -> Array:
 
 
 def _power_coefficients(function: Callable, order: int) -> tuple[float, ...]:
-    """c_1 ... c_order with function(t) = Σ_p c_p t^p on [0, 1], for function(0) = 0.
+    """c_1 ... c_order with t · function(t) = Σ_p c_p t^p on [0, 1].
 
-    Interpolates at Chebyshev nodes, stretched so that 0 is one of them; the error falls like 5.83^(−order), the
-    distance of the pole at t = −1.
+    Interpolates `function` at Chebyshev nodes, so that the error is relative to t: far pairs keep their digits. It
+    falls like 5.83^(−order), because the functions here have their pole at t = −1.
     """
-    nodes = np.cos((2 * np.arange(order + 1) + 1) * np.pi / (2 * order + 2))
-    nodes = ((nodes - nodes[-1]) / (1 - nodes[-1]))[:-1]
-    series = np.polynomial.Chebyshev.fit(nodes, function(nodes) / nodes, order - 1, domain=[0, 1])
+    series = np.polynomial.Chebyshev.interpolate(function, order - 1, domain=[0, 1])
     return tuple(map(float, series.convert(kind=np.polynomial.Polynomial, domain=[-1, 1], window=[-1, 1]).coef))
 
 
 def _logistic(order: int) -> _Kernel:
-    c = _power_coefficients(lambda t: t / (1 + t), order)
+    c = _power_coefficients(lambda t: 1 / (1 + t), order)
     return _Kernel(ops.sigmoid, (0.0, *c), (1.0, *(-x for x in c)))
 
 
 def _logistic_slope(order: int) -> _Kernel:
-    c = _power_coefficients(lambda t: t / (1 + t) ** 2, order)
+    c = _power_coefficients(lambda t: 1 / (1 + t) ** 2, order)
     return _Kernel(_logistic_slope_of_matrix, (0.0, *c), (0.0, *c))
 
 
 # By bits of the dtype. A higher order would not help: its larger coefficients make more of the rounding.
-_LOGISTIC = {32: _logistic(9), 64: _logistic(20)}
-_LOGISTIC_SLOPE = {32: _logistic_slope(9), 64: _logistic_slope(21)}
+_LOGISTIC = {32: _logistic(10), 64: _logistic(21)}
+_LOGISTIC_SLOPE = {32: _logistic_slope(10), 64: _logistic_slope(21)}

@@ -89,17 +89,24 @@ def smooth_ap(
     )
     tau, has_scale = row_temperature(temperature, temperature_scale, items)
     xp = array_namespace(items.scores)
-    of_negatives = xp.where(items.negatives, items.mass, 0.0)
     # in ascending order, which the counts need and the mean does not mind: no way back
     scores, order = ops.sort_with_order(items.scores)
-    mass, of_negatives, numerator = (
-        xp.take_along_axis(x, order, axis=-1) for x in (items.mass, of_negatives, items.numerator)
+    of_negatives, of_positives, numerator = (
+        xp.take_along_axis(x, order, axis=-1)
+        for x in (
+            xp.where(items.negatives, items.mass, 0.0),
+            xp.where(items.positives, items.mass, 0.0),
+            items.numerator,
+        )
     )
-    counts = sorted_soft_counts_above(scores, xp.stack([of_negatives, mass], axis=-2), tau)
-    negatives_above, all_above = counts[..., 0, :], counts[..., 1, :]
-    rank = 1.0 - 0.5 * mass + all_above  # the count holds the item itself, m_i σ(0) times
+    # counts of negatives and positives, not of negatives and all: what the two add to the gradient cancels in part,
+    # and with few positives the count of all would leave little but rounding
+    counts = sorted_soft_counts_above(scores, xp.stack([of_negatives, of_positives], axis=-2), tau)
+    negatives_above = counts[..., 0, :]
+    rank_plus = 1.0 - 0.5 * of_positives + counts[..., 1, :]  # the count holds the item itself, m_i σ(0) times
     # 1 − rank⁺/rank = (negatives above)/rank keeps the digits of a small loss
-    loss = numerator_mean(negatives_above / rank, items._replace(numerator=numerator))
+    losses = negatives_above / (rank_plus + negatives_above)
+    loss = numerator_mean(losses, items._replace(numerator=numerator))
     return finish(loss, has_numerator(items) & xp.any(items.negatives, axis=-1) & has_scale, items)
 
 

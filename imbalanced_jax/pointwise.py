@@ -60,7 +60,9 @@ def sigmoid_focal_loss(
     checks.non_negative("gamma", gamma)
     validation.check_unit_targets(targets, where=where)
     validation.check_weights(sample_weight, where=where)
-    return _sigmoid_focal(logits, targets, alpha, gamma, where, sample_weight, reduction=reduction, axis_name=axis_name)
+    return _sigmoid_focal(
+        logits, targets, _number(alpha), _number(gamma), where, sample_weight, reduction=reduction, axis_name=axis_name
+    )
 
 
 def softmax_focal_loss(
@@ -119,7 +121,7 @@ def softmax_focal_loss(
         logits,
         targets,
         alpha,
-        gamma,
+        _number(gamma),
         smoothing,
         sample_weight,
         ignore_index=ignore_index,
@@ -173,8 +175,8 @@ def symmetric_cross_entropy_loss(
     return _symmetric_cross_entropy(
         logits,
         targets,
-        alpha,
-        beta,
+        _number(alpha),
+        _number(beta),
         sample_weight,
         epsilon=epsilon,
         ignore_index=ignore_index,
@@ -266,6 +268,11 @@ def _reduce(
         losses, reduction=reduction, where=where, weights=weights, positives=positives
     )
     return distributed.global_ratio(total, mass, axis_name)
+
+
+def _number(value: Number | None) -> Number | None:
+    """A Python int as a float: jit compiles once for each of the two types."""
+    return float(value) if isinstance(value, int) else value
 
 
 def _where(targets: jax.Array, ignore_index: int) -> jax.Array | None:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from imbalanced_core import checks, queue
+from imbalanced_core.pool import strata_count
 from imbalanced_core.pooled import PooledResult, pooled_loss
 from imbalanced_core.queue import Queue
 from imbalanced_core.targets import taking_part
@@ -112,6 +113,8 @@ def _step(
         rest |= {"ignore_index": ignore_index, "multilabel": multilabel, "axis_name": axis_name}
         rest |= {"sample_weight": sample_weight, "iid_mask": iid_mask}
         return class_parallel_loss(objective, logits, targets, queue, **rest)
+    if max_pool_size is not None:  # here, so that it is seen before a missing key
+        checks.at_least("max_pool_size", max_pool_size, strata_count(logits.shape[1], multilabel=multilabel))
     if queue is None:
         queue = init_queue(0, logits.shape[1], multilabel=multilabel, ignore_index=ignore_index)
     batch = distributed.replicate((logits, targets, sample_weight, iid_mask))

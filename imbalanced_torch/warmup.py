@@ -1,7 +1,5 @@
 """Warm-up, blend and temperature: a loss that starts as one and ends as another."""
 
-import inspect
-import operator
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -9,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from imbalanced_core import checks, ops
-from imbalanced_core.pooled import Diagnostics
+from imbalanced_core import checks
 from imbalanced_core.schedules import blend_losses, blend_weight, geometric_decay
+from imbalanced_torch._wrapped import name_of, takes_sample_weight, whole_number, with_absent_extras
 
 _CALLS_BEFORE_WARNING = 3  # a loop that drives the schedule does so before its first loss; a quick try may not
 
@@ -88,29 +86,27 @@ class LossWarmupWrapper(nn.Module):
                 raise TypeError(f"{name} must be a loss module or function, got {loss!r}")
         self.warmup_loss = warmup_loss
         self.main_loss = main_loss
-        self.warmup_epochs = _whole("warmup_epochs", warmup_epochs)
-        self.blend_epochs = _whole("blend_epochs", blend_epochs)
-        self.warmup_steps = None if warmup_steps is None else _whole("warmup_steps", warmup_steps)
-        self.blend_steps = None if blend_steps is None else _whole("blend_steps", blend_steps)
+        self.warmup_epochs = whole_number("warmup_epochs", warmup_epochs)
+        self.blend_epochs = whole_number("blend_epochs", blend_epochs)
+        self.warmup_steps = None if warmup_steps is None else whole_number("warmup_steps", warmup_steps)
+        self.blend_steps = None if blend_steps is None else whole_number("blend_steps", blend_steps)
         self._check_units()
         checks.positive("temp_start", temp_start)
         checks.positive("temp_end", temp_end)
         in_range = isinstance(final_main_weight, (int, float)) and 0 < final_main_weight <= 1
         checks.require(in_range, "final_main_weight", "a number in (0, 1]", final_main_weight)
         self.temp_start, self.temp_end = float(temp_start), float(temp_end)
-        self.temp_decay_steps = _whole("temp_decay_steps", temp_decay_steps, least=1)
+        self.temp_decay_steps = whole_number("temp_decay_steps", temp_decay_steps, least=1)
         self.final_main_weight = float(final_main_weight)
         self.reset_queue_each_epoch = reset_queue_each_epoch
         if reset_queue_each_epoch:
             self._require_of_main_loss("reset_queue_each_epoch", "reset_queue")
         if gather_distributed is not None:
-            checks.one_of("gather_distributed", gather_distributed, (None, True, False))
             self._require_of_main_loss("gather_distributed", "gather_distributed")
             self.main_loss.gather_distributed = gather_distributed
-        self._has_temperature = (
-            getattr(main_loss, "temperature", None) is not None
-        )  # reading it may wait for the device
-        self._warmup_takes_weights = _takes_sample_weight(warmup_loss)
+        # Asked once, since reading it may wait for the device.
+        self._has_temperature = getattr(main_loss, "temperature", None) is not None
+        self._warmup_takes_weights = takes_sample_weight(warmup_loss)
         self._epoch: int | None = None  # None: not known yet, taken as 0
         self._step: int | None = None
         self._switch_step: int | None = None
@@ -118,8 +114,6 @@ class LossWarmupWrapper(nn.Module):
         self._calls_without_hooks = 0
         self._has_warned_of_weights = False
         self._update()
-
-    # ------------------------------------------------------------------------------------------------ where it stands
 
     @property
     def in_warmup(self) -> bool:
@@ -162,11 +156,9 @@ class LossWarmupWrapper(nn.Module):
     def _unit(self) -> int:
         return (self._step if self._counts_steps else self._epoch) or 0
 
-    # ---------------------------------------------------------------------------------------------------------- hooks
-
     def on_train_epoch_start(self, epoch: int) -> None:
         """Call before every training epoch, counted from 0. Calling it again for the same epoch changes nothing."""
-        epoch = _whole("epoch", epoch)
+        epoch = whole_number("epoch", epoch)
         is_new = epoch != self._epoch
         self._epoch = epoch
         self._update()
@@ -175,7 +167,7 @@ class LossWarmupWrapper(nn.Module):
 
     def on_train_batch_start(self, global_step: int) -> None:
         """Call before every training batch with the number of optimizer steps so far. Repeating a step is harmless."""
-        self._step = _whole("global_step", global_step)
+        self._step = whole_number("global_step", global_step)
         self._batch_hook_called = True
         if self._switch_step is None and not self.in_warmup:
             self._switch_step = self._step
@@ -195,8 +187,6 @@ class LossWarmupWrapper(nn.Module):
         if epoch is not None:
             self.on_train_epoch_start(epoch)
         self.on_train_batch_start(0 if self._step is None else self._step + 1)
-
-    # -------------------------------------------------------------------------------------------------------- forward
 
     def forward(self, logits: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None, **keywords: Any) -> Any:
         """The loss of a batch at the current point of the schedule.
@@ -219,7 +209,7 @@ class LossWarmupWrapper(nn.Module):
         if self.training and not torch.compiler.is_compiling():
             self._warn_of_missing_hooks()
         if self._losses == "warmup":
-            return _with_absent_extras(self._warmup(logits, targets, sample_weight), logits, keywords)
+            return with_absent_extras(self._warmup(logits, targets, sample_weight), logits, keywords)
         if sample_weight is not None:
             keywords["sample_weight"] = sample_weight
         result = self.main_loss(logits, targets, **keywords)
@@ -237,14 +227,12 @@ class LossWarmupWrapper(nn.Module):
         if not torch.compiler.is_compiling() and not self._has_warned_of_weights:
             self._has_warned_of_weights = True
             warnings.warn(
-                f"{_name(self.warmup_loss)} takes no sample_weight, so the warm-up loss is computed without it; "
+                f"{name_of(self.warmup_loss)} takes no sample_weight, so the warm-up loss is computed without it; "
                 "SigmoidFocalLoss(alpha=None, gamma=0) is BCEWithLogitsLoss, and SoftmaxFocalLoss(gamma=0) is "
                 "CrossEntropyLoss, with sample_weight",
-                stacklevel=4,
+                stacklevel=5,
             )
         return self.warmup_loss(logits, targets)
-
-    # ---------------------------------------------------------------------------------------------------------- state
 
     def get_extra_state(self) -> Tensor:
         """Epoch, step and switch step, -1 where unknown: part of `state_dict()`."""
@@ -284,8 +272,6 @@ class LossWarmupWrapper(nn.Module):
         if hasattr(self.main_loss, "reset_queue"):
             self.main_loss.reset_queue()
 
-    # --------------------------------------------------------------------------------------------------------- checks
-
     def _check_units(self) -> None:
         if self.blend_steps is not None and self.warmup_steps is None:
             raise ValueError(f"blend_steps must be given together with warmup_steps, got {self.blend_steps}")
@@ -295,7 +281,7 @@ class LossWarmupWrapper(nn.Module):
 
     def _require_of_main_loss(self, option: str, attribute: str) -> None:
         if not hasattr(self.main_loss, attribute):
-            raise ValueError(f"main_loss must have `{attribute}` when {option} is given, got {_name(self.main_loss)}")
+            raise ValueError(f"main_loss must have `{attribute}` when {option} is given, got {name_of(self.main_loss)}")
 
     def _warn_of_missing_hooks(self) -> None:
         """A schedule that nobody drives would train on, forever in its warm-up."""
@@ -313,32 +299,3 @@ class LossWarmupWrapper(nn.Module):
                 f"{' and '.join(missing)}; or call step({'' if self._counts_steps else 'epoch'}) before every batch",
                 stacklevel=5,
             )
-
-
-def _whole(name: str, value: Any, *, least: int = 0) -> int:
-    """The value as an int, which numpy's integers count as too."""
-    if not isinstance(value, (bool, float)) and hasattr(value, "__index__"):
-        value = operator.index(value)
-    checks.at_least(name, value, least)
-    return value
-
-
-def _name(loss: Any) -> str:
-    return getattr(loss, "__name__", type(loss).__name__)
-
-
-def _takes_sample_weight(loss: Any) -> bool:
-    loss = getattr(loss, "_orig_mod", loss)  # a compiled module seems to take every keyword
-    parameters = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).parameters
-    return "sample_weight" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-
-
-def _with_absent_extras(loss: Tensor, logits: Tensor, keywords: dict[str, Any]) -> Any:
-    """The loss with what a ranking loss adds to it on request, for a step in which no ranking loss was computed."""
-    per_class = ops.widen(logits.detach().new_full(logits.shape[-1:], torch.nan))
-    extras: list[Any] = []
-    if keywords.get("return_per_class"):
-        extras += [per_class, torch.zeros_like(per_class, dtype=torch.bool)]
-    if keywords.get("return_diagnostics"):
-        extras.append(dict.fromkeys(Diagnostics._fields, per_class))
-    return (loss, *extras) if extras else loss

@@ -5,6 +5,7 @@ A framework that is not installed is left out, so the tests of one backend pass 
 
 import importlib.util
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,12 +21,29 @@ os.environ.setdefault(
 )  # float64 tests; arrays that a test makes are float32 unless it says otherwise
 os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
 
-HAS_TORCH = importlib.util.find_spec("torch") is not None
-HAS_JAX = importlib.util.find_spec("jax") is not None
+
+def _is_installed(name: str) -> bool:
+    """Whether a package can be imported. The tests' own folders torch/ and jax/ have no origin and do not count."""
+    spec = importlib.util.find_spec(name)
+    return spec is not None and spec.origin is not None
+
+
+class _AbsentFrameworks:
+    """An import hook: a framework that is not installed is not found, where Python would take the tests' folder."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> None:
+        if (name == "torch" and not HAS_TORCH) or (name == "jax" and not HAS_JAX):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+HAS_TORCH, HAS_JAX = _is_installed("torch"), _is_installed("jax")
+sys.meta_path.insert(0, _AbsentFrameworks)
 collect_ignore = (
     ([] if HAS_TORCH else ["torch"])
     + ([] if HAS_JAX else ["jax"])
-    + ([] if HAS_TORCH and HAS_JAX else ["parity", "docs"])
+    + ([] if HAS_TORCH and HAS_JAX else ["parity"])
+    + ([] if HAS_TORCH and HAS_JAX and _is_installed("matplotlib") else ["docs"])  # they run the examples
 )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 
 from imbalanced_torch import (
     SigmoidFocalLoss,
@@ -116,8 +116,6 @@ def test_gamma_zero_is_cross_entropy(generator, shape, label_smoothing, soft):
     loss_fn = SoftmaxFocalLoss(gamma=0.0, label_smoothing=label_smoothing)
     value, gradient = value_and_grad(loss_fn, x, y)
     expected, slope = value_and_grad(F.cross_entropy, x, y, label_smoothing=label_smoothing)
-    if soft and len(shape) > 2:  # torch divides by the number of rows there; here every position counts
-        expected, slope = expected / np.prod(shape[2:]), slope / np.prod(shape[2:])
     np.testing.assert_allclose(value, expected, rtol=1e-12)
     np.testing.assert_allclose(gradient, slope, rtol=1e-9, atol=1e-15)
 
@@ -319,7 +317,7 @@ def test_values_that_can_be_read_are_checked(generator):
         SigmoidFocalLoss()(x, torch.full((4, 3), 2))
     with pytest.raises(ValueError, match=r"targets must be in \[0, 1\], got nan"):
         SigmoidFocalLoss()(x, torch.full((4, 3), torch.nan))
-    with pytest.raises(ValueError, match="sample_weight must be finite and >= 0, got -2.0"):
+    with pytest.raises(ValueError, match=r"sample_weight must be finite and >= 0, got -2\.0"):
         SoftmaxFocalLoss()(x, torch.zeros(4, dtype=torch.long), sample_weight=torch.tensor([1.0, -2.0, 1.0, 1.0]))
     with pytest.raises(ValueError, match="sample_weight must be finite and >= 0, got nan"):
         SigmoidFocalLoss()(x, x > 0, sample_weight=torch.full((4, 3), torch.nan))
@@ -329,7 +327,7 @@ def test_wrong_shapes_and_dtypes_are_named(generator):
     x = draw(generator, 4, 3)
     with pytest.raises(ValueError, match=r"targets must be of the same shape as inputs, \(4, 3\), got \(4,\)"):
         SigmoidFocalLoss()(x, torch.zeros(4))
-    with pytest.raises(TypeError, match="inputs must be a floating-point array, got dtype torch.int64"):
+    with pytest.raises(TypeError, match=r"inputs must be a floating-point array, got dtype torch\.int64"):
         SigmoidFocalLoss()(x.long(), x)
     with pytest.raises(ValueError, match=r"targets must be of shape .* = \(4,\), got \(4, 1\)"):
         SoftmaxFocalLoss()(x, torch.zeros((4, 1), dtype=torch.long))
@@ -416,7 +414,7 @@ def test_validate_targets():
     validate_targets(torch.tensor([[0, 1], [IGNORED, 1]]), num_classes=2, multilabel=True)
     with pytest.raises(ValueError, match=r"class ids in \[0, 3\) or the ignore_index -100, got 3"):
         validate_targets(torch.tensor([0, 3]), num_classes=3)
-    with pytest.raises(ValueError, match="got 0.5"):
+    with pytest.raises(ValueError, match=r"got 0\.5"):
         validate_targets(torch.tensor([0.0, 0.5]), num_classes=3)
     with pytest.raises(ValueError, match="targets must be 0 or 1, got 2"):
         validate_targets(torch.tensor([0, 2]), num_classes=1, ignore_index=None)

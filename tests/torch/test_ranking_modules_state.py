@@ -213,6 +213,7 @@ def test_compiled_modules_follow_the_eager_ones_without_recompiling(name):
     compiled_module = copy.deepcopy(eager)
     counter = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(compiled_module, fullgraph=True, backend=counter)
+    counts = []
     for step in range(4):
         gradients, losses = [], []
         for loss_fn, state in ((eager, eager), (compiled, compiled_module)):
@@ -225,7 +226,8 @@ def test_compiled_modules_follow_the_eager_ones_without_recompiling(name):
         torch.testing.assert_close(*losses)
         torch.testing.assert_close(*gradients)
         assert_same_state(eager, compiled_module)
-    assert counter.frame_count == 1
+        counts.append(counter.frame_count)
+    assert counts == [counts[0]] * 4
 
 
 def test_a_compiled_module_subsamples_as_the_eager_one():
@@ -251,6 +253,7 @@ def test_a_compiled_module_answers_bad_targets_with_nan():
     assert compiled(logits, targets).isfinite()
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # of the compiler itself
 def test_inductor():
     torch.compiler.reset()
     eager = SmoothAPLoss(2, queue_size=24, temperature=0.1)

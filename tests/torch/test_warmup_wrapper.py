@@ -7,6 +7,7 @@ import reference
 import torch
 from torch import nn
 
+from imbalanced_torch.partial_auc import PAUCAtBudgetLoss
 from imbalanced_torch.warmup import LossWarmupWrapper
 
 
@@ -220,6 +221,27 @@ def test_what_is_absent_in_warmup_has_the_form_of_what_comes_later():
     assert wrapper(logits, targets, return_per_class=False).shape == ()
 
 
+@pytest.mark.parametrize("keywords", [{"return_per_class": True}, {"return_diagnostics": True}])
+def test_absent_results_have_the_form_of_the_real_ones(keywords):
+    wrapper = make(nn.CrossEntropyLoss(), PAUCAtBudgetLoss(3, beta=0.5, queue_size=8), warmup_steps=1)
+    logits, targets = torch.randn(12, 3), torch.arange(12) % 3
+    wrapper.step()
+    in_warmup = wrapper(logits, targets, **keywords)
+    wrapper.step()
+    in_main = wrapper(logits, targets, **keywords)
+    forms = [
+        [
+            (x.shape, x.dtype)
+            for x in (*result[:-1], *(result[-1].values() if isinstance(result[-1], dict) else result[-1:]))
+        ]
+        for result in (in_warmup, in_main)
+    ]
+    assert forms[0] == forms[1]
+    assert [type(part) for part in in_warmup] == [type(part) for part in in_main]
+    if isinstance(in_main[-1], dict):
+        assert list(in_warmup[-1]) == list(in_main[-1])
+
+
 def test_keywords_and_weights_reach_the_main_loss_in_blend_and_main():
     seen = []
 
@@ -254,8 +276,9 @@ def test_sample_weight_and_the_warm_up_loss(takes):
     if takes:
         torch.testing.assert_close(wrapper(logits, targets, sample_weight=weight), (logits[:, 0] * weight).sum())
         return
-    with pytest.warns(UserWarning, match=r"BCEWithLogitsLoss takes no sample_weight.*SigmoidFocalLoss"):
+    with pytest.warns(UserWarning, match=r"BCEWithLogitsLoss takes no sample_weight.*SigmoidFocalLoss") as caught:
         loss = wrapper(logits, targets, sample_weight=weight)
+    assert caught[0].filename == __file__
     assert torch.equal(loss, wrapper(logits, targets, sample_weight=weight))  # warned once
 
 

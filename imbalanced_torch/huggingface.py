@@ -1,0 +1,117 @@
+"""`LossWarmupWrapper` in the Trainer of Hugging Face transformers. Needs `transformers`.
+
+The recipe has two lines, one for the loss and one for its schedule::
+
+    loss_fn = LossWarmupWrapper(CrossEntropyLoss(), SmoothAPLoss(num_classes), warmup_epochs=1)
+    trainer = Trainer(
+        model, args, train_dataset=dataset,
+        compute_loss_func=WarmupLossFunction(loss_fn),
+        callbacks=[LossWarmupTrainerCallback(loss_fn)],
+    )
+"""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from imbalanced_torch.warmup import LossWarmupWrapper
+
+try:
+    from transformers import TrainerCallback
+except ModuleNotFoundError as error:
+    raise ImportError("imbalanced_torch.huggingface needs transformers: pip install transformers accelerate") from error
+
+STATE_FILE = "loss_warmup.pt"
+
+
+class WarmupLossFunction:
+    """A loss module as the Trainer's `compute_loss_func`, for models with one row of logits per label.
+
+    The loss module is no part of the model, so this also puts it into training mode where gradients are recorded and
+    into eval mode where they are not: evaluation leaves the queue alone.
+
+    The Trainer leaves it to a `compute_loss_func` to scale losses under gradient accumulation. Here each batch counts
+    by its share of the labels that are not -100, so that the mean losses of accumulated batches, and of processes, add
+    up to the mean over all labels. (A loss that gathers the rows of all processes is exact when they hold equally
+    many labels, as the Trainer's sampler sees to.)
+
+    Args:
+        loss_fn: called as `loss_fn(logits, labels)`: a `LossWarmupWrapper`, or any loss module.
+        logits_from: the field of the model's output that holds the logits.
+    """
+
+    def __init__(self, loss_fn: torch.nn.Module, *, logits_from: str = "logits") -> None:
+        self.loss_fn = loss_fn
+        self.logits_from = logits_from
+
+    def __call__(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+        """The loss of a batch, scaled to its share of the `num_items_in_batch` labels of the step."""
+        self.loss_fn.train(torch.is_grad_enabled())
+        loss = self.loss_fn(outputs[self.logits_from], labels)
+        if num_items_in_batch is None:
+            return loss
+        share = (labels != -100).sum() / num_items_in_batch
+        return loss * share.to(loss.dtype)
+
+
+class LossWarmupTrainerCallback(TrainerCallback):
+    """Drives a `LossWarmupWrapper` from the Trainer's events, and saves and restores it with the checkpoints.
+
+    Steps are `state.global_step`, the steps of the optimizer. The loss is moved to the device of the training. Its
+    state (phase, temperature, queue) lies in each checkpoint folder as `loss_warmup.pt`; when training resumes it is
+    read from the folder it resumes from, which is `output_dir/checkpoint-STEP` unless `resume_from` says otherwise.
+
+    Args:
+        loss_fn: the wrapper that is inside `compute_loss_func`.
+        resume_from: the folder given to `Trainer.train(resume_from_checkpoint=...)`, if it is not one of this run's
+            own checkpoints: the Trainer does not tell its callbacks.
+
+    Raises:
+        TypeError: if `loss_fn` is no `LossWarmupWrapper`.
+        FileNotFoundError: when training resumes from a `resume_from` without the file.
+    """
+
+    def __init__(self, loss_fn: LossWarmupWrapper, *, resume_from: str | Path | None = None) -> None:
+        if not isinstance(loss_fn, LossWarmupWrapper):
+            raise TypeError(f"loss_fn must be a LossWarmupWrapper, got {type(loss_fn).__name__}")
+        self.loss_fn = loss_fn
+        self.resume_from = resume_from
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Moves the loss to the device and, in a resumed training, restores it."""
+        self.loss_fn.to(args.device)
+        if state.global_step > 0:
+            self._restore(Path(self.resume_from or _checkpoint_folder(args, state)), args.device)
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Tells the wrapper the epoch."""
+        self.loss_fn.on_train_epoch_start(int(state.epoch + 1e-6))  # a sum of fractions may fall short
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Tells the wrapper the step."""
+        self.loss_fn.on_train_batch_start(state.global_step)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Puts the state of the loss beside the checkpoint of the model."""
+        if args.should_save:
+            torch.save(self.loss_fn.state_dict(), _checkpoint_folder(args, state) / STATE_FILE)
+
+    def _restore(self, folder: Path, device: Any) -> None:
+        path = folder / STATE_FILE
+        if path.is_file():
+            self.loss_fn.load_state_dict(torch.load(path, map_location=device, weights_only=True))
+        elif self.resume_from is not None:
+            raise FileNotFoundError(f"resume_from must hold {STATE_FILE}, got {self.resume_from}")
+        else:
+            warnings.warn(
+                f"training resumes, but there is no {path}, so the loss starts with an empty queue and a new schedule; "
+                "give LossWarmupTrainerCallback the folder as resume_from",
+                stacklevel=2,
+            )
+
+
+def _checkpoint_folder(args: Any, state: Any) -> Path:
+    return Path(args.output_dir) / f"checkpoint-{state.global_step}"

@@ -1,0 +1,82 @@
+"""A Lightning callback that drives `LossWarmupWrapper`. Needs `lightning` or `pytorch_lightning`."""
+
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
+
+from imbalanced_torch.warmup import LossWarmupWrapper
+
+
+def _lightning() -> ModuleType:
+    """The package that the user has imported, else the one that is installed: both may be, and their classes differ."""
+    names = ("lightning.pytorch", "pytorch_lightning")
+    for name in sorted(names, key=lambda name: name not in sys.modules):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if not name.startswith(error.name or "?"):
+                raise
+    raise ImportError("imbalanced_torch.lightning needs Lightning: pip install lightning")
+
+
+_Callback: Any = _lightning().Callback
+
+
+class LossWarmupCallback(_Callback):
+    """Drives every `LossWarmupWrapper` inside the trained module, so that the module needs no hooks of its own::
+
+        class Model(LightningModule):
+            def __init__(self):
+                super().__init__()
+                self.loss_fn = LossWarmupWrapper(BCEWithLogitsLoss(), SmoothAPLoss(1), warmup_epochs=5)
+            ...
+
+        Trainer(callbacks=[LossWarmupCallback(log=True)])
+
+    Epochs are `trainer.current_epoch`; steps are `trainer.global_step`, which counts steps of the optimizers: with
+    `accumulate_grad_batches=k` it moves once in k batches, with two optimizers it moves by 2. The progress of the
+    wrapper is saved and restored with the module's `state_dict`.
+
+    Args:
+        log: whether to log main_weight and temperature at every step, as `{prefix}main_weight` and
+            `{prefix}temperature`; of several wrappers, under their names in the module.
+        prefix: of the names in the log.
+
+    Raises:
+        ValueError: when training starts, if there is no `LossWarmupWrapper` in the module.
+    """
+
+    def __init__(self, *, log: bool = False, prefix: str = "train/") -> None:
+        super().__init__()
+        self.log = log
+        self.prefix = prefix
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
+        """Refuses a module without a wrapper, whose schedule would silently stand still."""
+        if not _wrappers(pl_module):
+            name = type(pl_module).__name__
+            raise ValueError(
+                f"the trained module must hold a LossWarmupWrapper for LossWarmupCallback to drive, got {name}; "
+                "assign the loss to an attribute of the module, such as self.loss_fn"
+            )
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """Tells the wrappers the epoch."""
+        for wrapper in _wrappers(pl_module).values():
+            wrapper.on_train_epoch_start(trainer.current_epoch)
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+        """Tells the wrappers the step."""
+        wrappers = _wrappers(pl_module)
+        for name, wrapper in wrappers.items():
+            wrapper.on_train_batch_start(trainer.global_step)
+            if self.log:
+                prefix = self.prefix if len(wrappers) == 1 else f"{self.prefix}{name}."
+                pl_module.log(f"{prefix}main_weight", wrapper.main_weight)
+                if (temperature := wrapper.current_temperature) is not None:
+                    pl_module.log(f"{prefix}temperature", temperature)
+
+
+def _wrappers(pl_module: Any) -> dict[str, LossWarmupWrapper]:
+    return {name: module for name, module in pl_module.named_modules() if isinstance(module, LossWarmupWrapper)}

@@ -1,0 +1,270 @@
+"""The ranking functions against a plain-numpy replay, and under the transformations of JAX."""
+
+import inspect
+import warnings
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from replay import OBJECTIVES, TASKS, Replay, batches
+
+from imbalanced_jax import init_queue, pauc_at_budget_loss, recall_at_quantile_loss, smooth_ap_loss
+from imbalanced_jax.pooled import _step
+
+FUNCTIONS = {"smooth_ap": smooth_ap_loss, "recall": recall_at_quantile_loss, "pauc": pauc_at_budget_loss}
+
+
+def make(name, task):
+    """The function with the options of the definition."""
+    given = dict(OBJECTIVES[name][1], multilabel=TASKS[task][1])
+    if "interpolation" in given:
+        given["quantile_interpolation"] = given.pop("interpolation")
+    return partial(next(f for prefix, f in FUNCTIONS.items() if name.startswith(prefix)), **given)
+
+
+def small_batch(num_classes=2, n=16, seed=0):
+    rng = np.random.default_rng(seed)
+    logits = jnp.asarray(rng.standard_normal((n, num_classes)), dtype=jnp.float32)
+    return logits, jnp.asarray(rng.integers(0, max(2, num_classes), n))
+
+
+@pytest.fixture(params=FUNCTIONS.values(), ids=FUNCTIONS)
+def function(request):
+    return partial(request.param, temperature=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [
+        ("smooth_ap", "classes"),
+        ("smooth_ap_live", "multilabel"),
+        ("recall", "binary"),
+        ("pauc_trapezoid", "classes"),
+        ("pauc_pairwise", "multilabel"),
+    ],
+)
+def test_functions_do_what_the_definition_says(name, task):
+    num_classes, multilabel = TASKS[task]
+    replay = Replay(name, task, queue_size=30)
+    queue = init_queue(30, num_classes, multilabel=multilabel)
+    step = jax.jit(jax.value_and_grad(make(name, task), has_aux=True))
+    for batch in batches(task, 4):
+        logits, targets, weights, iid = map(jnp.asarray, batch)
+        (loss, aux), gradient = step(logits, targets, queue, sample_weight=weights, iid_mask=iid)
+        results = (loss, aux.per_class, aux.valid, gradient)
+        for result, wanted in zip(results, replay.step(*batch), strict=True):
+            np.testing.assert_allclose(result, wanted, rtol=2e-4, atol=3e-6)
+        queue = aux.queue
+
+
+def test_the_arguments():
+    common = "temperature reduction ignore_index multilabel temperature_scale pos_numerator sample_weight iid_mask "
+    common += "max_pool_size key update_queue axis_name"
+    own = {
+        smooth_ap_loss: "",
+        recall_at_quantile_loss: "quantile quantile_interpolation",
+        pauc_at_budget_loss: "alpha beta surrogate n_knots tau_scale budget_basis",
+    }
+    for function, extra in own.items():
+        parameters = inspect.signature(function).parameters
+        kinds = {name: parameter.kind.name for name, parameter in parameters.items()}
+        assert list(kinds)[:3] == ["logits", "targets", "queue"]
+        assert set(f"{common} {extra}".split()) <= {name for name, kind in kinds.items() if kind == "KEYWORD_ONLY"}
+
+
+def test_aux_has_one_structure(function):
+    logits, targets = small_batch()
+    _, aux = function(logits, targets)
+    _, other = smooth_ap_loss(logits, targets)
+    assert aux._fields == ("queue", "per_class", "valid", "diagnostics")
+    assert jax.tree.structure(aux) == jax.tree.structure(other)
+    assert aux.queue.logits.shape == (0, 2)
+    assert all(figure.shape == (2,) for figure in aux.diagnostics)
+    np.testing.assert_array_equal(aux.diagnostics.grad_pos_count, np.bincount(targets, minlength=2))
+
+
+def test_the_queue_is_updated_only_when_asked(function):
+    logits, targets = small_batch()
+    queue = init_queue(20, 2)
+    _, aux = function(logits, targets, queue, update_queue=False)
+    assert all(map(np.array_equal, aux.queue, queue))
+    _, aux = function(logits, targets, queue)
+    np.testing.assert_array_equal(aux.queue.logits[:16], logits)
+    np.testing.assert_array_equal(aux.queue.targets, [*targets, *[-100] * 4])
+
+
+def test_the_queue_is_a_constant_in_differentiation(function):
+    logits, targets = small_batch()
+    queue = function(logits, targets, init_queue(20, 2))[1].queue
+
+    def loss(past):
+        return function(logits, targets, queue._replace(logits=past))[0]
+
+    assert (jax.grad(loss)(queue.logits) == 0).all()
+
+
+def test_no_recompilation_when_the_temperature_moves(function):
+    logits, targets = small_batch()
+    queue = init_queue(20, 2)
+    function(logits, targets, queue, temperature=0.5)
+    before = _step._cache_size()
+    temperatures = (0.25, 1, np.float32(0.3), jnp.float32(0.2), jnp.asarray(0.1, dtype=jnp.float64))
+    losses = [function(logits, targets, queue, temperature=temperature)[0] for temperature in temperatures]
+    assert _step._cache_size() == before
+    assert len({float(loss) for loss in losses}) == len(losses)
+    traces = []
+
+    @jax.jit
+    def step(temperature):
+        traces.append(temperature)
+        return function(logits, targets, queue, temperature=temperature)[0]
+
+    for temperature, loss in zip(temperatures[:2], losses, strict=False):
+        np.testing.assert_allclose(step(float(temperature)), loss, rtol=1e-6)
+    assert len(traces) == 1
+
+
+def test_a_donated_queue_is_not_copied(function):
+    logits, targets = small_batch()
+
+    @partial(jax.jit, donate_argnums=2)
+    def step(logits, targets, queue):
+        loss, aux = function(logits, targets, queue)
+        return loss, aux.queue
+
+    queue = init_queue(64, 2)
+    compiled = step.lower(logits, targets, queue).compile()
+    assert compiled.memory_analysis().alias_size_in_bytes == sum(array.nbytes for array in queue)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # JAX warns of donated buffers that it cannot use
+        _, new = step(logits, targets, queue)
+    assert all(array.is_deleted() for array in queue)
+    assert not any(array.is_deleted() for array in new)
+
+
+def test_a_scan_over_steps_is_a_loop_over_steps(function):
+    steps = [small_batch(seed=seed) for seed in range(4)]
+    queue, losses = init_queue(20, 2), []
+    for logits, targets in steps:
+        loss, aux = function(logits, targets, queue)
+        queue = aux.queue
+        losses.append(loss)
+
+    def body(queue, batch):
+        loss, aux = function(*batch, queue)
+        return aux.queue, loss
+
+    stacked = tuple(jnp.stack(arrays) for arrays in zip(*steps, strict=True))
+    last, scanned = jax.lax.scan(body, init_queue(20, 2), stacked)
+    np.testing.assert_allclose(scanned, losses, rtol=1e-6)
+    np.testing.assert_array_equal(last.logits, queue.logits)
+
+
+def test_vmap_over_independent_problems(function):
+    problems = [small_batch(seed=seed) for seed in range(3)]
+    stacked = tuple(jnp.stack(arrays) for arrays in zip(*problems, strict=True))
+    queues = jax.tree.map(lambda array: jnp.stack([array] * 3), init_queue(20, 2))
+    losses, aux = jax.vmap(function)(*stacked, queues)
+    np.testing.assert_allclose(losses, [function(*problem)[0] for problem in problems], rtol=1e-6)
+    assert aux.queue.logits.shape == (3, 20, 2)
+
+
+def test_subsampling():
+    logits, targets = small_batch(n=40)
+    step = partial(smooth_ap_loss, logits, targets, init_queue(20, 2), max_pool_size=30)
+    with pytest.raises(ValueError, match=r"key must be given, such as jax.random.key\(step\), when a pool of 60 rows"):
+        step()
+    losses = [float(step(key=jax.random.key(seed))[0]) for seed in (0, 0, 1)]
+    assert losses[0] == losses[1] != losses[2]
+    assert float(step(key=jax.random.PRNGKey(0))[0]) == losses[0]
+    np.testing.assert_array_equal(step(key=jax.random.key(0))[1].queue.logits, logits[:20])
+    step(max_pool_size=60)  # nothing is cut, so no key is needed
+
+
+def test_concrete_bad_values_are_errors_and_traced_ones_nan(function):
+    logits, targets = small_batch()
+    weights = jnp.ones(16).at[3].set(-0.5)
+    with pytest.raises(ValueError, match=r"targets must be class ids in \[0, 2\) .* got 2"):
+        function(logits, targets + 1)
+    with pytest.raises(ValueError, match=r"sample_weight must be finite and >= 0, got -0\.5"):
+        function(logits, targets, sample_weight=weights)
+    with pytest.raises(ValueError, match="targets must be 0 or 1"):
+        function(logits[:, :1], jnp.full(16, 0.5))
+    function(logits, targets.at[3].set(-100), sample_weight=weights)
+
+    @jax.jit
+    def step(logits, targets, weights):
+        loss, aux = function(logits, targets, init_queue(20, 2), sample_weight=weights)
+        return loss, aux.queue
+
+    assert np.isfinite(step(logits, targets, jnp.ones(16))[0])
+    for arguments in [
+        (logits, targets + 1, jnp.ones(16)),
+        (logits, targets, weights),
+        (logits.at[3].set(jnp.nan), targets, jnp.ones(16)),
+    ]:
+        loss, queue = step(*arguments)
+        assert np.isnan(loss)
+        assert np.isfinite(queue.logits).all()
+
+
+WRONG_CALLS = {
+    "queue of other classes": (lambda f, x, y: f(x, y, init_queue(4, 3)), ValueError, "queue.logits must be of shape"),
+    "queue of other labels": (
+        lambda f, x, y: f(x, y, init_queue(4, 2, multilabel=True)),
+        ValueError,
+        "queue.targets must be of shape .* multilabel=False",
+    ),
+    "no class axis": (lambda f, x, y: f(x[:, 0], y), ValueError, r"logits must be of shape \[rows, classes\]"),
+    "targets too short": (lambda f, x, y: f(x, y[1:]), ValueError, r"targets must be of shape \[rows\]"),
+    "float class ids": (lambda f, x, y: f(x, y.astype(float)), TypeError, "targets must be integer class ids"),
+    "integer logits": (lambda f, _, y: f(y[:, None], y), TypeError, "logits must be a floating-point array"),
+    "temperature": (lambda f, x, y: f(x, y, temperature=0.0), ValueError, "temperature must be a finite number > 0"),
+    "reduction": (lambda f, x, y: f(x, y, reduction="avg"), ValueError, "reduction must be one of"),
+    "numerator": (lambda f, x, y: f(x, y, pos_numerator="all"), ValueError, "pos_numerator must be one of"),
+    "scale": (lambda f, x, y: f(x, y, temperature_scale="mad"), ValueError, "temperature_scale must be one of"),
+    "pool": (lambda f, x, y: f(x, y, max_pool_size=1), ValueError, "max_pool_size must be an integer >= 2, got 1"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_CALLS)
+def test_wrong_calls_are_named(function, case):
+    call, error, message = WRONG_CALLS[case]
+    with pytest.raises(error, match=message):
+        call(function, *small_batch())
+
+
+def test_init_queue():
+    queue = init_queue(3, 2, multilabel=True, dtype=jnp.bfloat16)
+    assert queue.logits.dtype == jnp.bfloat16
+    assert queue.weights.dtype == jnp.float32
+    assert queue.targets.shape == (3, 2)
+    assert (queue.targets == -100).all()
+    logits, _ = small_batch()
+    loss, aux = smooth_ap_loss(logits, jnp.asarray(logits > 0), queue, multilabel=True)
+    assert loss.dtype == jnp.float32
+    assert aux.queue.logits.dtype == jnp.bfloat16
+    for arguments, message in [((-1, 2), "queue_size must be"), ((1, 0), "num_classes must be")]:
+        with pytest.raises(ValueError, match=message):
+            init_queue(*arguments)
+    with pytest.raises(ValueError, match="ignore_index must be an integer of 32 bits"):
+        init_queue(1, 1, ignore_index=None)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_half_precision_is_computed_in_float32(function, dtype):
+    logits, targets = small_batch()
+    halves = logits.astype(dtype)
+    loss, _ = function(halves, targets)
+    assert loss.dtype == jnp.float32
+    assert loss == function(halves.astype(jnp.float32), targets)[0]
+
+
+def test_degenerate_batches_are_zero_with_zero_gradient(function):
+    step = jax.jit(jax.value_and_grad(lambda x, y: function(x, y, init_queue(4, 1))[0]))
+    for n, target in [(0, 0), (8, 0), (8, -100)]:
+        loss, gradient = step(jnp.zeros((n, 1)), jnp.full(n, target))
+        assert loss == 0
+        assert (gradient == 0).all()

@@ -1,0 +1,168 @@
+"""The recipe in real trainings with the Trainer of transformers, on a tiny model made from a configuration."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from imbalanced_torch.ranking import SmoothAPLoss
+from imbalanced_torch.warmup import LossWarmupWrapper
+
+transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+pytest.importorskip("accelerate", reason="accelerate is not installed")
+
+
+class Data(torch.utils.data.Dataset):
+    def __init__(self, rows=24):
+        generator = torch.Generator().manual_seed(0)
+        self.inputs = torch.randint(1, 20, (rows, 6), generator=generator)
+        self.labels = (self.inputs[:, 0] > 13).long()
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        return {"input_ids": self.inputs[index], "labels": self.labels[index]}
+
+
+def make_model():
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=20,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=8,
+        num_labels=2,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    return transformers.BertForSequenceClassification(config)
+
+
+class Recorder(transformers.TrainerCallback):
+    def __init__(self, loss_fn):
+        self.loss_fn = loss_fn
+        self.rows = []
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.rows.append((state.global_step - 1, self.loss_fn.main_weight, self.loss_fn.current_temperature))
+
+
+def make_loss(**schedule):
+    main_loss = SmoothAPLoss(2, queue_size=16)
+    return LossWarmupWrapper(
+        nn.CrossEntropyLoss(), main_loss, temp_start=0.5, temp_end=0.05, temp_decay_steps=5, **schedule
+    )
+
+
+def make_trainer(loss_fn, folder, *, batch=8, accumulate=1, epochs=4, resume_from=None, **options):
+    from imbalanced_torch.huggingface import LossWarmupTrainerCallback, WarmupLossFunction
+
+    defaults = {"save_strategy": "no", "logging_steps": 1, "learning_rate": 0.05, "optim": "sgd"}
+    args = transformers.TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=epochs,
+        per_device_train_batch_size=batch,
+        gradient_accumulation_steps=accumulate,
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=True,
+        dataloader_pin_memory=False,
+        lr_scheduler_type="constant",
+        **(defaults | options),
+    )
+    recorder = Recorder(loss_fn)
+    trainer = transformers.Trainer(
+        make_model(),
+        args,
+        train_dataset=Data(),
+        eval_dataset=Data(8),
+        compute_loss_func=WarmupLossFunction(loss_fn),
+        callbacks=[LossWarmupTrainerCallback(loss_fn, resume_from=resume_from), recorder],
+    )
+    return trainer, recorder
+
+
+def losses_of(trainer):
+    return [row["loss"] for row in trainer.state.log_history if "loss" in row]
+
+
+def test_epochs(tmp_path):
+    loss_fn = make_loss(warmup_epochs=1, blend_epochs=2)
+    trainer, recorder = make_trainer(loss_fn, tmp_path, epochs=5)
+    trainer.train()
+    steps, weights, temperatures = zip(*recorder.rows, strict=True)
+    assert steps == tuple(range(15))
+    assert weights == tuple(w for w in (0, 1 / 3, 2 / 3, 1, 1) for _ in range(3))
+    assert temperatures == pytest.approx([0.5 * 0.1 ** (min(max(step - 3, 0), 5) / 5) for step in steps], rel=1e-6)
+    assert all(torch.isfinite(torch.tensor(losses_of(trainer))))
+
+
+def test_steps_are_steps_of_the_optimizer(tmp_path):
+    loss_fn = make_loss(warmup_steps=2, blend_steps=1)
+    trainer, recorder = make_trainer(loss_fn, tmp_path, batch=4, accumulate=2, epochs=2)
+    trainer.train()
+    assert [row[:2] for row in recorder.rows] == [(0, 0), (1, 0), (2, 0.5), (3, 1), (4, 1), (5, 1)]
+
+
+def test_accumulated_batches_train_as_one(tmp_path):
+    """The last step of an epoch accumulates fewer batches: 24 rows are 10 + 10 + 4, or 5 batches of 5 less one row."""
+    parameters = []
+    for batch, accumulate in ((10, 1), (5, 2)):
+        trainer, _ = make_trainer(make_loss(warmup_epochs=9), tmp_path, batch=batch, accumulate=accumulate)
+        trainer.train()
+        parameters.append(torch.cat([p.detach().flatten() for p in trainer.model.parameters()]))
+    torch.testing.assert_close(*parameters, rtol=1e-5, atol=1e-6)
+    start = torch.cat([p.detach().flatten() for p in make_model().parameters()])
+    assert (parameters[0] - start).abs().max() > 1e-2
+
+
+def test_evaluation_leaves_the_queue_alone(tmp_path):
+    loss_fn = make_loss(warmup_steps=0)
+    trainer, _ = make_trainer(loss_fn, tmp_path, epochs=1)
+    trainer.train()
+    queue = loss_fn.main_loss.queue_logits.clone()
+    metrics = trainer.evaluate()
+    assert 0 < metrics["eval_loss"] < 1
+    assert torch.equal(loss_fn.main_loss.queue_logits, queue)
+    assert not loss_fn.training
+
+
+@pytest.mark.parametrize("stop", [2, 5, 8], ids=["warm-up", "blend", "decay"])
+def test_resume_is_bitwise(tmp_path, stop):
+    """The folder of the checkpoint is found by itself, and in another output folder by `resume_from`."""
+    schedule = {"warmup_epochs": 1, "blend_epochs": 1, "reset_queue_each_epoch": True}
+    saving = {"save_strategy": "steps", "save_steps": stop, "save_only_model": False}
+    unbroken, _ = make_trainer(make_loss(**schedule), tmp_path / "a", **saving)
+    unbroken.train()
+    checkpoint = tmp_path / "a" / f"checkpoint-{stop}"
+    assert (checkpoint / "loss_warmup.pt").is_file()
+    for output, resume_from in (("a", None), ("b", checkpoint)):
+        resumed, recorder = make_trainer(make_loss(**schedule), tmp_path / output, resume_from=resume_from)
+        resumed.train(resume_from_checkpoint=str(checkpoint))
+        assert recorder.rows[0][0] == stop
+        assert losses_of(resumed) == losses_of(unbroken)
+    history = json.loads((checkpoint / "trainer_state.json").read_text())["log_history"]
+    assert len(history) == stop
+
+
+def test_a_missing_state_is_named(tmp_path):
+    saved, _ = make_trainer(make_loss(warmup_steps=1), tmp_path / "a", epochs=1, save_strategy="epoch")
+    saved.train()
+    (tmp_path / "a" / "checkpoint-3" / "loss_warmup.pt").unlink()
+    resumed, _ = make_trainer(make_loss(warmup_steps=1), tmp_path / "a", epochs=2)
+    with pytest.warns(UserWarning, match=r"there is no .*loss_warmup\.pt, so the loss starts with an empty queue"):
+        resumed.train(resume_from_checkpoint=True)
+    lost = make_trainer(make_loss(warmup_steps=1), tmp_path / "a", epochs=2, resume_from=tmp_path)[0]
+    with pytest.raises(FileNotFoundError, match=r"resume_from must hold loss_warmup\.pt"):
+        lost.train(resume_from_checkpoint=True)
+
+
+def test_callback_wants_the_wrapper():
+    from imbalanced_torch.huggingface import LossWarmupTrainerCallback
+
+    with pytest.raises(TypeError, match="loss_fn must be a LossWarmupWrapper, got CrossEntropyLoss"):
+        LossWarmupTrainerCallback(nn.CrossEntropyLoss())

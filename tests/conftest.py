@@ -32,7 +32,7 @@ class _AbsentFrameworks:
     """An import hook: a framework that is not installed is not found, where Python would take the tests' folder."""
 
     @staticmethod
-    def find_spec(name: str, path: Any = None, target: Any = None) -> None:
+    def find_spec(name: str, *_: Any) -> None:
         if (name == "torch" and not HAS_TORCH) or (name == "jax" and not HAS_JAX):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 

@@ -106,7 +106,7 @@ _differentiable_counts = ops.with_vjp(_counts, _counts_vjp)
 class _Kernel(NamedTuple):
     """A function of x = (s_j − s_i)/τ: itself, and expanded in powers 0, 1, 2, ... of t = exp(−|x|)."""
 
-    of_matrix: Callable[[Array], Array]  # of the antisymmetric matrix of all x within a block
+    within: Callable[[Array, Array], Array]  # of all x within each block, from scores [..., item] and 1/τ
     lower: tuple[float, ...]  # coefficients where j is below i, the one of power 0 being 0
     higher: tuple[float, ...]  # coefficients where j is above i
 
@@ -120,8 +120,7 @@ def _sum_over_pairs(scores: Array, weights: Array, temperature: Array, kernel: _
     s = _cut(scores, padding=scores[..., -1:])  # [..., block, item]
     w = _transpose(_cut(weights, padding=xp.zeros_like(weights[..., -1:])), (1, 2, 0))  # [..., block, item, k]
     rate = 1.0 / temperature[..., None, None]
-    # scores are subtracted before they are scaled: the other order loses a digit
-    within = xp.matmul(kernel.of_matrix((s[..., None, :] - s[..., :, None]) * rate[..., None]), w)
+    within = xp.matmul(kernel.within(s, rate[..., None]), w)
     sums = _transpose(within + _between_blocks(s, w, rate, kernel), (2, 0, 1))  # [..., k, block, item]
     return xp.reshape(sums, (*weights.shape[:-1], -1))[..., :n]
 
@@ -225,14 +224,20 @@ def _cut(x: Array, padding: Array) -> Array:
     return xp.reshape(x, (*x.shape[:-1], -1, _BLOCK))
 
 
-def _logistic_slope_of_matrix(x: Array) -> Array:
-    """σ'(x_ij) = σ(x_ij) σ(x_ji), and 0 for an item with itself.
+def _logistic_within(s: Array, rate: Array) -> Array:
+    """σ((s_j − s_i)/τ), [..., i, j]."""
+    # scores are subtracted before they are scaled: the other order loses a digit
+    return ops.sigmoid((s[..., None, :] - s[..., :, None]) * rate)
+
+
+def _logistic_slope_within(s: Array, rate: Array) -> Array:
+    """σ'(x_ij) = σ(x_ij) σ(x_ji), and 0 for an item with itself, [..., i, j].
 
     An item's own terms cancel in the gradient; left in, their rounding would bury those of its far neighbours.
     """
-    xp = array_namespace(x)
-    p = ops.sigmoid(x)
-    place = ops.constant(tuple(range(_BLOCK)), like=x, dtype=x.dtype)
+    xp = array_namespace(s)
+    p = _logistic_within(s, rate)
+    place = ops.constant(tuple(range(_BLOCK)), like=s, dtype=s.dtype)
     return xp.where(place[:, None] == place, 0.0, p * xp.matrix_transpose(p))
 
 
@@ -248,12 +253,12 @@ def _power_coefficients(function: Callable, order: int) -> tuple[float, ...]:
 
 def _logistic(order: int) -> _Kernel:
     c = _power_coefficients(lambda t: 1 / (1 + t), order)
-    return _Kernel(ops.sigmoid, (0.0, *c), (1.0, *(-x for x in c)))
+    return _Kernel(_logistic_within, (0.0, *c), (1.0, *(-x for x in c)))
 
 
 def _logistic_slope(order: int) -> _Kernel:
     c = _power_coefficients(lambda t: 1 / (1 + t) ** 2, order)
-    return _Kernel(_logistic_slope_of_matrix, (0.0, *c), (0.0, *c))
+    return _Kernel(_logistic_slope_within, (0.0, *c), (0.0, *c))
 
 
 # By bits of the dtype. A higher order would not help: its larger coefficients make more of the rounding.

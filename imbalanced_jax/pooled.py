@@ -6,9 +6,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from imbalanced_core import checks, queue
+from imbalanced_core._namespace import library_of
 from imbalanced_core.pool import strata_count
 from imbalanced_core.pooled import PooledResult, pooled_loss
 from imbalanced_core.queue import Queue
@@ -54,7 +56,13 @@ def ranking_loss(
     **rest: Any,
 ) -> tuple[jax.Array, PooledResult]:
     """A ranking loss with its public arguments: `objective(..., temperature=temperature, **options)` on the pool."""
+    for array in (logits, targets):
+        library_of(array)  # TypeError for a list
     checks.positive("temperature", temperature)
+    for name, value in options.items():
+        checks.require(
+            not isinstance(value, (jax.Array, np.ndarray)), name, "a Python value, fixed when compiled", value
+        )
     _check_values(logits, targets, sample_weight, ignore_index=ignore_index, multilabel=multilabel)
     return _step(
         logits,

@@ -231,6 +231,11 @@ WRONG_CALLS = {
     "reduction": (lambda f, x, y: f(x, y, reduction="avg"), ValueError, "reduction must be one of"),
     "numerator": (lambda f, x, y: f(x, y, pos_numerator="all"), ValueError, "pos_numerator must be one of"),
     "scale": (lambda f, x, y: f(x, y, temperature_scale="mad"), ValueError, "temperature_scale must be one of"),
+    "lists": (
+        lambda f, x, y: f(x.tolist(), y.tolist()),
+        TypeError,
+        "inputs must be numpy, torch or jax arrays .* list",
+    ),
     "pool": (lambda f, x, y: f(x, y, max_pool_size=1), ValueError, "max_pool_size must be an integer >= 2, got 1"),
 }
 
@@ -240,6 +245,12 @@ def test_wrong_calls_are_named(function, case):
     call, error, message = WRONG_CALLS[case]
     with pytest.raises(error, match=message):
         call(function, *small_batch())
+
+
+def test_options_that_shape_the_program_are_python_values():
+    logits, targets = small_batch()
+    with pytest.raises(ValueError, match="quantile must be a Python value, fixed when compiled, got Array"):
+        recall_at_quantile_loss(logits, targets, quantile=jnp.float32(0.1))
 
 
 def test_init_queue():

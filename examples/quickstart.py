@@ -94,12 +94,16 @@ def counted(batches: np.ndarray, bar: tqdm) -> Iterator[np.ndarray]:
 def print_table(problem: Problem, scores: Scores) -> None:
     """One line for each loss: both figures in every framework, and how far the frameworks are apart."""
     frameworks, figures = list(scores), (average_precision, recall_at)
-    titles = "".join(f"{title:>{11 * len(frameworks)}}" for title in ("average precision", "recall at 0.5%"))
-    print(f"\n{'':20}{titles}\n{'loss':20}" + "".join(f"{FRAMEWORKS[name]:>11}" for name in frameworks * len(figures)))
+    width = 11 if len(frameworks) > 1 else 20
+    titles = "".join(f"{title:>{width * len(frameworks)}}" for title in ("average precision", "recall at 0.5%"))
+    print(
+        f"\n{'':20}{titles}\n{'loss':20}"
+        + "".join(f"{FRAMEWORKS[name]:>{width}}" for name in frameworks * len(figures))
+    )
     largest = 0.0
     for loss in scores[frameworks[0]]:
         values = np.array([[figure(problem, scores[name][loss]) for name in frameworks] for figure in figures])
-        print(f"{loss:20}" + "".join(f"{value:11.3f}" for value in values.ravel()))
+        print(f"{loss:20}" + "".join(f"{value:{width}.3f}" for value in values.ravel()))
         largest = max(largest, np.ptp(values, axis=1).max())
     if len(frameworks) > 1:
         apart = max(

@@ -6,7 +6,7 @@ from imbalanced_core import checks, ops
 from imbalanced_core._namespace import Array, array_namespace
 from imbalanced_core.pairwise import sorted_soft_counts_above
 from imbalanced_core.quantile import INTERPOLATIONS, masked_quantile
-from imbalanced_core.reductions import safe_divide
+from imbalanced_core.reductions import safe_divide, share
 
 TEMPERATURE_SCALES = ("absolute", "iqr", "std")
 POSITIVE_NUMERATORS = ("pool", "live")
@@ -105,8 +105,7 @@ def smooth_ap(
     negatives_above = counts[..., 0, :]
     rank_plus = 1.0 - 0.5 * of_positives + counts[..., 1, :]  # the count holds the item itself, m_i σ(0) times
     # 1 − rank⁺/rank = (negatives above)/rank keeps the digits of a small loss
-    losses = negatives_above / (rank_plus + negatives_above)
-    loss = numerator_mean(losses, items._replace(numerator=numerator))
+    loss = numerator_mean(share(negatives_above, rank_plus), items._replace(numerator=numerator))
     return finish(loss, has_numerator(items) & xp.any(items.negatives, axis=-1) & has_scale, items)
 
 
@@ -243,11 +242,11 @@ def dispersion(kind: str, items: Items, where: Array) -> Array:
     if kind == "iqr":
         quartiles = masked_quantile(scores, (0.25, 0.75), where=where, multiplicity=items.multiplicity)
         return quartiles[..., 1] - quartiles[..., 0]
-    share = xp.where(where, items.mass, 0.0)
-    share = safe_divide(share, xp.sum(share, axis=-1, keepdims=True))
-    centred = xp.where(where, scores - xp.sum(share * scores, axis=-1, keepdims=True), 0.0)
+    portion = xp.where(where, items.mass, 0.0)
+    portion = safe_divide(portion, xp.sum(portion, axis=-1, keepdims=True))
+    centred = xp.where(where, scores - xp.sum(portion * scores, axis=-1, keepdims=True), 0.0)
     unit = xp.max(xp.abs(centred), axis=-1, keepdims=True)  # squares of very large or small numbers leave the range
-    return unit[..., 0] * xp.sqrt(xp.sum(share * safe_divide(centred, unit) ** 2, axis=-1))
+    return unit[..., 0] * xp.sqrt(xp.sum(portion * safe_divide(centred, unit) ** 2, axis=-1))
 
 
 def scaled_temperature(temperature: Array, scale: Array) -> tuple[Array, Array]:

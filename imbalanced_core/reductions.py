@@ -32,6 +32,20 @@ def safe_divide(total: Array, mass: Array) -> Array:
     return total / xp.where(mass == 0, 1.0, mass)
 
 
+def _share(part: Array, rest: Array) -> Array:
+    return part / (part + rest)
+
+
+def _share_vjp(cotangent: Array, part: Array, rest: Array) -> tuple[Array, Array]:
+    # automatic differentiation would form 1/whole − part/whole², which is all rounding where the rest is small
+    by_whole = cotangent / (part + rest) ** 2
+    return by_whole * rest, -by_whole * part
+
+
+#: share(part, rest) = part / (part + rest), elementwise, with an accurate derivative however small either is
+share = ops.with_vjp(_share, _share_vjp)
+
+
 def masked_mean(
     values: Array, *, where: Array | None = None, weights: Array | None = None, axis: int | None = None
 ) -> Array:

@@ -1,4 +1,4 @@
-"""One of the processes that `test_distributed.py` starts once for all its tests.
+"""One of the processes that `test_distributed_torch.py` starts once for all its tests.
 
 Run as `python distributed_worker.py RANK WORLD_SIZE FOLDER`: runs every case and writes `FOLDER/RANK.json`, a dict from
 the name of the case to the traceback of its failure, or null.

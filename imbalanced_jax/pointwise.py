@@ -58,6 +58,7 @@ def sigmoid_focal_loss(
     if alpha is not None:
         checks.in_unit_interval("alpha", alpha)
     checks.non_negative("gamma", gamma)
+    validation.check_arrays(logits=logits, targets=targets, where=where, sample_weight=sample_weight)
     validation.check_unit_targets(targets, where=where)
     validation.check_weights(sample_weight, where=where)
     return _sigmoid_focal(
@@ -282,10 +283,10 @@ def _where(targets: jax.Array, ignore_index: int) -> jax.Array | None:
 
 def _check_classes(logits: Any, targets: Any, weights: Any, *, axis: int, ignore_index: int) -> None:
     """Checks of values, where they can be read; the core checks the shapes."""
-    if not hasattr(targets, "dtype") or logits.ndim == 0:
-        raise TypeError(f"logits and targets must be arrays, got {type(logits).__name__} and {type(targets).__name__}")
+    validation.check_arrays(logits=logits, targets=targets, sample_weight=weights)
     if are_probabilities(targets):
-        validation.check_unit_targets(targets)
+        if targets.shape == logits.shape:  # else the core says what it takes
+            validation.check_unit_targets(targets)
         validation.check_weights(weights)
     elif -logits.ndim <= axis < logits.ndim:
         validation.check_class_ids(targets, num_classes=logits.shape[axis], ignore_index=ignore_index)

@@ -10,7 +10,6 @@ import numpy as np
 from jax import lax
 
 from imbalanced_core import checks, queue
-from imbalanced_core._namespace import library_of
 from imbalanced_core.pool import strata_count
 from imbalanced_core.pooled import PooledResult, pooled_loss
 from imbalanced_core.queue import Queue
@@ -56,9 +55,8 @@ def ranking_loss(
     **rest: Any,
 ) -> tuple[jax.Array, PooledResult]:
     """A ranking loss with its public arguments: `objective(..., temperature=temperature, **options)` on the pool."""
-    for array in (logits, targets):
-        library_of(array)  # TypeError for a list
     checks.positive("temperature", temperature)
+    validation.check_arrays(logits=logits, targets=targets, sample_weight=sample_weight, iid_mask=rest["iid_mask"])
     for name, value in options.items():
         checks.require(
             not isinstance(value, (jax.Array, np.ndarray)), name, "a Python value, fixed when compiled", value

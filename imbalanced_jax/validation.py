@@ -21,6 +21,14 @@ def can_read(array: Any) -> bool:
     return isinstance(array, (np.ndarray, np.generic))
 
 
+def check_arrays(**inputs: Any) -> None:
+    """TypeError, naming the argument, if one is neither a JAX or numpy array nor None."""
+    for name, value in inputs.items():
+        if value is not None and not isinstance(value, (jax.Array, np.ndarray, np.generic)):
+            kind = f"{type(value).__module__}.{type(value).__name__}"
+            raise TypeError(f"{name} must be a JAX or numpy array, got {kind}")
+
+
 def check_class_ids(
     targets: Any, *, num_classes: int, ignore_index: int | None = None, where: Any = None, name: str = "targets"
 ) -> None:

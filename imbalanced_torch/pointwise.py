@@ -113,6 +113,7 @@ class SigmoidFocalLoss(_PointwiseLoss):
             TypeError, ValueError: if dtypes or shapes do not fit, or (eager mode on the CPU) a target or weight is out
                 of range; elsewhere such a value makes the loss NaN.
         """
+        validation.check_tensors(inputs=inputs, targets=targets, sample_weight=sample_weight)
         checks.floating("inputs", inputs)
         checks.same_shape("targets", targets, "inputs", inputs)
         validation.check_unit_targets(targets, ignore_index=self.ignore_index)
@@ -136,10 +137,12 @@ class _ClassLoss(_PointwiseLoss):
 
     def _where(self, inputs: Tensor, targets: Tensor) -> Tensor | None:
         """Which positions take part; checks shapes, and values where that is free."""
+        validation.check_tensors(inputs=inputs, targets=targets)
         checks.floating("inputs", inputs)
         checks.require(inputs.ndim >= 2, "inputs", "of shape [N, C] or [N, C, *]", tuple(inputs.shape))
         if targets.is_floating_point():
-            validation.check_unit_targets(targets)
+            if targets.shape == inputs.shape:  # else the core says what it takes
+                validation.check_unit_targets(targets)
             return None
         validation.check_class_ids(targets, num_classes=inputs.shape[1], ignore_index=self.ignore_index)
         return taking_part(targets, ignore_index=self.ignore_index)

@@ -117,6 +117,7 @@ class PooledLoss(RankingState):
     def _step(
         self, logits: Tensor, targets: Tensor, iid_mask: Tensor | None, sample_weight: Tensor | None
     ) -> tuple[Tensor, PooledResult]:
+        validation.check_tensors(logits=logits, targets=targets, iid_mask=iid_mask, sample_weight=sample_weight)
         rule = f"of shape [rows, num_classes] = [N, {self.num_classes}]"
         checks.require(logits.ndim == 2 and logits.shape[1] == self.num_classes, "logits", rule, tuple(logits.shape))
         update_queue = self.training or self.update_queue_in_eval

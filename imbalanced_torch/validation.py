@@ -4,6 +4,8 @@ Elsewhere (in `torch.compile`, `vmap` and `torch.func` transforms, on an acceler
 wait for the device; there the losses answer bad values with NaN, and `validate_targets` checks on request.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -18,6 +20,13 @@ def can_read(tensor: Tensor) -> bool:
         and tensor.device.type == "cpu"
         and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
     )
+
+
+def check_tensors(**inputs: Any) -> None:
+    """TypeError, naming the argument, if one is neither a tensor nor None."""
+    for name, value in inputs.items():
+        if value is not None and not isinstance(value, Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__module__}.{type(value).__name__}")
 
 
 def check_class_ids(targets: Tensor, *, num_classes: int, ignore_index: int | None = None) -> None:

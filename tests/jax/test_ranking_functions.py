@@ -234,7 +234,7 @@ WRONG_CALLS = {
     "lists": (
         lambda f, x, y: f(x.tolist(), y.tolist()),
         TypeError,
-        "inputs must be numpy, torch or jax arrays .* list",
+        "logits must be a JAX or numpy array, got builtins.list",
     ),
     "pool": (lambda f, x, y: f(x, y, max_pool_size=1), ValueError, "max_pool_size must be an integer >= 2, got 1"),
 }

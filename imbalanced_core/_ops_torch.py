@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from imbalanced_core._ops_generic import evaluate
-from imbalanced_core._torch_blocks import in_blocks, is_eager_cpu
+from imbalanced_core._ops_torch_blocks import in_blocks, is_eager_cpu
 
 sigmoid = torch.sigmoid
 lerp = torch.lerp

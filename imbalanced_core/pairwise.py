@@ -118,10 +118,10 @@ def _sum_over_pairs(scores: Array, weights: Array, temperature: Array, kernel: _
     if n == 0:
         return xp.zeros_like(weights)
     s = _cut(scores, padding=scores[..., -1:])  # [..., block, item]
-    w = _transpose(_cut(weights, padding=xp.zeros_like(weights[..., -1:])), (1, 2, 0))  # [..., block, item, k]
+    w = _transpose(_cut(weights, padding=xp.zeros_like(weights[..., -1:])), (1, 0, 2))  # [..., block, k, item]
     rate = 1.0 / temperature[..., None, None]
-    within = xp.matmul(kernel.within(s, rate[..., None]), w)
-    sums = _transpose(within + _between_blocks(s, w, rate, kernel), (2, 0, 1))  # [..., k, block, item]
+    within = xp.matmul(w, kernel.within(s, rate[..., None]))
+    sums = _transpose(within + _between_blocks(s, w, rate, kernel), (1, 0, 2))  # [..., k, block, item]
     return xp.reshape(sums, (*weights.shape[:-1], -1))[..., :n]
 
 
@@ -130,21 +130,24 @@ def _between_blocks(s: Array, w: Array, rate: Array, kernel: _Kernel) -> Array:
 
     Args:
         s: scores, [..., block, item].
-        w: weights, [..., block, item, k].
+        w: weights, [..., block, k, item].
         rate: 1/τ, [..., 1, 1].
         kernel: what is summed.
 
     Returns:
-        [..., block, item, k].
+        [..., block, k, item].
     """
+    # The large arrays, of one number per item and power, enter every product as they lie: transposed they would be
+    # copied.
     xp = array_namespace(s)
     low, high = s[..., 0], s[..., -1]
     powers = ops.constant(tuple(range(len(kernel.lower))), like=s, dtype=s.dtype)
-    from_low = _decays(s - low[..., None], rate, powers[1:])  # [..., block, item, power]
-    from_high = _decays(high[..., None] - s, rate, powers[1:])
-    weight = xp.sum(w, axis=-2, keepdims=True)  # the moment of power 0
+    from_low = _decays_of_items(s - low[..., None], rate, powers[1:])  # [..., block, power, item]
+    from_high = _decays_of_items(high[..., None] - s, rate, powers[1:])
+    by_item = xp.matrix_transpose(w)
+    weight = xp.sum(by_item, axis=-2, keepdims=True)  # the moment of power 0
     at_low, at_high = (
-        xp.concat([weight, xp.matmul(xp.matrix_transpose(decays), w)], axis=-2)  # moments, [..., block, power, k]
+        xp.concat([weight, xp.matmul(decays, by_item)], axis=-2)  # moments, [..., block, power, k]
         for decays in (from_low, from_high)
     )
     # the way down is the way up of the mirrored scores, so one walk over the tree serves both
@@ -157,8 +160,9 @@ def _between_blocks(s: Array, w: Array, rate: Array, kernel: _Kernel) -> Array:
     )
     lower = arriving[0, ...] * ops.constant(kernel.lower, like=s, dtype=s.dtype)[:, None]
     higher = xp.flip(arriving[1, ...], axis=-3) * ops.constant(kernel.higher, like=s, dtype=s.dtype)[:, None]
-    sums = xp.matmul(from_low, lower[..., 1:, :]) + xp.matmul(from_high, higher[..., 1:, :])
-    return sums + higher[..., :1, :] if kernel.higher[0] else sums
+    lower, higher = xp.matrix_transpose(lower), xp.matrix_transpose(higher)  # [..., block, k, power]
+    sums = xp.matmul(lower[..., 1:], from_low) + xp.matmul(higher[..., 1:], from_high)
+    return sums + higher[..., :1] if kernel.higher[0] else sums
 
 
 def _from_lower_blocks(low: Array, high: Array, moments: Array, rate: Array, powers: Array) -> Array:
@@ -209,6 +213,12 @@ def _decays(distance: Array, rate: Array, powers: Array) -> Array:
     return xp.exp(-xp.clip(distance * rate, max=_GONE)[..., None] * powers)
 
 
+def _decays_of_items(distance: Array, rate: Array, powers: Array) -> Array:
+    """The same for the items of blocks, with the powers before the items: [..., block, power, item]."""
+    xp = array_namespace(distance)
+    return xp.exp(-xp.clip(distance * rate, max=_GONE)[..., None, :] * powers[:, None])
+
+
 def _transpose(x: Array, last_three: tuple[int, int, int]) -> Array:
     """The last three axes in another order."""
     leading = x.ndim - 3
@@ -225,13 +235,13 @@ def _cut(x: Array, padding: Array) -> Array:
 
 
 def _logistic_within(s: Array, rate: Array) -> Array:
-    """σ((s_j − s_i)/τ), [..., i, j]."""
+    """σ((s_j − s_i)/τ), [..., j, i]."""
     # scores are subtracted before they are scaled: the other order loses a digit
-    return ops.sigmoid((s[..., None, :] - s[..., :, None]) * rate)
+    return ops.sigmoid((s[..., :, None] - s[..., None, :]) * rate)
 
 
 def _logistic_slope_within(s: Array, rate: Array) -> Array:
-    """σ'(x_ij) = σ(x_ij) σ(x_ji), and 0 for an item with itself, [..., i, j].
+    """σ'(x_ij) = σ(x_ij) σ(x_ji), and 0 for an item with itself, [..., j, i].
 
     An item's own terms cancel in the gradient; left in, their rounding would bury those of its far neighbours.
     """

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from as_users import settings_of_users  # noqa: F401  (used by every test here)
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

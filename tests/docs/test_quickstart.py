@@ -8,6 +8,7 @@ import quickstart
 import quickstart_data
 import quickstart_jax
 import quickstart_torch
+from as_users import settings_of_users  # noqa: F401  (used by every test here)
 
 STEPS = 12
 

@@ -41,8 +41,20 @@ def sort_with_order(x: Array) -> tuple[Array, Array]:
     return xp.take_along_axis(x, order, axis=-1), order
 
 
+def rearrange(x: Array, order: Array) -> Array:
+    return array_namespace(x).take_along_axis(x, order, axis=-1)
+
+
 def inverse_permutation(order: Array) -> Array:
     return array_namespace(order).argsort(order, axis=-1)
+
+
+def is_compiled(x: Array) -> bool:
+    return False
+
+
+def in_pieces(function: Callable[..., Array], arrays: tuple, size: int) -> Array:
+    return function(*arrays)
 
 
 def constant(numbers: Any, like: Array, dtype: Any) -> Array:

@@ -7,10 +7,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from imbalanced_core._ops_generic import evaluate, lerp, nan_to_zero, pick, put, unit_or_nan
+from imbalanced_core._ops_generic import evaluate, is_compiled, lerp, nan_to_zero, pick, put, unit_or_nan
 
 # One fused loop over all classes is faster than a gather, and its derivative is no scatter.
-__all__ = ["evaluate", "lerp", "nan_to_zero", "pick", "put", "unit_or_nan"]
+__all__ = ["evaluate", "is_compiled", "lerp", "nan_to_zero", "pick", "put", "unit_or_nan"]
+
+_NUMBERS_PER_PIECE = 2**22  # temporaries of so many numbers: large enough to keep an accelerator busy
 
 sigmoid = jax.nn.sigmoid
 log_sigmoid = jax.nn.log_sigmoid
@@ -31,9 +33,27 @@ def sort_with_order(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.take_along_axis(x, order, axis=-1), order
 
 
+def rearrange(x: jax.Array, order: jax.Array) -> jax.Array:
+    return jnp.take_along_axis(x, order, axis=-1)
+
+
 def inverse_permutation(order: jax.Array) -> jax.Array:
     places = jnp.broadcast_to(jnp.arange(order.shape[-1], dtype=order.dtype), order.shape)
     return jnp.put_along_axis(jnp.zeros_like(order), order, places, axis=-1, inplace=False)
+
+
+def in_pieces(function: Callable, arrays: tuple[jax.Array, ...], size: int) -> jax.Array:
+    length = arrays[0].shape[0]
+    piece = max(1, _NUMBERS_PER_PIECE // size)
+    pieces = length // piece
+    if pieces < 2:
+        return function(*arrays)
+    whole = [x[: pieces * piece].reshape(pieces, piece, *x.shape[1:]) for x in arrays]
+    result = jax.lax.map(lambda parts: function(*parts), whole)
+    result = result.reshape(pieces * piece, *result.shape[2:])
+    if pieces * piece == length:
+        return result
+    return jnp.concatenate([result, function(*(x[pieces * piece :] for x in arrays))])
 
 
 def constant(numbers: Any, like: jax.Array, dtype: Any) -> jax.Array:

@@ -1,13 +1,16 @@
 """The operations of `ops` on torch tensors."""
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from imbalanced_core._ops_generic import evaluate
-from imbalanced_core._ops_torch_blocks import in_blocks, is_eager_cpu
+from imbalanced_core._ops_torch_blocks import in_blocks, in_pieces, is_eager_cpu
+
+__all__ = ["evaluate", "in_pieces"]
 
 sigmoid = torch.sigmoid
 lerp = torch.lerp
@@ -31,6 +34,10 @@ def sort_with_order(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return values, order
 
 
+def rearrange(x: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+    return torch.gather(x, -1, order)  # the compatibility layer's function first looks for negative places
+
+
 def inverse_permutation(order: torch.Tensor) -> torch.Tensor:
     places = torch.arange(order.shape[-1], device=order.device).expand(order.shape)
     return torch.scatter(torch.zeros_like(order), -1, order, places)
@@ -40,6 +47,9 @@ _constants: dict[tuple, torch.Tensor] = {}
 
 
 def constant(numbers: Any, like: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    if isinstance(numbers, (int, float)):  # filled on the device: a copy from the host would wait for it
+        dtype = dtype or (torch.get_default_dtype() if isinstance(numbers, float) else torch.int64)
+        return torch.full((), numbers, dtype=dtype, device=like.device)
     if torch.compiler.is_compiling() or not isinstance(numbers, tuple):
         return torch.tensor(numbers, dtype=dtype, device=like.device)
     # kept, because a copy from the host at every call would stall an accelerator
@@ -57,6 +67,10 @@ def cumulative_sum(x: torch.Tensor) -> torch.Tensor:
     return torch.cumsum(x, dim=-1)  # the compatibility layer's function is not traceable
 
 
+def is_compiled(x: torch.Tensor) -> bool:
+    return torch.compiler.is_compiling()
+
+
 class _WithVjp(torch.autograd.Function):
     """`primal` with the derivative `vjp`; one class serves every function, so the compiler sees one."""
 
@@ -64,7 +78,8 @@ class _WithVjp(torch.autograd.Function):
 
     @staticmethod
     def forward(primal: Callable, vjp: Callable, static: dict, *arrays: Any) -> torch.Tensor:
-        return primal(*arrays, **static)
+        with _without_autocast(arrays):
+            return primal(*arrays, **static)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
@@ -78,9 +93,19 @@ class _WithVjp(torch.autograd.Function):
         tensors = iter(ctx.saved_tensors)
         pairs = zip(ctx.is_tensor, ctx.numbers, strict=True)
         arrays = [next(tensors) if is_tensor else number for is_tensor, number in pairs]
-        gradients = ctx.vjp(cotangent, *arrays, **ctx.static)
         needed = ctx.needs_input_grad[3:]
-        return None, None, None, *(evaluate(g) if need else None for g, need in zip(gradients, needed, strict=True))
+        with _without_autocast(arrays):
+            gradients = ctx.vjp(cotangent, *arrays, **ctx.static)
+            gradients = [evaluate(g) if need else None for g, need in zip(gradients, needed, strict=True)]
+        return None, None, None, *gradients
+
+
+def _without_autocast(arrays: Sequence) -> contextlib.AbstractContextManager:
+    """Autocast would run matrix products in half precision, in a backward that is called inside of it as well."""
+    device = next(array.device.type for array in arrays if isinstance(array, torch.Tensor))
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return contextlib.nullcontext()
 
 
 def with_vjp(primal: Callable, vjp: Callable) -> Callable:

@@ -52,6 +52,22 @@ def in_blocks(function: Callable, arrays: Sequence) -> Any:
     return tuple(results) if isinstance(block, tuple) else results[0]
 
 
+def in_pieces(function: Callable[..., torch.Tensor], arrays: tuple, size: int) -> torch.Tensor:
+    """The twin of `ops.in_pieces`."""
+    length = arrays[0].shape[0]
+    if length * size <= _NUMBERS_PER_THREAD or torch.compiler.is_compiling() or torch.is_grad_enabled():
+        return function(*arrays)
+    if not all(map(is_eager_cpu, arrays)):
+        return function(*arrays)
+    step = max(1, _NUMBERS_PER_THREAD * torch.get_num_threads() // size)
+    first = function(*(x[:step] for x in arrays))
+    result = first.new_empty((length, *first.shape[1:]))
+    result[:step] = first
+    for start in range(step, length, step):
+        result[start : start + step] = function(*(x[start : start + step] for x in arrays))
+    return result
+
+
 def _cut(x: Any, top: int, height: int, left: int, width: int) -> Any:
     if not isinstance(x, torch.Tensor) or x.ndim == 0:
         return x

@@ -7,6 +7,8 @@ A 0-d array stands for a number that is only known at run time; its value is not
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from imbalanced_core._namespace import Array, array_namespace
 
 
@@ -38,13 +40,22 @@ def in_unit_interval(name: str, value: Array) -> None:
 
 def at_least(name: str, value: object, least: int) -> None:
     """The value is an integer that is no smaller than `least`."""
-    integer = isinstance(value, int) and not isinstance(value, bool)
-    require(integer and value >= least, name, f"an integer >= {least}", value)  # type: ignore[operator]
+    require(_is_integer(value) and value >= least, name, f"an integer >= {least}", value)  # type: ignore[operator]
+
+
+def index(name: str, value: object) -> None:
+    """The value is an integer that any class id can be compared with."""
+    fits = _is_integer(value) and -(2**31) <= value < 2**31  # type: ignore[operator]
+    require(fits, name, "an integer of 32 bits", value)
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def _number(name: str, value: Array, holds: Callable[[float], bool], rule: str) -> None:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        require(holds(value), name, rule, value)
+    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
+        require(holds(float(value)), name, rule, value)
     else:
         shape = getattr(value, "shape", None)
         require(shape is not None and len(shape) == 0, name, rule + " or a 0-d array", value)
@@ -54,6 +65,12 @@ def floating(name: str, array: Array) -> None:
     """TypeError unless the array has a floating-point dtype."""
     if not array_namespace(array).isdtype(array.dtype, "real floating"):
         raise TypeError(f"{name} must be a floating-point array, got dtype {array.dtype}")
+
+
+def real(name: str, array: Array) -> None:
+    """TypeError unless the array holds bools, integers or floating-point numbers."""
+    if not array_namespace(array).isdtype(array.dtype, ("bool", "integral", "real floating")):
+        raise TypeError(f"{name} must be an array of bools, integers or floats, got dtype {array.dtype}")
 
 
 def same_shape(name: str, array: Array, other_name: str, other: Array) -> None:

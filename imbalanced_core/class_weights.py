@@ -64,8 +64,8 @@ def pos_weight(positives: Array, total: Array | float, *, scheme: str = "balance
     Raises:
         ValueError: if scheme or beta is none of those above.
     """
-    positives = _floating(positives)
-    negatives = (total if isinstance(total, (int, float)) else _floating(total)) - positives
+    positives = as_floats(positives)
+    negatives = (total if isinstance(total, (int, float)) else as_floats(total)) - positives
     return _rarity(positives, scheme=scheme, beta=beta) / _rarity(negatives, scheme=scheme, beta=beta)
 
 
@@ -74,7 +74,7 @@ def _rarity(counts: Array, *, scheme: str, beta: float) -> Array:
     checks.one_of("scheme", scheme, SCHEMES)
     checks.require(isinstance(beta, (int, float)) and 0 <= beta < 1, "beta", "a number in [0, 1)", beta)
     xp = array_namespace(counts)
-    counts = _floating(counts)
+    counts = as_floats(counts)
     counts = xp.where(counts == 0, 1.0, counts)
     counts = xp.where((counts > 0) & (counts < xp.inf), counts, xp.nan)
     if scheme != "effective" or beta == 0:
@@ -82,7 +82,8 @@ def _rarity(counts: Array, *, scheme: str, beta: float) -> Array:
     return (1.0 - beta) / -xp.expm1(counts * math.log(beta))
 
 
-def _floating(counts: Array) -> Array:
-    """Integers in the library's default floating-point type."""
+def as_floats(counts: Array) -> Array:
+    """Integers in the library's default floating-point type, in which a difference of unsigned ones may be negative."""
     xp = array_namespace(counts)
+    checks.real("counts", counts)
     return counts if xp.isdtype(counts.dtype, "real floating") else xp.astype(counts, xp.zeros(()).dtype)

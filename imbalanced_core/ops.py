@@ -55,6 +55,11 @@ def sort_with_order(x: Array) -> tuple[Array, Array]:
     return _backend(x).sort_with_order(x)
 
 
+def rearrange(x: Array, order: Array) -> Array:
+    """The entries of the last axis at the places `order`, which are in range and of the shape of x."""
+    return _backend(x, order).rearrange(x, order)
+
+
 def inverse_permutation(order: Array) -> Array:
     """The permutation that undoes `order` on the last axis: argsort(order), in linear time."""
     return _backend(order).inverse_permutation(order)
@@ -82,6 +87,23 @@ def with_vjp(primal: Callable[..., Array], vjp: Callable[..., tuple]) -> Callabl
         return _backend(*arrays).with_vjp(primal, vjp)(*arrays, **static)
 
     return function
+
+
+def is_compiled(x: Array) -> bool:
+    """Whether `torch.compile` sees the operations on x. XLA gains little from formulas made for it."""
+    return _backend(x).is_compiled(x)
+
+
+def in_pieces(function: Callable[..., Array], arrays: tuple[Array, ...], *, size: int) -> Array:
+    """`function(*arrays)`, evaluated piece by piece along the first axis where that is faster or saves memory.
+
+    Args:
+        function: each entry of its result depends only on the entries of the arrays at the same place of the first
+            axis.
+        arrays: of equal first axes.
+        size: how many numbers the function's temporaries hold for one place of that axis.
+    """
+    return _backend(*arrays).in_pieces(function, arrays, size)
 
 
 def constant(numbers: Any, *, like: Array, dtype: Any = None) -> Array:

@@ -19,16 +19,17 @@ when a million scores lie within a thousandth of τ.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from imbalanced_core import ops
+from imbalanced_core import _block_sums, ops
 from imbalanced_core._namespace import Array, array_namespace
 
-_BLOCK = 16  # items per block: all pairs inside one are visited
-_FEW_BLOCKS = 64  # so many blocks meet pair by pair; more are first joined two by two
-_GONE = 1e4  # exp(-_GONE) is 0 in every dtype, and 0 * _GONE is 0
+_BLOCK, _LARGE_BLOCK = 16, 32  # items per block: all pairs inside one are visited
+_FEW_BLOCKS = 33  # so many meet pair by pair, more are first joined two by two: longer sums would lose digits
+_SMALL_ROW = _FEW_BLOCKS * _LARGE_BLOCK  # no joins with large blocks; a batch of 32 beside a queue of 1024 is as long
 
 
 def soft_counts_above(scores: Array, weights: Array, temperature: Array) -> Array:
@@ -55,8 +56,8 @@ def soft_counts_above(scores: Array, weights: Array, temperature: Array) -> Arra
     xp = array_namespace(scores, weights)
     sorted_scores, order = ops.sort_with_order(scores)
     order = xp.broadcast_to(order[..., None, :], weights.shape)
-    counts = sorted_soft_counts_above(sorted_scores, xp.take_along_axis(weights, order, axis=-1), temperature)
-    return xp.take_along_axis(counts, ops.inverse_permutation(order), axis=-1)
+    counts = sorted_soft_counts_above(sorted_scores, ops.rearrange(weights, order), temperature)
+    return ops.rearrange(counts, ops.inverse_permutation(order))
 
 
 def sorted_soft_counts_above(scores: Array, weights: Array, temperature: Array) -> Array:
@@ -65,31 +66,30 @@ def sorted_soft_counts_above(scores: Array, weights: Array, temperature: Array) 
     if isinstance(temperature, (int, float)):
         temperature = ops.constant(float(temperature), like=scores, dtype=scores.dtype)
     temperature = xp.broadcast_to(xp.astype(temperature, scores.dtype), scores.shape[:-1])
-    temperature = xp.where(temperature > 0, temperature, xp.nan)
     largest = float(xp.finfo(scores.dtype).max) / 4.0  # so that differences are finite
+    temperature = xp.where(temperature > 0, xp.clip(temperature, min=100.0 / largest), xp.nan)
     scores = xp.clip(scores, min=-largest, max=largest)
     return _differentiable_counts(scores, xp.astype(weights, scores.dtype), temperature)
 
 
 def _counts(scores: Array, weights: Array, temperature: Array) -> Array:
-    xp = array_namespace(scores)
-    return _sum_over_pairs(scores, weights, temperature, _LOGISTIC[xp.finfo(scores.dtype).bits])
+    kernel = _LOGISTIC[array_namespace(scores).finfo(scores.dtype).bits]
+    return _sum_over_pairs(scores, weights, temperature, kernel, _counts_in_block)
 
 
 def _counts_vjp(cotangent: Array, scores: Array, weights: Array, temperature: Array) -> tuple:
     """Gradients of Σ_ki c_ki · count_ki with c the cotangent. With σ'_mj = σ'((s_m − s_j)/τ), an even function,
 
-    s̄_m = (1/τ) Σ_k [w_km Σ_i c_ki σ'_mi − c_km Σ_j w_kj σ'_mj],  τ̄ = −(1/τ) Σ_m s_m s̄_m,
+    s̄_m = (1/τ) Σ_kj (w_km c_kj − c_km w_kj) σ'_mj,  τ̄ = −(1/τ) Σ_m s_m s̄_m,
     w̄_kj = Σ_i c_ki σ((s_j − s_i)/τ) = Σ_i c_ki − Σ_i c_ki σ((s_i − s_j)/τ).
     """
     xp = array_namespace(scores)
 
     def of_scores() -> Array:
-        channels = xp.concat([weights, cotangent], axis=-2)
-        slopes = _sum_over_pairs(scores, channels, temperature, _LOGISTIC_SLOPE[xp.finfo(scores.dtype).bits])
-        k = weights.shape[-2]
-        terms = weights * slopes[..., k:, :] - cotangent * slopes[..., :k, :]
-        return xp.sum(terms, axis=-2) / temperature[..., None]
+        kernel = _LOGISTIC_SLOPE[xp.finfo(scores.dtype).bits]
+        both = xp.concat([weights, cotangent], axis=-2)
+        slopes = _sum_over_pairs(scores, both, temperature, kernel, _slopes_in_block)
+        return slopes[..., 0, :] / temperature[..., None]
 
     def of_weights() -> Array:
         return xp.sum(cotangent, axis=-1, keepdims=True) - _counts(scores, cotangent, temperature)
@@ -104,151 +104,170 @@ _differentiable_counts = ops.with_vjp(_counts, _counts_vjp)
 
 
 class _Kernel(NamedTuple):
-    """A function of x = (s_j − s_i)/τ: itself, and expanded in powers 0, 1, 2, ... of t = exp(−|x|)."""
+    """A function of x = (s_j − s_i)/τ expanded in powers p of t = exp(−|x|)."""
 
-    within: Callable[[Array, Array], Array]  # of all x within each block, from scores [..., item] and 1/τ
-    lower: tuple[float, ...]  # coefficients where j is below i, the one of power 0 being 0
-    higher: tuple[float, ...]  # coefficients where j is above i
-
-
-def _sum_over_pairs(scores: Array, weights: Array, temperature: Array, kernel: _Kernel) -> Array:
-    """Σ_j weights[k, j] · kernel((s_j − s_i)/τ) for scores [..., n] in ascending order; gives [..., k, n]."""
-    xp = array_namespace(scores)
-    n = scores.shape[-1]
-    if n == 0:
-        return xp.zeros_like(weights)
-    s = _cut(scores, padding=scores[..., -1:])  # [..., block, item]
-    w = _transpose(_cut(weights, padding=xp.zeros_like(weights[..., -1:])), (1, 0, 2))  # [..., block, k, item]
-    rate = 1.0 / temperature[..., None, None]
-    within = xp.matmul(w, kernel.within(s, rate[..., None]))
-    sums = _transpose(within + _between_blocks(s, w, rate, kernel), (1, 0, 2))  # [..., k, block, item]
-    return xp.reshape(sums, (*weights.shape[:-1], -1))[..., :n]
+    powers: tuple[int, ...]  # consecutive
+    coefficients: tuple[tuple[float, ...], tuple[float, ...]]  # where j is below i, and where it is above
 
 
-def _between_blocks(s: Array, w: Array, rate: Array, kernel: _Kernel) -> Array:
-    """The part of `_sum_over_pairs` that comes from other blocks than the item's own.
+def _sum_over_pairs(
+    scores: Array, weights: Array, temperature: Array, kernel: _Kernel, in_block: Callable[..., Array]
+) -> Array:
+    """Sums over all pairs of items, from pairs in the same block and pairs of different blocks.
 
     Args:
-        s: scores, [..., block, item].
-        w: weights, [..., block, k, item].
-        rate: 1/τ, [..., 1, 1].
-        kernel: what is summed.
+        scores: [..., n], ascending.
+        weights: [..., k, n].
+        temperature: τ, [...].
+        kernel: the function of a pair that is summed.
+        in_block: gives the sums, [block, item, m], from the weights [block, item, k], the differences (s_j − s_i)/τ
+            inside each block [block, i, j], and Σ_j weights[k, j] · kernel((s_j − s_i)/τ) over the items j of all other
+            blocks, [block, item, k].
 
     Returns:
-        [..., block, k, item].
+        [..., m, n].
     """
-    # The large arrays, of one number per item and power, enter every product as they lie: transposed they would be
-    # copied.
-    xp = array_namespace(s)
-    low, high = s[..., 0], s[..., -1]
-    powers = ops.constant(tuple(range(len(kernel.lower))), like=s, dtype=s.dtype)
-    from_low = _decays_of_items(s - low[..., None], rate, powers[1:])  # [..., block, power, item]
-    from_high = _decays_of_items(high[..., None] - s, rate, powers[1:])
-    by_item = xp.matrix_transpose(w)
-    weight = xp.sum(by_item, axis=-2, keepdims=True)  # the moment of power 0
-    at_low, at_high = (
-        xp.concat([weight, xp.matmul(decays, by_item)], axis=-2)  # moments, [..., block, power, k]
-        for decays in (from_low, from_high)
+    xp = array_namespace(scores)
+    rows, n, k = scores.shape[:-1], scores.shape[-1], weights.shape[-2]
+    if n == 0:
+        return xp.zeros_like(weights)
+    size = _LARGE_BLOCK if n <= _SMALL_ROW else _BLOCK
+    s = _cut(scores[..., None], size, padding=scores[..., -1:, None])[..., 0]  # [..., block, item]
+    w = _cut(weights.mT, size, padding=xp.zeros_like(weights[..., :1].mT))  # [..., block, item, k]
+    powers = ops.constant(kernel.powers, like=scores, dtype=scores.dtype)
+    rates = -powers / temperature[..., None]  # distances times this cannot become NaN
+    low, high, blocks = s[..., 0], s[..., -1], s.shape[-2]
+    # inside a block nothing is known of the others, so those of all rows lie on one axis
+    s, w = xp.reshape(s, (-1, size)), xp.reshape(w, (-1, size, k))
+    items = s, w, _for_each(blocks, rates)
+    numbers = 2 * len(kernel.powers) * size  # that one block needs at a time
+    moments = ops.in_pieces(_moments, items, size=numbers)
+    moments = xp.reshape(moments, (*rows, blocks, *moments.shape[1:]))
+    arriving = xp.stack(_between_blocks(low, high, moments[..., 0, :, :], moments[..., 1, :, :], rates), axis=-3)
+    arriving = xp.reshape(arriving, (-1, *arriving.shape[-3:]))
+    sums = ops.in_pieces(
+        partial(_sums_of_items, kernel, in_block),
+        (*items, arriving, _for_each(blocks, temperature[..., None])),
+        size=numbers,
     )
-    # the way down is the way up of the mirrored scores, so one walk over the tree serves both
-    arriving = _from_lower_blocks(
-        xp.stack([low, -xp.flip(high, axis=-1)]),
-        xp.stack([high, -xp.flip(low, axis=-1)]),
-        xp.stack([at_high, xp.flip(at_low, axis=-3)]),
-        rate[..., 0],
-        powers,
-    )
-    lower = arriving[0, ...] * ops.constant(kernel.lower, like=s, dtype=s.dtype)[:, None]
-    higher = xp.flip(arriving[1, ...], axis=-3) * ops.constant(kernel.higher, like=s, dtype=s.dtype)[:, None]
-    lower, higher = xp.matrix_transpose(lower), xp.matrix_transpose(higher)  # [..., block, k, power]
-    sums = xp.matmul(lower[..., 1:], from_low) + xp.matmul(higher[..., 1:], from_high)
-    return sums + higher[..., :1] if kernel.higher[0] else sums
+    return xp.reshape(sums, (*rows, blocks * size, -1))[..., :n, :].mT
 
 
-def _from_lower_blocks(low: Array, high: Array, moments: Array, rate: Array, powers: Array) -> Array:
-    """What all lower blocks together send to the low end of each block: Σ_a moments_a · exp(−p (low_b − high_a) / τ).
+def _moments(s: Array, w: Array, rates: Array) -> Array:
+    """What each block sends to others, Σ_j w_jk t_j^p with t_j taken at each end: [block, end, power, k]."""
+    distance = array_namespace(s).abs(s[:, None, :] - _ends(s)[:, :, None])
+    return _block_sums.moments(distance, rates, w)
+
+
+def _sums_of_items(
+    kernel: _Kernel, in_block: Callable[..., Array], s: Array, w: Array, rates: Array, arriving: Array, tau: Array
+) -> Array:
+    """The sums of the items of each block, as `in_block` has it; `arriving` is [block, end, power, k]."""
+    distance = array_namespace(s).abs(s[:, :, None] - _ends(s)[:, None, :])
+    coefficients = ops.constant(kernel.coefficients, like=s, dtype=s.dtype)[..., None]
+    from_others = _block_sums.polynomials(distance, rates, arriving * coefficients, kernel.powers[0])
+    # scores are subtracted before they are scaled: the other order loses a digit
+    x = (s[:, None, :] - s[:, :, None]) / tau[:, :, None]
+    return in_block(w, x, from_others)
+
+
+def _ends(s: Array) -> Array:
+    """The lowest and the highest score of each block, [block, 2]."""
+    return s[:, :: s.shape[1] - 1]
+
+
+def _counts_in_block(w: Array, x: Array, from_others: Array) -> Array:
+    """Σ_j w_jk σ((s_j − s_i)/τ), [block, item i, k]."""
+    return _block_sums.weighted_sums(ops.sigmoid, x, w) + from_others
+
+
+def _slopes_in_block(both: Array, x: Array, from_others: Array) -> Array:
+    """Σ_jk (w_mk c_jk − c_mk w_jk) σ'((s_m − s_j)/τ), [block, item m, 1], for w and c in one array.
+
+    An item's own terms cancel; in this form they do so exactly. Rounded, they would bury those of its far neighbours.
+    """
+    xp = array_namespace(both)
+    k = both.shape[-1] // 2
+
+    def of_pair(x: Array, at_m: list[Array], at_j: list[Array]) -> Array:
+        p = ops.sigmoid(-xp.abs(x))
+        return sum(at_m[i] * at_j[k + i] - at_m[k + i] * at_j[i] for i in range(k)) * (p * (1.0 - p))
+
+    inside = _block_sums.sums_over_pairs(of_pair, x, both)
+    outside = (both[..., i] * from_others[..., k + i] - both[..., k + i] * from_others[..., i] for i in range(k))
+    return sum(outside, start=inside)[..., None]
+
+
+def _between_blocks(low: Array, high: Array, at_low: Array, at_high: Array, rates: Array) -> tuple[Array, Array]:
+    """What arrives at each block from all others, by a walk up and down a tree of blocks.
 
     Args:
         low: the lowest score of each block, [..., block]; blocks ascend.
         high: the highest score of each block, [..., block].
-        moments: what each block sends, taken at its high end, [..., block, power, k].
-        rate: 1/τ, [..., 1].
-        powers: the p, [power].
+        at_low: what each block sends to those below it, taken at its low end, [..., block, power, k].
+        at_high: what each block sends to those above it, taken at its high end, [..., block, power, k].
+        rates: −p/τ, [..., power].
 
     Returns:
-        [..., block, power, k].
+        Σ_a at_high_a · exp(−p (low_b − high_a)/τ) over the blocks a below b, and
+        Σ_a at_low_a · exp(−p (low_a − high_b)/τ) over the blocks a above b; both [..., block b, power, k].
     """
-    xp = array_namespace(low)
     blocks = low.shape[-1]
     if blocks <= _FEW_BLOCKS:
-        return _from_few_lower_blocks(low, high, moments, rate, powers)
+        return _between_few_blocks(low, high, at_low, at_high, rates)
+    xp = array_namespace(low)
     if blocks % 2:  # an empty block above all others
         low, high = (xp.concat([x, high[..., -1:]], axis=-1) for x in (low, high))
-        moments = xp.concat([moments, xp.zeros_like(moments[..., :1, :, :])], axis=-3)
-    low_0, low_1 = low[..., ::2], low[..., 1::2]
-    high_0, high_1 = high[..., ::2], high[..., 1::2]
-    moments_0, moments_1 = moments[..., ::2, :, :], moments[..., 1::2, :, :]
-    joined = moments_1 + moments_0 * _decays(high_1 - high_0, rate, powers)[..., None]
-    to_0 = _from_lower_blocks(low_0, high_1, joined, rate, powers)
-    to_1 = to_0 * _decays(low_1 - low_0, rate, powers)[..., None]
-    to_1 = to_1 + moments_0 * _decays(low_1 - high_0, rate, powers)[..., None]
-    both = xp.stack([to_0, to_1], axis=-3)
-    return xp.reshape(both, (*moments.shape[:-3], -1, *moments.shape[-2:]))[..., :blocks, :, :]
+        at_low, at_high = (xp.concat([x, xp.zeros_like(x[..., :1, :, :])], axis=-3) for x in (at_low, at_high))
+    (low_0, low_1), (high_0, high_1) = _halves(low, axis=-1), _halves(high, axis=-1)
+    (at_low_0, at_low_1), (at_high_0, at_high_1) = _halves(at_low, axis=-3), _halves(at_high, axis=-3)
+    over_0, over_1, gap = (
+        xp.exp(distance[..., None] * rates[..., None, :])[..., None]
+        for distance in (low_1 - low_0, high_1 - high_0, low_1 - high_0)
+    )
+    from_below, from_above = _between_blocks(
+        low_0, high_1, at_low_0 + at_low_1 * over_0, at_high_1 + at_high_0 * over_1, rates
+    )
+    pairs = (from_below, from_below * over_0 + at_high_0 * gap), (from_above * over_1 + at_low_1 * gap, from_above)
+    shape = (*at_low.shape[:-3], -1, *at_low.shape[-2:])
+    from_below, from_above = (xp.reshape(xp.stack(pair, axis=-3), shape)[..., :blocks, :, :] for pair in pairs)
+    return from_below, from_above
 
 
-def _from_few_lower_blocks(low: Array, high: Array, moments: Array, rate: Array, powers: Array) -> Array:
-    """`_from_lower_blocks`, visiting every pair of blocks."""
+def _between_few_blocks(low: Array, high: Array, at_low: Array, at_high: Array, rates: Array) -> tuple[Array, Array]:
+    """`_between_blocks`, visiting every pair of blocks."""
     xp = array_namespace(low)
-    place = ops.constant(tuple(range(low.shape[-1])), like=low, dtype=low.dtype)
-    is_lower = place < place[:, None]  # [b, a]
-    distance = xp.where(is_lower, low[..., :, None] - high[..., None, :], 0.0)
-    exponent = xp.clip(distance * rate[..., None], max=_GONE)[..., None, :, :]
-    decays = xp.where(is_lower, xp.exp(-exponent * powers[:, None, None]), 0.0)  # [..., power, b, a]
-    return _transpose(xp.matmul(decays, _transpose(moments, (1, 0, 2))), (1, 0, 2))
+    distance = xp.abs(low[..., :, None] - high[..., None, :])  # of b from the a below it, [..., b, a]
+    decays = xp.exp(distance[..., None, :, :] * rates[..., :, None, None])
+    decays = xp.tril(decays, k=-1)  # [..., power, b, a]
+    return _swap(decays @ _swap(at_high)), _swap(decays.mT @ _swap(at_low))
 
 
-def _decays(distance: Array, rate: Array, powers: Array) -> Array:
-    """exp(−p · distance / τ) for every power p, on a new last axis."""
-    xp = array_namespace(distance)
-    return xp.exp(-xp.clip(distance * rate, max=_GONE)[..., None] * powers)
-
-
-def _decays_of_items(distance: Array, rate: Array, powers: Array) -> Array:
-    """The same for the items of blocks, with the powers before the items: [..., block, power, item]."""
-    xp = array_namespace(distance)
-    return xp.exp(-xp.clip(distance * rate, max=_GONE)[..., None, :] * powers[:, None])
-
-
-def _transpose(x: Array, last_three: tuple[int, int, int]) -> Array:
-    """The last three axes in another order."""
-    leading = x.ndim - 3
-    return array_namespace(x).permute_dims(x, (*range(leading), *(leading + axis for axis in last_three)))
-
-
-def _cut(x: Array, padding: Array) -> Array:
-    """[..., n] to [..., block, item], filled up with `padding` [..., 1]."""
+def _for_each(blocks: int, x: Array) -> Array:
+    """One copy of x [..., m] for each block, [all blocks, m]."""
     xp = array_namespace(x)
-    missing = -x.shape[-1] % _BLOCK
+    return xp.reshape(xp.broadcast_to(x[..., None, :], (*x.shape[:-1], blocks, x.shape[-1])), (-1, x.shape[-1]))
+
+
+def _halves(x: Array, axis: int) -> tuple[Array, Array]:
+    """The entries at even and at odd places of an axis, counted from the end."""
+    rest = (slice(None),) * (-1 - axis)
+    return x[(..., slice(0, None, 2), *rest)], x[(..., slice(1, None, 2), *rest)]
+
+
+def _swap(x: Array) -> Array:
+    """The last three axes with the first two of them exchanged."""
+    first = x.ndim - 3
+    return array_namespace(x).permute_dims(x, (*range(first), first + 1, first, first + 2))
+
+
+def _cut(x: Array, size: int, padding: Array) -> Array:
+    """[..., n, m] to blocks of so many items, [..., block, item, m], filled up with `padding` [..., 1, m]."""
+    xp = array_namespace(x)
+    missing = -x.shape[-2] % size
     if missing:
-        x = xp.concat([x, xp.broadcast_to(padding, (*x.shape[:-1], missing))], axis=-1)
-    return xp.reshape(x, (*x.shape[:-1], -1, _BLOCK))
-
-
-def _logistic_within(s: Array, rate: Array) -> Array:
-    """σ((s_j − s_i)/τ), [..., j, i]."""
-    # scores are subtracted before they are scaled: the other order loses a digit
-    return ops.sigmoid((s[..., :, None] - s[..., None, :]) * rate)
-
-
-def _logistic_slope_within(s: Array, rate: Array) -> Array:
-    """σ'(x_ij) = σ(x_ij) σ(x_ji), and 0 for an item with itself, [..., j, i].
-
-    An item's own terms cancel in the gradient; left in, their rounding would bury those of its far neighbours.
-    """
-    xp = array_namespace(s)
-    p = _logistic_within(s, rate)
-    place = ops.constant(tuple(range(_BLOCK)), like=s, dtype=s.dtype)
-    return xp.where(place[:, None] == place, 0.0, p * xp.matrix_transpose(p))
+        x = xp.concat([x, xp.broadcast_to(padding, (*x.shape[:-2], missing, x.shape[-1]))], axis=-2)
+    return xp.reshape(x, (*x.shape[:-2], -1, size, x.shape[-1]))
 
 
 def _power_coefficients(function: Callable, order: int) -> tuple[float, ...]:
@@ -263,12 +282,12 @@ def _power_coefficients(function: Callable, order: int) -> tuple[float, ...]:
 
 def _logistic(order: int) -> _Kernel:
     c = _power_coefficients(lambda t: 1 / (1 + t), order)
-    return _Kernel(_logistic_within, (0.0, *c), (1.0, *(-x for x in c)))
+    return _Kernel(tuple(range(order + 1)), ((0.0, *c), (1.0, *(-x for x in c))))
 
 
 def _logistic_slope(order: int) -> _Kernel:
     c = _power_coefficients(lambda t: 1 / (1 + t) ** 2, order)
-    return _Kernel(_logistic_slope_within, (0.0, *c), (0.0, *c))
+    return _Kernel(tuple(range(1, order + 1)), (c, c))
 
 
 # By bits of the dtype. A higher order would not help: its larger coefficients make more of the rounding.

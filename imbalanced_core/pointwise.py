@@ -4,6 +4,8 @@ Each returns one loss per position, computed so that value and gradient are fini
 predictions, where 1 − p_t formed by subtraction has no correct digit left.
 """
 
+import math
+
 from imbalanced_core import checks, ops
 from imbalanced_core._focal import binary_focal, class_mask, log_probabilities, logit_against
 from imbalanced_core._namespace import Array, array_namespace, library_of
@@ -56,8 +58,11 @@ def sigmoid_focal(
         checks.same_shape("where", where, "logits", logits)
         x, y = xp.where(where, x, 0.0), xp.where(where, y, 0.0)
     y = ops.unit_or_nan(y)
-    w_pos, w_neg = (1.0, 1.0) if alpha is None else (_like(x, alpha), 1.0 - _like(x, alpha))
-    losses = binary_focal(x, y, w_pos, w_neg, _like(x, gamma))
+    w_pos, w_neg = 1.0, 1.0
+    if alpha is not None:
+        w_pos = _in_range(x, alpha, greatest=1.0)
+        w_neg = 1.0 - w_pos
+    losses = binary_focal(x, y, w_pos, w_neg, _in_range(x, gamma))
     return losses if where is None else xp.where(where, losses, 0.0)
 
 
@@ -105,14 +110,14 @@ def softmax_focal(
     checks.in_unit_interval("label_smoothing", label_smoothing)
     x, y, axis = _class_inputs(logits, targets, axis=axis, where=where)
     xp = array_namespace(x)
-    gamma = _like(x, gamma)
+    gamma = _in_range(x, gamma)
     if y.ndim < x.ndim and isinstance(label_smoothing, (int, float)) and label_smoothing == 0:
         logit = _only(where, logit_against(x, _within(y, x.shape[axis]), axis=axis))
         losses = binary_focal(logit, xp.zeros_like(logit), 1.0, 1.0, gamma)
     else:
         x = _only_positions(where, x, axis=axis)
         probabilities = _as_probabilities(x, y, axis=axis)
-        smoothing = _like(x, label_smoothing)
+        smoothing = _in_range(x, label_smoothing, greatest=1.0)
         log_p = log_probabilities(x, axis=axis)
         smoothed = probabilities * (1.0 - smoothing) + smoothing / x.shape[axis]
         missed = xp.sum(xp.exp(log_p) * (1.0 - probabilities), axis=axis)
@@ -171,7 +176,7 @@ def symmetric_cross_entropy(
     forward = cross_entropy(log_p, probabilities, axis=axis)
     p = xp.clip(xp.exp(log_p), min=epsilon, max=1.0)
     reverse = -xp.sum(p * xp.log(xp.clip(probabilities, min=epsilon)), axis=axis)
-    losses = _like(x, alpha) * forward + _like(x, beta) * reverse
+    losses = _in_range(x, alpha) * forward + _in_range(x, beta) * reverse
     return _only(where, _nan_if_invalid(losses, x, y, axis=axis))
 
 
@@ -252,3 +257,12 @@ def _like(x: Array, number: Array | float) -> Array | float:
     if library_of(number) is None:
         return float(number)  # a numpy scalar would bring a dtype of its own
     return array_namespace(x).astype(number, x.dtype)
+
+
+def _in_range(x: Array, number: Array | float, *, greatest: float = math.inf) -> Array | float:
+    """`_like`, with NaN in place of an array outside [0, greatest], whose value the checks could not see."""
+    number = _like(x, number)
+    if isinstance(number, float):
+        return number
+    xp = array_namespace(x)
+    return xp.where((number >= 0) & (number <= greatest), number, math.nan)

@@ -118,6 +118,7 @@ def _read_rows(
     labels, is_bad = _read_targets(targets, logits.shape, ignore_index=ignore_index, multilabel=multilabel)
     weights = xp.ones_like(logits[:, 0])
     if sample_weight is not None:
+        checks.real("sample_weight", sample_weight)
         checks.shaped("sample_weight", sample_weight, (logits.shape[0],), "[rows]")
         weights = xp.astype(ops.stop_gradient(sample_weight), logits.dtype)
         is_weight = xp.isfinite(weights) & (weights >= 0)
@@ -136,6 +137,7 @@ def _read_targets(
 ) -> tuple[Array, Array]:
     """The targets as int32, [N] or [N, C], and bool [N]: the rows with one that is neither a class nor ignored."""
     xp = array_namespace(targets)
+    checks.real("targets", targets)
     n, num_classes = shape
     if multilabel:
         checks.shaped("targets", targets, (n, num_classes), "[rows, classes] (multilabel=True)")
@@ -161,6 +163,12 @@ def _check_queue(queue: Queue, *, num_classes: int, multilabel: bool) -> None:
     checks.shaped("queue.logits", queue.logits, (size, num_classes), "[slots, classes]")
     shape, meaning = ((size, num_classes), "[slots, classes]") if multilabel else ((size,), "[slots]")
     checks.shaped("queue.targets", queue.targets, shape, f"{meaning} for multilabel={multilabel}")
+    checks.shaped("queue.weights", queue.weights, (size,), "[slots]")
+    checks.shaped("queue.is_iid", queue.is_iid, (size,), "[slots]")
+    checks.floating("queue.logits", queue.logits)
+    if not array_namespace(queue.targets).isdtype(queue.targets.dtype, "integral"):
+        raise TypeError(f"queue.targets must be an integer array, got dtype {queue.targets.dtype}")
+    checks.boolean("queue.is_iid", queue.is_iid)
 
 
 def _cut_to_size(pool: Pool, max_pool_size: int, noise: Array | None) -> Pool:

@@ -53,13 +53,14 @@ def empty(
 
     Raises:
         ValueError: if a number is not an integer, `size` is negative or `num_classes` is not positive.
+        TypeError: if `dtype` is not floating point.
     """
-    is_index = isinstance(ignore_index, int) and -(2**31) <= ignore_index < 2**31
-    checks.require(is_index, "ignore_index", "an integer of 32 bits", ignore_index)
+    checks.index("ignore_index", ignore_index)
     checks.at_least("queue_size", size, 0)
     checks.at_least("num_classes", num_classes, 1)
     dtype = xp.float32 if dtype is None else dtype
     logits = xp.zeros((size, num_classes), dtype=dtype, device=device)
+    checks.floating("the logits of a queue", logits)
     shape = (size, num_classes) if multilabel else (size,)
     return Queue(
         logits=logits,

@@ -92,7 +92,7 @@ def smooth_ap(
     # in ascending order, which the counts need and the mean does not mind: no way back
     scores, order = ops.sort_with_order(items.scores)
     of_negatives, of_positives, numerator = (
-        xp.take_along_axis(x, order, axis=-1)
+        ops.rearrange(x, order)
         for x in (
             xp.where(items.negatives, items.mass, 0.0),
             xp.where(items.positives, items.mass, 0.0),
@@ -244,7 +244,9 @@ def dispersion(kind: str, items: Items, where: Array) -> Array:
         return quartiles[..., 1] - quartiles[..., 0]
     portion = xp.where(where, items.mass, 0.0)
     portion = safe_divide(portion, xp.sum(portion, axis=-1, keepdims=True))
-    centred = xp.where(where, scores - xp.sum(portion * scores, axis=-1, keepdims=True), 0.0)
+    # from one of the scores: around their mean, equal scores would have a spread of rounding errors
+    shifted = xp.where(where, scores - xp.max(xp.where(where, scores, -xp.inf), axis=-1, keepdims=True), 0.0)
+    centred = xp.where(where, shifted - xp.sum(portion * shifted, axis=-1, keepdims=True), 0.0)
     unit = xp.max(xp.abs(centred), axis=-1, keepdims=True)  # squares of very large or small numbers leave the range
     return unit[..., 0] * xp.sqrt(xp.sum(portion * safe_divide(centred, unit) ** 2, axis=-1))
 

@@ -1,5 +1,6 @@
 """The schedule of a warm start: how much the main loss counts, how sharp it is, and how two losses become one."""
 
+import math
 from typing import Any
 
 from imbalanced_core import checks
@@ -35,6 +36,8 @@ def blend_weight(step: Number, *, warmup: int, blend: int = 0, final: Number = 1
     checks.at_least("blend", blend, 0)
     checks.positive("final", final)
     checks.in_unit_interval("final", final)
+    if not _is_number(final):  # known only at run time
+        final = array_namespace(final).where((final > 0) & (final <= 1), final, math.nan)
     # Integers until the division, since float32 cannot count the steps of a long run; clipped before 1 is added, since
     # the largest integer plus 1 would wrap around.
     units_in = _clip(_signed(step) - warmup, -1, blend) + 1

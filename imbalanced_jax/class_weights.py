@@ -1,10 +1,11 @@
 """Class weights from class counts, as JAX arrays."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 
+from imbalanced_core import checks
 from imbalanced_core import class_weights as core
 from imbalanced_jax import validation
 
@@ -30,14 +31,14 @@ def class_weights(counts: jax.Array | Sequence[float], *, scheme: str = "inverse
         Cui et al., Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019,
         https://arxiv.org/abs/1901.05555
     """
-    counts = jnp.asarray(counts)
+    counts = validation.as_floats("counts", counts)
     validation.check_weights(counts, name="counts")
     return core.class_weights(counts, scheme=scheme, beta=beta)
 
 
 def pos_weight(
     positives: jax.Array | Sequence[float] | float,
-    total: jax.Array | float,
+    total: jax.Array | Sequence[float] | float,
     *,
     scheme: str = "balanced",
     beta: float = 0.999,
@@ -58,7 +59,12 @@ def pos_weight(
     Raises:
         ValueError: if an option or a readable count is out of range.
     """
-    positives = jnp.asarray(positives)
-    validation.check_weights(positives, name="positives")
-    validation.check_weights(total - positives, name="total - positives")
-    return core.pos_weight(positives, total, scheme=scheme, beta=beta)
+    labels = validation.as_floats("positives", positives)
+    items: Any = total
+    if not isinstance(total, (int, float)):
+        items = validation.as_floats("total", total)
+        fits = items.ndim == 0 or items.shape == labels.shape
+        checks.require(fits, "total", f"one number, or one per label as positives {labels.shape}", total)
+    validation.check_weights(labels, name="positives")
+    validation.check_weights(items - labels, name="total - positives")
+    return core.pos_weight(labels, items, scheme=scheme, beta=beta)

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from imbalanced_core import checks, pointwise, reductions
 from imbalanced_core.targets import are_probabilities, foreground, taking_part
@@ -56,9 +56,12 @@ def sigmoid_focal_loss(
     if isinstance(alpha, (int, float)) and alpha == -1:
         alpha = None
     if alpha is not None:
-        checks.in_unit_interval("alpha", alpha)
-    checks.non_negative("gamma", gamma)
-    validation.check_arrays(logits=logits, targets=targets, where=where, sample_weight=sample_weight)
+        checks.in_unit_interval("alpha", validation.number(alpha))
+    checks.non_negative("gamma", validation.number(gamma))
+    validation.check_arrays(logits=logits, targets=targets)
+    validation.check_optional_arrays(where=where, sample_weight=sample_weight)
+    checks.boolean("where", where)
+    validation.check_static(reduction=reduction)
     validation.check_unit_targets(targets, where=where)
     validation.check_weights(sample_weight, where=where)
     return _sigmoid_focal(
@@ -111,11 +114,12 @@ def softmax_focal_loss(
     References:
         Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, https://arxiv.org/abs/1708.02002
     """
-    checks.non_negative("gamma", gamma)
-    checks.in_unit_interval("label_smoothing", label_smoothing)
+    checks.non_negative("gamma", validation.number(gamma))
+    checks.in_unit_interval("label_smoothing", validation.number(label_smoothing))
     if alpha is not None:
-        alpha = jnp.asarray(alpha, dtype=None if hasattr(alpha, "dtype") else float)
+        alpha = validation.as_floats("alpha", alpha)
         validation.check_weights(alpha, name="alpha")
+    validation.check_static(reduction=reduction, background_class=background_class)
     _check_classes(logits, targets, sample_weight, axis=axis, ignore_index=ignore_index)
     smoothing = None if isinstance(label_smoothing, (int, float)) and label_smoothing == 0 else label_smoothing
     return _softmax_focal(
@@ -169,8 +173,9 @@ def symmetric_cross_entropy_loss(
         Wang et al., Symmetric Cross Entropy for Robust Learning with Noisy Labels, ICCV 2019,
         https://arxiv.org/abs/1908.06112
     """
-    checks.non_negative("alpha", alpha)
-    checks.non_negative("beta", beta)
+    checks.non_negative("alpha", validation.number(alpha))
+    checks.non_negative("beta", validation.number(beta))
+    validation.check_static(reduction=reduction, epsilon=epsilon)
     checks.one_of("reduction", reduction, ("mean", "sum", "none"))
     _check_classes(logits, targets, sample_weight, axis=axis, ignore_index=ignore_index)
     return _symmetric_cross_entropy(
@@ -283,12 +288,17 @@ def _where(targets: jax.Array, ignore_index: int) -> jax.Array | None:
 
 def _check_classes(logits: Any, targets: Any, weights: Any, *, axis: int, ignore_index: int) -> None:
     """Checks of values, where they can be read; the core checks the shapes."""
-    validation.check_arrays(logits=logits, targets=targets, sample_weight=weights)
+    validation.check_arrays(logits=logits, targets=targets)
+    validation.check_optional_arrays(sample_weight=weights)
+    validation.check_static(axis=axis, ignore_index=ignore_index)
+    checks.index("axis", axis)
+    checks.index("ignore_index", ignore_index)
     if are_probabilities(targets):
         if targets.shape == logits.shape:  # else the core says what it takes
             validation.check_unit_targets(targets)
         validation.check_weights(weights)
     elif -logits.ndim <= axis < logits.ndim:
         validation.check_class_ids(targets, num_classes=logits.shape[axis], ignore_index=ignore_index)
-        where = _where(targets, ignore_index) if validation.can_read(targets) else None
+        # In numpy: inside a transformation, JAX traces even what it computes from concrete arrays.
+        where = taking_part(np.asarray(targets), ignore_index=ignore_index) if validation.can_read(targets) else None
         validation.check_weights(weights, where=where)

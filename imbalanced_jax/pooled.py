@@ -24,6 +24,9 @@ def init_queue(
 ) -> Queue:
     """A queue of `size` empty slots, for the ranking losses to fill: each returns the next queue in `aux.queue`.
 
+    A checkpoint that was restored as a dict is a queue again by `imbalanced_jax.Queue(**restored)`. The `queue` of a
+    module of `imbalanced_torch` has the same fields, so a run may go on in the other framework.
+
     Args:
         size: how many rows of earlier batches are remembered; 0 for none.
         num_classes: C, the number of logits of a row; 1 is binary.
@@ -55,12 +58,17 @@ def ranking_loss(
     **rest: Any,
 ) -> tuple[jax.Array, PooledResult]:
     """A ranking loss with its public arguments: `objective(..., temperature=temperature, **options)` on the pool."""
-    checks.positive("temperature", temperature)
-    validation.check_arrays(logits=logits, targets=targets, sample_weight=sample_weight, iid_mask=rest["iid_mask"])
-    for name, value in options.items():
-        checks.require(
-            not isinstance(value, (jax.Array, np.ndarray)), name, "a Python value, fixed when compiled", value
-        )
+    checks.positive("temperature", validation.number(temperature))
+    validation.check_arrays(logits=logits, targets=targets)
+    validation.check_optional_arrays(sample_weight=sample_weight, iid_mask=rest["iid_mask"])
+    static = {name: rest[name] for name in ("reduction", "max_pool_size", "update_queue", "class_parallel")}
+    validation.check_static(**options, **static, ignore_index=ignore_index, multilabel=multilabel)
+    checks.index("ignore_index", ignore_index)
+    if queue is not None and not isinstance(queue, Queue):
+        rule = "a Queue, from init_queue or aux.queue (a restored dict: Queue(**it)), or None"
+        raise TypeError(f"queue must be {rule}, got {type(queue).__name__}")
+    if rest["key"] is not None and not isinstance(rest["key"], (jax.Array, np.ndarray)):
+        raise TypeError(f"key must be an array of jax.random.key, got {rest['key']!r}")
     _check_values(logits, targets, sample_weight, ignore_index=ignore_index, multilabel=multilabel)
     return _step(
         logits,
@@ -169,5 +177,6 @@ def _check_values(
     else:
         validation.check_class_ids(targets, num_classes=logits.shape[-1], ignore_index=ignore_index)
     if sample_weight is not None and validation.can_read(targets) and validation.can_read(sample_weight):
-        takes_part = taking_part(targets, ignore_index=ignore_index)
+        # In numpy: inside a transformation, JAX traces even what it computes from concrete arrays.
+        takes_part = taking_part(np.asarray(targets), ignore_index=ignore_index)
         validation.check_weights(sample_weight, where=takes_part.reshape(takes_part.shape[0], -1).any(axis=1))

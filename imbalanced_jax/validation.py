@@ -4,11 +4,14 @@ Elsewhere (in `jit`, `grad`, `vmap`, on an accelerator) the values cannot be see
 the losses answer bad values with NaN, and `validate_targets` checks on request.
 """
 
+from collections.abc import Hashable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from imbalanced_core import checks, class_weights
 from imbalanced_core.targets import taking_part
 
 
@@ -22,11 +25,37 @@ def can_read(array: Any) -> bool:
 
 
 def check_arrays(**inputs: Any) -> None:
-    """TypeError, naming the argument, if one is neither a JAX or numpy array nor None."""
+    """TypeError, naming the argument, if one is no JAX or numpy array of real numbers."""
     for name, value in inputs.items():
-        if value is not None and not isinstance(value, (jax.Array, np.ndarray, np.generic)):
-            kind = f"{type(value).__module__}.{type(value).__name__}"
+        if not isinstance(value, (jax.Array, np.ndarray, np.generic)):
+            kind = "None" if value is None else f"{type(value).__module__}.{type(value).__name__}"
             raise TypeError(f"{name} must be a JAX or numpy array, got {kind}")
+        if not jnp.isdtype(value.dtype, ("bool", "integral", "real floating")):
+            raise TypeError(f"{name} must be an array of bools, integers or floats, got dtype {value.dtype}")
+
+
+def check_optional_arrays(**inputs: Any) -> None:
+    """`check_arrays` of those that are not None."""
+    check_arrays(**{name: value for name, value in inputs.items() if value is not None})
+
+
+def check_static(**options: Any) -> None:
+    """ValueError, naming the option, if one is an array or otherwise cannot be part of what is compiled."""
+    for name, value in options.items():
+        is_fixed = isinstance(value, Hashable) and not isinstance(value, (jax.Array, np.ndarray))
+        checks.require(is_fixed, name, "a Python value, fixed when compiled", value)
+
+
+def as_floats(name: str, numbers: Any) -> jax.Array:
+    """The floats of an array, a number or a sequence of numbers; TypeError, naming the argument, for anything else."""
+    array = numbers if isinstance(numbers, (jax.Array, np.ndarray)) else np.asarray(numbers)
+    check_arrays(**{name: array})
+    return jnp.asarray(class_weights.as_floats(array))  # floats first: JAX would cut large numpy integers to 32 bits
+
+
+def number(value: Any) -> Any:
+    """A 0-d array that can be read as a Python number; anything else as it is."""
+    return value.item() if getattr(value, "shape", None) == () and can_read(value) else value
 
 
 def check_class_ids(
@@ -51,9 +80,14 @@ def check_unit_targets(targets: Any, *, ignore_index: int | None = None, where: 
 
 
 def check_weights(weights: Any, *, where: Any = None, name: str = "sample_weight") -> None:
-    """ValueError, naming values, if a readable weight is negative or not finite, at an entry where `where` holds."""
+    """ValueError, naming values, if a readable weight is negative or not finite, at an entry where `where` holds.
+
+    A weight per row, of which `where` has several entries, counts if one of them does.
+    """
     if weights is not None and can_read(weights):
         values = np.asarray(weights)
+        if where is not None and can_read(where) and values.ndim == 1 < where.ndim and len(values) == len(where):
+            where = np.asarray(where).reshape(len(where), -1).any(axis=1)
         _refuse(values, ~((values >= 0) & (values < np.inf)), None, where, name, "finite and >= 0")
 
 
@@ -70,14 +104,20 @@ def validate_targets(
 
     Raises:
         ValueError: naming the values that are no target.
-        TypeError: inside `jit` or another transformation, where there are no values to look at.
+        TypeError: inside `jit` or another transformation, where there are no values to look at, and if `targets` are no
+            real numbers.
     """
     if isinstance(targets, jax.core.Tracer):
         raise TypeError("targets must be concrete, got a tracer; call validate_targets outside jit, grad and vmap")
+    targets = np.asarray(targets)
+    check_arrays(targets=targets)
+    checks.at_least("num_classes", num_classes, 1)
+    if ignore_index is not None:
+        checks.index("ignore_index", ignore_index)
     if multilabel or num_classes == 1:
-        _binary(np.asarray(targets), ignore_index, None)
+        _binary(targets, ignore_index, None)
     else:
-        _class_ids(np.asarray(targets), num_classes, ignore_index, None, "targets")
+        _class_ids(targets, num_classes, ignore_index, None, "targets")
 
 
 def _class_ids(values: np.ndarray, num_classes: int, ignore_index: int | None, where: Any, name: str) -> None:

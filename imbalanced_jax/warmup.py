@@ -10,6 +10,7 @@ from jax import lax
 from imbalanced_core import checks
 from imbalanced_core.queue import Queue
 from imbalanced_core.schedules import blend_losses, blend_weight, geometric_decay
+from imbalanced_jax import validation
 
 Schedule = Callable[[Any], Any]  # what optax calls one: step -> value
 
@@ -34,8 +35,11 @@ def blend_schedule(warmup_steps: int, blend_steps: int = 0, final_main_weight: f
     """
     checks.at_least("warmup_steps", warmup_steps, 0)
     checks.at_least("blend_steps", blend_steps, 0)
-    if isinstance(final_main_weight, (int, float)):
-        checks.require(0 < final_main_weight <= 1, "final_main_weight", "a number in (0, 1]", final_main_weight)
+    final = validation.number(final_main_weight)
+    if not isinstance(final, jax.Array):
+        checks.require(
+            isinstance(final, (int, float)) and 0 < final <= 1, "final_main_weight", "a number in (0, 1]", final
+        )
     return lambda step: blend_weight(step, warmup=warmup_steps, blend=blend_steps, final=final_main_weight)
 
 
@@ -56,8 +60,8 @@ def temperature_schedule(temp_start: float, temp_end: float, temp_decay_steps: i
     Raises:
         ValueError: on a bad number.
     """
-    checks.positive("temp_start", temp_start)
-    checks.positive("temp_end", temp_end)
+    checks.positive("temp_start", validation.number(temp_start))
+    checks.positive("temp_end", validation.number(temp_end))
     checks.at_least("temp_decay_steps", temp_decay_steps, 1)
     checks.at_least("warmup_steps", warmup_steps, 0)
     return lambda step: geometric_decay(step - warmup_steps, start=temp_start, end=temp_end, steps=temp_decay_steps)
@@ -117,7 +121,8 @@ def warmup_blend(
         temp_start: temperature at the switch, > 0; a number or a 0-d array.
         temp_end: temperature after `temp_decay_steps`, > 0; a number or a 0-d array.
         temp_decay_steps: steps from one to the other.
-        ignore_index: the target that marks an empty slot of the queue; the same as in the main loss.
+        ignore_index: the mark of the slots that the switch empties. Left out, it does no harm: every loss takes a
+            target that is none of its classes for an empty slot.
 
     Returns:
         The loss and the `aux` of the main loss. While that is not computed, `aux` is of the same structure: the queue
@@ -133,15 +138,19 @@ def warmup_blend(
     weight_at = blend_schedule(warmup_steps, blend_steps, final_main_weight)
     temperature_at = temperature_schedule(temp_start, temp_end, temp_decay_steps, warmup_steps)
     step = jnp.asarray(step)
+    is_step = step.ndim == 0 and jnp.issubdtype(step.dtype, jnp.integer)  # a float may never equal `warmup_steps`
+    checks.require(is_step, "step", "an integer or a 0-d integer array", step)
+    for name, function in (("warmup_fn", warmup_fn), ("main_fn", main_fn)):
+        checks.require(callable(function), name, "a function", function)
     weight, temperature = jnp.asarray(weight_at(step)), jnp.asarray(temperature_at(step))
     if queue is not None:
-        empty = _emptied(queue, ignore_index)
-        queue = jax.tree.map(lambda old, new: jnp.where(step == warmup_steps, new, old), queue, empty)
-    main_form, aux_form = jax.eval_shape(main_fn, queue, temperature)
+        if not isinstance(queue, Queue):
+            raise TypeError(f"queue must be a Queue, from init_queue or aux.queue, or None, got {type(queue).__name__}")
+        queue = jax.tree.map(
+            lambda old, new: jnp.where(step == warmup_steps, new, old), queue, _emptied(queue, ignore_index)
+        )
+    main_form, aux_form = _form_of_main(main_fn, queue, temperature)
     warmup_form = jax.eval_shape(warmup_fn)
-    if queue is not None and not hasattr(aux_form, "queue"):
-        name = type(aux_form).__name__
-        raise TypeError(f"main_fn must return (loss, aux) with the next queue in the field aux.queue, got {name}")
 
     def without_main(queue: Queue | None) -> tuple[jax.Array, Any]:
         aux = jax.tree.map(_absent, aux_form)
@@ -150,6 +159,18 @@ def warmup_blend(
     main_loss, aux = lax.cond(weight > 0, lambda queue: main_fn(queue, temperature), without_main, queue)
     warmup_loss = lax.cond(weight < 1, warmup_fn, lambda: _full(warmup_form, 0))
     return blend_losses(warmup_loss, main_loss, weight), aux
+
+
+def _form_of_main(main_fn: Callable, queue: Queue | None, temperature: jax.Array) -> tuple[Any, Any]:
+    """Shapes and dtypes of the main loss and of its aux."""
+    form = jax.eval_shape(main_fn, queue, temperature)
+    name = type(form).__name__
+    if type(form) is not tuple or len(form) != 2:
+        raise TypeError(f"main_fn must return a pair (loss, aux), got {name}")
+    if queue is not None and not hasattr(form[1], "queue"):
+        name = type(form[1]).__name__
+        raise TypeError(f"main_fn must return (loss, aux) with the next queue in the field aux.queue, got {name}")
+    return form
 
 
 def _emptied(queue: Queue, ignore_index: int) -> Queue:

@@ -4,16 +4,18 @@ from typing import Any
 
 import array_api_compat.torch as xp
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from imbalanced_core import class_block, queue
+from imbalanced_core import checks, class_block, queue
 from imbalanced_core.queue import Queue
 from imbalanced_torch import distributed
+from imbalanced_torch._group import GroupMember
 
 Block = tuple[int, int]  # first class, number of classes
+_NO_BLOCK = (-1, -1)
 
 
-class ClassQueue(nn.Module):
+class ClassQueue(GroupMember):
     """What a ranking module needs to keep a queue of a block of classes, whose place depends on rank and world size.
 
     `queue_block` in the `state_dict()` says which block the buffers hold, so that the queue that one rank saved is not
@@ -22,14 +24,13 @@ class ClassQueue(nn.Module):
 
     num_classes: int
     ignore_index: int
-    process_group: Any
     queue_logits: Tensor
     queue_targets: Tensor
     queue_block: Tensor
 
     def _start_block_queue(self) -> None:
         self._held_block: Block | None = None  # None: the queue is empty, so it fits any block
-        self.register_buffer("queue_block", torch.full((2,), -1, dtype=torch.int64))
+        self.register_buffer("queue_block", torch.tensor(_NO_BLOCK))
 
     def _own_block(self, gather: bool) -> Block:
         """The classes that this rank computes: all of them unless it works with others."""
@@ -56,11 +57,17 @@ class ClassQueue(nn.Module):
             self._buffers.update({f"queue_{name}": array for name, array in new._asdict().items()})
         return new
 
+    def _check_block(self) -> None:
+        """ValueError if another rank's queue was written into the buffers, as DDP does before every forward."""
+        found = tuple(self.queue_block.tolist())
+        rule = "what this rank wrote: wrap the model with broadcast_buffers=False or keep the loss outside of it"
+        checks.require(found == (self._held_block or _NO_BLOCK), "queue_block", rule, found)
+
     def _hold(self, block: Block | None) -> None:
         """Notes which block the queue holds; None for an empty queue."""
         if block != self._held_block:
             self._held_block = block
-            self.queue_block.copy_(torch.tensor(block or (-1, -1)))
+            self.queue_block.copy_(torch.tensor(block or _NO_BLOCK))
 
     def _adopt_block(self, saved_logits: Tensor, saved_block: Tensor) -> None:
         """Makes room for a saved queue, whatever its number of classes."""

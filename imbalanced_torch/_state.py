@@ -4,11 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import array_api_compat.torch as xp
+import numpy as np
 import torch
 from torch import Tensor
 
 from imbalanced_core import checks, queue
 from imbalanced_core.queue import Queue
+from imbalanced_torch import validation
 from imbalanced_torch._class_queue import ClassQueue
 
 _QUEUE_BUFFERS = tuple(f"queue_{name}" for name in Queue._fields)
@@ -25,7 +27,7 @@ class RankingState(ClassQueue):
     _draws: Tensor
 
     def _start_state(self, temperature: float, *, multilabel: bool) -> None:
-        checks.positive("temperature", temperature)
+        checks.positive("temperature", validation.number(temperature))
         if self.class_parallel:
             self._start_block_queue()
         by_class = multilabel or self.class_parallel
@@ -45,19 +47,37 @@ class RankingState(ClassQueue):
 
     @temperature.setter
     def temperature(self, value: float | Tensor) -> None:
-        checks.positive("temperature", value)
+        checks.positive("temperature", validation.number(value))
         with torch.no_grad():
             self._temperature.copy_(value) if isinstance(value, Tensor) else self._temperature.fill_(value)
 
     @property
     def queue(self) -> Queue:
-        """The buffers of the queue, newest row first; the targets of empty slots are `ignore_index`."""
+        """The buffers of the queue, newest row first; the targets of empty slots are `ignore_index`.
+
+        Assign the queue of another run, torch or JAX, to go on from it: a `Queue` of tensors, numpy or JAX arrays with
+        the same classes; of one longer than `queue_size` the newest rows stay. The other way round, JAX goes on from
+        `imbalanced_jax.Queue(*(jnp.array(part.numpy(force=True)) for part in loss_fn.queue))`.
+        """
         return Queue(self.queue_logits, self.queue_targets, self.queue_weights, self.queue_is_iid)
+
+    @queue.setter
+    def queue(self, new: Queue) -> None:
+        if not isinstance(new, Queue):
+            raise TypeError(
+                f"queue must be a Queue, such as loss_fn.queue or aux.queue of JAX, got {type(new).__name__}"
+            )
+        checks.require(
+            not self.class_parallel, "class_parallel", "False to assign a queue; use load_state_dict()", True
+        )
+        parts = (x if isinstance(x, Tensor) else torch.tensor(np.asarray(x)) for x in new)
+        self.load_state_dict(dict(zip(_QUEUE_BUFFERS, parts, strict=True)), strict=False)
 
     def reset_queue(self) -> None:
         """Forgets all rows of earlier batches."""
         if self.class_parallel:
-            self._hold(None)
+            self._held_block = None
+            self.queue_block.fill_(-1)  # whatever it held: memory that was only allocated holds anything
         self._store(
             Queue(
                 logits=torch.zeros_like(self.queue_logits),

@@ -1,10 +1,11 @@
 """Class weights from class counts, as tensors."""
 
 from collections.abc import Sequence
+from typing import Any
 
-import torch
 from torch import Tensor
 
+from imbalanced_core import checks
 from imbalanced_core import class_weights as core
 from imbalanced_torch import validation
 
@@ -30,13 +31,17 @@ def class_weights(counts: Tensor | Sequence[float], *, scheme: str = "inverse", 
         Cui et al., Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019,
         https://arxiv.org/abs/1901.05555
     """
-    counts = torch.as_tensor(counts)
+    counts = validation.as_tensor("counts", counts)
     validation.check_weights(counts, name="counts")
     return core.class_weights(counts, scheme=scheme, beta=beta)
 
 
 def pos_weight(
-    positives: Tensor | Sequence[float] | float, total: Tensor | float, *, scheme: str = "balanced", beta: float = 0.999
+    positives: Tensor | Sequence[float] | float,
+    total: Tensor | Sequence[float] | float,
+    *,
+    scheme: str = "balanced",
+    beta: float = 0.999,
 ) -> Tensor:
     """The weight of positives relative to negatives: `pos_weight` of `torch.nn.BCEWithLogitsLoss`.
 
@@ -54,7 +59,12 @@ def pos_weight(
     Raises:
         ValueError: if an option or (on the CPU) a count is out of range.
     """
-    positives = torch.as_tensor(positives)
-    validation.check_weights(positives, name="positives")
-    validation.check_weights(total - positives, name="total - positives")
-    return core.pos_weight(positives, total, scheme=scheme, beta=beta)
+    labels = core.as_floats(validation.as_tensor("positives", positives))
+    items: Any = total
+    if not isinstance(total, (int, float)):
+        items = core.as_floats(validation.as_tensor("total", total)).to(labels.device)
+        fits = items.ndim == 0 or items.shape == labels.shape
+        checks.require(fits, "total", f"one number, or one per label as positives {tuple(labels.shape)}", total)
+    validation.check_weights(labels, name="positives")
+    validation.check_weights(items - labels, name="total - positives")
+    return core.pos_weight(labels, items, scheme=scheme, beta=beta)

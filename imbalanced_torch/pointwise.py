@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from imbalanced_core import checks, pointwise, reductions
 from imbalanced_core.targets import foreground, taking_part
 from imbalanced_torch import distributed, validation
+from imbalanced_torch._group import GroupMember
 
 
-class _PointwiseLoss(nn.Module):
+class _PointwiseLoss(GroupMember):
     """What the pointwise modules share: the reduction, over this process or over all."""
 
     def __init__(
@@ -90,12 +91,12 @@ class SigmoidFocalLoss(_PointwiseLoss):
         super().__init__(reduction, gather_distributed, process_group, grad_reduction)
         if isinstance(alpha, (int, float)) and alpha == -1:
             alpha = None
-        if alpha is not None:
-            checks.in_unit_interval("alpha", alpha)
-        checks.non_negative("gamma", gamma)
+        if ignore_index is not None:
+            checks.index("ignore_index", ignore_index)
         self.alpha = alpha
         self.gamma = gamma
         self.ignore_index = ignore_index
+        self._check_parameters()
 
     def forward(self, inputs: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None) -> Tensor:
         """The loss of logits against targets.
@@ -113,13 +114,21 @@ class SigmoidFocalLoss(_PointwiseLoss):
             TypeError, ValueError: if dtypes or shapes do not fit, or (eager mode on the CPU) a target or weight is out
                 of range; elsewhere such a value makes the loss NaN.
         """
-        validation.check_tensors(inputs=inputs, targets=targets, sample_weight=sample_weight)
+        validation.check_tensors(inputs=inputs, targets=targets)
+        validation.check_optional_tensors(sample_weight=sample_weight)
         checks.floating("inputs", inputs)
         checks.same_shape("targets", targets, "inputs", inputs)
+        self._check_parameters()
         validation.check_unit_targets(targets, ignore_index=self.ignore_index)
         where = None if self.ignore_index is None else taking_part(targets, ignore_index=self.ignore_index)
         losses = pointwise.sigmoid_focal(inputs, targets, alpha=self.alpha, gamma=self.gamma, where=where)
         return self._reduce(losses, where, sample_weight, targets)
+
+    def _check_parameters(self) -> None:
+        """Checks what may be a tensor, at every call: it may have changed."""
+        if self.alpha is not None:
+            checks.in_unit_interval("alpha", validation.number(self.alpha))
+        checks.non_negative("gamma", validation.number(self.gamma))
 
     def _options(self) -> dict[str, object]:
         return {
@@ -135,9 +144,15 @@ class _ClassLoss(_PointwiseLoss):
 
     ignore_index: int
 
-    def _where(self, inputs: Tensor, targets: Tensor) -> Tensor | None:
+    def _check_parameters(self) -> None:
+        """Checks what may be a tensor, at every call: it may have changed."""
+        raise NotImplementedError
+
+    def _where(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None) -> Tensor | None:
         """Which positions take part; checks shapes, and values where that is free."""
+        self._check_parameters()
         validation.check_tensors(inputs=inputs, targets=targets)
+        validation.check_optional_tensors(sample_weight=sample_weight)
         checks.floating("inputs", inputs)
         checks.require(inputs.ndim >= 2, "inputs", "of shape [N, C] or [N, C, *]", tuple(inputs.shape))
         if targets.is_floating_point():
@@ -190,14 +205,18 @@ class SoftmaxFocalLoss(_ClassLoss):
         grad_reduction: str = "mean",
     ) -> None:
         super().__init__(reduction, gather_distributed, process_group, grad_reduction)
-        checks.non_negative("gamma", gamma)
-        checks.in_unit_interval("label_smoothing", label_smoothing)
         checks.at_least("background_class", background_class, 0)
+        checks.index("ignore_index", ignore_index)
         self.register_buffer("alpha", _per_class(alpha), persistent=False)
         self.gamma = gamma
         self.label_smoothing = label_smoothing
         self.ignore_index = ignore_index
         self.background_class = background_class
+        self._check_parameters()
+
+    def _check_parameters(self) -> None:
+        checks.non_negative("gamma", validation.number(self.gamma))
+        checks.in_unit_interval("label_smoothing", validation.number(self.label_smoothing))
 
     def forward(self, inputs: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None) -> Tensor:
         """The loss of logits against targets.
@@ -214,7 +233,7 @@ class SoftmaxFocalLoss(_ClassLoss):
             TypeError, ValueError: if dtypes or shapes do not fit, or (eager mode on the CPU) a target or weight is out
                 of range; elsewhere such a value makes the loss NaN.
         """
-        where = self._where(inputs, targets)
+        where = self._where(inputs, targets, sample_weight)
         losses = pointwise.softmax_focal(
             inputs,
             targets,
@@ -279,18 +298,24 @@ class SymmetricCrossEntropyLoss(_ClassLoss):
     ) -> None:
         checks.one_of("reduction", reduction, ("mean", "sum", "none"))
         super().__init__(reduction, gather_distributed, process_group, grad_reduction)
-        checks.non_negative("alpha", alpha)
-        checks.non_negative("beta", beta)
+        checks.index("ignore_index", ignore_index)
+        if num_classes is not None:
+            checks.at_least("num_classes", num_classes, 1)
         checks.require(isinstance(epsilon, float) and 0 < epsilon < 1, "epsilon", "a number in (0, 1)", epsilon)
         self.alpha = alpha
         self.beta = beta
         self.epsilon = epsilon
         self.num_classes = num_classes
         self.ignore_index = ignore_index
+        self._check_parameters()
+
+    def _check_parameters(self) -> None:
+        checks.non_negative("alpha", validation.number(self.alpha))
+        checks.non_negative("beta", validation.number(self.beta))
 
     def forward(self, inputs: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None) -> Tensor:
         """The loss of logits against targets; arguments, result and errors as in `SoftmaxFocalLoss.forward`."""
-        where = self._where(inputs, targets)
+        where = self._where(inputs, targets, sample_weight)
         if self.num_classes is not None:
             rule = f"of shape [N, {self.num_classes}, *], as num_classes says"
             checks.require(inputs.shape[1] == self.num_classes, "inputs", rule, tuple(inputs.shape))
@@ -313,7 +338,7 @@ def _per_class(alpha: Sequence[float] | Tensor | None) -> Tensor | None:
     """Class weights as a floating-point tensor of their own."""
     if alpha is None:
         return None
-    weights = torch.as_tensor(alpha).detach().clone()
+    weights = validation.as_tensor("alpha", alpha).detach().clone()
     weights = weights if weights.is_floating_point() else weights.to(torch.get_default_dtype())
     checks.require(weights.ndim == 1, "alpha", "one weight per class, [C], or None", alpha)
     validation.check_weights(weights, name="alpha")

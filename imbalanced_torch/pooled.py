@@ -54,6 +54,8 @@ class PooledLoss(RankingState):
         checks.one_of("reduction", reduction, CLASS_REDUCTIONS)
         checks.one_of("gather_distributed", gather_distributed, (None, True, False))
         checks.one_of("grad_reduction", grad_reduction, distributed.GRAD_REDUCTIONS)
+        if generator is not None and not isinstance(generator, torch.Generator):
+            raise TypeError(f"generator must be a torch.Generator or None, got {generator!r}")
         self.num_classes = num_classes
         self.queue_size = queue_size
         self.reduction = reduction
@@ -117,10 +119,13 @@ class PooledLoss(RankingState):
     def _step(
         self, logits: Tensor, targets: Tensor, iid_mask: Tensor | None, sample_weight: Tensor | None
     ) -> tuple[Tensor, PooledResult]:
-        validation.check_tensors(logits=logits, targets=targets, iid_mask=iid_mask, sample_weight=sample_weight)
+        validation.check_tensors(logits=logits, targets=targets)
+        validation.check_optional_tensors(iid_mask=iid_mask, sample_weight=sample_weight)
         rule = f"of shape [rows, num_classes] = [N, {self.num_classes}]"
         checks.require(logits.ndim == 2 and logits.shape[1] == self.num_classes, "logits", rule, tuple(logits.shape))
         update_queue = self.training or self.update_queue_in_eval
+        if update_queue and self.queue_size > 0:
+            _refuse_recomputation()
         local = None
         gather = distributed.should_gather(
             self.gather_distributed, training=self.training, process_group=self.process_group
@@ -196,14 +201,16 @@ class PooledLoss(RankingState):
                     "update_queue": update_queue,
                     "queue_is_of_own_classes (if 0, call reset_queue() on every rank)": holds,
                 },
-                check=partial(self._check_values, targets, sample_weight),
+                check=partial(self._check_values, targets, sample_weight, with_block=gather),
             )
         if update_queue:
             self._store(result.queue)
             self._hold(block)
         return loss, result
 
-    def _check_values(self, targets: Tensor, sample_weight: Tensor | None) -> None:
+    def _check_values(self, targets: Tensor, sample_weight: Tensor | None, *, with_block: bool = False) -> None:
+        if with_block:
+            self._check_block()
         if self.multilabel or self.num_classes == 1:
             validation.check_binary_targets(targets, ignore_index=self.ignore_index)
         else:
@@ -238,6 +245,18 @@ class PooledLoss(RankingState):
     def _options(self) -> tuple[str, ...]:
         """The names of the attributes that `repr` shows beside the common ones."""
         return ()
+
+
+def _refuse_recomputation() -> None:
+    """RuntimeError inside of backward, where `torch.utils.checkpoint` calls its function for a second time.
+
+    The queue has moved on since the first time: the loss, and with it the gradient, would be another one.
+    """
+    if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
+        raise RuntimeError(
+            "a ranking loss with a queue must not be computed again during backward; keep it out of "
+            "torch.utils.checkpoint (its memory is linear in the rows), or give it queue_size=0"
+        )
 
 
 def _without_autocast(device_type: str) -> contextlib.AbstractContextManager:

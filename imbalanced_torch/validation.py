@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from imbalanced_core import checks
 from imbalanced_core.targets import taking_part
 
 
@@ -23,35 +24,69 @@ def can_read(tensor: Tensor) -> bool:
 
 
 def check_tensors(**inputs: Any) -> None:
-    """TypeError, naming the argument, if one is neither a tensor nor None."""
+    """TypeError, naming the argument, if one is no dense tensor of real numbers."""
     for name, value in inputs.items():
-        if value is not None and not isinstance(value, Tensor):
-            raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__module__}.{type(value).__name__}")
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor, got {_kind(value)}")
+        if value.layout is not torch.strided:
+            raise TypeError(f"{name} must be a dense tensor, got layout {value.layout}; call {name}.to_dense()")
+        checks.real(name, value)
+
+
+def check_optional_tensors(**inputs: Any) -> None:
+    """`check_tensors` of those that are not None."""
+    check_tensors(**{name: value for name, value in inputs.items() if value is not None})
+
+
+def as_tensor(name: str, numbers: Any) -> Tensor:
+    """A tensor, or the tensor of a sequence of numbers; TypeError, naming the argument, for anything else."""
+    try:
+        tensor = torch.as_tensor(numbers)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name} must be a tensor, a number or a sequence of numbers, got {numbers!r}") from error
+    check_tensors(**{name: tensor})
+    return tensor
+
+
+def number(value: Any) -> Any:
+    """A 0-d tensor that can be read as a Python number; anything else as it is."""
+    return value.item() if isinstance(value, Tensor) and value.ndim == 0 and can_read(value) else value
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else f"{type(value).__module__}.{type(value).__name__}"
 
 
 def check_class_ids(targets: Tensor, *, num_classes: int, ignore_index: int | None = None) -> None:
     """ValueError, naming values, if a readable id is neither in [0, num_classes) nor `ignore_index`."""
     if can_read(targets):
-        _class_ids(targets, num_classes, ignore_index)
+        _class_ids(_comparable(targets), num_classes, ignore_index)
 
 
 def check_binary_targets(targets: Tensor, *, ignore_index: int | None = None) -> None:
     """ValueError, naming values, if a readable target is neither 0, 1 nor `ignore_index`."""
     if can_read(targets):
-        _binary(targets, ignore_index)
+        _binary(_comparable(targets), ignore_index)
 
 
 def check_unit_targets(targets: Tensor, *, ignore_index: int | None = None, name: str = "targets") -> None:
     """ValueError, naming values, if a readable target is neither in [0, 1] nor `ignore_index`."""
+    targets = _comparable(targets)
     if can_read(targets) and not _all_between(targets, 0, 1):
         _refuse(targets, ~_between(targets, 0, 1), ignore_index, name, "in [0, 1]")
 
 
 def check_weights(weights: Tensor | None, *, where: Tensor | None = None, name: str = "sample_weight") -> None:
-    """ValueError, naming values, if a readable weight is negative or not finite, at an entry where `where` holds."""
+    """ValueError, naming values, if a readable weight is negative or not finite, at an entry where `where` holds.
+
+    A weight per row, of which `where` has several entries, counts if one of them does.
+    """
     if weights is None or not can_read(weights):
         return
+    weights = _comparable(weights)
     bad = ~((weights >= 0) & torch.isfinite(weights))
+    if where is not None and can_read(where) and weights.ndim == 1 < where.ndim and len(weights) == len(where):
+        where = where.flatten(1).any(dim=1)
     if where is not None and where.shape == weights.shape and can_read(where):
         bad &= where
     _refuse(weights, bad, None, name, "finite and >= 0")
@@ -70,7 +105,13 @@ def validate_targets(
 
     Raises:
         ValueError: naming the values that are no target.
+        TypeError: if `targets` is no tensor of real numbers.
     """
+    check_tensors(targets=targets)
+    checks.at_least("num_classes", num_classes, 1)
+    if ignore_index is not None:
+        checks.index("ignore_index", ignore_index)
+    targets = _comparable(targets)
     if multilabel or num_classes == 1:
         _binary(targets, ignore_index)
     else:
@@ -91,6 +132,11 @@ def _ids(num_classes: int) -> str:
 
 def _binary(targets: Tensor, ignore_index: int | None) -> None:
     _refuse(targets, (targets != 0) & (targets != 1), ignore_index, "targets", "0 or 1")
+
+
+def _comparable(values: Tensor) -> Tensor:
+    """The larger unsigned types, which torch can store but not compare, as int64."""
+    return values.to(torch.int64) if values.dtype in (torch.uint16, torch.uint32, torch.uint64) else values
 
 
 def _all_between(values: Tensor, least: int, greatest: int) -> bool:

@@ -199,7 +199,8 @@ class LossWarmupWrapper(nn.Module):
             **keywords: passed to the main loss whenever it is called, such as `return_per_class=True`.
 
         Returns:
-            What the main loss returns, with its loss replaced by the blend. While the main loss is not called, the
+            What the main loss returns, with its loss replaced by the blend. A warm-up loss of no rows that is NaN, as a
+            mean is on a rank without data, counts as 0. While the main loss is not called, the
             warm-up loss, and for `return_per_class` and `return_diagnostics` what a ranking loss without a valid class
             gives: NaN and False for each class. So a loop that unpacks works in every phase.
 
@@ -220,6 +221,11 @@ class LossWarmupWrapper(nn.Module):
         return (loss, *extras) if isinstance(result, tuple) else loss
 
     def _warmup(self, logits: Tensor, targets: Tensor, sample_weight: Tensor | None) -> Tensor:
+        loss = self._call_warmup_loss(logits, targets, sample_weight)
+        # On a rank without rows torch's own means are NaN; a NaN that came with rows is left alone.
+        return loss.nan_to_num(nan=0.0) if logits.numel() == 0 else loss
+
+    def _call_warmup_loss(self, logits: Tensor, targets: Tensor, sample_weight: Tensor | None) -> Tensor:
         if sample_weight is None:
             return self.warmup_loss(logits, targets)
         if self._warmup_takes_weights:
@@ -230,7 +236,7 @@ class LossWarmupWrapper(nn.Module):
                 f"{name_of(self.warmup_loss)} takes no sample_weight, so the warm-up loss is computed without it; "
                 "SigmoidFocalLoss(alpha=None, gamma=0) is BCEWithLogitsLoss, and SoftmaxFocalLoss(gamma=0) is "
                 "CrossEntropyLoss, with sample_weight",
-                stacklevel=5,
+                stacklevel=6,
             )
         return self.warmup_loss(logits, targets)
 

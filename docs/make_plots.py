@@ -1,0 +1,295 @@
+"""Draws the plots of the guides into docs/images/.
+
+    python docs/make_plots.py
+
+Every curve is a loss of `imbalanced_torch` or `imbalanced_core`, evaluated and differentiated; none is drawn by hand.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from imbalanced_core.pairwise import soft_counts_above
+from imbalanced_torch import (
+    LossWarmupWrapper,
+    PAUCAtBudgetLoss,
+    RecallAtQuantileLoss,
+    SigmoidFocalLoss,
+    SmoothAPLoss,
+    SoftmaxFocalLoss,
+    SymmetricCrossEntropyLoss,
+)
+
+COLORS = ("#0b5394", "#e69138", "#38761d", "#cc0000", "#674ea7")
+GREY = "#999999"
+
+
+def panels(count: int = 2, width: float = 4.2, height: float = 3.1) -> tuple[Figure, list[Axes]]:
+    """A figure with panels side by side."""
+    figure = Figure(figsize=(width * count, height), layout="constrained")
+    axes = list(figure.subplots(1, count, squeeze=False)[0])
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(alpha=0.25)
+    return figure, axes
+
+
+def value_and_slope(loss: Callable[[Tensor], Tensor], x: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """The losses of single values and their derivatives."""
+    x = x.clone().requires_grad_()
+    values = loss(x)
+    values.sum().backward()
+    return values.detach().numpy(), x.grad.numpy()
+
+
+def finish(axes: list[Axes], xlabels: list[str], ylabels: list[str]) -> None:
+    """Labels all panels, and puts a legend where a panel has named curves and none yet."""
+    for ax, xlabel, ylabel in zip(axes, xlabels, ylabels, strict=True):
+        ax.set_xlabel(xlabel)
+        ax.set_ylabel(ylabel)
+        if ax.get_legend_handles_labels()[0] and ax.get_legend() is None:
+            ax.legend(frameon=False, fontsize=8)
+
+
+def sigmoid_focal() -> Figure:
+    """Loss and gradient of a positive against its logit."""
+    figure, axes = panels()
+    logits = torch.linspace(-6, 6, 241, dtype=torch.float64)
+    for gamma, color in zip((0.0, 0.5, 2.0, 5.0), COLORS, strict=False):
+        loss_fn = SigmoidFocalLoss(alpha=None, gamma=gamma, reduction="none")
+        values, slopes = value_and_slope(lambda x, f=loss_fn: f(x, torch.ones_like(x)), logits)
+        label = f"γ = {gamma:g}" + (" (BCE)" if gamma == 0 else "")
+        axes[0].plot(logits, values, color=color, label=label)
+        axes[1].semilogy(logits, -slopes, color=color, label=label)
+    axes[1].set_ylim(1e-6, 3)
+    finish(axes, ["logit of a positive"] * 2, ["loss", "size of the gradient"])
+    return figure
+
+
+def softmax_focal() -> Figure:
+    """Loss and gradient by the true class's logit against its probability, of three classes."""
+    figure, axes = panels()
+    p = torch.linspace(0.005, 0.995, 199, dtype=torch.float64)
+    x = torch.log(p) - torch.log((1 - p) / 2)
+    curves = [(0.0, 0.0, "γ = 0 (cross entropy)"), (2.0, 0.0, "γ = 2"), (5.0, 0.0, "γ = 5"), (2.0, 0.1, "")]
+    for (gamma, smoothing, label), color in zip(curves, COLORS, strict=False):
+        loss_fn = SoftmaxFocalLoss(gamma=gamma, label_smoothing=smoothing, reduction="none")
+
+        def of_true_class(x: Tensor, loss_fn: SoftmaxFocalLoss = loss_fn) -> Tensor:
+            logits = torch.stack([x, torch.zeros_like(x), torch.zeros_like(x)], dim=1)
+            return loss_fn(logits, torch.zeros(len(x), dtype=torch.int64))
+
+        values, slopes = value_and_slope(of_true_class, x)
+        style = {"color": color, "label": label or "γ = 2, smoothing 0.1", "linestyle": "--" if smoothing else "-"}
+        axes[0].plot(p, values, **style)
+        axes[1].plot(p, slopes, **style)
+    finish(axes, ["probability of the true class"] * 2, ["loss", "gradient by its logit"])
+    return figure
+
+
+def symmetric_cross_entropy() -> Figure:
+    """Loss and gradient against the probability of the given label, of three classes."""
+    figure, axes = panels()
+    p = torch.linspace(0.002, 0.998, 199, dtype=torch.float64)
+    x = torch.log(p) - torch.log((1 - p) / 2)
+    epsilon = float(np.exp(-4))
+    curves = [(1.0, 0.0, "cross entropy"), (0.0, 1.0, "reverse cross entropy"), (1.0, 1.0, "symmetric, α = β = 1")]
+    for (alpha, beta, label), color in zip(curves, COLORS, strict=False):
+        loss_fn = SymmetricCrossEntropyLoss(alpha, beta, epsilon, reduction="none")
+
+        def of_label(x: Tensor, loss_fn: SymmetricCrossEntropyLoss = loss_fn) -> Tensor:
+            logits = torch.stack([x, torch.zeros_like(x), torch.zeros_like(x)], dim=1)
+            return loss_fn(logits, torch.zeros(len(x), dtype=torch.int64))
+
+        values, slopes = value_and_slope(of_label, x)
+        axes[0].plot(p, values, color=color, label=label)
+        axes[1].plot(p, slopes, color=color)
+    finish(axes, ["probability of the given label"] * 2, ["loss (ε = e⁻⁴)", "gradient by its logit"])
+    return figure
+
+
+def one_positive_among(negatives: Tensor, loss_fn: SmoothAPLoss | PAUCAtBudgetLoss) -> Callable[[Tensor], Tensor]:
+    """The loss of a single positive at each of several scores, among the same negatives."""
+    targets = torch.zeros(len(negatives) + 1, dtype=torch.int64)
+    targets[0] = 1
+
+    def losses(scores: Tensor) -> Tensor:
+        return torch.stack([loss_fn(torch.cat([s[None], negatives])[:, None], targets) for s in scores])
+
+    return losses
+
+
+def smooth_ap() -> Figure:
+    """Loss and gradient of one positive as it climbs past ten negatives."""
+    figure, axes = panels()
+    negatives = torch.arange(10, dtype=torch.float64) / 2.0
+    scores = torch.linspace(-1.5, 6, 301, dtype=torch.float64)
+    for tau, color in zip((0.01, 0.05, 0.2, 1.0), COLORS, strict=False):
+        loss_fn = SmoothAPLoss(1, queue_size=0, temperature=tau)
+        values, slopes = value_and_slope(one_positive_among(negatives, loss_fn), scores)
+        axes[0].plot(scores, values, color=color, label=f"τ = {tau:g}")
+        axes[1].plot(scores, np.maximum(-slopes, 1e-9), color=color, label=f"τ = {tau:g}")
+    axes[1].set_yscale("log")
+    axes[1].set_ylim(1e-5, 20)
+    for ax in axes:
+        ax.plot(negatives, np.full(10, ax.get_ylim()[0]), "|", color=GREY, markersize=14, clip_on=False)
+    finish(axes, ["score of the positive (ticks: negatives)"] * 2, ["loss", "size of its gradient"])
+    return figure
+
+
+def recall_at_quantile() -> Figure:
+    """Loss and gradient of a positive against its distance from the threshold."""
+    figure, axes = panels()
+    torch.manual_seed(0)
+    negatives = torch.randn(999, dtype=torch.float64)
+    threshold = float(negatives.sort().values[-10])
+    distance = torch.linspace(-2, 2, 201, dtype=torch.float64)
+    for tau, color in zip((0.01, 0.05, 0.2, 0.5), COLORS, strict=False):
+        loss_fn = RecallAtQuantileLoss(1, quantile=0.01, queue_size=0, temperature=tau)
+        values, slopes = value_and_slope(one_positive_among(negatives, loss_fn), threshold + distance)
+        axes[0].plot(distance, values, color=color, label=f"τ = {tau:g}")
+        axes[1].semilogy(distance, np.maximum(-slopes, 1e-12), color=color, label=f"τ = {tau:g}")
+    axes[1].set_ylim(1e-5, 50)
+    finish(axes, ["score of the positive − threshold"] * 2, ["loss", "size of its gradient"])
+    return figure
+
+
+def pauc_at_budget() -> Figure:
+    """Both surrogates against the score of one positive, over the histogram of 2000 negatives."""
+    figure, axes = panels()
+    torch.manual_seed(0)
+    negatives = torch.randn(2000, dtype=torch.float64)
+    scores = torch.linspace(-1, 5, 181, dtype=torch.float64)
+    t_alpha, t_beta = float(negatives.max()), float(negatives.quantile(0.95))
+    for surrogate, color in zip(("trapezoid", "pairwise"), COLORS, strict=False):
+        loss_fn = PAUCAtBudgetLoss(1, beta=0.05, surrogate=surrogate, queue_size=0, temperature=0.1)
+        values, slopes = value_and_slope(one_positive_among(negatives, loss_fn), scores)
+        axes[0].plot(scores, values, color=color, label=surrogate)
+        axes[1].plot(scores, -slopes, color=color, label=surrogate)
+    heights, edges = np.histogram(negatives, 60)
+    axes[0].stairs(heights / heights.max() * 0.5, edges, color=GREY, fill=True, alpha=0.35, label="negatives")
+    for ax in axes:
+        ax.axvspan(t_beta, t_alpha, color=COLORS[1], alpha=0.12, label="band, β = 0.05")
+        ax.set_xlim(-1, 5)
+    finish(axes, ["score of the positive"] * 2, ["loss", "size of its gradient"])
+    return figure
+
+
+def warmup() -> Figure:
+    """Weight of the main loss and temperature at every step of a schedule."""
+    figure, axes = panels()
+    loss_fn = LossWarmupWrapper(
+        SigmoidFocalLoss(),
+        SmoothAPLoss(1),
+        warmup_steps=200,
+        blend_steps=200,
+        temp_start=0.5,
+        temp_end=0.05,
+        temp_decay_steps=500,
+    )
+    weights, temperatures = [], []
+    for step in range(1000):
+        loss_fn.on_train_batch_start(step)
+        weights.append(loss_fn.main_weight)
+        temperatures.append(loss_fn.current_temperature)
+    axes[0].plot(weights, color=COLORS[0])
+    axes[1].semilogy(temperatures, color=COLORS[1])
+    axes[1].set_yticks([0.05, 0.1, 0.2, 0.5], ["0.05", "0.1", "0.2", "0.5"])
+    axes[1].minorticks_off()
+    for ax in axes:
+        ax.axvline(200, color=GREY, linestyle=":")
+    axes[0].text(185, 0.15, "switch: the queue is emptied", color=GREY, fontsize=8, rotation=90, ha="right")
+    finish(axes, ["step"] * 2, ["weight w of the ranking loss", "temperature"])
+    return figure
+
+
+def engine() -> Figure:
+    """How the pairs of a sorted row are visited, and the error of the sums in both precisions."""
+    figure, axes = panels(2, height=3.4)
+    items, block = 64, 16
+    place = np.arange(items) // block
+    axes[0].imshow(place[:, None] == place, cmap="Blues", vmin=-0.35, vmax=1.3)
+    for edge in range(block, items, block):
+        axes[0].axhline(edge - 0.5, color="white", linewidth=2)
+        axes[0].axvline(edge - 0.5, color="white", linewidth=2)
+    axes[0].text(23.5, 23.5, "every\npair", ha="center", va="center", color="white", fontsize=8)
+    axes[0].text(39.5, 7.5, "moments\nonly", ha="center", va="center", fontsize=8)
+    axes[0].grid(False)
+    axes[0].set_xticks(range(0, items + 1, block))
+    axes[0].set_yticks(range(0, items + 1, block))
+    sizes = 2 ** np.arange(5, 13)
+    for dtype, color in ((torch.float32, COLORS[1]), (torch.float64, COLORS[0])):
+        name = str(dtype).removeprefix("torch.")
+        axes[1].loglog(sizes, [_error_of_counts(int(n), dtype) for n in sizes], "o-", color=color, label=name)
+    axes[1].set_ylim(1e-17, 1e-4)
+    finish(axes, ["item j, sorted by score", "items n"], ["item i, sorted by score", "largest relative error"])
+    return figure
+
+
+def _error_of_counts(n: int, dtype: torch.dtype) -> float:
+    scores = torch.randn(n, dtype=dtype, generator=torch.Generator().manual_seed(n))
+    tau = torch.tensor(0.05, dtype=dtype)
+    counts = soft_counts_above(scores, torch.ones(1, n, dtype=dtype), tau)[0].double()
+    exact_scores = scores.double()
+    exact = torch.sigmoid((exact_scores - exact_scores[:, None]) / tau.double()).sum(1)
+    return float(((counts - exact) / exact).abs().max())
+
+
+def logit_scale() -> Figure:
+    """Size of the gradient when the same ranking is expressed in larger and larger logits."""
+    figure, axes = panels()
+    torch.manual_seed(0)
+    targets = (torch.arange(2000) < 20).long()
+    base = torch.randn(2000, dtype=torch.float64) + 1.5 * targets
+    scales = torch.logspace(-2, 2, 33, dtype=torch.float64)
+    for ax, loss_class in zip(axes, (SmoothAPLoss, RecallAtQuantileLoss), strict=True):
+        for unit, color in (("absolute", COLORS[3]), ("std", COLORS[0])):
+            loss_fn = loss_class(1, queue_size=0, temperature=0.1, temperature_scale=unit)
+            sizes = []
+            for scale in scales:
+                logits = (base * scale)[:, None].requires_grad_()
+                loss_fn(logits, targets).backward()
+                sizes.append(float(logits.grad.norm() * scale))  # per unit of the unscaled logits
+            ax.loglog(scales, sizes, color=color, label=f'temperature_scale="{unit}"')
+        ax.set_title(loss_class.__name__, fontsize=9)
+    finish(axes, ["factor on all logits"] * 2, ["gradient × factor"] * 2)
+    return figure
+
+
+PLOTS = {
+    "sigmoid_focal": sigmoid_focal,
+    "softmax_focal": softmax_focal,
+    "symmetric_cross_entropy": symmetric_cross_entropy,
+    "smooth_ap": smooth_ap,
+    "recall_at_quantile": recall_at_quantile,
+    "pauc_at_budget": pauc_at_budget,
+    "warmup": warmup,
+    "engine": engine,
+    "logit_scale": logit_scale,
+}
+
+
+def main() -> None:
+    """Draws all plots, or those that are named."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(PLOTS)}; none: all")
+    parser.add_argument("--folder", type=Path, default=Path(__file__).parent / "images")
+    options = parser.parse_args()
+    unknown = sorted(set(options.names) - set(PLOTS))
+    if unknown:
+        parser.error(f"name must be one of {', '.join(PLOTS)}, got {', '.join(unknown)}")
+    options.folder.mkdir(parents=True, exist_ok=True)
+    for name in options.names or PLOTS:
+        path = options.folder / f"{name}.png"
+        PLOTS[name]().savefig(path, dpi=110, format="png", metadata={"Software": None})
+        print(path)
+
+
+if __name__ == "__main__":
+    main()

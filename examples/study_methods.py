@@ -1,0 +1,153 @@
+"""The methods of the study, and the options that validation chooses from: as many trials for every method."""
+
+import zlib
+from typing import Any, NamedTuple
+
+import numpy as np
+from study_problems import Problem
+
+POINTWISE = ("cross entropy", "weighted", "resampled", "focal")
+RANKINGS = ("Smooth-AP", "recall", "pAUC trapezoid", "pAUC pairwise")
+MODES = ("alone", "warm-up", "mix")
+METHODS = (*POINTWISE, *(f"{ranking}, {mode}" for ranking in RANKINGS for mode in MODES))
+
+
+class Options(NamedTuple):
+    """Everything that a trial fixes. The first group belongs to all methods."""
+
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.3
+    class_weight: float = 0.0  # exponent: the pointwise loss counts a class (n_largest / n_class)^this
+    extra: float = 0.0  # rows drawn evenly from the rarer classes that join each batch, per row of the batch
+
+    alpha: float = 0.5  # focal
+    gamma: float = 0.0
+
+    ranking: str = ""  # one of RANKINGS, or none
+    warmup: float = 0.0  # share of the steps
+    blend: float = 0.0
+    final: float = 1.0  # weight of the ranking loss after both
+    temperatures: tuple[float, float] = (1.0, 0.3)  # from the end of the warm-up to the last step
+    scale: str = "iqr"  # unit of the temperature
+    numerator: str = "pool"
+    queue: int = 0
+    band: float = 1.0  # partial AUC is trained on, and recall flags, this many times the budget
+
+
+# What becomes of the default options of a ranking when one of them changes.
+VARIATIONS: dict[str, dict[str, Any]] = {
+    "live": {"numerator": "live"},
+    "no extra": {"extra": 0.0},
+    "extra": {"extra": 1 / 32},
+    "no queue": {"queue": 0},
+    "queue 512": {"queue": 512},
+    "queue 8192": {"queue": 8192},
+    "soft": {  # what validation preferred on most problems
+        "learning_rate": 1e-2,
+        "weight_decay": 0.0,
+        "temperatures": (2.0, 1.0),
+        "scale": "std",
+        "band": 2.0,
+        "extra": 0.0,
+        "class_weight": 0.0,
+    },
+    "absolute": {"scale": "absolute", "temperatures": (0.05, 0.005)},  # the defaults of the torch wrapper
+}
+
+# For one method and one problem: the settings of the literature that the study looks at again.
+PUBLISHED = {
+    "weighted": Options(learning_rate=1e-3, weight_decay=0.0, class_weight=1.0),
+    "pAUC pairwise, warm-up": Options(
+        learning_rate=1e-3,
+        weight_decay=0.0,
+        class_weight=0.0,
+        ranking="pAUC pairwise",
+        warmup=0.3,
+        blend=0.15,
+        temperatures=(0.5, 0.1),
+        queue=8192,
+    ),
+}
+
+
+def trials(problem: Problem, method: str, count: int) -> list[Options]:
+    """The options of trial 0, a default by our best knowledge, and of `count - 1` random ones.
+
+    The same method draws the same trials on every problem, but for the size of the queue. "METHOD @VARIATION" is the
+    default of METHOD with other options, and has no other trial.
+    """
+    if not problem.decays:
+        return [PUBLISHED[method]]
+    method, _, variation = method.partition(" @")
+    drawn = [recommended(problem, method)]
+    if variation:
+        return [drawn[0]._replace(**VARIATIONS[variation])]
+    random = np.random.default_rng(zlib.crc32(method.encode()))
+    while len(drawn) < count:
+        options = _draw(problem, method, random)
+        if options not in drawn:
+            drawn.append(options)
+    return drawn
+
+
+def recommended(problem: Problem, method: str) -> Options:
+    """What we would start with."""
+    if method in POINTWISE:
+        return Options(**_POINTWISE_DEFAULTS[method])
+    ranking, mode = method.split(", ")
+    options = Options(**_RANKING_DEFAULTS[mode], ranking=ranking, queue=problem.queue, class_weight=0.5)
+    return options._replace(extra=1 / 32) if _takes_extra(problem, ranking) else options
+
+
+def _takes_extra(problem: Problem, ranking: str) -> bool:
+    """Whether rows that are not drawn as the population is leave the objective what it is."""
+    return ranking.startswith("pAUC") and problem.outputs == 1
+
+
+_POINTWISE_DEFAULTS: dict[str, dict[str, Any]] = {
+    "cross entropy": {},
+    "weighted": {"class_weight": 0.5},
+    "resampled": {"extra": 1 / 8},
+    "focal": {"alpha": 0.75, "gamma": 2.0},
+}
+_RANKING_DEFAULTS: dict[str, dict[str, Any]] = {
+    "alone": {},
+    "warm-up": {"warmup": 0.2, "blend": 0.1},
+    "mix": {"warmup": 0.2, "blend": 0.1, "final": 0.5},
+}
+
+# What needs a compilation of its own is drawn together, so that few compilations serve many trials.
+_STYLES = (
+    Options(scale="iqr", band=1.0, extra=1 / 32, warmup=0.2),
+    Options(scale="iqr", band=1.0, extra=1 / 8, warmup=0.3),
+    Options(scale="std", band=2.0, extra=0.0, warmup=0.1),
+)
+
+
+def _draw(problem: Problem, method: str, random: np.random.Generator) -> Options:
+    def one_of(*values: Any) -> Any:
+        return values[random.integers(len(values))]
+
+    options = Options(learning_rate=one_of(1e-3, 3e-3, 1e-2), weight_decay=one_of(0.0, 0.1, 0.3, 1.0))
+    if method == "weighted":
+        return options._replace(class_weight=one_of(0.25, 0.5, 0.75, 1.0))
+    if method == "resampled":
+        return options._replace(extra=one_of(1 / 32, 1 / 8, 1 / 2, 1.0))
+    if method == "focal":
+        return options._replace(alpha=one_of(0.25, 0.5, 0.75, 0.9), gamma=one_of(0.5, 1.0, 2.0, 3.0))
+    if method == "cross entropy":
+        return options
+    ranking, mode = method.split(", ")
+    style = _STYLES[random.integers(len(_STYLES))]
+    options = options._replace(
+        ranking=ranking,
+        class_weight=one_of(0.0, 0.5),
+        temperatures=one_of((0.5, 0.1), (1.0, 0.3), (2.0, 1.0)),
+        scale=style.scale,
+        queue=problem.queue,
+        band=1.0 if ranking == "Smooth-AP" else style.band,
+        extra=style.extra if _takes_extra(problem, ranking) else 0.0,
+    )
+    if mode == "alone":
+        return options
+    return options._replace(warmup=style.warmup, blend=0.1, final=one_of(0.25, 0.5, 0.75) if mode == "mix" else 1.0)

@@ -1,0 +1,33 @@
+"""The losses as Flax NNX modules: the functions of `imbalanced_jax` with their options, queue and schedule as state.
+
+What a module remembers lies in Variables of the type `LossState`, so optimizers and gradients of `nnx.Param` leave it
+alone. Give the module to `nnx.jit` and `nnx.value_and_grad` as an argument: NNX cannot write to the Variables of a
+module that a transformed function only sees from outside.
+
+Needs flax, which `import imbalanced_jax` does not.
+"""
+
+try:
+    import flax.nnx  # noqa: F401  (asked for here, so that its absence has one message)
+except ModuleNotFoundError as error:
+    if error.name != "flax":
+        raise
+    message = "imbalanced_jax.nnx needs flax: python -m pip install flax. The functions of imbalanced_jax do not"
+    raise ModuleNotFoundError(message, name="flax") from error
+
+from imbalanced_jax.nnx.partial_auc import PAUCAtBudgetLoss
+from imbalanced_jax.nnx.pointwise import SigmoidFocalLoss, SoftmaxFocalLoss, SymmetricCrossEntropyLoss
+from imbalanced_jax.nnx.pooled import LossState
+from imbalanced_jax.nnx.ranking import RecallAtQuantileLoss, SmoothAPLoss
+from imbalanced_jax.nnx.warmup import LossWarmupWrapper
+
+__all__ = [
+    "LossState",
+    "LossWarmupWrapper",
+    "PAUCAtBudgetLoss",
+    "RecallAtQuantileLoss",
+    "SigmoidFocalLoss",
+    "SmoothAPLoss",
+    "SoftmaxFocalLoss",
+    "SymmetricCrossEntropyLoss",
+]

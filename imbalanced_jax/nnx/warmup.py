@@ -1,0 +1,178 @@
+"""Warm-up, blend and temperature as an NNX module that counts its own steps."""
+
+import inspect
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from imbalanced_core import checks
+from imbalanced_jax.nnx.pooled import LossState, PooledLoss, with_extras
+from imbalanced_jax.warmup import blend_schedule, temperature_schedule, warmup_blend
+
+
+class LossWarmupWrapper(nnx.Module):
+    """Trains with an ordinary loss first, then blends into a ranking loss, then sharpens it: `warmup_blend` with state.
+
+    The loss is (1 − w) · warmup_loss + w · main_loss, with w from `imbalanced_jax.blend_schedule` and the temperature
+    from `imbalanced_jax.temperature_schedule` at the number of calls made in training mode so far. At w = 0 the main
+    loss is not computed and its queue stays as it is; at w = 1 the warm-up loss is not computed. At the first step with
+    w > 0 the queue is emptied. The wrapper sets the temperature of the main loss. One compilation serves the whole
+    schedule.
+
+    In `eval()` mode the step stands still and the queue is frozen (see `PooledLoss`): the loss is that of the coming
+    training step.
+
+    Attributes:
+        step: the Variable of the number of training steps so far, an int32 0-d array; `loss_fn.step[...] = 0` sets it.
+        deterministic: whether the step stands still; set by `train()`, `eval()` and `nnx.view`, as that of the main
+            loss, which `nnx.view` and `set_attributes` reach too.
+
+    Args:
+        warmup_loss: called as `warmup_loss(logits, targets)`, with `sample_weight` too if it takes it. A function or
+            a module that writes no Variables.
+        main_loss: a ranking module of this package; or a loss without state, called as the warm-up loss is.
+        warmup_steps: steps before the main loss takes part; 0 starts with it.
+        temp_start: temperature at the switch, > 0.
+        temp_end: temperature after `temp_decay_steps`, > 0.
+        temp_decay_steps: steps from one to the other, at least 1.
+        blend_steps: steps of the linear ramp; 0 is a hard switch.
+        final_main_weight: w after the ramp, in (0, 1]. Below 1 the warm-up loss stays in the mix for good.
+        deterministic: whether the wrapper starts in `eval()` mode; the mode of `main_loss` is its own.
+
+    Raises:
+        ValueError: on a bad number.
+        TypeError: if a loss cannot be called.
+    """
+
+    def __init__(
+        self,
+        warmup_loss: Callable[..., jax.Array],
+        main_loss: Callable[..., Any],
+        warmup_steps: int = 0,
+        temp_start: float = 0.05,
+        temp_end: float = 0.005,
+        temp_decay_steps: int = 10_000,
+        *,
+        blend_steps: int = 0,
+        final_main_weight: float = 1.0,
+        deterministic: bool = False,
+    ) -> None:
+        for name, loss in (("warmup_loss", warmup_loss), ("main_loss", main_loss)):
+            if not callable(loss) or isinstance(loss, type):
+                raise TypeError(f"{name} must be a loss module or function, got {loss!r}")
+        blend_schedule(warmup_steps, blend_steps, final_main_weight)  # they check the numbers
+        temperature_schedule(temp_start, temp_end, temp_decay_steps, warmup_steps)
+        self.warmup_loss = warmup_loss
+        self.main_loss = main_loss
+        self.warmup_steps = warmup_steps
+        self.blend_steps = blend_steps
+        self.final_main_weight = final_main_weight
+        self.temp_start = temp_start
+        self.temp_end = temp_end
+        self.temp_decay_steps = temp_decay_steps
+        self.deterministic = deterministic
+        self.step = LossState(jnp.zeros((), jnp.int32))
+        self._show_temperature()
+
+    @property
+    def main_weight(self) -> jax.Array:
+        """The weight w of the main loss at the current step, in [0, final_main_weight], 0-d."""
+        return jnp.asarray(blend_schedule(self.warmup_steps, self.blend_steps, self.final_main_weight)(self.step[...]))
+
+    @property
+    def current_temperature(self) -> jax.Array:
+        """The temperature of the main loss at the current step, 0-d."""
+        return jnp.asarray(
+            temperature_schedule(self.temp_start, self.temp_end, self.temp_decay_steps, self.warmup_steps)(
+                self.step[...]
+            )
+        )
+
+    def reset_queue(self) -> None:
+        """Forgets the queue of the main loss."""
+        checks.require(isinstance(self.main_loss, PooledLoss), "main_loss", "a loss with a queue", self.main_loss)
+        self.main_loss.reset_queue()  # type: ignore[attr-defined]
+
+    def set_view(self, deterministic: bool | None = None) -> None:
+        """What `nnx.view` calls.
+
+        Args:
+          deterministic: if True, the step stands still.
+        """  # in the form that `nnx.view_info` can read
+        if deterministic is not None:
+            self.deterministic = deterministic
+
+    def __call__(
+        self,
+        logits: jax.Array,
+        targets: jax.Array,
+        iid_mask: jax.Array | None = None,
+        return_per_class: bool = False,
+        return_diagnostics: bool = False,
+        *,
+        sample_weight: jax.Array | None = None,
+    ) -> Any:
+        """The loss of a batch at the current step, which in training mode then is the next.
+
+        Args:
+            logits: as both losses take them, such as [N, C].
+            targets: as both losses take them.
+            iid_mask: passed to a main loss with a queue.
+            return_per_class: as in the ranking modules; NaN and False while the main loss is not computed.
+            return_diagnostics: likewise, NaN.
+            sample_weight: passed to each loss that takes it; a warning tells of one that does not.
+
+        Returns:
+            As the ranking modules.
+        """
+        queue, evaluate = self._main(logits, targets, iid_mask, sample_weight)
+        loss, aux = warmup_blend(
+            self.step[...],
+            lambda: _plain(self.warmup_loss, logits, targets, sample_weight),
+            evaluate,
+            queue,
+            warmup_steps=self.warmup_steps,
+            blend_steps=self.blend_steps,
+            final_main_weight=self.final_main_weight,
+            temp_start=self.temp_start,
+            temp_end=self.temp_end,
+            temp_decay_steps=self.temp_decay_steps,
+            ignore_index=getattr(self.main_loss, "ignore_index", -100),
+        )
+        if isinstance(self.main_loss, PooledLoss) and self.main_loss.updates_queue:
+            self.main_loss.store(aux.queue)
+        if not self.deterministic:
+            self._show_temperature()
+            self.step[...] += 1
+        return with_extras(loss, aux, return_per_class=return_per_class, return_diagnostics=return_diagnostics)
+
+    def _show_temperature(self) -> None:
+        """Writes the temperature of this step where readers of the main loss look for it."""
+        if isinstance(self.main_loss, PooledLoss):
+            variable = self.main_loss.temperature
+            variable[...] = self.current_temperature.astype(variable[...].dtype)
+
+    def _main(self, logits: Any, targets: Any, iid_mask: Any, sample_weight: Any) -> tuple:
+        """The queue before the step, and the main loss as `warmup_blend` calls it."""
+        main_loss = self.main_loss
+        if not isinstance(main_loss, PooledLoss):
+            return None, lambda _queue, _temperature: (_plain(main_loss, logits, targets, sample_weight), None)
+        options = {"iid_mask": iid_mask, "sample_weight": sample_weight, "key": main_loss.draw_key()}
+        return main_loss.queue, lambda queue, temperature: main_loss.evaluate(
+            logits, targets, queue, temperature=temperature, **options
+        )
+
+
+def _plain(loss: Callable[..., jax.Array], logits: Any, targets: Any, sample_weight: Any) -> jax.Array:
+    if sample_weight is None:
+        return loss(logits, targets)
+    parameters = inspect.signature(loss).parameters
+    if "sample_weight" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return loss(logits, targets, sample_weight=sample_weight)
+    name = getattr(loss, "__name__", type(loss).__name__)
+    warnings.warn(f"{name} takes no sample_weight and is computed without it", stacklevel=2)
+    return loss(logits, targets)

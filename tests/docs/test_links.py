@@ -1,0 +1,146 @@
+"""What README.md and docs/ point to is there: links, images, headings, files named in the text, public names."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import imbalanced_jax
+import imbalanced_torch
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# Pages and programs that are announced but not there yet. Delete what has come.
+STILL_TO_COME = {
+    "docs/flax.md",
+    "docs/which_loss.md",
+    "examples/coverage_at_budget_demo.py",
+    "examples/focal_demo.py",
+    "examples/per_class_logging_demo.py",
+    "examples/toy_demo.py",
+}
+FENCED = re.compile(r"^```.*\n(?:.*\n)*?```\s*$", re.MULTILINE)
+LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
+NAMED_FILE = re.compile(r"\b(?:docs|examples|tests|imbalanced_(?:core|torch|jax))/[\w/.]*\w\.(?:py|md|png)\b")
+MODULES_WITH_NAMES = {
+    imbalanced_torch: imbalanced_torch.__all__,
+    imbalanced_jax: imbalanced_jax.__all__,
+}
+NAMES_IN_SUBMODULES = (
+    "all_gather_no_grad",
+    "all_gather_with_grad",
+    "check_queues_equal",
+    "gather_rows",
+    "LossWarmupCallback",
+    "LossWarmupTrainerCallback",
+    "WarmupLossFunction",
+    "queue_specs",
+    "soft_counts_above",
+)
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def prose(page: Path) -> str:
+    return FENCED.sub("", page.read_text())
+
+
+def links(page: Path) -> list[str]:
+    without_code = re.sub(r"`[^`\n]*`", "", prose(page))
+    return [match["target"] for match in LINK.finditer(without_code)]
+
+
+def anchors(page: Path) -> set[str]:
+    """The names of the headings, as the usual Markdown hosts make them."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def is_there(path: Path) -> bool:
+    return path.exists() or path.resolve().relative_to(ROOT).as_posix() in STILL_TO_COME
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page):
+    for target in links(page):
+        if target.startswith(("https://", "http://")):
+            continue
+        file, _, anchor = target.partition("#")
+        assert not file.startswith("/"), f"{target} is not relative"
+        path = page.parent / file if file else page
+        assert is_there(path), f"{target} is not there"
+        if anchor and path.exists():
+            assert anchor in anchors(path), f"{target} names no heading"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_files_named_in_the_text_are_there(page):
+    named = set(NAMED_FILE.findall(page.read_text()))
+    assert not [file for file in named if not file.startswith("examples/output/") and not is_there(ROOT / file)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_no_two_headings_share_a_name(page):
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    assert len(headings) == len(set(headings))
+
+
+def test_the_index_lists_every_guide():
+    index = ROOT / "docs" / "README.md"
+    listed = {(index.parent / target.partition("#")[0]).resolve() for target in links(index)}
+    assert {page.resolve() for page in PAGES[1:]} - {index.resolve()} <= listed
+
+
+def test_every_image_is_shown_on_a_page():
+    shown = {(page.parent / target).resolve() for page in PAGES for target in links(page)}
+    images = {path.resolve() for path in (ROOT / "docs").rglob("*.png")}
+    assert images <= shown
+
+
+@pytest.mark.parametrize("module", MODULES_WITH_NAMES, ids=lambda module: module.__name__)
+def test_every_public_name_is_explained(module):
+    text = "\n".join(page.read_text() for page in PAGES[1:])
+    missing = [name for name in MODULES_WITH_NAMES[module] if not re.search(rf"\b{name}\b", text)]
+    assert not missing
+
+
+@pytest.mark.parametrize("name", NAMES_IN_SUBMODULES)
+def test_names_in_submodules_are_explained(name):
+    assert any(re.search(rf"\b{name}\b", page.read_text()) for page in PAGES[1:])
+
+
+@pytest.fixture(scope="module")
+def make_plots():
+    spec = importlib.util.spec_from_file_location("make_plots", ROOT / "docs" / "make_plots.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_plot_of_the_guides_is_drawn_by_the_script(make_plots):
+    images = {path.stem for path in (ROOT / "docs" / "images").glob("*.png")}
+    from_programs = {name for name in images if name.startswith(("demo_", "study_"))}
+    assert images - from_programs == set(make_plots.PLOTS)
+
+
+def test_the_script_draws_the_plots_that_are_named(make_plots, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["make_plots.py", "sigmoid_focal", "warmup", "--folder", str(tmp_path / "new")])
+    make_plots.main()
+    drawn = sorted((tmp_path / "new").iterdir())
+    assert [path.name for path in drawn] == ["sigmoid_focal.png", "warmup.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
+    monkeypatch.setattr(sys, "argv", ["make_plots.py", "no_such_plot"])
+    with pytest.raises(SystemExit):
+        make_plots.main()
+    assert "no_such_plot" in capsys.readouterr().err
+
+
+def test_what_the_helpers_see(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# A title, `code`!\n[a](b.md#c) ![d](e.png) `[no](f.md)`\n```text\n[no](g.md)\n```\n")
+    assert links(page) == ["b.md#c", "e.png"]
+    assert anchors(page) == {"a-title-code"}

@@ -1,0 +1,186 @@
+"""Random calls of every public function of both backends against the float64 reference.
+
+    python -m tests.fuzz --cases 100000 --seed 0
+
+prints, per public function, the number of cases, the worst error of value and gradient (1 is the tolerance of the
+dtype) and the failures, each with a line that repeats it. The exit status is 1 if there is a failure.
+"""
+
+import argparse
+import itertools
+import os
+import sys
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_ENABLE_X64", "1")
+sys.path.append(str(Path(__file__).parent))
+
+import numpy as np
+from fuzz_cases import Errors, Plan, run
+from fuzz_small import FUNCTIONS
+
+import imbalanced_jax
+import imbalanced_torch
+
+t, j = imbalanced_torch, imbalanced_jax
+LOSSES = {  # family: (torch, JAX, share of the cases)
+    "SmoothAP": (t.SmoothAPLoss, j.smooth_ap_loss, 0.2),
+    "Recall": (t.RecallAtQuantileLoss, j.recall_at_quantile_loss, 0.2),
+    "PAUC": (t.PAUCAtBudgetLoss, j.pauc_at_budget_loss, 0.26),
+    "Sigmoid": (t.SigmoidFocalLoss, j.sigmoid_focal_loss, 0.1),
+    "Softmax": (t.SoftmaxFocalLoss, j.softmax_focal_loss, 0.1),
+    "Symmetric": (t.SymmetricCrossEntropyLoss, j.symmetric_cross_entropy_loss, 0.08),
+}
+MANY = 50  # failures of one function, after which there is nothing more to learn
+SMALL, MEDIUM, LARGE = (6, 5), (20, 12), (50, 0)  # rows of batch and queue
+PLANS = [  # family, shape, dtype, options: JAX compiles each once
+    ("SmoothAP", SMALL, "float32", {"temperature_scale": "absolute"}),
+    ("SmoothAP", MEDIUM, "float32", {"temperature_scale": "iqr", "pos_numerator": "live"}),
+    ("SmoothAP", LARGE, "float32", {"temperature_scale": "std"}),
+    ("SmoothAP", MEDIUM, "float64", {"temperature_scale": "std"}),
+    ("SmoothAP", MEDIUM, "bfloat16", {"temperature_scale": "absolute", "pos_numerator": "live"}),
+    ("Recall", SMALL, "float32", {"temperature_scale": "absolute", "quantile": 0.2}),
+    ("Recall", MEDIUM, "float32", {"temperature_scale": "iqr", "quantile": 0.1, "quantile_interpolation": "lower"}),
+    ("Recall", LARGE, "float32", {"temperature_scale": "std", "quantile": 0.005, "pos_numerator": "live"}),
+    ("Recall", MEDIUM, "float64", {"temperature_scale": "std", "quantile": 0.5, "quantile_interpolation": "linear"}),
+    ("Recall", MEDIUM, "float16", {"temperature_scale": "absolute", "quantile": 0.3}),
+    ("PAUC", SMALL, "float32", {"tau_scale": "iqr", "beta": 0.5}),
+    ("PAUC", MEDIUM, "float32", {"tau_scale": "absolute", "beta": 0.3, "alpha": 0.05, "n_knots": 4}),
+    ("PAUC", LARGE, "float32", {"tau_scale": "band", "beta": 0.4, "budget_basis": "population"}),
+    ("PAUC", MEDIUM, "float64", {"tau_scale": "std", "beta": 0.2, "pos_numerator": "live"}),
+    ("PAUC", SMALL, "float32", {"tau_scale": "absolute", "beta": 0.5, "surrogate": "pairwise"}),
+    ("PAUC", MEDIUM, "float32", {"tau_scale": "iqr", "alpha": 0.1, "beta": 0.8, "surrogate": "pairwise"}),
+    ("PAUC", LARGE, "float64", {"tau_scale": "band", "beta": 1.0, "surrogate": "pairwise", "pos_numerator": "live"}),
+    ("Sigmoid", (32, 4), "float32", {"kind": "hard"}),
+    ("Sigmoid", (32, 4), "float64", {"kind": "soft"}),
+    ("Sigmoid", (32, 4), "float32", {"kind": "soft"}),
+    ("Sigmoid", (32, 4), "float16", {"kind": "hard"}),
+    ("Softmax", (64, 5), "float32", {"kind": "hard"}),
+    ("Softmax", (64, 5), "float64", {"kind": "hard"}),
+    ("Softmax", (64, 5), "float32", {"kind": "smoothed"}),
+    ("Softmax", (64, 2), "float32", {"kind": "soft"}),
+    ("Softmax", (64, 5), "bfloat16", {"kind": "hard"}),
+    ("Symmetric", (64, 5), "float32", {"kind": "hard"}),
+    ("Symmetric", (64, 3), "float64", {"kind": "soft"}),
+]
+
+
+def make_plans(family: str) -> list[Plan]:
+    """The plans of one family."""
+    of_torch, of_jax, _ = LOSSES[family]
+    rows = [row for row in PLANS if row[0] == family]
+    return [
+        Plan(f"{family}[{i}]", family, of_torch, of_jax, shape, dtype, options)
+        for i, (_, shape, dtype, options) in enumerate(rows)
+    ]
+
+
+class Row:
+    """What is known of one public function."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.cases, self.value, self.gradient = name, 0, 0.0, 0.0
+        self.failures: list[str] = []
+
+    def add(self, errors: Errors, repeat: str) -> int:
+        """Takes up the cases of one batch; returns how many."""
+        value, gradient = errors.value / errors.tolerance[0], errors.gradient / errors.tolerance[1]
+        self.cases += len(value)
+        self.value = max(self.value, value.max(initial=0.0))
+        self.gradient = max(self.gradient, gradient.max(initial=0.0))
+        bad = np.flatnonzero((value > 1) | (gradient > 1))
+        if len(bad):
+            worst = f"value {value.max():.3g}, gradient {gradient.max():.3g} times the tolerance"
+            self.failures.append(f"{repeat}  # {len(bad)} cases, such as {bad[0]}: {worst}")
+        return len(value)
+
+
+def batches(family: str, library: str, seed: int) -> Any:
+    """Endless (repeating line, function that runs the batch) of one loss."""
+    plans = make_plans(family)
+    for number in itertools.count():
+        plan = plans[number % len(plans)]
+        batch_seed = seed * 1_000_000 + number
+        yield f"{family} {library} {number % len(plans)} {batch_seed}", lambda p=plan, s=batch_seed: run(p, library, s)
+
+
+def small_batches(names: tuple[str, str], library: str, seed: int) -> Any:
+    """The same for the functions around the losses."""
+    function = FUNCTIONS[names][0]
+    for number in itertools.count():
+        batch_seed = seed * 1_000_000 + number
+        yield (
+            f"{function.__name__} {library} 0 {batch_seed}",
+            lambda s=batch_seed: function(library, np.random.default_rng(s)),
+        )
+
+
+def fuzz(cases: int, seed: int, bar: Any) -> list[Row]:
+    """Runs all functions until each has its share of the cases."""
+    table = []
+    work = [(LOSSES[f][0].__name__, LOSSES[f][1].__name__, LOSSES[f][2], batches, f) for f in LOSSES]
+    work += [(*names, share, small_batches, names) for names, (_, share) in FUNCTIONS.items()]
+    total = sum(share for _, _, share, _, _ in work)
+    for of_torch, of_jax, share, source, key in work:
+        for library, name in (("torch", of_torch), ("jax", of_jax)):
+            row = Row(f"{library}: {name}")
+            table.append(row)
+            wanted = share / total * cases / 2
+            bar.set_postfix_str(row.name)
+            for repeat, function in source(key, library, seed):
+                if row.cases >= wanted or len(row.failures) >= MANY:
+                    break
+                try:
+                    bar.update(row.add(function(), repeat))
+                except Exception:
+                    row.cases += 1
+                    row.failures.append(f"{repeat}  # {traceback.format_exc(limit=-2)}")
+            bar.write(f"{row.name}: {row.cases} cases, {len(row.failures)} failures")
+    return table
+
+
+def report(table: list[Row]) -> bool:
+    """Prints the table; whether all is well."""
+    print(f"{'function':<62}{'cases':>8}{'value':>10}{'gradient':>10}{'failures':>10}")
+    for row in table:
+        print(f"{row.name:<62}{row.cases:>8}{row.value:>10.3f}{row.gradient:>10.3f}{len(row.failures):>10}")
+    print(f"{sum(row.cases for row in table)} cases; errors are in units of the tolerance")
+    for row in table:
+        for failure in row.failures[:5]:
+            print(f"\n{row.name}\n  python -m tests.fuzz --repeat {failure}")
+    return not any(row.failures for row in table)
+
+
+def repeat(family: str, library: str, plan: str, seed: str) -> Errors:
+    """One batch again."""
+    if family in LOSSES:
+        return run(make_plans(family)[int(plan)], library, int(seed))
+    functions = {function.__name__: function for function, _ in FUNCTIONS.values()}
+    return functions[family](library, np.random.default_rng(int(seed)))
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--repeat", nargs=4, metavar=("FUNCTION", "LIBRARY", "PLAN", "SEED"))
+    arguments = parser.parse_args()
+    warnings.simplefilter("error")
+    if arguments.repeat:
+        print(repeat(*arguments.repeat))
+        return 0
+    from tqdm import tqdm
+
+    with tqdm(total=arguments.cases, unit=" cases", smoothing=0.05) as bar:
+        table = fuzz(arguments.cases, arguments.seed, bar)
+    return 0 if report(table) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,330 @@
+"""Random calls of every public function beside the float64 reference, for `python -m tests.fuzz` and the tests.
+
+A `Plan` is one function with fixed options, shape and dtype, so that JAX compiles it once; `run(plan, library, seed)`
+draws one batch for it and returns how far the library is from `reference.py`. Every row of a batch is a case of its
+own: one class of a multi-label ranking, one position of a pointwise loss.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import reference
+import torch
+
+import imbalanced_jax
+
+IGNORED = -100
+CLASSES = 24  # rows of a batch in the ranking losses
+DTYPES = {
+    "float16": (np.float16, 2e-3),
+    "bfloat16": (np.float32, 1.6e-2),
+    "float32": (np.float32, 0.0),
+    "float64": (np.float64, 0.0),
+}
+
+
+class Errors(NamedTuple):
+    """How far the cases of a batch are from the reference: relative to a scale of each, 1 being the tolerance."""
+
+    value: np.ndarray  # [cases]
+    gradient: np.ndarray  # [cases], 0 for functions without one
+    tolerance: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A function with all that a compiler takes for constants."""
+
+    function: str
+    family: str
+    torch: Callable | None
+    jax: Callable | None
+    shape: tuple[int, ...] = (12, 4)
+    dtype: str = "float32"
+    options: dict = field(default_factory=dict, hash=False)
+
+    @property
+    def tolerance(self) -> tuple[float, float]:
+        base = 1e-11 if self.dtype == "float64" else 1e-5
+        return base, 20 * base + DTYPES[self.dtype][1]
+
+
+# ------------------------------------------------------------------------------------------------------------- drawing
+
+
+def draw_logits(rng: np.random.Generator, shape: tuple[int, ...], dtype: str, *, finite: bool = True) -> np.ndarray:
+    """Logits of one of many kinds: scales, offsets, ties, constants, extremes; as the dtype holds them."""
+    scale = rng.choice([0.1, 1.0, 1.0, 1.0, 10.0, 60.0])
+    logits = rng.standard_normal(shape) * scale + rng.choice([0.0, 0.0, 0.0, -3.0, 5.0])
+    kind = rng.integers(8)
+    if kind == 0:
+        logits = np.round(logits)  # ties
+    elif kind == 1:
+        logits = np.where(rng.random(shape) < 0.5, rng.choice([-1.0, 0.0, 0.1, 2.0]), logits)
+    elif kind == 2:
+        logits = np.where(rng.random(shape) < 0.1, rng.choice([-1e4, 1e4], shape), logits)
+    elif kind == 3:
+        logits = np.full(shape, rng.choice([0.0, 0.1, 1 / 3, -7.7]))  # a spread of rounding errors would be no spread
+    elif kind == 4 and not finite:
+        logits = np.where(rng.random(shape) < 0.1, rng.choice([-np.inf, np.inf], shape), logits)
+    return _as_dtype(logits, dtype)
+
+
+def _as_dtype(array: np.ndarray, dtype: str) -> np.ndarray:
+    """Rounded to the dtype; bfloat16, which numpy lacks, is held in float32."""
+    if dtype == "bfloat16":
+        return torch.from_numpy(array.astype(np.float32)).bfloat16().float().numpy()
+    return array.astype(DTYPES[dtype][0])
+
+
+def draw_weights(rng: np.random.Generator, n: int) -> np.ndarray | None:
+    """Sample weights, some of them 0; or none."""
+    weights = rng.random(n) * (rng.random(n) < 0.8) * rng.choice([1e-3, 1.0, 50.0])
+    return weights.astype(np.float32) if rng.random() < 0.6 else np.ones(n, np.float32)
+
+
+# ------------------------------------------------------------------------------------------------------ ranking losses
+
+
+def draw_ranking(plan: Plan, rng: np.random.Generator) -> dict[str, Any]:
+    """A batch and a queue [N, C], [Q, C] of multi-label targets; every class is a problem of its own."""
+    n, past = plan.shape
+    rows = n + past
+    finite = plan.options.get("temperature_scale", plan.options.get("tau_scale", "iqr")) != "absolute"
+    logits = np.concatenate([draw_logits(rng, (rows, 1), plan.dtype, finite=finite) for _ in range(CLASSES)], axis=1)
+    rates = rng.choice([0.0, 0.03, 0.2, 0.5, 1.0], CLASSES, p=[0.05, 0.3, 0.35, 0.25, 0.05])
+    targets = (rng.random((rows, CLASSES)) < rates).astype(np.int32)
+    targets[rng.random((rows, CLASSES)) < rng.choice([0.0, 0.2, 0.9], CLASSES, p=[0.5, 0.45, 0.05])] = IGNORED
+    infinite = ~np.isfinite(logits[n:]).all(axis=1)  # such rows never enter a queue
+    logits[n:][infinite], targets[n:][infinite] = 0.0, IGNORED
+    logits[:n][targets[:n] == IGNORED] = rng.choice([np.nan, np.inf, 3.0])
+    return {
+        "logits": logits,
+        "targets": targets,
+        "weights": draw_weights(rng, rows),
+        "iid": rng.random(rows) < rng.choice([0.5, 1.0]),
+        "temperature": float(np.float32(rng.choice([0.005, 0.05, 0.3, 2.0]))),
+    }
+
+
+def reference_ranking(plan: Plan, case: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Losses [C], validity [C] and gradients [C, N] of the definition."""
+    options = dict(plan.options)
+    objective = {"SmoothAP": reference.smooth_ap, "Recall": reference.recall_at_quantile, "PAUC": reference.partial_auc}
+    of_row = objective[plan.family]
+    for name, other in (("quantile_interpolation", "interpolation"), ("tau_scale", "temperature_scale")):
+        if name in options:
+            options[other] = options.pop(name)
+    if plan.family == "PAUC":
+        options["is_iid"] = case["iid"]
+    n = plan.shape[0]
+    live = np.arange(len(case["logits"])) < n
+    scores = np.clip(np.nan_to_num(case["logits"].astype(np.float64), nan=0.0), -1e15, 1e15)
+    results = [
+        of_row(
+            scores[:, c],
+            case["targets"][:, c] == 1,
+            where=case["targets"][:, c] != IGNORED,
+            weights=case["weights"],
+            live=live,
+            temperature=case["temperature"],
+            **options,
+        )
+        for c in range(CLASSES)
+    ]
+    return (
+        np.array([r[0] for r in results]),
+        np.array([r[1] for r in results], bool),
+        np.stack([r[2][:n] for r in results]),
+    )
+
+
+def _call_ranking_torch(plan: Plan, case: dict[str, Any]) -> tuple:
+    n, past = plan.shape
+    loss_fn = plan.torch(CLASSES, queue_size=past, multilabel=True, reduction="sum", **plan.options)
+    loss_fn = loss_fn.double() if plan.dtype == "float64" else loss_fn
+    loss_fn.temperature = case["temperature"]
+    loss_fn.queue = _queue_of(case, n)
+    x = torch.from_numpy(case["logits"][:n].copy()).to(getattr(torch, plan.dtype)).requires_grad_()
+    targets, weights, iid = (torch.from_numpy(case[name][:n].copy()) for name in ("targets", "weights", "iid"))
+    loss, per_class, valid = loss_fn(x, targets, iid, True, sample_weight=weights)
+    loss.backward()
+    return per_class.detach().double().numpy(), valid.numpy(), x.grad.double().numpy().T
+
+
+@cache
+def _compiled_ranking(plan: Plan) -> Callable:
+    def total(x: Any, targets: Any, queue: Any, weights: Any, iid: Any, tau: Any) -> Any:
+        return plan.jax(
+            x, targets, queue, sample_weight=weights, iid_mask=iid, temperature=tau, multilabel=True, reduction="sum",
+            **plan.options,
+        )  # fmt: skip
+
+    return jax.jit(jax.value_and_grad(total, has_aux=True))
+
+
+def _call_ranking_jax(plan: Plan, case: dict[str, Any]) -> tuple:
+    n = plan.shape[0]
+    x = jnp.asarray(case["logits"][:n], dtype=plan.dtype)
+    arrays = (jnp.asarray(case[name][:n]) for name in ("weights", "iid"))
+    queue = jax.tree.map(jnp.asarray, _queue_of(case, n))
+    function = _compiled_ranking(plan)
+    (_, aux), gradient = function(x, jnp.asarray(case["targets"][:n]), queue, *arrays, case["temperature"])
+    return np.asarray(aux.per_class, np.float64), np.asarray(aux.valid), np.asarray(gradient, np.float64).T
+
+
+def _queue_of(case: dict[str, Any], n: int) -> imbalanced_jax.Queue:
+    logits = case["logits"][n:].astype(np.float64 if case["logits"].dtype == np.float64 else np.float32)
+    return imbalanced_jax.Queue(logits, case["targets"][n:], case["weights"][n:].astype(logits.dtype), case["iid"][n:])
+
+
+def compare_ranking(plan: Plan, case: dict[str, Any], result: tuple) -> Errors:
+    losses, valid, slopes = reference_ranking(plan, case)
+    per_class, is_valid, gradient = result
+    slopes = np.where(np.isfinite(case["logits"][: plan.shape[0]].T), slopes, 0.0)  # at infinity scores are clamped
+    value = np.where(valid, np.abs(per_class - losses), 0.0)
+    value = np.where((valid == is_valid) & (valid | np.isnan(per_class)), value, np.inf)
+    scale = np.abs(slopes).max(axis=1, initial=0.0) + 1e-3 / case["temperature"] / plan.shape[0] + 1e-6
+    error = np.abs(gradient - slopes).max(axis=1, initial=0.0) / scale
+    return _errors(plan, value, error)
+
+
+# ---------------------------------------------------------------------------------------------------- pointwise losses
+
+
+def draw_pointwise(plan: Plan, rng: np.random.Generator) -> dict[str, Any]:
+    """Logits [n, C] and targets: labels or numbers in [0, 1] per logit; class ids or probabilities per row."""
+    logits = draw_logits(rng, plan.shape, plan.dtype)
+    n, classes = plan.shape
+    kind = plan.options["kind"]  # hard labels, soft ones, or hard ones with label smoothing
+    if plan.family == "Sigmoid":
+        targets = rng.random(plan.shape) if kind == "soft" else rng.random(plan.shape) < 0.3
+        targets = targets.astype(np.float64 if plan.dtype == "float64" else np.float32)
+    elif kind == "soft":
+        targets = rng.dirichlet(np.full(classes, 0.5), n).astype(np.float64 if plan.dtype == "float64" else np.float32)
+    else:
+        targets = rng.integers(0, classes, n)
+    takes_part = rng.random(plan.shape if plan.family == "Sigmoid" else n) < rng.choice([0.8, 1.0])
+    if kind == "soft" and plan.family != "Sigmoid":
+        takes_part[:] = True
+    logits[~takes_part] = rng.choice([np.nan, np.inf, 1.0])
+    return {
+        "logits": logits,
+        "targets": np.where(takes_part, targets, targets.dtype.type(IGNORED))
+        if targets.shape == takes_part.shape
+        else targets,
+        "where": takes_part,
+        "weights": draw_weights(rng, n),
+        "gamma": float(np.float32(rng.choice([0.0, 0.5, 1.0, 2.0, 3.7]))),
+        "alpha": float(np.float32(rng.choice([0.0, 0.25, 0.9]))),
+        "per_class": rng.random(classes).astype(np.float32),
+        "smoothing": float(np.float32(rng.choice([0.0, 0.1]))) if kind != "hard" else None,
+    }
+
+
+def _pointwise_options(plan: Plan, case: dict[str, Any]) -> dict[str, Any]:
+    smoothing = {} if case["smoothing"] is None else {"label_smoothing": case["smoothing"]}
+    return {
+        "Sigmoid": {"alpha": case["alpha"], "gamma": case["gamma"]},
+        "Softmax": {"alpha": case["per_class"], "gamma": case["gamma"], **smoothing},
+        "Symmetric": {"alpha": case["alpha"], "beta": case["gamma"]},
+    }[plan.family]
+
+
+def reference_pointwise(plan: Plan, case: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted losses of every position, and their derivatives by all logits of it [..., C] (sigmoid: by its own)."""
+    of = {"Sigmoid": "sigmoid_focal", "Softmax": "softmax_focal", "Symmetric": "symmetric_cross_entropy"}
+    function, options = getattr(reference, of[plan.family]), _pointwise_options(plan, case)
+    where, by_logit = case["where"], plan.family == "Sigmoid"
+    x = case["logits"].astype(np.float64)
+    x[~where] = 0.0
+    y = case["targets"].astype(np.float64 if by_logit or case["targets"].ndim == 2 else np.int64)
+    y = np.where(where, y, 0) if y.ndim == where.ndim else y
+    weights = case["weights"][:, None] if by_logit else case["weights"]
+    factor = np.where(where, weights, 0.0)
+    with np.errstate(all="ignore"):
+        losses = function(x, y, **options) * factor
+        steps = (
+            [np.ones(x.shape)]
+            if by_logit
+            else [reference.one_hot(np.full(len(x), c), x.shape[1]) for c in range(x.shape[1])]
+        )
+        slopes = [np.imag(function(x + 1e-30j * step, y, **options)) / 1e-30 * factor for step in steps]
+    return losses, slopes[0] if by_logit else np.stack(slopes, axis=-1)
+
+
+def _call_pointwise_torch(plan: Plan, case: dict[str, Any]) -> tuple:
+    options = _pointwise_options(plan, case)
+    if plan.family == "Softmax":
+        options["alpha"] = torch.from_numpy(case["per_class"])
+    loss_fn = plan.torch(reduction="none", ignore_index=IGNORED, **options)
+    x = torch.from_numpy(case["logits"].copy()).to(getattr(torch, plan.dtype)).requires_grad_()
+    losses = loss_fn(x, torch.from_numpy(case["targets"]), sample_weight=torch.from_numpy(case["weights"]))
+    losses.sum().backward()
+    return losses.detach().double().numpy(), x.grad.double().numpy()
+
+
+def _call_pointwise_jax(plan: Plan, case: dict[str, Any]) -> tuple:
+    x = jnp.asarray(case["logits"], dtype=plan.dtype)
+    arrays = [jnp.asarray(case[name]) for name in ("targets", "where", "weights")]
+    losses, gradient = _compiled_pointwise(plan)(x, *arrays, _pointwise_options(plan, case))
+    return np.asarray(losses, np.float64), np.asarray(gradient, np.float64)
+
+
+@cache
+def _compiled_pointwise(plan: Plan) -> Callable:
+    def total(x: Any, targets: Any, where: Any, weights: Any, options: dict) -> Any:
+        own = {"where": where} if plan.family == "Sigmoid" else {"ignore_index": IGNORED}
+        losses = plan.jax(x, targets, sample_weight=weights, reduction="none", **own, **options)
+        return jnp.sum(losses), losses
+
+    def value_and_gradient(*arguments: Any) -> tuple:
+        (_, losses), gradient = jax.value_and_grad(total, has_aux=True)(*arguments)
+        return losses, gradient
+
+    return jax.jit(value_and_gradient)
+
+
+def compare_pointwise(plan: Plan, case: dict[str, Any], result: tuple) -> Errors:
+    losses, slopes = reference_pointwise(plan, case)
+    value, gradient = result
+    # With probabilities, and in symmetric cross entropy, the power and the derivative by the greatest logit come from
+    # differences of numbers near 1. Else errors are relative to the smallest numbers, but where squares underflow.
+    mixes = plan.family == "Symmetric" or (plan.family == "Softmax" and plan.options["kind"] != "hard")
+    error = np.abs(value - losses) / (np.abs(losses) + (1e-10 if mixes else 1e-30))
+    size = np.abs(slopes) if plan.family == "Sigmoid" else np.abs(slopes).max(axis=-1)
+    scale = size + 0.01 * np.abs(losses) + (1e-17 if plan.dtype in ("float32", "float64") else 1e-4)  # halves vanish
+    scale = scale + 2e-3 * case["weights"] * (1 + case["gamma"]) if mixes else scale
+    of_gradient = np.abs(gradient - slopes)
+    of_gradient = (of_gradient if plan.family == "Sigmoid" else of_gradient.max(axis=-1)) / scale
+    return _errors(plan, error.reshape(-1), of_gradient.reshape(-1))
+
+
+def _errors(plan: Plan, value: np.ndarray, gradient: np.ndarray) -> Errors:
+    bad = np.inf
+    return Errors(
+        np.nan_to_num(value, nan=bad, posinf=bad), np.nan_to_num(gradient, nan=bad, posinf=bad), plan.tolerance
+    )
+
+
+FAMILIES = {  # family: (draw, call in torch, call in JAX, compare)
+    **dict.fromkeys(
+        ("SmoothAP", "Recall", "PAUC"), (draw_ranking, _call_ranking_torch, _call_ranking_jax, compare_ranking)
+    ),
+    **dict.fromkeys(
+        ("Sigmoid", "Softmax", "Symmetric"),
+        (draw_pointwise, _call_pointwise_torch, _call_pointwise_jax, compare_pointwise),
+    ),
+}
+
+
+def run(plan: Plan, library: str, seed: int) -> Errors:
+    """Draws one batch and compares."""
+    draw, call_torch, call_jax, compare = FAMILIES[plan.family]
+    case = draw(plan, np.random.default_rng(seed))
+    return compare(plan, case, (call_torch if library == "torch" else call_jax)(plan, case))

@@ -1,0 +1,81 @@
+"""Every public function on drawn shapes, masks, ties, extremes and dtypes: a small part of `python -m tests.fuzz`."""
+
+import dataclasses
+
+import fuzz
+import numpy as np
+import pytest
+from fuzz_cases import DTYPES, run
+from fuzz_small import FUNCTIONS
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+SEEDS = st.integers(0, 2**32 - 1)
+RANKINGS = ("SmoothAP", "Recall", "PAUC")
+
+
+def few(examples):
+    return settings(
+        max_examples=examples,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+
+
+def assert_near(errors):
+    assert (errors.value <= errors.tolerance[0]).all()
+    assert (errors.gradient <= errors.tolerance[1]).all()
+
+
+@pytest.mark.parametrize("family", fuzz.LOSSES)
+@few(15)
+@given(data=st.data())
+def test_torch_losses_are_the_reference(family, data):
+    plan = data.draw(st.sampled_from(fuzz.make_plans(family)))
+    rows = st.integers(0, 20) if family in RANKINGS else st.integers(1, 7)
+    shape = (data.draw(st.integers(1, 30)), data.draw(rows))
+    plan = dataclasses.replace(plan, shape=shape, dtype=data.draw(st.sampled_from(list(DTYPES))))
+    assert_near(run(plan, "torch", data.draw(SEEDS)))
+
+
+@pytest.mark.parametrize("family", fuzz.LOSSES)
+@few(10)
+@given(seed=SEEDS)
+def test_jax_losses_are_the_reference(family, seed):
+    """One plan, hence one compilation."""
+    assert_near(run(fuzz.make_plans(family)[0], "jax", seed))
+
+
+@pytest.mark.parametrize("library", ["torch", "jax"])
+@pytest.mark.parametrize("name", [names for names in FUNCTIONS if names != ("queue", "init_queue")])
+@few(10)
+@given(seed=SEEDS)
+def test_other_functions_are_the_reference(name, library, seed):
+    assert_near(FUNCTIONS[name][0](library, np.random.default_rng(seed)))
+
+
+def test_a_wrong_loss_would_be_noticed():
+    """The comparison itself: a loss of another temperature fails, and its line repeats it."""
+    plan = fuzz.make_plans("SmoothAP")[0]
+    wrong = dataclasses.replace(
+        plan, torch=lambda *args, **options: Sharper(plan.torch(*args, **options)), function="wrong"
+    )
+    errors = run(wrong, "torch", 3)
+    row = fuzz.Row("wrong")
+    row.add(errors, "SmoothAP torch 0 3")
+    assert row.failures[0].startswith("SmoothAP torch 0 3  # ")
+    assert not fuzz.report([row])
+    np.testing.assert_array_equal(fuzz.repeat("SmoothAP", "torch", "0", "3").value, run(plan, "torch", 3).value)
+
+
+class Sharper:
+    def __init__(self, loss_fn):
+        object.__setattr__(self, "loss_fn", loss_fn)
+
+    def __setattr__(self, name, value):
+        setattr(self.loss_fn, name, 1.001 * value if name == "temperature" else value)
+
+    def __call__(self, *arguments, **keywords):
+        return self.loss_fn(*arguments, **keywords)

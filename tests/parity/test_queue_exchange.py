@@ -1,0 +1,124 @@
+"""A run that starts in one framework and goes on in the other: the queue is the same, so the losses are."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+import imbalanced_jax
+import imbalanced_torch
+
+STEPS, SWITCH, QUEUE = 20, 10, 30
+TASKS = {"classes": (3, False), "multilabel": (2, True)}
+
+
+def batch(step, task):
+    classes, multilabel = TASKS[task]
+    rng = np.random.default_rng(step)
+    targets = rng.integers(0, 2 if multilabel else classes, (11, classes) if multilabel else 11)
+    targets[rng.random(targets.shape) < 0.1] = -100
+    weights = rng.random(11).astype(np.float32)
+    return rng.standard_normal((11, classes)).astype(np.float32), targets, weights, rng.random(11) < 0.8
+
+
+def make_torch(task, size=QUEUE):
+    classes, multilabel = TASKS[task]
+    return imbalanced_torch.PAUCAtBudgetLoss(
+        classes, beta=0.4, surrogate="pairwise", queue_size=size, multilabel=multilabel
+    )
+
+
+def run_torch(loss_fn, task, steps):
+    losses = []
+    for step in steps:
+        logits, targets, weights, iid = map(torch.from_numpy, batch(step, task))
+        losses.append(loss_fn(logits, targets, iid, sample_weight=weights).item())
+    return losses
+
+
+@functools.cache
+def jax_step(task):
+    @jax.jit
+    def step(logits, targets, weights, iid, queue):
+        options = {"beta": 0.4, "surrogate": "pairwise", "multilabel": TASKS[task][1]}
+        return imbalanced_jax.pauc_at_budget_loss(
+            logits, targets, queue, sample_weight=weights, iid_mask=iid, **options
+        )
+
+    return step
+
+
+def run_jax(queue, task, steps):
+    losses = []
+    for step in steps:
+        loss, aux = jax_step(task)(*map(jnp.asarray, batch(step, task)), queue)
+        queue = aux.queue
+        losses.append(float(loss))
+    return losses, queue
+
+
+def to_jax(loss_fn):
+    return imbalanced_jax.Queue(*(jnp.array(part.numpy(force=True)) for part in loss_fn.queue))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_run_goes_on_in_the_other_framework(task):
+    unbroken = make_torch(task)
+    expected = run_torch(unbroken, task, range(STEPS))
+
+    first = make_torch(task)
+    losses = run_torch(first, task, range(SWITCH))
+    after, queue = run_jax(to_jax(first), task, range(SWITCH, STEPS))
+    np.testing.assert_allclose(losses + after, expected, rtol=1e-5)
+    for ours, theirs in zip(queue, unbroken.queue, strict=True):
+        np.testing.assert_array_equal(ours, theirs)  # to the bit, and in the same dtypes
+        assert ours.dtype == theirs.numpy().dtype
+
+    classes, multilabel = TASKS[task]
+    losses, queue = run_jax(imbalanced_jax.init_queue(QUEUE, classes, multilabel=multilabel), task, range(SWITCH))
+    second = make_torch(task)
+    places = [part.data_ptr() for part in second.queue]
+    second.queue = queue
+    assert [part.data_ptr() for part in second.queue] == places
+    np.testing.assert_allclose(losses + run_torch(second, task, range(SWITCH, STEPS)), expected, rtol=1e-5)
+    for ours, theirs in zip(second.queue, unbroken.queue, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("size", [0, 12, 40])
+def test_a_queue_of_another_size_keeps_the_newest_rows(size):
+    source = make_torch("classes")
+    run_torch(source, "classes", range(4))
+    other = make_torch("classes", size)
+    other.queue = to_jax(source)
+    kept = min(size, QUEUE)
+    assert torch.equal(other.queue_logits[:kept], source.queue_logits[:kept])
+    assert (other.queue_targets[kept:] == -100).all()
+
+
+def test_what_is_no_queue_of_this_loss_is_refused():
+    loss_fn = make_torch("classes")
+    before = [part.clone() for part in loss_fn.queue]
+    with pytest.raises(TypeError, match=r"queue must be a Queue, such as .* of JAX, got dict"):
+        loss_fn.queue = loss_fn.queue._asdict()
+    with pytest.raises(RuntimeError, match=r"size mismatch for queue_logits: .*\[4, 2\].*\[30, 3\]"):
+        loss_fn.queue = imbalanced_jax.init_queue(4, 2)
+    with pytest.raises(ValueError, match=r"class_parallel must be False to assign a queue; use load_state_dict\(\)"):
+        imbalanced_torch.SmoothAPLoss(3, class_parallel=True).queue = loss_fn.queue
+    assert all(map(torch.equal, before, loss_fn.queue))
+
+
+def test_a_checkpoint_restored_as_a_dict_is_a_queue_again(tmp_path):
+    checkpoint = pytest.importorskip("orbax.checkpoint", reason="orbax-checkpoint is not installed")
+    _, queue = run_jax(imbalanced_jax.init_queue(QUEUE, 3), "classes", range(4))
+    with checkpoint.StandardCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "queue", {"queue": queue._asdict()})
+        checkpointer.wait_until_finished()
+        restored = checkpointer.restore(tmp_path / "queue")["queue"]
+    again = imbalanced_jax.Queue(**restored)
+    for ours, theirs in zip(again, queue, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert run_jax(again, "classes", range(4, 6))[0] == run_jax(queue, "classes", range(4, 6))[0]

@@ -1,0 +1,118 @@
+"""Half precision, autocast and loss scaling: the losses are computed in float32 whatever comes in."""
+
+import pytest
+import torch
+from torch import nn
+
+from imbalanced_torch import (
+    PAUCAtBudgetLoss,
+    RecallAtQuantileLoss,
+    SigmoidFocalLoss,
+    SmoothAPLoss,
+    SoftmaxFocalLoss,
+    SymmetricCrossEntropyLoss,
+)
+
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+HALVES = {torch.float16: 2.0**-10, torch.bfloat16: 2.0**-7}  # dtype: what a rounding may change
+LOSSES = {
+    "sigmoid": lambda: SigmoidFocalLoss(),
+    "softmax": lambda: SoftmaxFocalLoss(),
+    "smoothed": lambda: SoftmaxFocalLoss(label_smoothing=0.1, alpha=[1.0, 2.0, 0.5]),
+    "symmetric": lambda: SymmetricCrossEntropyLoss(),
+    "smooth_ap": lambda: SmoothAPLoss(3, queue_size=32, temperature=0.1),
+    "recall": lambda: RecallAtQuantileLoss(3, quantile=0.2, queue_size=32, temperature=0.1),
+    "trapezoid": lambda: PAUCAtBudgetLoss(3, beta=0.5, queue_size=32),
+    "pairwise": lambda: PAUCAtBudgetLoss(3, beta=0.5, queue_size=32, surrogate="pairwise"),
+}
+every_loss = pytest.mark.parametrize("name", LOSSES)
+every_half = pytest.mark.parametrize("dtype", HALVES)
+every_device = pytest.mark.parametrize("device", DEVICES)
+
+
+def batch(seed, name, device="cpu", n=64):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(n, 3, generator=generator)
+    targets = torch.randint(0, 3, (n,), generator=generator)
+    return logits.to(device), ((logits > 0.5).float() if name == "sigmoid" else targets).to(device)
+
+
+def value_and_grad(loss_fn, x, y):
+    x = x.detach().requires_grad_()
+    loss = loss_fn(x, y)
+    loss.backward()
+    return loss.detach(), x.grad
+
+
+@every_device
+@every_half
+@every_loss
+def test_half_precision_is_float64_up_to_the_rounding_of_the_gradient(name, dtype, device):
+    of_halves, of_doubles = LOSSES[name]().to(device), LOSSES[name]().double().to(device)
+    for seed in range(2):  # the second with a queue
+        x, y = batch(seed, name, device)
+        x = x.to(dtype)
+        value, gradient = value_and_grad(of_halves, x, y)
+        expected, slope = value_and_grad(of_doubles, x.double(), y)
+        assert value.dtype == torch.float32
+        assert gradient.dtype == dtype
+        torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=1e-6)
+        # subnormal half-precision numbers keep an absolute precision only
+        torch.testing.assert_close(gradient.double(), slope, rtol=HALVES[dtype], atol=1e-6)
+
+
+@every_device
+@every_half
+@every_loss
+def test_autocast_changes_nothing(name, dtype, device):
+    plain, cast = LOSSES[name]().to(device), LOSSES[name]().to(device)
+    for seed in range(2):
+        x, y = batch(seed, name, device)
+        expected, slope = value_and_grad(plain, x, y)
+        x = x.detach().requires_grad_()
+        with torch.autocast(device, dtype=dtype):
+            value = cast(x, y)
+        value.backward()
+        assert torch.equal(value, expected)
+        assert torch.equal(x.grad, slope)
+
+
+@every_device
+@every_half
+@every_loss
+def test_backward_inside_of_autocast_changes_nothing(name, dtype, device):
+    x, y = batch(0, name, device)
+    _, slope = value_and_grad(LOSSES[name]().to(device), x, y)
+    with torch.autocast(device, dtype=dtype):
+        _, gradient = value_and_grad(LOSSES[name]().to(device), x, y)
+    assert torch.equal(gradient, slope)
+
+
+@every_device
+@pytest.mark.parametrize("name", ["sigmoid", "softmax", "smooth_ap", "pairwise"])
+def test_a_scaled_run_is_the_run_and_an_overflow_costs_one_step(name, device):
+    def train(scaler, *, overflow):
+        torch.manual_seed(0)
+        model, loss_fn = nn.Linear(5, 3).to(device), LOSSES[name]().to(device)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for step in range(5):
+            if step == 2 and not overflow:
+                continue
+            inputs = torch.randn(64, 5, generator=torch.Generator().manual_seed(step)).to(device)
+            logits = model(inputs)
+            targets = (inputs[:, :3] > 0.5).float() if name == "sigmoid" else inputs[:, :3].argmax(1)
+            if step == 2:
+                logits = logits * torch.inf  # what an overflow in the model leaves: inf, and NaN where a logit was 0
+                logits = torch.where(torch.arange(64, device=device)[:, None] == 3, torch.nan, logits)
+            optimizer.zero_grad()
+            scaler.scale(loss_fn(logits, targets)).backward()
+            scaler.step(optimizer)
+            scaler.update()
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    plain = torch.amp.GradScaler(device, enabled=False)
+    scaler = torch.amp.GradScaler(device, init_scale=2.0**14)
+    expected, found = train(plain, overflow=False), train(scaler, overflow=True)
+    assert found.isfinite().all()
+    assert scaler.get_scale() == 2.0**13
+    torch.testing.assert_close(found, expected, rtol=0.3 if "_" in name or name == "pairwise" else 1e-5, atol=1e-2)

@@ -1,0 +1,222 @@
+"""What torch does to a loss besides calling it: transforms, recomputation, accumulation, copies, graphs."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from imbalanced_torch import (
+    LossWarmupWrapper,
+    PAUCAtBudgetLoss,
+    RecallAtQuantileLoss,
+    SigmoidFocalLoss,
+    SmoothAPLoss,
+    SoftmaxFocalLoss,
+    SymmetricCrossEntropyLoss,
+)
+
+RANKINGS = {
+    "smooth_ap": lambda **options: SmoothAPLoss(3, temperature=0.3, **options),
+    "recall": lambda **options: RecallAtQuantileLoss(3, quantile=0.2, temperature=0.3, **options),
+    "trapezoid": lambda **options: PAUCAtBudgetLoss(3, beta=0.5, temperature=0.5, **options),
+    "pairwise": lambda **options: PAUCAtBudgetLoss(3, beta=0.5, temperature=0.5, surrogate="pairwise", **options),
+}
+POINTWISE = {"softmax": SoftmaxFocalLoss, "symmetric": SymmetricCrossEntropyLoss}
+every_ranking = pytest.mark.parametrize("name", RANKINGS)
+
+
+def batch(seed=0, n=16, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, 3, generator=generator, dtype=dtype), torch.randint(0, 3, (n,), generator=generator)
+
+
+def make(name, **options):
+    return RANKINGS[name](**options) if name in RANKINGS else POINTWISE[name]()
+
+
+def gradient(loss_fn, x, y):
+    x = x.detach().requires_grad_()
+    return torch.autograd.grad(loss_fn(x, y), x)[0]
+
+
+# ------------------------------------------------------------------------------------------------------ recomputation
+
+
+@pytest.mark.parametrize("use_reentrant", [False, True])
+@pytest.mark.parametrize("name", ["smooth_ap", "pairwise", "softmax"])
+def test_recomputation_without_a_queue_is_right(name, use_reentrant):
+    x, y = batch()
+    again = x.clone().requires_grad_()
+    checkpoint(
+        make(name, queue_size=0) if name in RANKINGS else make(name), again, y, use_reentrant=use_reentrant
+    ).backward()
+    torch.testing.assert_close(again.grad, gradient(make(name, queue_size=0), x, y))
+
+
+@pytest.mark.parametrize("use_reentrant", [False, True])
+@every_ranking
+def test_recomputation_with_a_queue_is_refused_for_its_queue_has_moved_on(name, use_reentrant):
+    x, y = batch()
+    loss_fn = make(name, queue_size=24)
+    loss = checkpoint(loss_fn, x.requires_grad_(), y, use_reentrant=use_reentrant)
+    with pytest.raises(RuntimeError, match=r"must not be computed again during backward; keep it out of torch\.utils"):
+        loss.backward()
+    checkpoint(loss_fn.eval(), x, y, use_reentrant=use_reentrant).backward()  # nothing moves
+
+
+@every_ranking
+def test_accumulated_gradients_are_those_of_the_sum(name):
+    first, second = make(name, queue_size=24), make(name, queue_size=24)
+    weight = torch.eye(3).requires_grad_()
+    total = sum(first(x @ weight, y) for x, y in map(batch, range(3)))
+    (expected,) = torch.autograd.grad(total, weight)
+    for x, y in map(batch, range(3)):
+        second(x @ weight, y).backward()
+    torch.testing.assert_close(weight.grad, expected)
+
+
+@every_ranking
+def test_state_stays_where_it_is_so_that_a_captured_graph_finds_it(name):
+    main = make(name, queue_size=24)
+    loss_fn = LossWarmupWrapper(SoftmaxFocalLoss(), main, warmup_steps=1, blend_steps=2, temp_decay_steps=3)
+    places = {key: buffer.data_ptr() for key, buffer in loss_fn.named_buffers()}
+    for step in range(5):
+        loss_fn.on_train_batch_start(step)
+        loss_fn(*batch(step))
+    main.reset_queue()
+    main.load_state_dict(copy.deepcopy(main).state_dict())
+    assert {key: buffer.data_ptr() for key, buffer in loss_fn.named_buffers()} == places
+
+
+# ---------------------------------------------------------------------------------------------------------- transforms
+
+
+@pytest.mark.parametrize("name", [*RANKINGS, *POINTWISE])
+def test_grad_and_vmap_are_a_loop(name):
+    loss_fn = make(name, queue_size=0)
+    batches = [batch(seed) for seed in range(3)]
+    stacked = [torch.stack(tensors) for tensors in zip(*batches, strict=True)]
+    each = torch.func.vmap(torch.func.grad(loss_fn))(*stacked)
+    torch.testing.assert_close(each, torch.stack([gradient(loss_fn, x, y) for x, y in batches]))
+
+
+def test_a_queue_inside_of_a_transform_is_an_error():
+    loss_fn = SmoothAPLoss(3, queue_size=24)
+    with pytest.raises(RuntimeError, match="in-place"):
+        torch.func.grad(loss_fn)(*batch())
+    torch.func.grad(loss_fn.eval())(*batch())
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # of torch itself
+@pytest.mark.parametrize("name", ["recall", "trapezoid", "symmetric"])
+def test_forward_mode(name):
+    loss_fn = make(name, queue_size=0)
+    x, y = batch(dtype=torch.float64)
+    direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    _, slope = torch.func.jvp(lambda x: loss_fn(x, y), (x,), (direction,))
+    torch.testing.assert_close(slope, (gradient(loss_fn, x, y) * direction).sum())
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # of torch itself
+@pytest.mark.parametrize("name", ["smooth_ap", "pairwise", "softmax"])
+def test_forward_mode_that_is_not_there_is_an_error(name):
+    x, y = batch()
+    with pytest.raises(NotImplementedError, match="implement the jvp function"):
+        torch.func.jvp(lambda x: make(name, queue_size=0)(x, y), (x,), (x,))
+
+
+@every_ranking
+def test_second_derivatives_are_the_slopes_of_the_first(name):
+    """Of the scores that set no threshold and no scale, which are constants in differentiation."""
+    x, y = batch(dtype=torch.float64)
+    loss_fn = make(name, queue_size=0).double()
+    moving = torch.nn.functional.one_hot(y, 3).bool() if name != "smooth_ap" else torch.ones_like(x, dtype=torch.bool)
+    if name == "recall":  # the threshold is a score of any class: hold it, and all that may become it
+        moving = moving & (x < x.quantile(0.6, dim=0))
+
+    def moved(part):
+        return loss_fn(torch.masked_scatter(x, moving, part), y)
+
+    assert torch.autograd.gradgradcheck(moved, x[moving].clone().requires_grad_())
+    hessian = torch.autograd.functional.hessian(moved, x[moving])
+    assert hessian.abs().max() > 1e-3
+
+
+def test_a_number_changed_on_a_compiled_module_is_noticed():
+    """It compiles anew, where a 0-d tensor would not; but it is never a stale number."""
+    torch.compiler.reset()
+    x, y = batch()
+    loss_fn = SoftmaxFocalLoss()
+    compiled = torch.compile(loss_fn, backend="eager", fullgraph=True)
+    for gamma in (2.0, 0.5, 0.75):
+        loss_fn.gamma = gamma
+        torch.testing.assert_close(compiled(x, y), loss_fn(x, y))
+
+
+# -------------------------------------------------------------------------------------------------------------- copies
+
+
+class Group:
+    """As a process group, which can be neither copied nor pickled."""
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError("cannot pickle 'ProcessGroup' object")
+
+
+def test_a_copy_works_with_the_same_processes():
+    group = Group()
+    x, y = batch()
+    loss_fn = LossWarmupWrapper(SoftmaxFocalLoss(process_group=group), SmoothAPLoss(3, 24, process_group=group))
+    loss_fn(x, y)
+    other = copy.deepcopy(loss_fn)
+    assert other.main_loss.process_group is other.warmup_loss.process_group is group
+    assert other(*batch(1)) == loss_fn(*batch(1))
+    other.main_loss.reset_queue()
+    assert (loss_fn.main_loss.queue_targets[:16] == batch(1)[1]).all()
+    twins = copy.deepcopy([loss_fn.main_loss, loss_fn.main_loss])
+    assert twins[0] is twins[1]
+
+
+def test_a_queue_that_ddp_has_overwritten_is_noticed():
+    loss_fn = SmoothAPLoss(4, queue_size=8, class_parallel=True)
+    loss_fn._hold((2, 2))
+    loss_fn._check_block()
+    loss_fn.queue_block.copy_(torch.tensor([0, 2]))  # as the buffers of rank 0
+    with pytest.raises(ValueError, match=r"queue_block must be .*broadcast_buffers=False .*, got \(0, 2\)"):
+        loss_fn._check_values(torch.tensor([1]), None, with_block=True)
+    loss_fn.reset_queue()
+    loss_fn._check_block()
+
+
+# ------------------------------------------------------------------------------------------------------- empty batches
+
+
+@pytest.mark.parametrize("warmup", [nn.BCEWithLogitsLoss(), nn.CrossEntropyLoss()])
+def test_a_warmup_loss_of_no_rows_counts_as_zero(warmup):
+    classes = 1 if isinstance(warmup, nn.BCEWithLogitsLoss) else 3
+    loss_fn = LossWarmupWrapper(warmup, SmoothAPLoss(classes, queue_size=8), warmup_steps=1, blend_steps=3)
+    targets = torch.zeros((0, 1)) if classes == 1 else torch.zeros(0, dtype=torch.long)
+    for step in (0, 2, 6):
+        loss_fn.on_train_batch_start(step)
+        weight = torch.ones(2, classes, requires_grad=True)
+        loss = loss_fn(torch.zeros(0, 2) @ weight, targets)
+        loss.backward()
+        assert loss == 0
+        assert (weight.grad == 0).all()
+
+
+# ------------------------------------------------------------------------------------------------- no look at a device
+
+
+@pytest.mark.parametrize("name", ["sigmoid", *RANKINGS, *POINTWISE])
+def test_nothing_is_read_from_a_device(name):
+    """Tensors of the meta device have no values: reading one is an error."""
+    loss_fn = SigmoidFocalLoss(gamma=torch.tensor(2.0, device="meta")) if name == "sigmoid" else make(name)
+    x, y = (tensor.to("meta") for tensor in batch())
+    x.requires_grad_()
+    targets = torch.empty_like(x) if name == "sigmoid" else y
+    loss = loss_fn.to("meta")(x, targets, sample_weight=torch.empty(16, device="meta"))
+    loss.backward()
+    assert x.grad.is_meta

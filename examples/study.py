@@ -63,7 +63,7 @@ def work_through(title: str, jobs: list[Job], options: argparse.Namespace, store
 
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="minutes: 2 problems, 4 methods, 2 trials, 2 seeds")
+    parser.add_argument("--quick", action="store_true", help="a minute: 2 problems, 4 methods, 2 trials, 2 seeds")
     parser.add_argument("--report", action="store_true", help="only the tables and plots of the runs that are there")
     parser.add_argument("--backend", choices=("jax", "torch"), default="jax", help="of the final runs (jax)")
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, help="default: all")

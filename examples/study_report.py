@@ -159,8 +159,7 @@ def draw(panels: list[Comparison], path: Path) -> None:
         for line in panel.lines:
             _draw_line(axis, methods.index(line.method), line)
         if panel.best is not None:
-            axis.axvline(panel.best - panel.reference.mean, color="C2", linestyle="--", label="best possible score")
-            axis.legend(loc="lower left", fontsize="small", framealpha=1)
+            axis.axvline(panel.best - panel.reference.mean, color="C2", linestyle="--")
         axis.set(title=f"{_SHORT[panel.metric]}, against {panel.reference.method}", xlabel="difference (95% interval)")
         axis.set_xlim(left=_LEFT * 1.06)
         axis.locator_params(axis="x", nbins=6)
@@ -169,7 +168,9 @@ def draw(panels: list[Comparison], path: Path) -> None:
     axes[0].set_yticks(range(len(methods)), methods)
     axes[0].set_ylim(len(methods) - 0.4, -0.6)
     title = f"{panels[0].problem[0].upper()}{panels[0].problem[1:]}, {panels[0].reference.seeds} seeds"
-    figure.suptitle(f"{title}\nfilled: options chosen on validation; hollow: defaults", fontsize="medium")
+    key = "filled: options chosen on validation; hollow: defaults"
+    key += "; dashed: best possible score" if panels[0].best is not None else ""
+    figure.suptitle(f"{title}\n{key}", fontsize="medium")
     figure.savefig(path, dpi=120, format="png")
 
 

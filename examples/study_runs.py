@@ -35,6 +35,7 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._read: tuple[int, list[dict[str, str]]] = (0, [])
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             path.write_text(",".join((*KEY, *FIGURES)) + "\n")
@@ -44,8 +45,11 @@ class Store:
 
     def rows(self) -> list[dict[str, str]]:
         """All lines, as the names of the columns to their text."""
-        with self.path.open(newline="") as file:
-            return list(csv.DictReader(file))
+        size = self.path.stat().st_size  # the file only grows
+        if self._read[0] != size:
+            with self.path.open(newline="") as file:
+                self._read = size, list(csv.DictReader(file))
+        return self._read[1]
 
     def missing(self, job: Job) -> Job | None:
         """The job without the seeds that are done; None if all are. Another backend's tuning counts as well."""

@@ -50,8 +50,9 @@ def smooth_ap_loss(
         multilabel: whether targets are 0/1 per class.
         temperature_scale: the unit of the temperature: "absolute" is 1; "iqr" or "std" of the class's negatives make
             the sharpness independent of the scale of the logits.
-        pos_numerator: the mean over i runs over all positives ("pool") or over those of the batch ("live"), so that a
-            long queue does not dilute the gradient.
+        pos_numerator: the mean over i runs over all positives ("pool") or over those of the batch ("live"). With "live"
+            a long queue does not dilute the gradient of the positives, but nothing of like size holds the negatives
+            down: in long runs the scores may drift upwards and the ranking suffer.
         sample_weight: >= 0, [N]; how much a positive counts. Carries no gradient. None: all 1.
         iid_mask: bool [N], the rows drawn as the population is; kept in the queue for losses that look at it.
         max_pool_size: rank a random part of the rows, of no more than this many, rare classes first; the expected

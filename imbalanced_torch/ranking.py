@@ -36,8 +36,9 @@ class SmoothAPLoss(PooledLoss):
         multilabel: targets are 0/1 per class, [N, C], instead of class ids.
         temperature_scale: the unit of the temperature: "absolute" is 1; "iqr" or "std" of the class's negatives make
             the sharpness independent of the scale of the logits.
-        pos_numerator: the mean over i runs over all positives ("pool") or over those of the batch ("live"), so that a
-            long queue does not dilute the gradient.
+        pos_numerator: the mean over i runs over all positives ("pool") or over those of the batch ("live"). With "live"
+            a long queue does not dilute the gradient of the positives, but nothing of like size holds the negatives
+            down: in long runs the scores may drift upwards and the ranking suffer.
         process_group: the processes to gather from; None for all.
         grad_reduction: what the training framework does with gradients, "mean" (DDP, FSDP2) or "sum".
         generator: source of the randomness of `max_pool_size`, seeded alike on every rank; `torch.compile` cannot trace

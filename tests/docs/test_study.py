@@ -109,11 +109,9 @@ def test_the_best_trial_is_that_of_validation(tmp_path):
 
 
 KINDS = {
-    "weighted": Options(class_weight=0.5),
     "resampled": Options(extra=0.5),
-    "focal": Options(alpha=0.75, gamma=2.0),
+    "focal": Options(alpha=0.75, gamma=2.0, class_weight=0.5),
     "Smooth-AP": Options(ranking="Smooth-AP", queue=40, scale="std"),
-    "recall": Options(ranking="recall", queue=40, warmup=0.3, blend=0.3, class_weight=0.5),
     "pairwise": Options(
         ranking="pAUC pairwise",
         queue=40,
@@ -130,8 +128,8 @@ KINDS = {
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        *(("digits", kind) for kind in ("weighted", "resampled", "focal", "Smooth-AP", "pairwise")),
-        *(("digits, long tail", kind) for kind in ("focal", "recall")),
+        *(("digits", kind) for kind in ("resampled", "focal", "Smooth-AP", "pairwise")),
+        ("digits, long tail", "focal"),
     ],
 )
 def test_both_backends_train_the_same_network(tiny, name, kind):

@@ -1,5 +1,6 @@
 """Focal losses and symmetric cross entropy as modules: configuration, checks of values, one call into the core."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from imbalanced_torch import distributed, validation
 from imbalanced_torch._group import GroupMember
 
 
-class _PointwiseLoss(GroupMember):
+class _PointwiseLoss(GroupMember, ABC):
     """What the pointwise modules share: the reduction, over this process or over all."""
 
     def __init__(
@@ -47,8 +48,9 @@ class _PointwiseLoss(GroupMember):
             total, mass, process_group=self.process_group, grad_reduction=self.grad_reduction
         )
 
+    @abstractmethod
     def _options(self) -> dict[str, object]:
-        raise NotImplementedError
+        """The options that `repr` shows."""
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value!r}" for name, value in self._options().items())
@@ -144,9 +146,9 @@ class _ClassLoss(_PointwiseLoss):
 
     ignore_index: int
 
+    @abstractmethod
     def _check_parameters(self) -> None:
         """Checks what may be a tensor, at every call: it may have changed."""
-        raise NotImplementedError
 
     def _where(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None) -> Tensor | None:
         """Which positions take part; checks shapes, and values where that is free."""

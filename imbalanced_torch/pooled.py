@@ -2,6 +2,7 @@
 
 import contextlib
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -20,7 +21,7 @@ from imbalanced_torch._state import RankingState
 from imbalanced_torch.class_parallel import class_parallel_loss
 
 
-class PooledLoss(RankingState):
+class PooledLoss(RankingState, ABC):
     """A ranking loss over the batch and a queue of earlier rows; the base of the ranking modules.
 
     A subclass says with `_objective` what is computed; `imbalanced_core.pooled.pooled_loss` does the rest. The queue
@@ -75,9 +76,9 @@ class PooledLoss(RankingState):
         if max_pool_size is not None:
             checks.at_least("max_pool_size", max_pool_size, strata_count(num_classes, multilabel=multilabel))
 
+    @abstractmethod
     def _objective(self, temperature: Tensor | float) -> Callable[..., tuple]:
         """The core objective with the module's options."""
-        raise NotImplementedError
 
     def _check_options(self) -> None:
         """Lets the objective check its options, on a row without items."""

@@ -1,5 +1,6 @@
 """What every ranking module is: options, a queue and a temperature in Variables, and one call of a pure function."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -65,9 +66,9 @@ class PooledLoss(nnx.Module):
         self.temperature = LossState(jnp.asarray(temperature, dtype=jnp.result_type(float)))
         self.rngs = _own_stream(rngs, max_pool_size)
 
+    @abstractmethod
     def _loss_function(self) -> Callable[..., tuple[jax.Array, PooledResult]]:
         """The pure function with the options that are its own."""
-        raise NotImplementedError
 
     def _empty(self, dtype: Any) -> Queue:
         options: dict[str, Any] = {"multilabel": self.multilabel, "ignore_index": self.ignore_index}

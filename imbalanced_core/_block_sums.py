@@ -12,72 +12,106 @@ from imbalanced_core import ops
 from imbalanced_core._namespace import Array, array_namespace
 
 
-def moments(distance: Array, rates: Array, weights: Array) -> Array:
-    """Σ_j weights_jk · exp(rate_p · distance_j) for every power p.
+def basis(distance: Array, rates: Array, first: int) -> Array:
+    """Functions of t = exp(−distance/τ) that the engine expands its kernels in: 1, t, t² − t, t³ − t ...
+
+    Plain powers of t span the same, but where scores lie far inside τ all of them are nearly 1, and sums that nearly
+    cancel keep the rounding of each. These are nearly 0 there, and far away they fade at least as fast as t.
+
+    Args:
+        distance: numbers >= 0, [..., 1, m].
+        rates: −p/τ for consecutive powers p, [..., power, 1].
+        first: the first power: 0, or 1 to leave out the constant.
+
+    Returns:
+        [..., power, m].
+    """
+    xp = array_namespace(distance, rates)
+    powers = xp.exp(distance * rates)
+    is_difference = [0.0] * (2 - first) + [1.0] * (powers.shape[-2] - 2 + first)
+    is_difference = ops.constant(is_difference, like=powers, dtype=powers.dtype)[:, None]
+    return powers - is_difference * powers[..., 1 - first : 2 - first, :]
+
+
+def moments(distance: Array, rates: Array, weights: Array, first: int) -> Array:
+    """Σ_j weights_kj · basis_p(distance_j) at each end of a block.
 
     Args:
         distance: numbers >= 0, [block, end, item].
         rates: −p/τ, [block, power].
-        weights: [block, item, k].
+        weights: [block, k, item].
+        first: the first power.
 
     Returns:
-        [block, end, power, k].
+        [block, k, end · power].
     """
-    xp = array_namespace(distance, weights)
-    decays = xp.exp(distance[:, :, None, :] * rates[:, None, :, None])
-    products = xp.reshape(decays, (distance.shape[0], -1, distance.shape[2])) @ weights
-    return xp.reshape(products, (*decays.shape[:3], weights.shape[2]))
+    return weights @ _of_ends(distance, rates, first).mT
 
 
-def polynomials(distance: Array, rates: Array, coefficients: Array, first: int) -> Array:
-    """Σ_end Σ_p coefficients_p · exp(rate_p · distance).
+def expansions(distance: Array, rates: Array, coefficients: Array, first: int) -> Array:
+    """Σ_end Σ_p coefficients_kp · basis_p(distance).
 
     Args:
-        distance: numbers >= 0, [block, item, end].
-        rates: −p/τ for consecutive powers p, [block, power].
-        coefficients: [block, end, power, k].
-        first: the first power, 0 or 1.
+        distance: numbers >= 0, [block, end, item].
+        rates: −p/τ, [block, power].
+        coefficients: [block, k, end · power].
+        first: the first power.
 
     Returns:
-        [block, item, k].
+        [block, k, item].
     """
     xp = array_namespace(distance, coefficients)
-    if ops.is_compiled(distance):
-        t = xp.exp(distance * rates[:, None, 1 - first, None])
-        of_ends = []
-        for end in range(t.shape[2]):
-            *lower, polynomial = (coefficients[:, end, None, i, :] for i in range(rates.shape[1]))
-            for coefficient in reversed(lower):
-                polynomial = polynomial * t[:, :, end, None] + coefficient
-            of_ends.append(polynomial * t[:, :, end, None] if first else polynomial)
-        return _total(of_ends)
-    decays = xp.exp(distance[..., None] * rates[:, None, None, :])
-    shape = (distance.shape[0], -1, coefficients.shape[3])
-    return xp.reshape(decays, (*distance.shape[:2], -1)) @ xp.reshape(coefficients, shape)
+    if not ops.is_compiled(distance):
+        return coefficients @ _of_ends(distance, rates, first)
+    t = xp.exp(distance * rates[:, 1 - first, None, None])
+    powers = rates.shape[1]
+    return _total(
+        _expansion(
+            t[:, None, end, :], [coefficients[:, :, i, None] for i in range(end * powers, (end + 1) * powers)], first
+        )
+        for end in range(2)
+    )
+
+
+def _expansion(t: Array, coefficients: list[Array], first: int) -> Array:
+    """Σ_p coefficients_p · basis_p by Horner's rule: Σ_p c_p (t^p − t) = t (t − 1) Σ_r t^r Σ_(p > r + 1) c_p."""
+    *differences, last = coefficients[2 - first :]
+    quotient = remaining = last
+    for coefficient in reversed(differences):
+        remaining = remaining + coefficient
+        quotient = quotient * t + remaining
+    sums = (quotient * (t - 1.0) + coefficients[1 - first]) * t
+    return sums if first else sums + coefficients[0]
+
+
+def _of_ends(distance: Array, rates: Array, first: int) -> Array:
+    """The basis at the distances from both ends, [block, end · power, item]."""
+    values = basis(distance[:, :, None, :], rates[:, None, :, None], first)
+    return array_namespace(distance).reshape(values, (values.shape[0], -1, values.shape[3]))
 
 
 def weighted_sums(function: Callable[[Array], Array], x: Array, weights: Array) -> Array:
-    """Σ_j function(x_ij) weights_jk for an elementwise function: [block, i, k] from [block, i, j] and [block, j, k]."""
+    """Σ_j weights_kj function(x_ji) for an elementwise function: [block, k, i] from [block, j, i] and [block, k, j]."""
     xp = array_namespace(x, weights)
     if ops.is_compiled(x):
-        values = [function(x[:, :, j]) for j in range(x.shape[2])]
-        return xp.stack(
-            [_total(value * weights[:, j, None, k] for j, value in enumerate(values)) for k in range(weights.shape[2])],
-            axis=-1,
+        values = [function(x[:, j, :]) for j in range(x.shape[1])]
+        sums = (
+            _total(weights[:, k, j, None] * value for j, value in enumerate(values)) for k in range(weights.shape[1])
         )
-    return function(x) @ weights
+        return xp.stack(list(sums), axis=1)
+    return weights @ function(x)
 
 
 def sums_over_pairs(function: Callable[..., Array], x: Array, channels: Array) -> Array:
-    """Σ_j function(x_ij, channels of i, channels of j): [block, i] from [block, i, j] and [block, item, k].
+    """Σ_j function(x_ji, channels of i, channels of j): [block, i] from [block, j, i] and [block, k, item].
 
     The function is elementwise; it is given its channels as a list.
     """
     xp = array_namespace(x, channels)
-    listed = [channels[..., k] for k in range(channels.shape[-1])]
+    listed = [channels[:, k, :] for k in range(channels.shape[1])]
     if ops.is_compiled(x):
-        return _total(function(x[:, :, j], listed, [u[:, j, None] for u in listed]) for j in range(x.shape[2]))
-    return xp.sum(function(x, [u[:, :, None] for u in listed], [u[:, None, :] for u in listed]), axis=-1)
+        return _total(function(x[:, j, :], listed, [u[:, j, None] for u in listed]) for j in range(x.shape[1]))
+    return xp.sum(function(x, [u[:, None, :] for u in listed], [u[:, :, None] for u in listed]), axis=1)
 
 
 def _total(terms: Iterable[Array]) -> Array:

@@ -54,17 +54,19 @@ def in_blocks(function: Callable, arrays: Sequence) -> Any:
 
 def in_pieces(function: Callable[..., torch.Tensor], arrays: tuple, size: int) -> torch.Tensor:
     """The twin of `ops.in_pieces`."""
+    if torch.compiler.is_compiling() or torch.is_grad_enabled() or not all(map(is_eager_cpu, arrays)):
+        return function(*arrays)
     length = arrays[0].shape[0]
-    if length * size <= _NUMBERS_PER_THREAD or torch.compiler.is_compiling() or torch.is_grad_enabled():
-        return function(*arrays)
-    if not all(map(is_eager_cpu, arrays)):
-        return function(*arrays)
     step = max(1, _NUMBERS_PER_THREAD * torch.get_num_threads() // size)
-    first = function(*(x[:step] for x in arrays))
+    if length <= step:
+        return function(*arrays)
+    # products of transposed pieces would be slow
+    parts = (function(*(x[i : i + step].contiguous() for x in arrays)) for i in range(0, length, step))
+    first = next(parts)
     result = first.new_empty((length, *first.shape[1:]))
     result[:step] = first
-    for start in range(step, length, step):
-        result[start : start + step] = function(*(x[start : start + step] for x in arrays))
+    for i, part in enumerate(parts, start=1):
+        result[i * step : (i + 1) * step] = part
     return result
 
 

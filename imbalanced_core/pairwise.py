@@ -14,6 +14,9 @@ into blocks of a few neighbours. Pairs within a block are visited one by one; pa
 the moments, which travel from block to block in a tree. The derivative σ'(x) = t / (1 + t)² has the same form with
 other coefficients, so the gradient is the same sum again, with the cotangents as weights.
 
+In place of the powers t^p stand the differences t^p − t, for p > 1: the same polynomials, but tied scores, where all
+powers are 1, keep their digits.
+
 Every decay is taken from a true distance, so nothing overflows whatever the range of the scores, and nothing drifts
 when a million scores lie within a thousandth of τ.
 """
@@ -24,12 +27,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from imbalanced_core import _block_sums, ops
+from imbalanced_core import _block_sums, _block_tree, ops
 from imbalanced_core._namespace import Array, array_namespace
 
 _BLOCK, _LARGE_BLOCK = 16, 32  # items per block: all pairs inside one are visited
-_FEW_BLOCKS = 33  # so many meet pair by pair, more are first joined two by two: longer sums would lose digits
-_SMALL_ROW = _FEW_BLOCKS * _LARGE_BLOCK  # no joins with large blocks; a batch of 32 beside a queue of 1024 is as long
+_SMALL_ROW = _block_tree.FEW_BLOCKS * _LARGE_BLOCK  # no joins with large blocks: fewer calls
 
 
 def soft_counts_above(scores: Array, weights: Array, temperature: Array) -> Array:
@@ -104,10 +106,10 @@ _differentiable_counts = ops.with_vjp(_counts, _counts_vjp)
 
 
 class _Kernel(NamedTuple):
-    """A function of x = (s_j − s_i)/τ expanded in powers p of t = exp(−|x|)."""
+    """A function of x = (s_j − s_i)/τ, expanded in t = exp(−|x|)."""
 
-    powers: tuple[int, ...]  # consecutive
-    coefficients: tuple[tuple[float, ...], tuple[float, ...]]  # where j is below i, and where it is above
+    powers: tuple[int, ...]  # from 0 on where a constant is needed, else from 1 on
+    matrices: tuple  # [end, power, power]: times the moments of others they give coefficients of `basis`
 
 
 def _sum_over_pairs(
@@ -120,9 +122,9 @@ def _sum_over_pairs(
         weights: [..., k, n].
         temperature: τ, [...].
         kernel: the function of a pair that is summed.
-        in_block: gives the sums, [block, item, m], from the weights [block, item, k], the differences (s_j − s_i)/τ
-            inside each block [block, i, j], and Σ_j weights[k, j] · kernel((s_j − s_i)/τ) over the items j of all other
-            blocks, [block, item, k].
+        in_block: gives the sums, [block, m, item], from the weights [block, k, item], the differences (s_j − s_i)/τ
+            inside each block [block, j, i], and Σ_j weights[k, j] · kernel((s_j − s_i)/τ) over the items j of all other
+            blocks, [block, k, item].
 
     Returns:
         [..., m, n].
@@ -132,162 +134,132 @@ def _sum_over_pairs(
     if n == 0:
         return xp.zeros_like(weights)
     size = _LARGE_BLOCK if n <= _SMALL_ROW else _BLOCK
-    s = _cut(scores[..., None], size, padding=scores[..., -1:, None])[..., 0]  # [..., block, item]
-    w = _cut(weights.mT, size, padding=xp.zeros_like(weights[..., :1].mT))  # [..., block, item, k]
-    powers = ops.constant(kernel.powers, like=scores, dtype=scores.dtype)
-    rates = -powers / temperature[..., None]  # distances times this cannot become NaN
-    low, high, blocks = s[..., 0], s[..., -1], s.shape[-2]
+    multiple = size * 2 ** _block_tree.levels(-(-n // size))
+    s = _filled(scores, multiple, scores[..., -1:])
+    w = _filled(weights, multiple, xp.zeros_like(weights[..., :1]))
+    blocks = s.shape[-1] // size
     # inside a block nothing is known of the others, so those of all rows lie on one axis
-    s, w = xp.reshape(s, (-1, size)), xp.reshape(w, (-1, size, k))
-    items = s, w, _for_each(blocks, rates)
+    s = xp.reshape(s, (-1, size))
+    w = xp.reshape(xp.permute_dims(xp.reshape(w, (-1, k, blocks, size)), (0, 2, 1, 3)), (-1, k, size))
+    powers = ops.constant(kernel.powers, like=scores, dtype=scores.dtype)
+    tau = xp.reshape(temperature, (-1, 1))
+    rates = -powers / tau  # distances times this cannot become NaN
+    items = s, w, _for_each_block(rates, blocks)
     numbers = 2 * len(kernel.powers) * size  # that one block needs at a time
-    moments = ops.in_pieces(_moments, items, size=numbers)
-    moments = xp.reshape(moments, (*rows, blocks, *moments.shape[1:]))
-    arriving = xp.stack(_between_blocks(low, high, moments[..., 0, :, :], moments[..., 1, :, :], rates), axis=-3)
-    arriving = xp.reshape(arriving, (-1, *arriving.shape[-3:]))
-    sums = ops.in_pieces(
-        partial(_sums_of_items, kernel, in_block),
-        (*items, arriving, _for_each(blocks, temperature[..., None])),
-        size=numbers,
-    )
-    return xp.reshape(sums, (*rows, blocks * size, -1))[..., :n, :].mT
+    moments = ops.in_pieces(partial(_moments, kernel), items, size=numbers)
+    at_ends = _halves(xp.reshape(moments, (-1, blocks, k, 2 * len(kernel.powers))))
+    # a copy, in which blocks are next to one another
+    moments = xp.stack([xp.permute_dims(x, (0, 2, 3, 1)) for x in at_ends], axis=2)
+    ends = xp.permute_dims(xp.reshape(_ends(s), (-1, blocks, 2)), (0, 2, 1))
+    arriving = _block_tree.between_blocks(ends, moments, rates, kernel.powers[0])
+    coefficients = ops.constant(kernel.matrices, like=scores, dtype=scores.dtype) @ arriving
+    coefficients = xp.reshape(xp.permute_dims(coefficients, (0, 4, 1, 2, 3)), (-1, k, 2 * len(kernel.powers)))
+    of_items = partial(_sums_of_items, kernel, in_block)
+    sums = ops.in_pieces(of_items, (*items, coefficients, _for_each_block(tau, blocks)), size=numbers)
+    sums = xp.permute_dims(xp.reshape(sums, (-1, blocks, *sums.shape[1:])), (0, 2, 1, 3))
+    return xp.reshape(sums, (*rows, sums.shape[1], blocks * size))[..., :n]
 
 
-def _moments(s: Array, w: Array, rates: Array) -> Array:
-    """What each block sends to others, Σ_j w_jk t_j^p with t_j taken at each end: [block, end, power, k]."""
-    distance = array_namespace(s).abs(s[:, None, :] - _ends(s)[:, :, None])
-    return _block_sums.moments(distance, rates, w)
+def _moments(kernel: _Kernel, s: Array, w: Array, rates: Array) -> Array:
+    """What each block sends to others, its moments about each end: [block, k, end · power]."""
+    return _block_sums.moments(_distances_to_ends(s), rates, w, kernel.powers[0])
 
 
 def _sums_of_items(
-    kernel: _Kernel, in_block: Callable[..., Array], s: Array, w: Array, rates: Array, arriving: Array, tau: Array
+    kernel: _Kernel, in_block: Callable[..., Array], s: Array, w: Array, rates: Array, coefficients: Array, tau: Array
 ) -> Array:
-    """The sums of the items of each block, as `in_block` has it; `arriving` is [block, end, power, k]."""
-    distance = array_namespace(s).abs(s[:, :, None] - _ends(s)[:, None, :])
-    coefficients = ops.constant(kernel.coefficients, like=s, dtype=s.dtype)[..., None]
-    from_others = _block_sums.polynomials(distance, rates, arriving * coefficients, kernel.powers[0])
+    """The sums of the items of each block, as `in_block` has it; the coefficients are [block, k, end · power]."""
+    from_others = _block_sums.expansions(_distances_to_ends(s), rates, coefficients, kernel.powers[0])
     # scores are subtracted before they are scaled: the other order loses a digit
-    x = (s[:, None, :] - s[:, :, None]) / tau[:, :, None]
+    x = (s[:, :, None] - s[:, None, :]) / tau[:, :, None]
     return in_block(w, x, from_others)
 
 
+def _distances_to_ends(s: Array) -> Array:
+    """How far the items of a block are from its lowest and from its highest score, [block, end, item]."""
+    return array_namespace(s).abs(s[:, None, :] - _ends(s)[:, :, None])
+
+
 def _ends(s: Array) -> Array:
-    """The lowest and the highest score of each block, [block, 2]."""
+    """The lowest and the highest score of each block, [block, end]."""
     return s[:, :: s.shape[1] - 1]
 
 
+def _for_each_block(x: Array, blocks: int) -> Array:
+    """One copy of each row of x for each of its blocks: [row · block, m] from [row, m]."""
+    xp = array_namespace(x)
+    return xp.reshape(xp.broadcast_to(x[:, None, :], (x.shape[0], blocks, x.shape[1])), (-1, x.shape[1]))
+
+
+def _halves(x: Array) -> tuple[Array, Array]:
+    """The first and the second half of the last axis."""
+    half = x.shape[-1] // 2
+    return x[..., :half], x[..., half:]
+
+
+def _filled(x: Array, multiple: int, padding: Array) -> Array:
+    """[..., n] with as many copies of `padding` [..., 1] behind as make n a multiple of a number."""
+    xp = array_namespace(x)
+    missing = -x.shape[-1] % multiple
+    return xp.concat([x, xp.broadcast_to(padding, (*x.shape[:-1], missing))], axis=-1) if missing else x
+
+
 def _counts_in_block(w: Array, x: Array, from_others: Array) -> Array:
-    """Σ_j w_jk σ((s_j − s_i)/τ), [block, item i, k]."""
+    """Σ_j w_kj σ((s_j − s_i)/τ), [block, k, item i]."""
     return _block_sums.weighted_sums(ops.sigmoid, x, w) + from_others
 
 
 def _slopes_in_block(both: Array, x: Array, from_others: Array) -> Array:
-    """Σ_jk (w_mk c_jk − c_mk w_jk) σ'((s_m − s_j)/τ), [block, item m, 1], for w and c in one array.
+    """Σ_kj (w_km c_kj − c_km w_kj) σ'((s_m − s_j)/τ), [block, 1, item m], for w and c in one array.
 
     An item's own terms cancel; in this form they do so exactly. Rounded, they would bury those of its far neighbours.
     """
     xp = array_namespace(both)
-    k = both.shape[-1] // 2
+    k = both.shape[1] // 2
 
     def of_pair(x: Array, at_m: list[Array], at_j: list[Array]) -> Array:
         p = ops.sigmoid(-xp.abs(x))
         return sum(at_m[i] * at_j[k + i] - at_m[k + i] * at_j[i] for i in range(k)) * (p * (1.0 - p))
 
     inside = _block_sums.sums_over_pairs(of_pair, x, both)
-    outside = (both[..., i] * from_others[..., k + i] - both[..., k + i] * from_others[..., i] for i in range(k))
-    return sum(outside, start=inside)[..., None]
+    outside = (both[:, i] * from_others[:, k + i] - both[:, k + i] * from_others[:, i] for i in range(k))
+    return sum(outside, start=inside)[:, None, :]
 
 
-def _between_blocks(low: Array, high: Array, at_low: Array, at_high: Array, rates: Array) -> tuple[Array, Array]:
-    """What arrives at each block from all others, by a walk up and down a tree of blocks.
-
-    Args:
-        low: the lowest score of each block, [..., block]; blocks ascend.
-        high: the highest score of each block, [..., block].
-        at_low: what each block sends to those below it, taken at its low end, [..., block, power, k].
-        at_high: what each block sends to those above it, taken at its high end, [..., block, power, k].
-        rates: −p/τ, [..., power].
-
-    Returns:
-        Σ_a at_high_a · exp(−p (low_b − high_a)/τ) over the blocks a below b, and
-        Σ_a at_low_a · exp(−p (low_a − high_b)/τ) over the blocks a above b; both [..., block b, power, k].
-    """
-    blocks = low.shape[-1]
-    if blocks <= _FEW_BLOCKS:
-        return _between_few_blocks(low, high, at_low, at_high, rates)
-    xp = array_namespace(low)
-    if blocks % 2:  # an empty block above all others
-        low, high = (xp.concat([x, high[..., -1:]], axis=-1) for x in (low, high))
-        at_low, at_high = (xp.concat([x, xp.zeros_like(x[..., :1, :, :])], axis=-3) for x in (at_low, at_high))
-    (low_0, low_1), (high_0, high_1) = _halves(low, axis=-1), _halves(high, axis=-1)
-    (at_low_0, at_low_1), (at_high_0, at_high_1) = _halves(at_low, axis=-3), _halves(at_high, axis=-3)
-    over_0, over_1, gap = (
-        xp.exp(distance[..., None] * rates[..., None, :])[..., None]
-        for distance in (low_1 - low_0, high_1 - high_0, low_1 - high_0)
-    )
-    from_below, from_above = _between_blocks(
-        low_0, high_1, at_low_0 + at_low_1 * over_0, at_high_1 + at_high_0 * over_1, rates
-    )
-    pairs = (from_below, from_below * over_0 + at_high_0 * gap), (from_above * over_1 + at_low_1 * gap, from_above)
-    shape = (*at_low.shape[:-3], -1, *at_low.shape[-2:])
-    from_below, from_above = (xp.reshape(xp.stack(pair, axis=-3), shape)[..., :blocks, :, :] for pair in pairs)
-    return from_below, from_above
-
-
-def _between_few_blocks(low: Array, high: Array, at_low: Array, at_high: Array, rates: Array) -> tuple[Array, Array]:
-    """`_between_blocks`, visiting every pair of blocks."""
-    xp = array_namespace(low)
-    distance = xp.abs(low[..., :, None] - high[..., None, :])  # of b from the a below it, [..., b, a]
-    decays = xp.exp(distance[..., None, :, :] * rates[..., :, None, None])
-    decays = xp.tril(decays, k=-1)  # [..., power, b, a]
-    return _swap(decays @ _swap(at_high)), _swap(decays.mT @ _swap(at_low))
-
-
-def _for_each(blocks: int, x: Array) -> Array:
-    """One copy of x [..., m] for each block, [all blocks, m]."""
-    xp = array_namespace(x)
-    return xp.reshape(xp.broadcast_to(x[..., None, :], (*x.shape[:-1], blocks, x.shape[-1])), (-1, x.shape[-1]))
-
-
-def _halves(x: Array, axis: int) -> tuple[Array, Array]:
-    """The entries at even and at odd places of an axis, counted from the end."""
-    rest = (slice(None),) * (-1 - axis)
-    return x[(..., slice(0, None, 2), *rest)], x[(..., slice(1, None, 2), *rest)]
-
-
-def _swap(x: Array) -> Array:
-    """The last three axes with the first two of them exchanged."""
-    first = x.ndim - 3
-    return array_namespace(x).permute_dims(x, (*range(first), first + 1, first, first + 2))
-
-
-def _cut(x: Array, size: int, padding: Array) -> Array:
-    """[..., n, m] to blocks of so many items, [..., block, item, m], filled up with `padding` [..., 1, m]."""
-    xp = array_namespace(x)
-    missing = -x.shape[-2] % size
-    if missing:
-        x = xp.concat([x, xp.broadcast_to(padding, (*x.shape[:-2], missing, x.shape[-1]))], axis=-2)
-    return xp.reshape(x, (*x.shape[:-2], -1, size, x.shape[-1]))
-
-
-def _power_coefficients(function: Callable, order: int) -> tuple[float, ...]:
-    """c_1 ... c_order with t · function(t) = Σ_p c_p t^p on [0, 1].
+def _power_coefficients(function: Callable, order: int) -> np.ndarray:
+    """c_1 ... c_order with t · function(t) = Σ_p c_p t^p on [0, 1], exactly at t = 1, where tied scores are.
 
     Interpolates `function` at Chebyshev nodes, so that the error is relative to t: far pairs keep their digits. It
     falls like 5.83^(−order), because the functions here have their pole at t = −1.
     """
     series = np.polynomial.Chebyshev.interpolate(function, order - 1, domain=[0, 1])
-    return tuple(map(float, series.convert(kind=np.polynomial.Polynomial, domain=[-1, 1], window=[-1, 1]).coef))
+    c = series.convert(kind=np.polynomial.Polynomial, domain=[-1, 1], window=[-1, 1]).coef
+    c[0] += function(1.0) - c.sum()
+    return c
 
 
 def _logistic(order: int) -> _Kernel:
-    c = _power_coefficients(lambda t: 1 / (1 + t), order)
-    return _Kernel(tuple(range(order + 1)), ((0.0, *c), (1.0, *(-x for x in c))))
+    """σ(x): t/(1 + t) of an item below, 1 − t/(1 + t) of one above."""
+    below = _matrix(0.0, _power_coefficients(lambda t: 1 / (1 + t), order))
+    above = _matrix(1.0, -_power_coefficients(lambda t: 1 / (1 + t), order))
+    return _Kernel(tuple(range(order + 1)), (below, above))
 
 
 def _logistic_slope(order: int) -> _Kernel:
-    c = _power_coefficients(lambda t: 1 / (1 + t) ** 2, order)
-    return _Kernel(tuple(range(1, order + 1)), (c, c))
+    """σ'(x) = t/(1 + t)², an even function."""
+    matrix = _matrix(None, _power_coefficients(lambda t: 1 / (1 + t) ** 2, order))
+    return _Kernel(tuple(range(1, order + 1)), (matrix, matrix))
+
+
+def _matrix(constant: float | None, c: np.ndarray) -> tuple[tuple[float, ...], ...]:
+    """M with constant + Σ_p c_p (t u)^p = Σ_pq M_pq b_p(t) b_q(u) for the functions b of `basis`, powers from 0 on.
+
+    It follows from (t u)^p = (t^p − t + t)(u^p − u + u).
+    """
+    matrix = np.diag([constant or 0.0, *c])
+    matrix[1, 2:] = matrix[2:, 1] = c[1:]
+    matrix[1, 1] = c.sum()
+    return tuple(map(tuple, (matrix[1:, 1:] if constant is None else matrix).tolist()))
 
 
 # By bits of the dtype. A higher order would not help: its larger coefficients make more of the rounding.

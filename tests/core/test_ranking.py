@@ -146,6 +146,20 @@ def test_accuracy_at_every_size_spread_and_temperature(name, dtype, value_error,
     assert checked > 20
 
 
+@pytest.mark.parametrize("spread", [1e-3, 0.02])
+def test_scores_far_inside_the_temperature_keep_their_digits(spread):
+    """All decays are near 1 there, and powers of them, summed with coefficients of either sign, would lose digits."""
+    torch = pytest.importorskip("torch")
+    for seed, (n, count) in enumerate([(60, 3), (330, 3), (543, 61), (2100, 13), (4800, 280)]):
+        rng = np.random.default_rng(seed)
+        scores = (rng.standard_normal((1, n)) * spread).astype(np.float32)
+        positives = np.arange(n)[None] < count
+        s = torch.tensor(scores, requires_grad=True)
+        smooth_ap(s, torch.tensor(positives), temperature=1.0)[0].sum().backward()
+        gradient = reference.smooth_ap(scores[0], positives[0], temperature=1.0)[2]
+        assert np.linalg.norm(s.grad[0].numpy() - gradient) <= 2e-6 * np.linalg.norm(gradient), seed
+
+
 def _unit(name, scores, positives, where):
     if name in ("smooth_ap", "recall") or not (where & ~positives).any():
         return 1.0

@@ -66,7 +66,9 @@ def losses_in_jax(problem, options):
             queues[0],
             **schedule(problem, options),
         )
-        _, seen = pauc_at_budget_loss(jax.lax.stop_gradient(logits), targets, queues[1], beta=options.budget)
+        _, seen = pauc_at_budget_loss(
+            jax.lax.stop_gradient(logits), targets, queues[1], beta=options.budget, surrogate="trapezoid"
+        )
         figures = {"average precision": 1 - aux.per_class, "valid": aux.valid, **seen.diagnostics._asdict()}
         return loss, (aux.queue, seen.queue), figures
 

@@ -34,6 +34,16 @@ class Options(NamedTuple):
     band: float = 1.0  # partial AUC is trained on, and recall flags, this many times the budget
 
 
+_SOFT: dict[str, Any] = {  # what validation preferred on most problems
+    "learning_rate": 1e-2,
+    "weight_decay": 0.0,
+    "temperatures": (2.0, 1.0),
+    "scale": "std",
+    "band": 2.0,
+    "extra": 0.0,
+    "class_weight": 0.0,
+}
+
 # What becomes of the default options of a ranking when one of them changes.
 VARIATIONS: dict[str, dict[str, Any]] = {
     "live": {"numerator": "live"},
@@ -42,15 +52,14 @@ VARIATIONS: dict[str, dict[str, Any]] = {
     "no queue": {"queue": 0},
     "queue 512": {"queue": 512},
     "queue 8192": {"queue": 8192},
-    "soft": {  # what validation preferred on most problems
-        "learning_rate": 1e-2,
-        "weight_decay": 0.0,
-        "temperatures": (2.0, 1.0),
-        "scale": "std",
-        "band": 2.0,
-        "extra": 0.0,
-        "class_weight": 0.0,
-    },
+    "soft": _SOFT,
+    "soft 1.0": _SOFT | {"temperatures": (1.0, 1.0)},  # without a schedule
+    "sharp": {"temperatures": (0.5, 0.1)},
+    "sharp std": {"temperatures": (0.5, 0.1), "scale": "std"},
+    "iqr 0.1": {"temperatures": (0.1, 0.1)},
+    "std 0.2": {"temperatures": (0.2, 0.2), "scale": "std"},
+    "std 0.1": {"temperatures": (0.1, 0.1), "scale": "std"},
+    "absolute 0.01": {"scale": "absolute", "temperatures": (0.01, 0.01)},  # Smooth-AP without any option
     "absolute": {"scale": "absolute", "temperatures": (0.05, 0.005)},  # the defaults of the torch wrapper
 }
 

@@ -77,8 +77,10 @@ _SMALL = Problem(
     metrics=("average_precision", "partial_auc"),
     queue=512,
     variations=(
-        *_varied("Smooth-AP, alone", "extra", "live", "no queue", "absolute"),
-        *_varied("pAUC pairwise, alone", "live", "no queue", "no extra", "absolute"),
+        *_varied("Smooth-AP, alone", "extra", "live", "no queue", "absolute", "absolute 0.01"),
+        *_varied("Smooth-AP, alone", "sharp", "sharp std", "std 0.2"),
+        *_varied("pAUC pairwise, alone", "live", "no queue", "no extra", "absolute", "soft 1.0", "iqr 0.1", "std 0.1"),
+        "pAUC trapezoid, alone @iqr 0.1",  # partial AUC without any option
     ),
 )
 

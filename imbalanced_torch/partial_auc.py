@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from imbalanced_core import checks
 from imbalanced_core.partial_auc import partial_auc
 from imbalanced_torch.pooled import PooledLoss
 
@@ -98,6 +99,37 @@ class PAUCAtBudgetLoss(PooledLoss):
         self.pos_numerator = pos_numerator
         self.budget_basis = budget_basis
         self._check_options()
+
+    @classmethod
+    def recommended(cls, num_classes: int, budget: float, **overrides: Any) -> Self:
+        """The options that did best in a study of real data: pairs, a wider band, a softer temperature.
+
+        Sets surrogate="pairwise", beta=2 * budget (at most 1), tau_scale="std" and temperature=1.0; the rest is as the
+        constructor has it, with pos_numerator="pool". Train with it from the first step on, without a warm-up. A
+        temperature that falls from 2.0 to 1.0 over the training did as well:
+
+            loss_fn.temperature = 2.0 * 0.5 ** (step / steps)
+
+        Evidence, in `docs/which_loss.md`: on two real sets, made imbalanced, this had an average
+        precision of 0.930 and 0.922, the constructor's own options 0.058 and 0.752, and the best of four tuned
+        pointwise losses 0.914 and 0.870. It does not suit a budget so small that batch and queue hold only a few
+        negatives above it.
+
+        Args:
+            num_classes: C, the number of logits of a row; 1 is binary.
+            budget: the false-positive rate that can be afforded, in (0, 1].
+            **overrides: options of the constructor, which take precedence.
+
+        Returns:
+            The module.
+
+        Raises:
+            ValueError: if the budget is no number in (0, 1], or an option is bad.
+        """
+        is_rate = isinstance(budget, float | int) and not isinstance(budget, bool) and 0 < budget <= 1
+        checks.require(is_rate, "budget", "a number in (0, 1]", budget)
+        options: dict[str, Any] = {"beta": min(1.0, 2 * budget), "surrogate": "pairwise", "tau_scale": "std"}
+        return cls(num_classes, **(options | {"temperature": 1.0} | overrides))
 
     def forward(
         self,

@@ -23,7 +23,7 @@ C, FEATURES, ROWS, QUEUE = 3, 5, 4, 14  # ROWS is of one device
 RANKING = {
     "smooth_ap": partial(smooth_ap_loss, temperature=0.3),
     "recall_at_quantile": partial(recall_at_quantile_loss, quantile=0.3, temperature=0.5),
-    "pauc_at_budget": partial(pauc_at_budget_loss, beta=0.5, temperature=0.5),
+    "pauc_at_budget": partial(pauc_at_budget_loss, beta=0.5, temperature=0.5, surrogate="trapezoid"),
     "pauc_at_budget pairwise": partial(pauc_at_budget_loss, beta=0.7, temperature=0.5, surrogate="pairwise"),
 }
 POINTWISE = {

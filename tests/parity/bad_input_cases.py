@@ -122,7 +122,13 @@ LOSSES = [
         quantile=0.2,
         temperature=0.1,
     ),
-    _ranking("pAUC trapezoid", imbalanced_torch.PAUCAtBudgetLoss, imbalanced_jax.pauc_at_budget_loss, beta=0.5),
+    _ranking(
+        "pAUC trapezoid",
+        imbalanced_torch.PAUCAtBudgetLoss,
+        imbalanced_jax.pauc_at_budget_loss,
+        beta=0.5,
+        surrogate="trapezoid",
+    ),
     _ranking(
         "pAUC pairwise",
         imbalanced_torch.PAUCAtBudgetLoss,

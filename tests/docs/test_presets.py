@@ -1,0 +1,83 @@
+"""The recommended options: what they set, that they can be changed, and that they learn where the defaults do not."""
+
+import inspect
+
+import pytest
+import torch
+from as_users import settings_of_users  # noqa: F401  (used by every test here)
+from sklearn.metrics import average_precision_score
+from torch import nn
+
+import imbalanced_jax
+from imbalanced_torch import PAUCAtBudgetLoss, SmoothAPLoss
+
+
+def test_what_partial_auc_is_recommended_with():
+    loss_fn = PAUCAtBudgetLoss.recommended(3, 0.01)
+    assert (loss_fn.num_classes, loss_fn.alpha, loss_fn.beta) == (3, 0.0, 0.02)
+    assert (loss_fn.surrogate, loss_fn.tau_scale, loss_fn.pos_numerator) == ("pairwise", "std", "pool")
+    assert loss_fn.temperature == 1.0
+    assert loss_fn.queue_size == 1024
+    assert PAUCAtBudgetLoss.recommended(1, 0.7).beta == 1.0
+
+
+def test_what_smooth_ap_is_recommended_with():
+    loss_fn = SmoothAPLoss.recommended(3)
+    assert (loss_fn.num_classes, loss_fn.temperature_scale, loss_fn.pos_numerator) == (3, "std", "pool")
+    assert loss_fn.temperature == pytest.approx(0.2)
+
+
+def test_options_can_be_overridden():
+    loss_fn = PAUCAtBudgetLoss.recommended(1, 0.01, beta=0.1, temperature_scale="iqr", queue_size=0, multilabel=True)
+    assert (loss_fn.beta, loss_fn.tau_scale, loss_fn.queue_size, loss_fn.multilabel) == (0.1, "iqr", 0, True)
+    loss_fn = SmoothAPLoss.recommended(2, temperature=0.4, queue_size=7)
+    assert (float(loss_fn.temperature), loss_fn.queue_size) == (pytest.approx(0.4), 7)
+
+
+@pytest.mark.parametrize(("base", "arguments"), [(PAUCAtBudgetLoss, (1, 0.1)), (SmoothAPLoss, (1,))])
+def test_a_subclass_recommends_itself(base, arguments):
+    class Mine(base):
+        pass
+
+    assert type(Mine.recommended(*arguments)) is Mine
+
+
+@pytest.mark.parametrize("budget", [0.0, -0.1, 1.5, float("nan"), "0.1", True])
+def test_refuses_a_bad_budget(budget):
+    with pytest.raises(ValueError, match=r"budget must be a number in \(0, 1\], got"):
+        PAUCAtBudgetLoss.recommended(1, budget)
+
+
+def test_the_constructors_keep_their_defaults():
+    parameters = inspect.signature(PAUCAtBudgetLoss).parameters
+    names = ("alpha", "beta", "surrogate", "n_knots", "tau_scale", "pos_numerator", "budget_basis", "temperature")
+    assert [parameters[name].default for name in names] == [0.0, 0.005, "trapezoid", 2, "iqr", "pool", "fpr", 0.1]
+    parameters = inspect.signature(SmoothAPLoss).parameters
+    assert (parameters["temperature"].default, parameters["temperature_scale"].default) == (0.01, "absolute")
+
+
+def test_jax_compares_pairs_by_default():
+    of_function = inspect.signature(imbalanced_jax.pauc_at_budget_loss).parameters
+    assert of_function["surrogate"].default == "pairwise"
+
+
+def trained_average_precision(loss_fn: nn.Module) -> float:
+    """Of a small network on 2% positives, from the first step on."""
+    torch.manual_seed(0)
+    x = torch.randn(4000, 6)
+    y = (x[:, 0] * x[:, 1] + 0.3 * torch.randn(4000) > 1.9).long()
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
+    for step in range(150):
+        rows = torch.arange(128 * step, 128 * (step + 1)) % len(x)
+        optimizer.zero_grad()
+        loss_fn(model(x[rows]), y[rows]).backward()
+        optimizer.step()
+    with torch.inference_mode():
+        return average_precision_score(y, model(x)[:, 0])
+
+
+def test_recommended_options_learn_from_the_first_step_on():
+    recommended = trained_average_precision(PAUCAtBudgetLoss.recommended(1, 0.02))
+    default = trained_average_precision(PAUCAtBudgetLoss(1, beta=0.02))
+    assert recommended > default + 0.3

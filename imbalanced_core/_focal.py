@@ -1,5 +1,7 @@
 """What the focal losses are made of, accurate where 1 − p_t formed by subtraction would be all rounding error."""
 
+import math
+
 from imbalanced_core import ops
 from imbalanced_core._namespace import Array, array_namespace
 from imbalanced_core.pool import arange
@@ -80,25 +82,54 @@ binary_focal = ops.with_partials(
     _focal, (_by_logit, _by_target, _by_positive_weight, _by_negative_weight, _by_gamma), _focal_and_slope
 )
 
-# ------------------------------------------------------------------------------------ class ids as one binary logit
+# ----------------------------------------------------------------------------------------- (1−p_y)^γ CE of class ids
+# With e_c = exp(x_c − max x) and S = Σ_{c≠y} e_c, all terms of which are positive,
+#     1 − p_y = S / (S + e_y)        CE = log(1 + S / e_y)
+# keep every digit when p_y → 1, where 1 + S rounds to 1. The derivatives are, for the u = 1 − p_y of above,
+#     ∂CE/∂x_c = p_c, ∂u/∂x_c = p_y p_c  (c ≠ y), and minus their sum for c = y,
+# so that of the loss is (e_c, with −S in the place of y) times one number per position.
+_LEAST = -60.0  # where log e_y is less it is taken out of the logarithm, before e_y underflows
 
 
-def _against_and_slope(logits: Array, ids: Array, *, axis: int) -> tuple[Array, Array]:
+def _class_parts(logits: Array, ids: Array, *, axis: int) -> tuple[Array, Array, Array, Array]:
+    """(e_c with 0 in the place of y, S, e_y, CE)."""
     xp = array_namespace(logits)
-    others = ops.put(logits, ids, -xp.inf, axis=axis)
-    share = ops.softmax(others, axis=axis)
-    # log Σ exp(x_c) from two fused passes: the greatest share is exp(greatest logit) / Σ
-    greatest, greatest_share = xp.max(others, axis=axis), xp.max(share, axis=axis)
-    none = greatest == -xp.inf  # there is no other class, or all of them are ruled out
-    log_total = xp.where(none, -xp.inf, greatest - xp.log(xp.where(none, 1.0, greatest_share)))
-    # NaN logits are told by the value; a position of no weight then has no gradient, whatever its logits hold
-    slope = ops.nan_to_zero(ops.put(share, ids, -1.0, axis=axis))
-    return log_total - ops.pick(logits, ids, axis=axis), slope
+    most = _greatest(logits)  # clips infinities, which would meet as ∞ − ∞: a target's logit of ∞ has p_y = 1
+    greatest = xp.clip(xp.max(logits, axis=axis, keepdims=True), min=-most, max=most)
+    own = ops.pick(logits, ids, axis=axis) - xp.squeeze(greatest, axis=axis)
+    own = xp.clip(own, min=-most, max=1.0)  # not 0, where the derivative would be shared
+    powers = ops.put(ops.exp_of_difference(logits, greatest), ids, 0.0, axis=axis, reuse=True)
+    others, power = xp.sum(powers, axis=axis), xp.exp(own)
+    ratio = others / xp.clip(power, min=math.exp(_LEAST))
+    return powers, others, power, xp.log1p(ratio) + xp.clip(_LEAST - own, min=0.0)
 
 
-#: logit_against(logits, ids, axis=...) = log Σ_{c≠y} exp(x_c) − x_y, the logit of "another class than y":
-#: 1 − p_y = σ(logit_against) and −log p_y = −log σ(−logit_against), with every digit kept when p_y → 1.
-logit_against = ops.with_class_slope(_against_and_slope)
+def _class_focal(
+    logits: Array, ids: Array, gamma: Array, where: Array | None, *, axis: int
+) -> tuple[Array, Array, Array]:
+    xp = array_namespace(logits)
+    powers, others, power, ce = _class_parts(logits, ids, axis=axis)
+    total = others + power
+    factor = _above_zero(others / total) ** gamma  # clipped for the second derivative
+    value = factor * ce
+    scale = factor * (power * ce / _above_zero(others) * gamma + 1.0) / total
+    slope = ops.zero_unless_finite(ops.put(powers, ids, -others, axis=axis, reuse=True), others, axis=axis)
+    if where is not None:
+        value, scale = xp.where(where, value, 0.0), xp.where(where, scale, 0.0)
+    return value, scale, slope
+
+
+def _by_class_gamma(logits: Array, ids: Array, gamma: Array, where: Array | None, *, axis: int) -> Array:
+    xp = array_namespace(logits)
+    _, others, power, ce = _class_parts(logits, ids, axis=axis)
+    u = _above_zero(others / (others + power))
+    slope = u**gamma * ce * xp.log(u)
+    return slope if where is None else xp.where(where, slope, 0.0)
+
+
+#: class_focal(logits, ids, gamma, where, axis=...) = (1 − p_y)^γ · −log p_y, one per position; 0 where `where`, a mask
+#: or None, is False, whatever the logits hold there
+class_focal = ops.with_class_slope(_class_focal, _by_class_gamma)
 
 
 def class_mask(logits: Array, ids: Array, *, axis: int) -> Array:
@@ -110,13 +141,17 @@ def class_mask(logits: Array, ids: Array, *, axis: int) -> Array:
     return xp.reshape(classes, tuple(shape)) == xp.expand_dims(ids, axis=axis)
 
 
-def log_probabilities(logits: Array, *, axis: int) -> Array:
-    """Logarithm of softmax, to relative accuracy where a probability approaches 1."""
+def class_probabilities(logits: Array, *, axis: int) -> tuple[Array, Array]:
+    """Softmax and its logarithm, whose values and gradients keep their digits where a probability approaches 1.
+
+    Everything is a function of the distances to the greatest logit x_g, and that of x_g itself is the constant 0: so
+    1 + Σ_{c≠g} exp(x_c − x_g) meets a logarithm that needs no 1, and the gradient by x_g is a sum over other classes.
+    """
     xp = array_namespace(logits)
-    log_p = ops.log_softmax(logits, axis=axis)
-    # log Σ exp rounds 1 + rest, so the greatest class keeps no digit of −log p ≈ rest; log1p(−rest) keeps all
-    constant = ops.stop_gradient(log_p)
-    greatest = class_mask(logits, xp.argmax(constant, axis=axis), axis=axis)
-    rest = xp.sum(xp.where(greatest, 0.0, xp.exp(constant)), axis=axis, keepdims=True)
-    correction = xp.log1p(-xp.clip(rest, max=0.5)) - constant
-    return log_p + xp.where(greatest & (rest < 0.5), correction, 0.0)
+    ids = xp.argmax(ops.stop_gradient(logits), axis=axis)
+    is_greatest = class_mask(logits, ids, axis=axis)
+    greatest = xp.expand_dims(ops.pick(logits, ids, axis=axis), axis=axis)
+    below = xp.where(is_greatest, 0.0 * ops.stop_gradient(greatest), logits - greatest)  # 0 · NaN is NaN
+    powers = xp.exp(below)
+    others = xp.sum(xp.where(is_greatest, 0.0, powers), axis=axis, keepdims=True)
+    return powers / (1.0 + others), below - xp.log1p(others)

@@ -82,8 +82,8 @@ def with_partials(function: Callable, partials: tuple, with_slope: Callable) -> 
     return function
 
 
-def with_class_slope(function: Callable) -> Callable:
-    return lambda x, ids, *, axis: function(x, ids, axis=axis)[0]
+def with_class_slope(function: Callable, by_number: Callable) -> Callable:
+    return lambda *arrays, axis: function(*arrays, axis=axis)[0]
 
 
 def lerp(a: Array, b: Array, weight: Array) -> Array:
@@ -95,8 +95,17 @@ def unit_or_nan(x: Array) -> Array:
     return xp.where((x >= 0) & (x <= 1), x, xp.nan)
 
 
-def nan_to_zero(x: Array) -> Array:
-    return array_namespace(x).where(x == x, x, 0.0)
+def exp_of_difference(x: Array, y: Array) -> Array:
+    return array_namespace(x).exp(x - y)
+
+
+def zero_unless_finite(x: Array, sign: Array, *, axis: int) -> Array:
+    xp = array_namespace(x)
+    return xp.where(xp.expand_dims(xp.isfinite(sign), axis=axis), x, 0.0)
+
+
+def known_within(x: Array, least: int, greatest: int) -> bool:
+    return False
 
 
 def pick(x: Array, ids: Array, *, axis: int) -> Array:
@@ -104,7 +113,7 @@ def pick(x: Array, ids: Array, *, axis: int) -> Array:
     return xp.sum(xp.where(_is_picked(x, ids, axis=axis), x, 0.0), axis=axis)
 
 
-def put(x: Array, ids: Array, values: Array | float, *, axis: int) -> Array:
+def put(x: Array, ids: Array, values: Array | float, *, axis: int, reuse: bool = False) -> Array:
     xp = array_namespace(x)
     values = values if isinstance(values, (int, float)) else xp.expand_dims(values, axis=axis)
     return xp.where(_is_picked(x, ids, axis=axis), values, x)

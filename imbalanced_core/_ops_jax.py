@@ -7,10 +7,30 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from imbalanced_core._ops_generic import evaluate, is_compiled, lerp, nan_to_zero, pick, put, unit_or_nan
+from imbalanced_core._ops_generic import (
+    evaluate,
+    exp_of_difference,
+    is_compiled,
+    known_within,
+    lerp,
+    pick,
+    put,
+    unit_or_nan,
+    zero_unless_finite,
+)
 
 # One fused loop over all classes is faster than a gather, and its derivative is no scatter.
-__all__ = ["evaluate", "is_compiled", "lerp", "nan_to_zero", "pick", "put", "unit_or_nan"]
+__all__ = [
+    "evaluate",
+    "exp_of_difference",
+    "is_compiled",
+    "known_within",
+    "lerp",
+    "pick",
+    "put",
+    "unit_or_nan",
+    "zero_unless_finite",
+]
 
 _NUMBERS_PER_PIECE = 2**22  # temporaries of so many numbers: large enough to keep an accelerator busy
 
@@ -96,17 +116,23 @@ def with_partials(function: Callable, partials: tuple, with_slope: Callable) -> 
     return differentiable
 
 
-def with_class_slope(function: Callable) -> Callable:
-    def differentiable(x: jax.Array, ids: jax.Array, *, axis: int) -> jax.Array:
-        def value(x: jax.Array, ids: jax.Array) -> jax.Array:
-            return function(x, ids, axis=axis)[0]
+def with_class_slope(function: Callable, by_number: Callable) -> Callable:
+    def differentiable(x: jax.Array, ids: jax.Array, number: Any, where: jax.Array | None, *, axis: int) -> jax.Array:
+        def value(*arrays: Any) -> jax.Array:
+            return function(*arrays, axis=axis)[0]
 
         def jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-            against, slope = function(*primals, axis=axis)
-            return against, jnp.sum(slope * tangents[0], axis=axis)
+            result, scale, slope = function(*primals, axis=axis)
+            by_x, _, by_n, _ = tangents
+            tangent = jnp.zeros_like(result)
+            if type(by_x) is not jax.custom_derivatives.SymbolicZero:
+                tangent += scale * jnp.sum(slope * by_x, axis=axis)
+            if type(by_n) is not jax.custom_derivatives.SymbolicZero:
+                tangent += by_number(*primals, axis=axis) * by_n
+            return result, tangent
 
         linear = jax.custom_jvp(value)  # ids are an argument: a custom_jvp must not close over a traced array
-        linear.defjvp(jvp)
-        return linear(x, ids)
+        linear.defjvp(jvp, symbolic_zeros=True)
+        return linear(x, ids, number, where)
 
     return differentiable

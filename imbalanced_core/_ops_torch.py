@@ -122,40 +122,66 @@ def with_partials(function: Callable, partials: tuple, with_slope: Callable) -> 
         if _compiled_without_gradient(arrays):
             return function(*arrays)
         if _only_first_needs_gradient(arrays):
-            return _WithSlope.apply(with_slope, None, *arrays)[0]
+            return _WithSlope.apply(with_slope, *arrays)[0]
         return _WithPartials.apply(function, partials, *arrays)
 
     return differentiable
 
 
-def with_class_slope(function: Callable) -> Callable:
-    def with_slope(x: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of x [before, classes, after] and ids [before, after]."""
+def with_class_slope(function: Callable, by_number: Callable) -> Callable:
+    def of_matrix(x: torch.Tensor, ids: torch.Tensor, number: Any, where: torch.Tensor | None) -> tuple:
+        """Of x [before, classes, after], and ids and mask [before, after]."""
         if x.shape[2] > 1:
-            return function(x, ids, axis=1)
-        value, slope = function(x[:, :, 0], ids[:, 0], axis=1)  # reductions are faster over a last axis
-        return value[:, None], slope[:, :, None]
+            return function(x, ids, number, where, axis=1)
+        # reductions are faster over a last axis
+        value, scale, slope = function(x[:, :, 0], ids[:, 0], number, None if where is None else where[:, 0], axis=1)
+        return value[:, None], scale[:, None], slope[:, :, None]
 
-    def value(x: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        return in_blocks(lambda *arrays: with_slope(*arrays)[0], (x, ids))
+    def value(*arrays: Any) -> torch.Tensor:
+        return in_blocks(lambda *part: of_matrix(*part)[0], arrays)
 
-    def vjp(cotangent: torch.Tensor, x: torch.Tensor, ids: torch.Tensor) -> tuple:
-        return cotangent.unsqueeze(1) * with_slope(x, ids)[1], None
+    def vjp(cotangent: torch.Tensor, *arrays: Any) -> tuple:
+        def by_logits() -> torch.Tensor:
+            _, scale, slope = of_matrix(*arrays)
+            return (cotangent * scale).unsqueeze(1) * slope
+
+        def by_the_number() -> torch.Tensor:
+            return (cotangent * by_number(*arrays, axis=1)).sum_to_size(arrays[2].shape)
+
+        return by_logits, None, by_the_number, None
 
     general = with_vjp(value, vjp)
 
-    def differentiable(x: torch.Tensor, ids: torch.Tensor, *, axis: int) -> torch.Tensor:
+    def differentiable(
+        x: torch.Tensor, ids: torch.Tensor, number: Any, where: torch.Tensor | None, *, axis: int
+    ) -> torch.Tensor:
         before, after = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
-        arrays = x.reshape(before, x.shape[axis], after), ids.reshape(before, after)
+        flat_where = None if where is None else where.reshape(before, after)
+        arrays = x.reshape(before, x.shape[axis], after), ids.reshape(before, after), number, flat_where
         if _only_first_needs_gradient(arrays):
-            return _WithSlope.apply(with_slope, 1, *arrays)[0].reshape(ids.shape)
+            return _WithClassSlope.apply(of_matrix, *arrays).reshape(ids.shape)
         return general(*arrays).reshape(ids.shape)
 
     return differentiable
 
 
-def nan_to_zero(x: torch.Tensor) -> torch.Tensor:
-    return torch.nan_to_num(x, nan=0.0, posinf=torch.inf, neginf=-torch.inf)
+def exp_of_difference(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return (x - y).exp_()  # a fresh array costs more than the exponentials
+
+
+def zero_unless_finite(x: torch.Tensor, sign: torch.Tensor, *, axis: int) -> torch.Tensor:
+    if is_eager_cpu(sign) and sign.sum().isfinite():  # a look costs less than a pass over x
+        return x
+    return torch.where(sign.isfinite().unsqueeze(axis), x, 0.0)
+
+
+def known_within(x: torch.Tensor, least: int, greatest: int) -> bool:
+    if not is_eager_cpu(x):
+        return False
+    if x.numel() == 0:
+        return True
+    low, high = x.detach().aminmax()
+    return bool(low >= least) and bool(high <= greatest)
 
 
 def unit_or_nan(x: torch.Tensor) -> torch.Tensor:
@@ -171,10 +197,13 @@ def pick(x: torch.Tensor, ids: torch.Tensor, *, axis: int) -> torch.Tensor:
     return torch.gather(x, axis, ids.long().unsqueeze(axis)).squeeze(axis)
 
 
-def put(x: torch.Tensor, ids: torch.Tensor, values: torch.Tensor | float, *, axis: int) -> torch.Tensor:
+def put(
+    x: torch.Tensor, ids: torch.Tensor, values: torch.Tensor | float, *, axis: int, reuse: bool = False
+) -> torch.Tensor:
     places = ids.long().unsqueeze(axis)
-    if isinstance(values, torch.Tensor):
-        return torch.scatter(x, axis, places, values.unsqueeze(axis))
+    values = values.unsqueeze(axis) if isinstance(values, torch.Tensor) else values
+    if reuse and is_eager_cpu(x) and not torch.is_grad_enabled():
+        return x.scatter_(axis, places, values)
     return torch.scatter(x, axis, places, values)
 
 
@@ -223,18 +252,15 @@ class _WithPartials(torch.autograd.Function):
 
 
 class _WithSlope(torch.autograd.Function):
-    """The same where only the first array needs a gradient, in eager mode: value and slope share one evaluation.
-
-    `axis` is the axis of the slope that the value lacks, if any.
-    """
+    """The same where only the first array needs a gradient, in eager mode: value and slope share one evaluation."""
 
     @staticmethod
-    def forward(with_slope: Callable, axis: int | None, *arrays: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        return _elementwise(with_slope, arrays) if axis is None else in_blocks(with_slope, arrays)
+    def forward(with_slope: Callable, *arrays: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        return _elementwise(with_slope, arrays)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
-        ctx.with_slope, ctx.axis, *arrays = inputs
+        ctx.with_slope, *arrays = inputs
         ctx.mark_non_differentiable(output[1])
         ctx.set_materialize_grads(False)
         _save(ctx, [*arrays, output[1]])
@@ -243,11 +269,28 @@ class _WithSlope(torch.autograd.Function):
     def backward(ctx: Any, cotangent: torch.Tensor | None, _: None) -> tuple:
         *arrays, slope = _saved(ctx)
         if cotangent is None:
-            return (None,) * (2 + len(arrays))
+            return (None,) * (1 + len(arrays))
         if torch.is_grad_enabled():  # to be differentiated again
             slope = ctx.with_slope(*arrays)[1]
-        cotangent = cotangent if ctx.axis is None else cotangent.unsqueeze(ctx.axis)
-        return (None, None, cotangent * slope, *(None for _ in arrays[1:]))
+        return (None, cotangent * slope, *(None for _ in arrays[1:]))
+
+
+class _WithClassSlope(torch.autograd.Function):
+    """`with_class_slope` where only the logits need a gradient, in eager mode: nothing is evaluated in backward."""
+
+    @staticmethod
+    def forward(ctx: Any, function: Callable, *arrays: Any) -> torch.Tensor:
+        value, scale, slope = function(*arrays)
+        ctx.function = function
+        _save(ctx, [*arrays, scale, slope])
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: torch.Tensor) -> tuple:
+        *arrays, scale, slope = _saved(ctx)
+        if torch.is_grad_enabled():  # to be differentiated again
+            _, scale, slope = ctx.function(*arrays)
+        return (None, (cotangent * scale).unsqueeze(1) * slope, *(None for _ in arrays[1:]))
 
 
 def _elementwise(function: Callable, arrays: tuple) -> Any:

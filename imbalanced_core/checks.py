@@ -84,6 +84,13 @@ def shaped(name: str, array: Array, shape: tuple[int, ...], meaning: str) -> Non
     require(tuple(array.shape) == shape, name, f"of shape {meaning} = {shape}", tuple(array.shape))
 
 
+def several_classes(name: str, logits: Array, *, axis: int, instead: str) -> None:
+    """ValueError unless there are two classes or more: a softmax over one is 1 and trains nothing."""
+    if -logits.ndim <= axis < logits.ndim:
+        rule = f"of at least 2 classes on axis {axis} (for one logit use {instead})"
+        require(logits.shape[axis] >= 2, name, rule, tuple(logits.shape))
+
+
 def boolean(name: str, mask: Array | None) -> None:
     """TypeError unless the mask has the bool dtype; None passes."""
     if mask is not None and not array_namespace(mask).isdtype(mask.dtype, "bool"):

@@ -141,26 +141,40 @@ def with_partials(
     return differentiable
 
 
-def with_class_slope(function: Callable[..., tuple[Array, Array]]) -> Callable[..., Array]:
-    """A function of the class logits of every position, with a hand-written derivative.
+def with_class_slope(function: Callable[..., tuple[Array, Array, Array]], by_number: Callable) -> Callable[..., Array]:
+    """A function of the class logits of every position and of a number, with a hand-written derivative.
 
     Args:
-        function: `function(logits, ids, axis=axis)` with classes on `axis` and one id per position; returns one value
-            per position and its derivatives by the logits of that position, in the shape of `logits`.
+        function: `function(logits, ids, number, where, axis=axis)` with classes on `axis`, one id per position, and a
+            mask of the positions or None; returns one value per position, and its derivatives by the logits of that
+            position as a product: a factor per position, and an array in the shape of `logits`.
+        by_number: with the same arguments the derivatives of the values by the number.
 
     Returns:
-        `f(logits, ids, axis=axis)`, the values. Differentiating them again differentiates the derivatives.
+        `f(logits, ids, number, where, axis=axis)`, the values. Differentiating them again differentiates the
+        derivatives.
     """
 
-    def differentiable(logits: Array, ids: Array, *, axis: int) -> Array:
-        return _backend(logits, ids).with_class_slope(function)(logits, ids, axis=axis)
+    def differentiable(logits: Array, ids: Array, number: Array | float, where: Array | None, *, axis: int) -> Array:
+        made = _backend(logits, ids, number, where).with_class_slope(function, by_number)
+        return made(logits, ids, number, where, axis=axis)
 
     return differentiable
 
 
-def nan_to_zero(x: Array) -> Array:
-    """X with 0 in place of NaN; infinities stay."""
-    return _backend(x).nan_to_zero(x)
+def exp_of_difference(x: Array, y: Array) -> Array:
+    """exp(x − y), elementwise, with no temporary but the result."""
+    return _backend(x, y).exp_of_difference(x, y)
+
+
+def zero_unless_finite(x: Array, sign: Array, *, axis: int) -> Array:
+    """X with 0 at the positions where `sign`, which lacks one axis of x, is infinite or NaN."""
+    return _backend(x, sign).zero_unless_finite(x, sign, axis=axis)
+
+
+def known_within(x: Array, least: int, greatest: int) -> bool:
+    """Whether all entries are seen to lie in [least, greatest]; False where looking would cost or break a trace."""
+    return _backend(x).known_within(x, least, greatest)
 
 
 def lerp(a: Array, b: Array, weight: Array) -> Array:
@@ -178,9 +192,12 @@ def pick(x: Array, ids: Array, *, axis: int) -> Array:
     return _backend(x, ids).pick(x, ids, axis=axis)
 
 
-def put(x: Array, ids: Array, values: Array | float, *, axis: int) -> Array:
-    """X with the entry at index `ids` along one axis replaced; `ids` must be in range."""
-    return _backend(x, ids).put(x, ids, values, axis=axis)
+def put(x: Array, ids: Array, values: Array | float, *, axis: int, reuse: bool = False) -> Array:
+    """X with the entry at index `ids` along one axis replaced; `ids` must be in range.
+
+    With `reuse`, x is a temporary that nobody else needs and may be overwritten.
+    """
+    return _backend(x, ids).put(x, ids, values, axis=axis, reuse=reuse)
 
 
 def widen(x: Array) -> Array:

@@ -7,7 +7,7 @@ predictions, where 1 − p_t formed by subtraction has no correct digit left.
 import math
 
 from imbalanced_core import checks, ops
-from imbalanced_core._focal import binary_focal, class_mask, log_probabilities, logit_against
+from imbalanced_core._focal import binary_focal, class_focal, class_mask, class_probabilities
 from imbalanced_core._namespace import Array, array_namespace, library_of
 from imbalanced_core.targets import are_probabilities, class_ids
 
@@ -108,23 +108,22 @@ def softmax_focal(
     """
     checks.non_negative("gamma", gamma)
     checks.in_unit_interval("label_smoothing", label_smoothing)
-    x, y, axis = _class_inputs(logits, targets, axis=axis, where=where)
+    x, y, valid, axis = _class_inputs(logits, targets, axis=axis, where=where)
     xp = array_namespace(x)
     gamma = _in_range(x, gamma)
     if y.ndim < x.ndim and isinstance(label_smoothing, (int, float)) and label_smoothing == 0:
-        logit = _only(where, logit_against(x, _within(y, x.shape[axis]), axis=axis))
-        losses = binary_focal(logit, xp.zeros_like(logit), 1.0, 1.0, gamma)
+        losses = class_focal(x, y, gamma, where, axis=axis)
     else:
         x = _only_positions(where, x, axis=axis)
         probabilities = _as_probabilities(x, y, axis=axis)
         smoothing = _in_range(x, label_smoothing, greatest=1.0)
-        log_p = log_probabilities(x, axis=axis)
+        p, log_p = class_probabilities(x, axis=axis)
         smoothed = probabilities * (1.0 - smoothing) + smoothing / x.shape[axis]
-        missed = xp.sum(xp.exp(log_p) * (1.0 - probabilities), axis=axis)
+        missed = xp.sum(p * (1.0 - probabilities), axis=axis)
         losses = _power(missed, gamma) * cross_entropy(log_p, smoothed, axis=axis)
     if alpha is not None:
         losses = losses * _class_weight(alpha, x, y, axis=axis)
-    return _only(where, _nan_if_invalid(losses, x, y, axis=axis))
+    return _only(where, _nan_unless(valid, losses))
 
 
 def symmetric_cross_entropy(
@@ -168,16 +167,15 @@ def symmetric_cross_entropy(
     checks.non_negative("alpha", alpha)
     checks.non_negative("beta", beta)
     checks.require(isinstance(epsilon, float) and 0 < epsilon < 1, "epsilon", "a number in (0, 1)", epsilon)
-    x, y, axis = _class_inputs(logits, targets, axis=axis, where=where)
+    x, y, valid, axis = _class_inputs(logits, targets, axis=axis, where=where)
     xp = array_namespace(x)
     x = _only_positions(where, x, axis=axis)
     probabilities = _as_probabilities(x, y, axis=axis)
-    log_p = log_probabilities(x, axis=axis)
+    p, log_p = class_probabilities(x, axis=axis)
     forward = cross_entropy(log_p, probabilities, axis=axis)
-    p = xp.clip(xp.exp(log_p), min=epsilon, max=1.0)
-    reverse = -xp.sum(p * xp.log(xp.clip(probabilities, min=epsilon)), axis=axis)
+    reverse = -xp.sum(xp.clip(p, min=epsilon) * xp.log(xp.clip(probabilities, min=epsilon)), axis=axis)
     losses = _in_range(x, alpha) * forward + _in_range(x, beta) * reverse
-    return _only(where, _nan_if_invalid(losses, x, y, axis=axis))
+    return _only(where, _nan_unless(valid, losses))
 
 
 def cross_entropy(log_p: Array, probabilities: Array, *, axis: int) -> Array:
@@ -186,30 +184,49 @@ def cross_entropy(log_p: Array, probabilities: Array, *, axis: int) -> Array:
     return -xp.sum(probabilities * xp.where(probabilities == 0, 0.0, log_p), axis=axis)
 
 
-def _class_inputs(logits: Array, targets: Array, *, axis: int, where: Array | None) -> tuple[Array, Array, int]:
-    """Logits in the type of the loss, targets as int32/int64 ids or probabilities of that type, and the axis >= 0.
+def _class_inputs(
+    logits: Array, targets: Array, *, axis: int, where: Array | None
+) -> tuple[Array, Array, Array | None, int]:
+    """Logits in the type of the loss, targets, which of them are valid (None: all of them), and the axis >= 0.
 
-    Targets are made valid where `where` is False; logits are not, see `_only_positions`.
+    Targets are int32 or int64 ids brought into range, or probabilities in the type of the logits. Where `where` is
+    False they are valid ones; logits are as they were, see `_only_positions`.
     """
     xp = array_namespace(logits, targets, where)
     checks.floating("logits", logits)
     checks.require(-logits.ndim <= axis < logits.ndim, "axis", f"an axis of {logits.ndim}-d logits", axis)
     axis = axis % logits.ndim
-    positions = tuple(logits.shape[:axis]) + tuple(logits.shape[axis + 1 :])
+    classes = logits.shape[axis]
+    positions = _without(logits.shape, axis)
     x = ops.widen(logits)
     if are_probabilities(targets):
         rule = f"probabilities in the shape of logits {tuple(logits.shape)}, or integers for class ids"
         checks.require(
             tuple(targets.shape) == tuple(logits.shape), "floating-point targets", rule, tuple(targets.shape)
         )
-        y, blank = xp.astype(targets, x.dtype), 1.0 / max(logits.shape[axis], 1)
+        y, blank, greatest = xp.astype(targets, x.dtype), 1.0 / max(classes, 1), 1
     else:
-        checks.shaped("targets", targets, positions, "logits without the class axis")
-        y, blank = class_ids(targets), 0
-    if where is None:
-        return x, y, axis
-    checks.shaped("where", where, positions, "logits without the class axis")
-    return x, xp.where(where if y.ndim < x.ndim else xp.expand_dims(where, axis=axis), y, blank), axis
+        checks.shaped("targets", targets, positions, _missing_axis(logits, targets, axis))
+        y, blank, greatest = class_ids(targets), 0, classes - 1
+    if where is not None:
+        checks.shaped("where", where, positions, f"logits without the class axis {axis}")
+        y = xp.where(where if y.ndim < x.ndim else xp.expand_dims(where, axis=axis), y, blank)
+    if ops.known_within(y, 0, greatest):
+        return x, y, None, axis
+    valid = (y >= 0) & (y <= greatest)
+    if y.ndim < x.ndim:
+        return x, xp.clip(y, min=0, max=greatest), valid, axis
+    return x, y, xp.all(valid, axis=axis), axis
+
+
+def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    return tuple(shape[:axis]) + tuple(shape[axis + 1 :])
+
+
+def _missing_axis(logits: Array, targets: Array, axis: int) -> str:
+    """What the shape of class ids is, with the class axis that those given seem to have been made for."""
+    others = [i for i in range(logits.ndim) if i != axis and _without(logits.shape, i) == tuple(targets.shape)]
+    return f"logits without the class axis {axis}" + (f" (axis {others[-1]} would fit)" if others else "")
 
 
 def _as_probabilities(x: Array, y: Array, *, axis: int) -> Array:
@@ -222,18 +239,15 @@ def _class_weight(alpha: Array, x: Array, y: Array, *, axis: int) -> Array:
     checks.shaped("alpha", alpha, (x.shape[axis],), "[classes]")
     alpha = xp.astype(alpha, x.dtype)
     if y.ndim < x.ndim:
-        return xp.reshape(xp.take(alpha, xp.reshape(_within(y, x.shape[axis]), (-1,)), axis=0), tuple(y.shape))
+        return xp.reshape(xp.take(alpha, xp.reshape(y, (-1,)), axis=0), tuple(y.shape))
     return xp.sum(y * xp.reshape(alpha, (-1,) + (1,) * (x.ndim - axis - 1)), axis=axis)
 
 
-def _within(ids: Array, num_classes: int) -> Array:
-    return array_namespace(ids).clip(ids, min=0, max=num_classes - 1)
-
-
-def _nan_if_invalid(losses: Array, x: Array, y: Array, *, axis: int) -> Array:
+def _nan_unless(valid: Array | None, losses: Array) -> Array:
     """NaN where the target is invalid, by a factor, so that the gradient is NaN as well."""
-    xp = array_namespace(x)
-    valid = (y >= 0) & (y < x.shape[axis]) if y.ndim < x.ndim else xp.all((y >= 0) & (y <= 1), axis=axis)
+    if valid is None:
+        return losses
+    xp = array_namespace(losses)
     return losses * xp.where(valid, xp.ones_like(losses), xp.nan)
 
 

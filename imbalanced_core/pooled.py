@@ -143,7 +143,9 @@ def _read_targets(
         checks.shaped("targets", targets, (n, num_classes), "[rows, classes] (multilabel=True)")
     else:
         targets = xp.reshape(targets, (n,)) if tuple(targets.shape) == (n, 1) else targets
-        checks.shaped("targets", targets, (n,), "[rows]")
+        is_table = tuple(targets.shape) == (n, num_classes)  # one-hot, or labels of their own for each class
+        hint = " (labels [rows, classes] need multilabel=True)" if is_table else ""
+        checks.shaped("targets", targets, (n,), f"[rows]{hint}")
     is_float = are_probabilities(targets)
     if is_float and not (multilabel or num_classes == 1):
         raise TypeError(f"targets must be integer class ids when there are several classes, got dtype {targets.dtype}")

@@ -106,12 +106,12 @@ def element_sum_and_mass(
     if reduction == "sum":
         return total, None
     if reduction == "mean":
-        return total, _count(losses, where) if weights is None else xp.sum(weights)
+        return total, _count(losses, where, total) if weights is None else xp.sum(weights)
     if positives is None:
         raise ValueError("positives must be given for reduction 'mean_positive', got None")
     checks.same_shape("positives", positives, "losses", losses)
     if xp.isdtype(positives.dtype, "bool") and weights is None:
-        return total, _count(losses, positives if where is None else positives & where)
+        return total, _count(losses, positives if where is None else positives & where, total)
     share = xp.astype(ops.stop_gradient(positives), losses.dtype)
     share = share if where is None else xp.where(where, share, 0.0)
     return total, xp.sum(share if weights is None else share * weights)
@@ -151,12 +151,12 @@ def reduce_elements(
     return total if divisor is None else safe_divide(total, divisor)
 
 
-def _count(like: Array, where: Array | None) -> Array:
-    """How many entries take part, 0-d, in the dtype of `like`; exact below 2³¹, where a float32 sum of ones is not."""
-    xp = array_namespace(like)
+def _count(losses: Array, where: Array | None, total: Array) -> Array:
+    """How many entries take part, 0-d, in the dtype of `total`; exact below 2³¹, where a float32 sum of ones is not."""
+    xp = array_namespace(losses)
     if where is None:
-        return xp.zeros_like(xp.sum(like)) + math.prod(like.shape)
-    return xp.astype(xp.sum(xp.astype(where, xp.int32)), like.dtype)
+        return xp.zeros_like(total) + math.prod(losses.shape)
+    return xp.astype(xp.sum(xp.astype(where, xp.int32)), total.dtype)
 
 
 def _position_weights(weights: Array, losses: Array, where: Array | None) -> Array:

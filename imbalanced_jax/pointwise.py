@@ -120,6 +120,7 @@ def softmax_focal_loss(
         alpha = validation.as_floats("alpha", alpha)
         validation.check_weights(alpha, name="alpha")
     validation.check_static(reduction=reduction, background_class=background_class)
+    checks.at_least("background_class", background_class, 0)
     _check_classes(logits, targets, sample_weight, axis=axis, ignore_index=ignore_index)
     smoothing = None if isinstance(label_smoothing, (int, float)) and label_smoothing == 0 else label_smoothing
     return _softmax_focal(
@@ -293,6 +294,7 @@ def _check_classes(logits: Any, targets: Any, weights: Any, *, axis: int, ignore
     validation.check_static(axis=axis, ignore_index=ignore_index)
     checks.index("axis", axis)
     checks.index("ignore_index", ignore_index)
+    checks.several_classes("logits", logits, axis=axis, instead="sigmoid_focal_loss")
     if are_probabilities(targets):
         if targets.shape == logits.shape:  # else the core says what it takes
             validation.check_unit_targets(targets)

@@ -111,7 +111,8 @@ def warmup_blend(
     Args:
         step: the number of this step, counted from 0: an integer or a 0-d integer array. It has to grow with every
             call, since the queue is emptied whenever it is `warmup_steps`.
-        warmup_fn: `() -> loss`.
+        warmup_fn: `() -> loss`. A model with one logit needs a binary cross entropy here: the softmax over one class
+            is always 1 and trains nothing. The losses of this package refuse one class, those of others may not.
         main_fn: `(queue, temperature) -> (loss, aux)`, the loss of the same shape. When there is a queue, `aux` is a
             NamedTuple with the next one in its field `queue`, as all ranking losses here return it.
         queue: the queue before this step; None when the main loss keeps none.

@@ -11,6 +11,7 @@ from imbalanced_core import checks
 
 # One fixed length for every header, so that ranks that disagree on what they send still exchange equally many bytes.
 _LENGTH = 64
+_BITS = 52  # so many powers of two a float64 adds up exactly
 _MAX_TENSORS, _MAX_DIMENSIONS, _MAX_FLAGS = 6, 5, 16
 _DTYPES = (
     torch.float32, torch.float64, torch.float16, torch.bfloat16,
@@ -97,14 +98,33 @@ def exchange(describe: Callable[[], list[Fact]], *, rows: int, device: torch.dev
     headers = gathered.view(-1, _LENGTH).tolist()
     if failure is not None:
         raise failure
-    failed = [rank for rank, header in enumerate(headers) if header[1]]
-    if failed:
-        raise ValueError(f"inputs must be valid on every rank, got an error on {say_list(failed)}; it says which")
+    _refuse([rank for rank, header in enumerate(headers) if header[1]])
     for position, fact in enumerate(facts, start=2):
         column = [header[position] for header in headers]
         if len(set(column)) > 1:
             raise ValueError(f"{fact.name} must be the same on every rank, got {_say_ranks(fact, column)}")
     return [header[0] for header in headers]
+
+
+def failures(process_group: Any, *, failed: bool, device: torch.device) -> Tensor:
+    """Which ranks failed, one bit for each, as float64 numbers that an all-reduce adds up: the twin of a header."""
+    size, rank = dist.get_world_size(process_group), dist.get_rank(process_group)
+    length = -(-size // _BITS)
+    if not failed:
+        return torch.zeros(length, dtype=torch.float64, device=device)
+    bits = [2.0 ** (rank % _BITS) if i == rank // _BITS else 0.0 for i in range(length)]
+    return torch.tensor(bits, dtype=torch.float64, device=device)
+
+
+def refuse_failures(failed: Tensor) -> None:
+    """ValueError, naming the ranks, if the sum of all ranks' `failures` holds one. Reads the values."""
+    numbers = [int(number) for number in failed.tolist()]
+    _refuse([_BITS * i + bit for i, number in enumerate(numbers) for bit in range(_BITS) if number >> bit & 1])
+
+
+def _refuse(failed: Sequence[int]) -> None:
+    if failed:
+        raise ValueError(f"inputs must be valid on every rank, got an error on {say_list(failed)}; it says which")
 
 
 def all_gather(gathered: Tensor, local: Tensor, process_group: Any) -> None:

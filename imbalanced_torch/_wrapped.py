@@ -5,6 +5,7 @@ import operator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imbalanced_core import checks, ops
@@ -29,6 +30,21 @@ def takes_sample_weight(loss: Any) -> bool:
     loss = getattr(loss, "_orig_mod", loss)  # a compiled module seems to take every keyword
     parameters = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).parameters
     return "sample_weight" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def check_several_classes(loss: Any, logits: Tensor) -> None:
+    """ValueError if torch's cross entropy would find a single class on dimension 1, or no such dimension.
+
+    The probability of a single class is always 1 and its gradient always 0. [N] without classes is no better: the
+    softmax would run over the rows. The losses of this package look by themselves.
+    """
+    loss = getattr(loss, "_orig_mod", loss)
+    loss = getattr(loss, "func", loss)  # of a functools.partial
+    if loss is F.cross_entropy or isinstance(loss, nn.CrossEntropyLoss):
+        instead = "BCEWithLogitsLoss"
+        rule = f"of shape [N, C, *] for {name_of(loss)} (for one logit use {instead})"
+        checks.require(logits.ndim >= 2, "logits", rule, tuple(logits.shape))
+        checks.several_classes("logits", logits, axis=1, instead=instead)
 
 
 def with_absent_extras(loss: Tensor, logits: Tensor, keywords: dict[str, Any]) -> Any:

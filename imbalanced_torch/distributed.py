@@ -6,7 +6,7 @@ value. Ranks may hold different numbers of rows, or none.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from imbalanced_core import checks, reductions
-from imbalanced_torch import _header
+from imbalanced_torch import _header, validation
 
 GRAD_REDUCTIONS = ("mean", "sum")
 
@@ -129,7 +129,7 @@ def gather_rows(
 def global_ratio(total: Tensor, mass: Tensor | None, *, process_group: Any, grad_reduction: str) -> Tensor:
     """Σ total / Σ mass over the ranks, with its gradient, without gathering one row; a mass of exactly 0 counts as 1.
 
-    One all-reduce of two float64 numbers; none in backward. It can be traced by `torch.compile(fullgraph=True)`.
+    One all-reduce of a few float64 numbers; none in backward. It can be traced by `torch.compile(fullgraph=True)`.
 
     Args:
         total: this rank's sum of losses, 0-d; on a rank without rows a zero that depends on the model's output, so
@@ -139,17 +139,53 @@ def global_ratio(total: Tensor, mass: Tensor | None, *, process_group: Any, grad
         grad_reduction: what the training framework does with gradients: "mean" (DDP, FSDP2) or "sum".
 
     Returns:
-        The global value, 0-d, in the dtype of `total`, equal on every rank.
+        The global value, 0-d, in the dtype of `total`, equal on every rank; NaN, on an accelerator or compiled, if
+        `global_ratio_of` failed on another rank.
+
+    Raises:
+        ValueError: on the CPU in eager mode, if `global_ratio_of` failed on another rank; it says on which.
     """
     checks.one_of("grad_reduction", grad_reduction, GRAD_REDUCTIONS)
     # float64 keeps counts exact, and ranks that disagree on the dtype still exchange equally many bytes.
-    sums = torch.stack([total.detach().double(), (torch.ones_like(total) if mass is None else mass).detach().double()])
+    own = torch.stack([total.detach().double(), (torch.ones_like(total) if mass is None else mass).detach().double()])
+    failed = _header.failures(process_group, failed=False, device=own.device)
+    sums = torch.cat([own, failed])
     dist.all_reduce(sums, group=process_group)
+    failed = sums[2:]
+    if validation.can_read(failed):
+        _header.refuse_failures(failed)
     divisor = torch.ones_like(sums[1]) if mass is None else sums[1]
-    value = reductions.safe_divide(sums[0], divisor).to(total.dtype)
+    value = torch.where((failed > 0).any(), torch.nan, reductions.safe_divide(sums[0], divisor)).to(total.dtype)
     scale = gradient_scale(process_group, grad_reduction)
     factor = reductions.safe_divide(torch.full_like(divisor, scale), divisor).to(total.dtype)
     return _ValueWithGradient.apply(total, value, factor)
+
+
+def global_ratio_of(
+    parts: Callable[[], tuple[Tensor, Tensor | None]], *, device: torch.device, process_group: Any, grad_reduction: str
+) -> Tensor:
+    """`global_ratio` of the total and mass that `parts` returns; if it raises here, no other rank waits in vain.
+
+    Args:
+        parts: makes total and mass, and checks this rank's inputs. What it raises travels as a flag in the one
+            all-reduce. While `torch.compile` traces, nothing is caught.
+        device: where the collective runs if `parts` fails.
+        process_group: as in `global_ratio`.
+        grad_reduction: as in `global_ratio`.
+
+    Raises:
+        Exception: what `parts` raises on this rank; see `global_ratio` for the others.
+    """
+    if torch.compiler.is_compiling():
+        total, mass = parts()
+    else:
+        try:
+            total, mass = parts()
+        except Exception:
+            failed = _header.failures(process_group, failed=True, device=device)
+            dist.all_reduce(torch.cat([failed.new_zeros(2), failed]), group=process_group)
+            raise
+    return global_ratio(total, mass, process_group=process_group, grad_reduction=grad_reduction)
 
 
 def check_queues_equal(module: nn.Module, *, process_group: Any = None) -> None:

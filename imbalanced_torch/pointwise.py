@@ -1,62 +1,18 @@
 """Focal losses and symmetric cross entropy as modules: configuration, checks of values, one call into the core."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from imbalanced_core import checks, pointwise, reductions
+from imbalanced_core import checks, pointwise
 from imbalanced_core.targets import foreground, taking_part
-from imbalanced_torch import distributed, validation
-from imbalanced_torch._group import GroupMember
+from imbalanced_torch import validation
+from imbalanced_torch._pointwise import ClassLoss, Parts, PointwiseLoss
 
 
-class _PointwiseLoss(GroupMember, ABC):
-    """What the pointwise modules share: the reduction, over this process or over all."""
-
-    def __init__(
-        self, reduction: str, gather_distributed: bool | None, process_group: Any, grad_reduction: str
-    ) -> None:
-        super().__init__()
-        checks.one_of("reduction", reduction, reductions.ELEMENT_REDUCTIONS)
-        checks.one_of("gather_distributed", gather_distributed, (None, True, False))
-        checks.one_of("grad_reduction", grad_reduction, distributed.GRAD_REDUCTIONS)
-        self.reduction = reduction
-        self.gather_distributed = gather_distributed
-        self.process_group = process_group
-        self.grad_reduction = grad_reduction
-
-    def _reduce(
-        self, losses: Tensor, where: Tensor | None, sample_weight: Tensor | None, positives: Tensor | None
-    ) -> Tensor:
-        validation.check_weights(sample_weight, where=where)
-        options: dict[str, Any] = {
-            "reduction": self.reduction,
-            "where": where,
-            "weights": sample_weight,
-            "positives": positives,
-        }
-        gather = distributed.should_gather(
-            self.gather_distributed, training=self.training, process_group=self.process_group
-        )
-        if self.reduction == "none" or not gather:
-            return reductions.reduce_elements(losses, **options)
-        total, mass = reductions.element_sum_and_mass(losses, **options)
-        return distributed.global_ratio(
-            total, mass, process_group=self.process_group, grad_reduction=self.grad_reduction
-        )
-
-    @abstractmethod
-    def _options(self) -> dict[str, object]:
-        """The options that `repr` shows."""
-
-    def extra_repr(self) -> str:
-        return ", ".join(f"{name}={value!r}" for name, value in self._options().items())
-
-
-class SigmoidFocalLoss(_PointwiseLoss):
+class SigmoidFocalLoss(PointwiseLoss):
     """Focal loss of independent binary predictions: binary or multi-label classification.
 
     loss = α_t (1 − p_t)^γ BCE(logit, y) with p = σ(logit), p_t = p·y + (1 − p)(1 − y), α_t = α·y + (1 − α)(1 − y).
@@ -116,6 +72,9 @@ class SigmoidFocalLoss(_PointwiseLoss):
             TypeError, ValueError: if dtypes or shapes do not fit, or (eager mode on the CPU) a target or weight is out
                 of range; elsewhere such a value makes the loss NaN.
         """
+        return self._loss(inputs, targets, sample_weight)
+
+    def _parts(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None) -> Parts:
         validation.check_tensors(inputs=inputs, targets=targets)
         validation.check_optional_tensors(sample_weight=sample_weight)
         checks.floating("inputs", inputs)
@@ -124,7 +83,7 @@ class SigmoidFocalLoss(_PointwiseLoss):
         validation.check_unit_targets(targets, ignore_index=self.ignore_index)
         where = None if self.ignore_index is None else taking_part(targets, ignore_index=self.ignore_index)
         losses = pointwise.sigmoid_focal(inputs, targets, alpha=self.alpha, gamma=self.gamma, where=where)
-        return self._reduce(losses, where, sample_weight, targets)
+        return Parts(losses, where, targets)
 
     def _check_parameters(self) -> None:
         """Checks what may be a tensor, at every call: it may have changed."""
@@ -141,31 +100,7 @@ class SigmoidFocalLoss(_PointwiseLoss):
         }
 
 
-class _ClassLoss(_PointwiseLoss):
-    """What the losses of class logits [N, C, *] share."""
-
-    ignore_index: int
-
-    @abstractmethod
-    def _check_parameters(self) -> None:
-        """Checks what may be a tensor, at every call: it may have changed."""
-
-    def _where(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None) -> Tensor | None:
-        """Which positions take part; checks shapes, and values where that is free."""
-        self._check_parameters()
-        validation.check_tensors(inputs=inputs, targets=targets)
-        validation.check_optional_tensors(sample_weight=sample_weight)
-        checks.floating("inputs", inputs)
-        checks.require(inputs.ndim >= 2, "inputs", "of shape [N, C] or [N, C, *]", tuple(inputs.shape))
-        if targets.is_floating_point():
-            if targets.shape == inputs.shape:  # else the core says what it takes
-                validation.check_unit_targets(targets)
-            return None
-        validation.check_class_ids(targets, num_classes=inputs.shape[1], ignore_index=self.ignore_index)
-        return taking_part(targets, ignore_index=self.ignore_index)
-
-
-class SoftmaxFocalLoss(_ClassLoss):
+class SoftmaxFocalLoss(ClassLoss):
     """Focal loss of mutually exclusive classes.
 
     loss = α_y (1 − p_t)^γ CE(logits, y; label_smoothing) with p_t = Σ_c y_c p_c, α_y = Σ_c y_c α_c.
@@ -235,6 +170,9 @@ class SoftmaxFocalLoss(_ClassLoss):
             TypeError, ValueError: if dtypes or shapes do not fit, or (eager mode on the CPU) a target or weight is out
                 of range; elsewhere such a value makes the loss NaN.
         """
+        return self._loss(inputs, targets, sample_weight)
+
+    def _parts(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None) -> Parts:
         where = self._where(inputs, targets, sample_weight)
         losses = pointwise.softmax_focal(
             inputs,
@@ -245,7 +183,7 @@ class SoftmaxFocalLoss(_ClassLoss):
             axis=1,
             where=where,
         )
-        return self._reduce(losses, where, sample_weight, self._positives(inputs, targets))
+        return Parts(losses, where, self._positives(inputs, targets))
 
     def _positives(self, inputs: Tensor, targets: Tensor) -> Tensor | None:
         if self.reduction != "mean_positive":
@@ -263,7 +201,7 @@ class SoftmaxFocalLoss(_ClassLoss):
         }
 
 
-class SymmetricCrossEntropyLoss(_ClassLoss):
+class SymmetricCrossEntropyLoss(ClassLoss):
     """Cross entropy plus reverse cross entropy, for noisy labels.
 
     loss = α·CE + β·RCE with RCE = −Σ_c p_c log max(y_c, ε) and p_c clipped to [ε, 1].
@@ -317,6 +255,9 @@ class SymmetricCrossEntropyLoss(_ClassLoss):
 
     def forward(self, inputs: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None) -> Tensor:
         """The loss of logits against targets; arguments, result and errors as in `SoftmaxFocalLoss.forward`."""
+        return self._loss(inputs, targets, sample_weight)
+
+    def _parts(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None) -> Parts:
         where = self._where(inputs, targets, sample_weight)
         if self.num_classes is not None:
             rule = f"of shape [N, {self.num_classes}, *], as num_classes says"
@@ -324,7 +265,7 @@ class SymmetricCrossEntropyLoss(_ClassLoss):
         losses = pointwise.symmetric_cross_entropy(
             inputs, targets, alpha=self.alpha, beta=self.beta, epsilon=self.epsilon, axis=1, where=where
         )
-        return self._reduce(losses, where, sample_weight, None)
+        return Parts(losses, where, None)
 
     def _options(self) -> dict[str, object]:
         return {

@@ -57,10 +57,16 @@ def _kind(value: Any) -> str:
     return "None" if value is None else f"{type(value).__module__}.{type(value).__name__}"
 
 
-def check_class_ids(targets: Tensor, *, num_classes: int, ignore_index: int | None = None) -> None:
-    """ValueError, naming values, if a readable id is neither in [0, num_classes) nor `ignore_index`."""
-    if can_read(targets):
-        _class_ids(_comparable(targets), num_classes, ignore_index)
+def check_class_ids(targets: Tensor, *, num_classes: int, ignore_index: int | None = None) -> bool:
+    """ValueError, naming values, if a readable id is neither in [0, num_classes) nor `ignore_index`.
+
+    Returns:
+        Whether all ids were seen to be classes other than `ignore_index`.
+    """
+    if not can_read(targets):
+        return False
+    are_classes = _class_ids(_comparable(targets), num_classes, ignore_index)
+    return are_classes and not (ignore_index is not None and 0 <= ignore_index < num_classes)
 
 
 def check_binary_targets(targets: Tensor, *, ignore_index: int | None = None) -> None:
@@ -118,12 +124,14 @@ def validate_targets(
         _class_ids(targets, num_classes, ignore_index)
 
 
-def _class_ids(targets: Tensor, num_classes: int, ignore_index: int | None) -> None:
-    if targets.is_floating_point():
-        whole = targets == targets.round()
-        _refuse(targets, ~(whole & _between(targets, 0, num_classes - 1)), ignore_index, "targets", _ids(num_classes))
-    elif not _all_between(targets, 0, num_classes - 1):
-        _refuse(targets, ~_between(targets, 0, num_classes - 1), ignore_index, "targets", _ids(num_classes))
+def _class_ids(targets: Tensor, num_classes: int, ignore_index: int | None) -> bool:
+    """Whether all ids are in [0, num_classes); ValueError if one is not and is not `ignore_index` either."""
+    whole = targets == targets.round() if targets.is_floating_point() else None
+    if (whole is None or bool(whole.all())) and _all_between(targets, 0, num_classes - 1):
+        return True
+    bad = ~_between(targets, 0, num_classes - 1)
+    _refuse(targets, bad if whole is None else bad | ~whole, ignore_index, "targets", _ids(num_classes))
+    return False
 
 
 def _ids(num_classes: int) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from imbalanced_core import checks
 from imbalanced_core.schedules import blend_losses, blend_weight, geometric_decay
+from imbalanced_torch import _wrapped
 from imbalanced_torch._wrapped import name_of, takes_sample_weight, whole_number, with_absent_extras
 
 _CALLS_BEFORE_WARNING = 3  # a loop that drives the schedule does so before its first loss; a quick try may not
@@ -205,7 +206,8 @@ class LossWarmupWrapper(nn.Module):
             gives: NaN and False for each class. So a loop that unpacks works in every phase.
 
         Raises:
-            ValueError: if both losses take part and their shapes differ.
+            ValueError: if both losses take part and their shapes differ, or if the warm-up loss is
+                `nn.CrossEntropyLoss` and the model has one logit: a softmax over one class trains nothing.
         """
         if self.training and not torch.compiler.is_compiling():
             self._warn_of_missing_hooks()
@@ -221,6 +223,7 @@ class LossWarmupWrapper(nn.Module):
         return (loss, *extras) if isinstance(result, tuple) else loss
 
     def _warmup(self, logits: Tensor, targets: Tensor, sample_weight: Tensor | None) -> Tensor:
+        _wrapped.check_several_classes(self.warmup_loss, logits)
         loss = self._call_warmup_loss(logits, targets, sample_weight)
         # On a rank without rows torch's own means are NaN; a NaN that came with rows is left alone.
         return loss.nan_to_num(nan=0.0) if logits.numel() == 0 else loss

@@ -20,6 +20,9 @@ os.environ.setdefault(
     "JAX_ENABLE_X64", "1"
 )  # float64 tests; arrays that a test makes are float32 unless it says otherwise
 os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
+if "PYTEST_XDIST_WORKER" in os.environ and "JAX_COMPILATION_CACHE_DIR" in os.environ:
+    # A folder for each worker: JAX does not write atomically, and warns the reader of a half-written file.
+    os.environ["JAX_COMPILATION_CACHE_DIR"] += "/" + os.environ["PYTEST_XDIST_WORKER"]
 
 
 def _is_installed(name: str) -> bool:

@@ -101,7 +101,7 @@ class SoftmaxFocalLoss(nnx.Module):
         self.axis = axis
         self.axis_name = axis_name
         checks.at_least("background_class", background_class, 0)
-        zeros = np.zeros((1, 1 if self.alpha is None else len(self.alpha)), np.float32)
+        zeros = np.zeros((1, 2 if self.alpha is None else len(self.alpha)), np.float32)
         jax.eval_shape(lambda: self._loss(zeros, np.zeros(1, np.int32), None, axis=-1))
 
     def __call__(self, logits: jax.Array, targets: jax.Array, *, sample_weight: jax.Array | None = None) -> jax.Array:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -67,6 +67,7 @@ CASES = [
     case("sigmoid-zero", sigmoid_focal, soft, gamma=0, alpha=0.6),
     case("softmax", softmax_focal, ids),
     case("softmax-half-alpha", softmax_focal, ids, gamma=0.5, alpha=CLASS_WEIGHTS),
+    case("softmax-zero", softmax_focal, ids, gamma=0),
     case("softmax-zero-smooth", softmax_focal, ids, gamma=0, label_smoothing=0.1, alpha=CLASS_WEIGHTS),
     case("softmax-smooth", softmax_focal, ids, gamma=2.0, label_smoothing=0.2),
     case("softmax-soft", softmax_focal, probabilities, gamma=1.5, alpha=CLASS_WEIGHTS),
@@ -216,6 +217,85 @@ def test_confident_class_predictions_keep_their_digits(grad_backend, dtype):
             lambda x, options=options: reference.softmax_focal(x, targets, **options).sum(), logits
         )
         close(gradient, expected, dtype)
+
+
+ONE_HOT = np.eye(3)
+CONFIDENT = {
+    "softmax": (softmax_focal, np.arange(3), {"gamma": 1.5}),
+    "softmax-smooth": (softmax_focal, np.arange(3), {"gamma": 2.0, "label_smoothing": 0.1}),
+    "softmax-soft": (softmax_focal, ONE_HOT, {"gamma": 0.5}),
+    "softmax-softer": (softmax_focal, 0.9 * ONE_HOT + 0.1 / 3, {"gamma": 2.0}),
+    "cross-entropy-soft": (softmax_focal, ONE_HOT, {"gamma": 0.0}),
+    "symmetric": (symmetric_cross_entropy, np.arange(3), {"epsilon": 1e-4}),
+    "symmetric-soft": (symmetric_cross_entropy, ONE_HOT, {}),
+}
+
+
+@cache
+def confident_batch(name, dtype):
+    """Logits, targets and the expected gradient. The logits are multiples of 1/8, whose differences are exact."""
+    loss, targets, options = CONFIDENT[name]
+    tops = np.array([0.0, 1.0, 4.0, 8.125, 16.0, 17.5, 23.0, 28.875, 40.0])
+    rest = [[-0.25, 0.5], [0.0, -0.625], [-40.0, -7.0], [-40.0, -40.0]]
+    rows = np.array([[top, *others] for top in tops for others in rest])
+    logits = np.concatenate([np.roll(rows, shift, axis=1) for shift in range(3)] * 2)
+    # the class on top is the right one in the first half, and the next one is in the second
+    labels = np.repeat([0, 1, 2, 1, 2, 0], len(rows))
+    y = targets[labels] if targets.ndim == 1 else targets[labels].astype(dtype)
+    definition = partial(getattr(reference, loss.__name__), **options)
+    precise = y if targets.ndim == 1 else y.astype(np.float64)
+    of_rows = zip(logits[:, None], precise[:, None], strict=True)
+    gradient = [reference.gradient(lambda x, t=t: definition(x, t).sum(), row)[0] for row, t in of_rows]
+    return logits.astype(dtype), y, np.array(gradient)
+
+
+@pytest.mark.parametrize("name", CONFIDENT)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_no_digit_of_a_gradient_is_lost_up_to_logits_of_40(grad_backend, name, dtype):
+    """Also where p_t rounds to 1."""
+    once_per_library(grad_backend)
+    loss, targets, options = CONFIDENT[name]
+    logits, y, expected = confident_batch(name, dtype)
+
+    def summed(x, labels):
+        return array_namespace(x).sum(loss(x, labels, **options))
+
+    _, gradient = grad_backend.value_and_grad(summed, logits, y)
+    of_row = np.abs(expected).max(axis=1, keepdims=True)
+    digits = 4e-6 if dtype == np.float32 else 2e-13
+    floor = 100 * float(np.finfo(dtype).smallest_normal)
+    assert np.all(np.abs(gradient - expected) <= digits * of_row + floor)
+    if targets.ndim == 1 and not options.get("label_smoothing"):  # sums of terms of one sign: every entry is as good
+        np.testing.assert_allclose(gradient, expected, rtol=4 * digits, atol=floor)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_gamma_of_classes_has_a_gradient(grad_backend, masked, rng):
+    once_per_library(grad_backend)
+    logits, labels = 3 * rng.standard_normal((6, 4)), np.array([0, 1, 2, 3, 0, 1])
+    keep = np.array([True, True, False, True, True, True]) if masked else np.ones(6, bool)
+    dirty = np.where(keep[:, None], logits, np.nan)
+
+    def of_gamma(gamma, x, y, where):
+        return array_namespace(x).sum(softmax_focal(x, y, gamma=gamma, where=where if masked else None))
+
+    _, slope = grad_backend.value_and_grad(of_gamma, np.array(1.5), dirty, labels, keep)
+    expected = reference.gradient(
+        lambda g: reference.softmax_focal(logits + 0 * g, labels, gamma=g)[keep].sum(), np.array(1.5)
+    )
+    np.testing.assert_allclose(slope, expected, rtol=1e-11)
+
+
+def test_a_logit_of_infinity_at_the_target_costs_nothing(grad_backend):
+    once_per_library(grad_backend)
+    for gamma in (0.0, 0.5, 2.0):
+
+        def summed(x, y, gamma=gamma):
+            return array_namespace(x).sum(softmax_focal(x, y, gamma=gamma))
+
+        value, gradient = grad_backend.value_and_grad(summed, np.array([[np.inf, 1.0, -3.0]]), np.array([0]))
+        assert value == 0
+        assert np.all(gradient == 0)
 
 
 def test_infinite_logits_that_agree_with_the_target_cost_nothing(grad_backend):

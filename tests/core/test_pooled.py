@@ -255,6 +255,11 @@ WRONG_CALLS = {
     "queue of other classes": ({"queue": empty(4, 3)}, ValueError, r"queue.logits must be .* got \(4, 3\)"),
     "queue of other targets": ({"queue": empty(4, 2, multilabel=True)}, ValueError, "queue.targets must be"),
     "reduction": ({"reduction": "avg"}, ValueError, "reduction must be one of 'mean', 'sum', 'none', got 'avg'"),
+    "labels per class": (
+        {"targets": np.eye(4, 2, dtype=int)},
+        ValueError,
+        r"targets must be of shape \[rows\] \(labels \[rows, classes\] need multilabel=True\) = \(4,\), got \(4, 2\)",
+    ),
     "multilabel targets": ({"multilabel": True}, ValueError, "targets must be of shape .*multilabel=True"),
     "weights of a wrong shape": ({"sample_weight": np.ones((4, 1))}, ValueError, "sample_weight must be of shape"),
     "mask of integers": ({"iid_mask": np.ones(4, int)}, TypeError, "iid_mask must be a bool array"),

@@ -549,6 +549,17 @@ def test_losses_that_cannot_be_called():
             LossWarmupWrapper(*losses)
 
 
+@pytest.mark.parametrize(
+    "warmup_loss", [SoftmaxFocalLoss(), SymmetricCrossEntropyLoss(), partial(softmax_focal_loss, gamma=0.0)]
+)
+def test_a_warm_up_with_a_softmax_over_one_class_is_refused(warmup_loss):
+    """Its gradient is 0 whatever the targets: the warm-up would pass and nothing be trained."""
+    wrapper = LossWarmupWrapper(warmup_loss, SmoothAPLoss(1, QUEUE), warmup_steps=2)
+    with pytest.raises(ValueError, match=r"logits must be of at least 2 classes .*sigmoid.*, got \(4, 1\)"):
+        wrapper(jnp.zeros((4, 1)), jnp.zeros(4, jnp.int32))
+    assert wrapper.step[...] == 0
+
+
 def test_bad_inputs():
     logits, y = batch(0)[0][:, :CLASSES], batch(0)[1]
     loss_fn = SmoothAPLoss(CLASSES, QUEUE)

@@ -273,6 +273,18 @@ def test_wrong_arguments_are_named():
             ValueError,
             r"background_class must be a class id in \[0, 3\), got 3",
         ),
+        (
+            lambda: softmax_focal_loss(x, y, background_class=-1),
+            ValueError,
+            r"background_class must be .* >= 0, got -1",
+        ),
+        (
+            lambda: softmax_focal_loss(x.reshape(2, 2, 3), jnp.zeros((2, 3), int)),
+            ValueError,
+            r"class axis 2 \(axis 1 would fit\) = \(2, 2\), got \(2, 3\)",
+        ),
+        (lambda: softmax_focal_loss(x[:, :1], y), ValueError, r"at least 2 classes on axis -1 .*, got \(4, 1\)"),
+        (lambda: symmetric_cross_entropy_loss(x[:1], x[:1] * 0, axis=0), ValueError, r"at least 2 classes on axis 0"),
     ]
     for call, error, message in cases:
         with pytest.raises(error, match=message):

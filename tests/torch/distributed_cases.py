@@ -12,8 +12,8 @@ from distributed_worker import Batch, Ranks, agree_on_error, make_batch, value_a
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from imbalanced_torch import distributed
-from imbalanced_torch.pointwise import SigmoidFocalLoss, SoftmaxFocalLoss
+from imbalanced_torch import _header, distributed
+from imbalanced_torch.pointwise import SigmoidFocalLoss, SoftmaxFocalLoss, SymmetricCrossEntropyLoss
 from imbalanced_torch.ranking import RecallAtQuantileLoss, SmoothAPLoss
 
 ROWS = (3, 0, 5, 2)
@@ -53,6 +53,8 @@ def cases(before: SimpleNamespace, groups: dict[int, dist.ProcessGroup]) -> dict
         "all_gather_with_grad": lambda ranks: public_gathers(ranks, groups),
         "disagreements": disagreements,
         "bad values on one rank": bad_values,
+        "bad calls of pointwise losses on one rank": bad_pointwise_calls,
+        "failures of many ranks": failures_of_many_ranks,
         "validation on rank 0 alone": validation_alone,
         "gathering in eval when asked": gather_in_eval,
         "queues are equal": queues_equal,
@@ -158,6 +160,72 @@ def bad_values(ranks: Ranks) -> None:
     short = targets[1:] if ranks.rank == 2 else targets
     message = agree_on_error(ranks, lambda: ranking_loss()(logits, short))
     assert ("targets must be of 5 rows" if ranks.rank == 2 else "got an error on rank 2") in message
+
+
+def bad_pointwise_calls(ranks: Ranks) -> None:
+    """Whatever is wrong on one rank, no rank waits for it, at the price of one number in the all-reduce."""
+    batch = rows_of(make_batch(10, 3, 0, ignore=False), ranks)
+    x, y, w = batch.features[:, :3], batch.targets, batch.sample_weight
+    for loss_fn in (SoftmaxFocalLoss(), SymmetricCrossEntropyLoss(reduction="sum"), SigmoidFocalLoss()):
+        good = (x, (x > 0).double(), w) if isinstance(loss_fn, SigmoidFocalLoss) else (x, y, w)
+
+        def call(x: Tensor, y: Tensor, w: Tensor, loss_fn: nn.Module = loss_fn) -> Tensor:
+            try:
+                return loss_fn(x, y, sample_weight=w)
+            except TypeError as error:
+                raise ValueError(f"TypeError: {error}") from error
+
+        x_, y_, w_ = good
+        bad_calls = {
+            "got 7": (x_, y_ * 0 + 7, w_),
+            "targets must be of": (x_, y_[1:], w_),
+            "sample_weight must be of shape": (x_, y_, w_[1:]),
+            "sample_weight must be finite and >= 0, got -1": (x_, y_, 0 * w_ - 1),
+            "TypeError: inputs must be a floating-point array": (x_.long(), y_, w_),
+            "TypeError: targets must be a torch.Tensor, got None": (x_, None, w_),
+        }
+        for culprits in ((2,), (0, 2)):  # they hold rows
+            others = f"inputs must be valid on every rank, got an error on {_header.say_list(culprits)}; it says which"
+            for message, bad in bad_calls.items():
+                arguments = bad if ranks.rank in culprits else good
+                got = agree_on_error(ranks, lambda arguments=arguments: call(*arguments))
+                assert message in got if ranks.rank in culprits else got == others, got
+        values = distributed.all_gather_no_grad(call(*good)[None])
+        assert values.isfinite().all()
+        assert (values == values[0]).all()
+        with distributed_traffic() as traffic:
+            call(*good)
+        assert traffic.received == 3 * 8 * (ranks.size - 1) // ranks.size
+        loss_fn.eval()  # nothing is exchanged, so nobody else hears of it
+        if ranks.rank == 2:
+            with pytest.raises(ValueError, match="got 7"):
+                loss_fn(x_, y_ * 0 + 7)
+
+
+def failures_of_many_ranks(ranks: Ranks) -> None:
+    """A number holds the bits of 52 ranks; here of 2."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_header, "_BITS", 2)
+
+        def fail() -> tuple[Tensor, None]:
+            raise ValueError(f"rank {ranks.rank}")
+
+        total = torch.ones(())
+        options = {"device": total.device, "process_group": None, "grad_reduction": "mean"}
+        assert distributed.global_ratio_of(lambda: (total, None), **options) == ranks.size
+        bad = ranks.rank in (1, 2, 3)
+        message = agree_on_error(
+            ranks, lambda: distributed.global_ratio_of(fail if bad else lambda: (total, None), **options)
+        )
+        assert message == (f"rank {ranks.rank}" if bad else message)
+        assert bad or "got an error on ranks 1, 2, 3; " in message
+        patch.setattr(distributed.validation, "can_read", lambda _: False)  # as on an accelerator: no look, no error
+        bad = ranks.rank == 3
+        if bad:
+            with pytest.raises(ValueError, match="rank 3"):
+                distributed.global_ratio_of(fail, **options)
+        else:
+            assert distributed.global_ratio_of(lambda: (total, None), **options).isnan()
 
 
 def validation_alone(ranks: Ranks) -> None:

@@ -347,6 +347,45 @@ def test_wrong_shapes_and_dtypes_are_named(generator):
         SigmoidFocalLoss()(x, np.zeros((4, 3)))
 
 
+@pytest.mark.parametrize("loss_fn", [SoftmaxFocalLoss(), SymmetricCrossEntropyLoss()])
+def test_a_class_axis_elsewhere_is_named(generator, loss_fn):
+    x = draw(generator, 2, 5, 7, 3)
+    with pytest.raises(ValueError, match=r"class axis 1 \(axis 3 would fit\) = \(2, 7, 3\), got \(2, 5, 7\)"):
+        loss_fn(x, torch.zeros((2, 5, 7), dtype=torch.long))
+    with pytest.raises(ValueError, match=r"without the class axis 1 = \(2, 7, 3\), got \(2, 5\)"):
+        loss_fn(x, torch.zeros((2, 5), dtype=torch.long))
+
+
+@pytest.mark.parametrize("loss_fn", [SoftmaxFocalLoss(), SymmetricCrossEntropyLoss()])
+@pytest.mark.parametrize("shape", [(4, 1), (4, 1, 3)])
+def test_one_logit_has_no_softmax(loss_fn, shape):
+    x = torch.zeros(shape)
+    for targets in (torch.zeros(4, *shape[2:], dtype=torch.long), torch.ones(shape)):
+        with pytest.raises(ValueError, match=r"inputs must be of at least 2 classes on axis 1 \(for one logit use Sig"):
+            loss_fn(x, targets)
+
+
+def test_an_ignore_index_that_could_be_a_class_is_ignored(generator):
+    """Not so if all targets were taken for classes because they are in range."""
+    x, y = draw(generator, 6, 3), torch.tensor([0, 1, 2, 1, 0, 2])
+    value, gradient = value_and_grad(SoftmaxFocalLoss(ignore_index=1), x, y)
+    expected, slope = value_and_grad(SoftmaxFocalLoss(), x[y != 1], y[y != 1])
+    np.testing.assert_allclose(value, expected, rtol=1e-12)
+    torch.testing.assert_close(gradient[y != 1], slope)
+    assert (gradient[y == 1] == 0).all()
+
+
+def test_a_backward_can_be_repeated_and_differentiated_again(generator):
+    """The forward pass keeps temporaries that it has overwritten."""
+    x, y = draw(generator, 5, 3).requires_grad_(), torch.tensor([0, 1, 2, IGNORED, 1])
+    before = x.detach().clone()
+    loss = SoftmaxFocalLoss(gamma=1.5)(x, y)
+    first, second = (torch.autograd.grad(loss, x, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, second)
+    assert torch.equal(x.detach(), before)
+    assert torch.autograd.gradgradcheck(lambda x: SoftmaxFocalLoss(gamma=1.5)(x, y), x)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -182,6 +182,25 @@ def test_a_generator_decides_the_draws():
     assert losses(5) != losses(6)
 
 
+def test_a_generator_resumes_when_it_is_saved_beside_the_module():
+    generator = torch.Generator().manual_seed(5)
+    loss_fn = subsampled(generator=generator)
+    loss_fn(*batch(0, 40))
+    saved = {"loss": copy.deepcopy(loss_fn.state_dict()), "generator": generator.get_state()}
+    expected = [loss_fn(*batch(step, 40)) for step in (1, 2)]
+
+    def resumed(*, with_generator):
+        generator = torch.Generator().manual_seed(5)
+        other = subsampled(generator=generator)
+        other.load_state_dict(saved["loss"])
+        if with_generator:
+            generator.set_state(saved["generator"])
+        return [other(*batch(step, 40)) for step in (1, 2)]
+
+    assert resumed(with_generator=True) == expected
+    assert resumed(with_generator=False) != expected  # the state_dict alone does not hold it
+
+
 def test_the_queue_takes_all_rows_of_a_subsampled_batch():
     loss_fn, whole = subsampled(), SmoothAPLoss(2, queue_size=24)
     for seed in range(3):

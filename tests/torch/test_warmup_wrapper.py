@@ -1,4 +1,5 @@
 import copy
+import functools
 import warnings
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 
 from imbalanced_torch.partial_auc import PAUCAtBudgetLoss
+from imbalanced_torch.pointwise import SoftmaxFocalLoss, SymmetricCrossEntropyLoss
 from imbalanced_torch.warmup import LossWarmupWrapper
 
 
@@ -186,6 +188,33 @@ def test_cross_entropy_warm_up_with_class_ids():
     logits, targets = torch.randn(5, 3), torch.tensor([0, 1, 2, 0, 1])
     expected = 0.5 * nn.functional.cross_entropy(logits, targets) + 0.5 * Main()(logits, targets)
     torch.testing.assert_close(wrapper(logits, targets), expected)
+
+
+@pytest.mark.parametrize("blend", [0, 2])
+@pytest.mark.parametrize(
+    "warmup_loss",
+    [
+        nn.CrossEntropyLoss(),
+        nn.functional.cross_entropy,
+        functools.partial(nn.functional.cross_entropy, label_smoothing=0.1),
+        SoftmaxFocalLoss(),
+        SymmetricCrossEntropyLoss(),
+    ],
+)
+def test_a_softmax_over_one_class_is_refused(warmup_loss, blend):
+    """Its gradient is 0 whatever the targets: the warm-up would pass and nothing be trained."""
+    wrapper = make(warmup_loss, ToyRanking(), warmup_steps=2 * (not blend), blend_steps=blend)
+    wrapper.step()
+    for targets in (torch.tensor([[0.0], [1.0], [0.0], [1.0]]), torch.zeros(4, dtype=torch.int64)):
+        with pytest.raises(ValueError, match=r"must be of at least 2 classes .*use \w+\), got \(4, 1\)"):
+            wrapper(torch.randn(4, 1), targets)
+
+
+def test_a_softmax_over_the_rows_is_refused():
+    wrapper = make(nn.CrossEntropyLoss(), ToyRanking(), warmup_steps=2)
+    wrapper.step()
+    with pytest.raises(ValueError, match=r"logits must be of shape \[N, C, \*\] .*, got \(4,\)"):
+        wrapper(torch.randn(4), torch.tensor([0.0, 1.0, 0.0, 1.0]))
 
 
 # ------------------------------------------------------------------------------------------------------------ keywords

@@ -240,26 +240,30 @@ def _power_coefficients(function: Callable, order: int) -> np.ndarray:
 
 def _logistic(order: int) -> _Kernel:
     """σ(x): t/(1 + t) of an item below, 1 − t/(1 + t) of one above."""
-    below = _matrix(0.0, _power_coefficients(lambda t: 1 / (1 + t), order))
-    above = _matrix(1.0, -_power_coefficients(lambda t: 1 / (1 + t), order))
-    return _Kernel(tuple(range(order + 1)), (below, above))
+    c = _power_coefficients(lambda t: 1 / (1 + t), order)
+    return _Kernel(tuple(range(order + 1)), (_nested(_matrix(0.0, c)), _nested(_matrix(1.0, -c))))
 
 
 def _logistic_slope(order: int) -> _Kernel:
     """σ'(x) = t/(1 + t)², an even function."""
-    matrix = _matrix(None, _power_coefficients(lambda t: 1 / (1 + t) ** 2, order))
-    return _Kernel(tuple(range(1, order + 1)), (matrix, matrix))
+    matrix = _matrix(0.0, _power_coefficients(lambda t: 1 / (1 + t) ** 2, order))
+    without_constant = _nested(matrix[1:, 1:])
+    return _Kernel(tuple(range(1, order + 1)), (without_constant, without_constant))
 
 
-def _matrix(constant: float | None, c: np.ndarray) -> tuple[tuple[float, ...], ...]:
+def _matrix(constant: float, c: np.ndarray) -> np.ndarray:
     """M with constant + Σ_p c_p (t u)^p = Σ_pq M_pq b_p(t) b_q(u) for the functions b of `basis`, powers from 0 on.
 
     It follows from (t u)^p = (t^p − t + t)(u^p − u + u).
     """
-    matrix = np.diag([constant or 0.0, *c])
+    matrix = np.diag([constant, *c])
     matrix[1, 2:] = matrix[2:, 1] = c[1:]
     matrix[1, 1] = c.sum()
-    return tuple(map(tuple, (matrix[1:, 1:] if constant is None else matrix).tolist()))
+    return matrix
+
+
+def _nested(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(float(x) for x in row) for row in matrix)
 
 
 # By bits of the dtype. A higher order would not help: its larger coefficients make more of the rounding.

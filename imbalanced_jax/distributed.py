@@ -5,7 +5,6 @@ device holds the gradient of one device that sees all rows, in the order of the 
 tuple of names (the first is the major one); with None every function here is the identity of one device.
 """
 
-import inspect
 import math
 from typing import Any, TypeAlias
 
@@ -17,9 +16,6 @@ from jax.sharding import PartitionSpec
 from imbalanced_core import reductions
 
 AxisName: TypeAlias = Any  # a hashable name, or a tuple of names; None for a single device
-
-# Newer JAX gathers straight to the type "equal on every device"; without that, `invariant` pays for a reduction.
-_GATHERS_TO_INVARIANT = "to" in inspect.signature(lax.all_gather).parameters
 
 
 def axis_names(axis_name: AxisName) -> tuple:
@@ -87,15 +83,20 @@ def global_ratio(total: jax.Array, mass: jax.Array | None, axis_name: AxisName) 
 def invariant(tree: Any, axis_name: AxisName) -> Any:
     """Values that are equal on every device, as constants in a form that `shard_map` returns through `out_specs=P()`.
 
-    Only arrays whose type says that they may vary along the axes are reduced (by `lax.pmax`, which keeps their bits);
-    elsewhere the values are equal already and nothing is sent.
+    Only arrays whose type says that they may vary along the axes are reduced; elsewhere the values are equal already
+    and nothing is sent. What is reduced are the bits, read as integers: `lax.pmax` of NaN is −inf on some devices.
     """
     names = axis_names(axis_name)
 
     def make_invariant(array: jax.Array) -> jax.Array:
         varying = tuple(name for name in names if name in varying_axes(array))
         array = lax.stop_gradient(array)
-        return lax.pmax(array, varying) if varying else array
+        if not varying:
+            return array
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            return lax.pmax(array, varying)
+        bits = lax.bitcast_convert_type(array, jnp.dtype(f"int{8 * array.dtype.itemsize}"))
+        return lax.bitcast_convert_type(lax.pmax(bits, varying), array.dtype)
 
     return jax.tree.map(make_invariant, tree)
 
@@ -111,12 +112,11 @@ def replicate(tree: Any) -> Any:
 
 def varying_axes(array: jax.Array) -> frozenset:
     """The mesh axes along which the array's type says that it may vary; none outside of a checked `shard_map`."""
-    kind = jax.typeof(array)  # before jax 0.10 the axes were its own attribute
-    return kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else getattr(kind, "vma", frozenset())
+    return jax.typeof(array).manual_axis_type.varying
 
 
 def _gather_axis(array: jax.Array, name: Any) -> jax.Array:
-    if _GATHERS_TO_INVARIANT and name in varying_axes(array):
+    if name in varying_axes(array):
         # Only where the type system tracks what varies: elsewhere this form has another derivative, wrong by 1 / W.
         return lax.all_gather(array, name, tiled=True, to="invarying")
     return lax.all_gather(array, name, tiled=True)

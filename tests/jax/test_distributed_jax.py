@@ -357,3 +357,16 @@ def test_class_parallel_moves_and_holds_less():
     assert divided not in program(False)
     assert gathered not in program(True)
     assert divided in program(True)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "int32", "bool"])
+def test_values_equal_on_every_device_keep_their_bits(dtype):
+    values = jnp.asarray([np.nan, -0.0, np.inf, -np.inf, -2.5, 1.0]).astype(dtype)
+    names, _ = axes(4)
+
+    def returned_by_all(array):
+        return distributed.invariant(lax.pcast(array, names, to="varying"), names)
+
+    result = jax.jit(jax.shard_map(returned_by_all, mesh=make_mesh(4), in_specs=P(), out_specs=P()))(values)
+    assert result.dtype == values.dtype
+    assert np.asarray(result).tobytes() == np.asarray(values).tobytes()

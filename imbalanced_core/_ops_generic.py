@@ -41,6 +41,10 @@ def sort_with_order(x: Array) -> tuple[Array, Array]:
     return xp.take_along_axis(x, order, axis=-1), order
 
 
+def sort(x: Array) -> Array:
+    return array_namespace(x).sort(x, axis=-1)
+
+
 def rearrange(x: Array, order: Array) -> Array:
     return array_namespace(x).take_along_axis(x, order, axis=-1)
 
@@ -106,6 +110,27 @@ def zero_unless_finite(x: Array, sign: Array, *, axis: int) -> Array:
 
 def known_within(x: Array, least: int, greatest: int) -> bool:
     return False
+
+
+def greatest_count(mask: Array) -> int | None:
+    return None
+
+
+def places(mask: Array, count: int) -> Array:
+    return array_namespace(mask).argsort(~mask, axis=-1, stable=True)[..., :count]
+
+
+def put_along(x: Array, places: Array, values: Array | float) -> Array:
+    xp = array_namespace(x)
+    is_place = places[..., :, None] == xp.arange(x.shape[-1], dtype=places.dtype)
+    values = values if isinstance(values, (int, float)) else values[..., :, None]
+    return xp.where(xp.any(is_place, axis=-2), xp.sum(xp.where(is_place, values, 0.0), axis=-2, dtype=x.dtype), x)
+
+
+def add_rows(x: Array, index: Array, rows: Array) -> Array:
+    xp = array_namespace(x)
+    is_row = xp.astype(xp.arange(x.shape[0], dtype=index.dtype)[:, None] == index, x.dtype)
+    return x + xp.reshape(is_row @ xp.reshape(rows, (rows.shape[0], -1)), x.shape)
 
 
 def pick(x: Array, ids: Array, *, axis: int) -> Array:

@@ -10,11 +10,14 @@ import jax.numpy as jnp
 from imbalanced_core._ops_generic import (
     evaluate,
     exp_of_difference,
+    greatest_count,
     is_compiled,
     known_within,
     lerp,
     pick,
+    places,
     put,
+    sort,
     unit_or_nan,
     zero_unless_finite,
 )
@@ -23,11 +26,14 @@ from imbalanced_core._ops_generic import (
 __all__ = [
     "evaluate",
     "exp_of_difference",
+    "greatest_count",
     "is_compiled",
     "known_within",
     "lerp",
     "pick",
+    "places",
     "put",
+    "sort",
     "unit_or_nan",
     "zero_unless_finite",
 ]
@@ -55,6 +61,14 @@ def sort_with_order(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def rearrange(x: jax.Array, order: jax.Array) -> jax.Array:
     return jnp.take_along_axis(x, order, axis=-1)
+
+
+def put_along(x: jax.Array, places: jax.Array, values: jax.Array | float) -> jax.Array:
+    return jnp.put_along_axis(x, places, values, axis=-1, inplace=False)
+
+
+def add_rows(x: jax.Array, index: jax.Array, rows: jax.Array) -> jax.Array:
+    return x.at[index].add(rows)
 
 
 def inverse_permutation(order: jax.Array) -> jax.Array:

@@ -9,8 +9,31 @@ import torch
 
 from imbalanced_core._ops_generic import evaluate
 from imbalanced_core._ops_torch_blocks import in_blocks, in_pieces, is_eager_cpu
+from imbalanced_core._ops_torch_order import (
+    add_rows,
+    cumulative_sum,
+    greatest_count,
+    inverse_permutation,
+    places,
+    put_along,
+    rearrange,
+    sort,
+    sort_with_order,
+)
 
-__all__ = ["evaluate", "in_pieces"]
+__all__ = [
+    "add_rows",
+    "cumulative_sum",
+    "evaluate",
+    "greatest_count",
+    "in_pieces",
+    "inverse_permutation",
+    "places",
+    "put_along",
+    "rearrange",
+    "sort",
+    "sort_with_order",
+]
 
 sigmoid = torch.sigmoid
 lerp = torch.lerp
@@ -27,20 +50,6 @@ def softmax(x: torch.Tensor, *, axis: int) -> torch.Tensor:
 
 def stop_gradient(x: torch.Tensor) -> torch.Tensor:
     return x.detach()
-
-
-def sort_with_order(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    values, order = torch.sort(x, dim=-1)
-    return values, order
-
-
-def rearrange(x: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
-    return torch.gather(x, -1, order)  # the compatibility layer's function first looks for negative places
-
-
-def inverse_permutation(order: torch.Tensor) -> torch.Tensor:
-    places = torch.arange(order.shape[-1], device=order.device).expand(order.shape)
-    return torch.scatter(torch.zeros_like(order), -1, order, places)
 
 
 _constants: dict[tuple, torch.Tensor] = {}
@@ -61,10 +70,6 @@ def constant(numbers: Any, like: torch.Tensor, dtype: torch.dtype | None) -> tor
 
 def has_exact_float64(x: torch.Tensor) -> bool:
     return x.device.type != "mps"
-
-
-def cumulative_sum(x: torch.Tensor) -> torch.Tensor:
-    return torch.cumsum(x, dim=-1)  # the compatibility layer's function is not traceable
 
 
 def is_compiled(x: torch.Tensor) -> bool:

@@ -55,6 +55,11 @@ def sort_with_order(x: Array) -> tuple[Array, Array]:
     return _backend(x).sort_with_order(x)
 
 
+def sort(x: Array) -> Array:
+    """The last axis in ascending order, NaN last."""
+    return _backend(x).sort(x)
+
+
 def rearrange(x: Array, order: Array) -> Array:
     """The entries of the last axis at the places `order`, which are in range and of the shape of x."""
     return _backend(x, order).rearrange(x, order)
@@ -175,6 +180,26 @@ def zero_unless_finite(x: Array, sign: Array, *, axis: int) -> Array:
 def known_within(x: Array, least: int, greatest: int) -> bool:
     """Whether all entries are seen to lie in [least, greatest]; False where looking would cost or break a trace."""
     return _backend(x).known_within(x, least, greatest)
+
+
+def greatest_count(mask: Array) -> int | None:
+    """The most True in a row, the last axis, but at least 1; None where looking would cost or break a trace."""
+    return _backend(mask).greatest_count(mask)
+
+
+def places(mask: Array, count: int) -> Array:
+    """The indices of all True in each row of a mask [..., n], filled up with others to `count`: [..., count]."""
+    return _backend(mask).places(mask, count)
+
+
+def put_along(x: Array, places: Array, values: Array | float) -> Array:
+    """X [..., n] with the entries at `places` [..., m] of the last axis replaced by values [..., m] or a number."""
+    return _backend(x, places).put_along(x, places, values)
+
+
+def add_rows(x: Array, index: Array, rows: Array) -> Array:
+    """X [m, ...], with rows [q, ...] added to those at index [q], which may name one more than once."""
+    return _backend(x, index).add_rows(x, index, rows)
 
 
 def lerp(a: Array, b: Array, weight: Array) -> Array:

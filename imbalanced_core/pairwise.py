@@ -22,16 +22,22 @@ when a million scores lie within a thousandth of τ.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
-import numpy as np
-
-from imbalanced_core import _block_sums, _block_tree, ops
+from imbalanced_core import _block_sums, _blocks, _few, ops
+from imbalanced_core._kernels import LOGISTIC, LOGISTIC_SLOPE
 from imbalanced_core._namespace import Array, array_namespace
 
-_BLOCK, _LARGE_BLOCK = 16, 32  # items per block: all pairs inside one are visited
-_SMALL_ROW = _block_tree.FEW_BLOCKS * _LARGE_BLOCK  # no joins with large blocks: fewer calls
+_VERY_FEW = 100  # so many items visit every pair for less than a sort and the moments cost
+_FEW = 0.25  # of the items: so many are expanded one by one for less than all
+
+
+class Counts(NamedTuple):
+    """Soft counts of some of the items, in an order of their own."""
+
+    above: Array  # [..., k, m], Σ_j weights[k, j] · σ((s_j − s_i)/τ)
+    weights: Array  # [..., k, m], the items' own
+    places: Array  # integers [..., m], where the items are among those that were given
 
 
 def soft_counts_above(scores: Array, weights: Array, temperature: Array) -> Array:
@@ -56,27 +62,73 @@ def soft_counts_above(scores: Array, weights: Array, temperature: Array) -> Arra
         over pairs cost O(n) once the kernel separates.
     """
     xp = array_namespace(scores, weights)
-    sorted_scores, order = ops.sort_with_order(scores)
-    order = xp.broadcast_to(order[..., None, :], weights.shape)
-    counts = sorted_soft_counts_above(sorted_scores, ops.rearrange(weights, order), temperature)
-    return ops.rearrange(counts, ops.inverse_permutation(order))
+    scores, temperature = _within_range(scores, temperature)
+    scores, order = ops.sort_with_order(scores)
+    counts = _at_all(scores, _of_each_sum(xp.astype(weights, scores.dtype), order), temperature)
+    return _of_each_sum(counts, ops.inverse_permutation(order))
 
 
-def sorted_soft_counts_above(scores: Array, weights: Array, temperature: Array) -> Array:
-    """`soft_counts_above` for scores that already ascend along the last axis, weights in the same order."""
+def soft_counts_at(scores: Array, weights: Array, temperature: Array, at: Array) -> Counts:
+    """The counts of some of the items, for less than those of all where few are asked for.
+
+    Args:
+        scores: as for `soft_counts_above`.
+        weights: [..., k, n], constants in differentiation.
+        temperature: τ.
+        at: bool [..., n]; the items whose counts are wanted.
+
+    Returns:
+        Counts, in an order of their own. All items asked for are there once; whatever else is there must be given no
+        cotangent.
+    """
     xp = array_namespace(scores, weights)
+    scores, temperature = _within_range(scores, temperature)
+    weights = ops.stop_gradient(xp.astype(weights, scores.dtype))
+    wanted = ops.greatest_count(at)
+    if wanted is not None and wanted <= _VERY_FEW:
+        places = ops.places(at, wanted)
+        counts = _pair_by_pair(scores, weights, temperature, places)
+        return Counts(counts, _of_each_sum(weights, places), places)
+    scores, order = _sorted_participants(scores, at | xp.any(weights != 0, axis=-2))
+    weights = _of_each_sum(weights, order)
+    if wanted is None or wanted > _FEW * order.shape[-1]:
+        return Counts(_at_all(scores, weights, temperature), weights, order)
+    places = ops.places(ops.rearrange(at, order), wanted)
+    counts = _at_few(scores, weights, temperature, places)
+    return Counts(counts, _of_each_sum(weights, places), ops.rearrange(order, places))
+
+
+def _sorted_participants(scores: Array, taking_part: Array) -> tuple[Array, Array]:
+    """Scores in ascending order and their places, [..., m]; those that take no part may be missing."""
+    xp = array_namespace(scores)
+    count = ops.greatest_count(taking_part)
+    if count is None or count == scores.shape[-1]:
+        return ops.sort_with_order(scores)
+    _, order = ops.sort_with_order(xp.where(taking_part, ops.stop_gradient(scores), xp.nan))  # NaN comes last
+    order = order[..., :count]
+    return ops.rearrange(scores, order), order
+
+
+def _of_each_sum(weights: Array, places: Array) -> Array:
+    """The weights [..., k, m] at places [..., m]."""
+    xp = array_namespace(places)
+    return ops.rearrange(weights, xp.broadcast_to(places[..., None, :], (*weights.shape[:-1], places.shape[-1])))
+
+
+def _within_range(scores: Array, temperature: Array) -> tuple[Array, Array]:
+    """Scores whose differences are finite, and one τ for each row; NaN where it is not > 0."""
+    xp = array_namespace(scores)
     if isinstance(temperature, (int, float)):
         temperature = ops.constant(float(temperature), like=scores, dtype=scores.dtype)
     temperature = xp.broadcast_to(xp.astype(temperature, scores.dtype), scores.shape[:-1])
-    largest = float(xp.finfo(scores.dtype).max) / 4.0  # so that differences are finite
+    largest = float(xp.finfo(scores.dtype).max) / 4.0
     temperature = xp.where(temperature > 0, xp.clip(temperature, min=100.0 / largest), xp.nan)
-    scores = xp.clip(scores, min=-largest, max=largest)
-    return _differentiable_counts(scores, xp.astype(weights, scores.dtype), temperature)
+    return xp.clip(scores, min=-largest, max=largest), temperature
 
 
 def _counts(scores: Array, weights: Array, temperature: Array) -> Array:
-    kernel = _LOGISTIC[array_namespace(scores).finfo(scores.dtype).bits]
-    return _sum_over_pairs(scores, weights, temperature, kernel, _counts_in_block)
+    kernel = LOGISTIC[array_namespace(scores).finfo(scores.dtype).bits]
+    return _blocks.sums_over_pairs(scores, weights, temperature, kernel, _counts_in_block)
 
 
 def _counts_vjp(cotangent: Array, scores: Array, weights: Array, temperature: Array) -> tuple:
@@ -88,9 +140,9 @@ def _counts_vjp(cotangent: Array, scores: Array, weights: Array, temperature: Ar
     xp = array_namespace(scores)
 
     def of_scores() -> Array:
-        kernel = _LOGISTIC_SLOPE[xp.finfo(scores.dtype).bits]
+        kernel = LOGISTIC_SLOPE[xp.finfo(scores.dtype).bits]
         both = xp.concat([weights, cotangent], axis=-2)
-        slopes = _sum_over_pairs(scores, both, temperature, kernel, _slopes_in_block)
+        slopes = _blocks.sums_over_pairs(scores, both, temperature, kernel, _slopes_in_block)
         return slopes[..., 0, :] / temperature[..., None]
 
     def of_weights() -> Array:
@@ -102,106 +154,22 @@ def _counts_vjp(cotangent: Array, scores: Array, weights: Array, temperature: Ar
     return of_scores, of_weights, of_temperature
 
 
-_differentiable_counts = ops.with_vjp(_counts, _counts_vjp)
+def _few_vjp(slopes: Callable[..., Array]) -> Callable[..., tuple]:
+    def vjp(cotangent: Array, scores: Array, weights: Array, temperature: Array, places: Array) -> tuple:
+        def of_scores() -> Array:
+            return slopes(cotangent, scores, weights, temperature, places)
+
+        def of_temperature() -> Array:
+            return -array_namespace(scores).sum(scores * of_scores(), axis=-1) / temperature
+
+        return of_scores, None, of_temperature, None
+
+    return vjp
 
 
-class _Kernel(NamedTuple):
-    """A function of x = (s_j − s_i)/τ, expanded in t = exp(−|x|)."""
-
-    powers: tuple[int, ...]  # from 0 on where a constant is needed, else from 1 on
-    matrices: tuple  # [end, power, power]: times the moments of others they give coefficients of `basis`
-
-
-def _sum_over_pairs(
-    scores: Array, weights: Array, temperature: Array, kernel: _Kernel, in_block: Callable[..., Array]
-) -> Array:
-    """Sums over all pairs of items, from pairs in the same block and pairs of different blocks.
-
-    Args:
-        scores: [..., n], ascending.
-        weights: [..., k, n].
-        temperature: τ, [...].
-        kernel: the function of a pair that is summed.
-        in_block: gives the sums, [block, m, item], from the weights [block, k, item], the differences (s_j − s_i)/τ
-            inside each block [block, j, i], and Σ_j weights[k, j] · kernel((s_j − s_i)/τ) over the items j of all other
-            blocks, [block, k, item].
-
-    Returns:
-        [..., m, n].
-    """
-    xp = array_namespace(scores)
-    rows, n, k = scores.shape[:-1], scores.shape[-1], weights.shape[-2]
-    if n == 0:
-        return xp.zeros_like(weights)
-    size = _LARGE_BLOCK if n <= _SMALL_ROW else _BLOCK
-    multiple = size * 2 ** _block_tree.levels(-(-n // size))
-    s = _filled(scores, multiple, scores[..., -1:])
-    w = _filled(weights, multiple, xp.zeros_like(weights[..., :1]))
-    blocks = s.shape[-1] // size
-    # inside a block nothing is known of the others, so those of all rows lie on one axis
-    s = xp.reshape(s, (-1, size))
-    w = xp.reshape(xp.permute_dims(xp.reshape(w, (-1, k, blocks, size)), (0, 2, 1, 3)), (-1, k, size))
-    powers = ops.constant(kernel.powers, like=scores, dtype=scores.dtype)
-    tau = xp.reshape(temperature, (-1, 1))
-    rates = -powers / tau  # distances times this cannot become NaN
-    items = s, w, _for_each_block(rates, blocks)
-    numbers = 2 * len(kernel.powers) * size  # that one block needs at a time
-    moments = ops.in_pieces(partial(_moments, kernel), items, size=numbers)
-    at_ends = _halves(xp.reshape(moments, (-1, blocks, k, 2 * len(kernel.powers))))
-    # a copy, in which blocks are next to one another
-    moments = xp.stack([xp.permute_dims(x, (0, 2, 3, 1)) for x in at_ends], axis=2)
-    ends = xp.permute_dims(xp.reshape(_ends(s), (-1, blocks, 2)), (0, 2, 1))
-    arriving = _block_tree.between_blocks(ends, moments, rates, kernel.powers[0])
-    coefficients = ops.constant(kernel.matrices, like=scores, dtype=scores.dtype) @ arriving
-    coefficients = xp.reshape(xp.permute_dims(coefficients, (0, 4, 1, 2, 3)), (-1, k, 2 * len(kernel.powers)))
-    of_items = partial(_sums_of_items, kernel, in_block)
-    sums = ops.in_pieces(of_items, (*items, coefficients, _for_each_block(tau, blocks)), size=numbers)
-    sums = xp.permute_dims(xp.reshape(sums, (-1, blocks, *sums.shape[1:])), (0, 2, 1, 3))
-    return xp.reshape(sums, (*rows, sums.shape[1], blocks * size))[..., :n]
-
-
-def _moments(kernel: _Kernel, s: Array, w: Array, rates: Array) -> Array:
-    """What each block sends to others, its moments about each end: [block, k, end · power]."""
-    return _block_sums.moments(_distances_to_ends(s), rates, w, kernel.powers[0])
-
-
-def _sums_of_items(
-    kernel: _Kernel, in_block: Callable[..., Array], s: Array, w: Array, rates: Array, coefficients: Array, tau: Array
-) -> Array:
-    """The sums of the items of each block, as `in_block` has it; the coefficients are [block, k, end · power]."""
-    from_others = _block_sums.expansions(_distances_to_ends(s), rates, coefficients, kernel.powers[0])
-    # scores are subtracted before they are scaled: the other order loses a digit
-    x = (s[:, :, None] - s[:, None, :]) / tau[:, :, None]
-    return in_block(w, x, from_others)
-
-
-def _distances_to_ends(s: Array) -> Array:
-    """How far the items of a block are from its lowest and from its highest score, [block, end, item]."""
-    return array_namespace(s).abs(s[:, None, :] - _ends(s)[:, :, None])
-
-
-def _ends(s: Array) -> Array:
-    """The lowest and the highest score of each block, [block, end]."""
-    return s[:, :: s.shape[1] - 1]
-
-
-def _for_each_block(x: Array, blocks: int) -> Array:
-    """One copy of each row of x for each of its blocks: [row · block, m] from [row, m]."""
-    xp = array_namespace(x)
-    return xp.reshape(xp.broadcast_to(x[:, None, :], (x.shape[0], blocks, x.shape[1])), (-1, x.shape[1]))
-
-
-def _halves(x: Array) -> tuple[Array, Array]:
-    """The first and the second half of the last axis."""
-    half = x.shape[-1] // 2
-    return x[..., :half], x[..., half:]
-
-
-def _filled(x: Array, multiple: int, padding: Array) -> Array:
-    """[..., n] with as many copies of `padding` [..., 1] behind as make n a multiple of a number."""
-    xp = array_namespace(x)
-    missing = -x.shape[-1] % multiple
-    return xp.concat([x, xp.broadcast_to(padding, (*x.shape[:-1], missing))], axis=-1) if missing else x
+_at_all = ops.with_vjp(_counts, _counts_vjp)
+_at_few = ops.with_vjp(_few.counts_at, _few_vjp(_few.slopes_at))
+_pair_by_pair = ops.with_vjp(_few.counts_pair_by_pair, _few_vjp(_few.slopes_pair_by_pair))
 
 
 def _counts_in_block(w: Array, x: Array, from_others: Array) -> Array:
@@ -224,48 +192,3 @@ def _slopes_in_block(both: Array, x: Array, from_others: Array) -> Array:
     inside = _block_sums.sums_over_pairs(of_pair, x, both)
     outside = (both[:, i] * from_others[:, k + i] - both[:, k + i] * from_others[:, i] for i in range(k))
     return sum(outside, start=inside)[:, None, :]
-
-
-def _power_coefficients(function: Callable, order: int) -> np.ndarray:
-    """c_1 ... c_order with t · function(t) = Σ_p c_p t^p on [0, 1], exactly at t = 1, where tied scores are.
-
-    Interpolates `function` at Chebyshev nodes, so that the error is relative to t: far pairs keep their digits. It
-    falls like 5.83^(−order), because the functions here have their pole at t = −1.
-    """
-    series = np.polynomial.Chebyshev.interpolate(function, order - 1, domain=[0, 1])
-    c = series.convert(kind=np.polynomial.Polynomial, domain=[-1, 1], window=[-1, 1]).coef
-    c[0] += function(1.0) - c.sum()
-    return c
-
-
-def _logistic(order: int) -> _Kernel:
-    """σ(x): t/(1 + t) of an item below, 1 − t/(1 + t) of one above."""
-    c = _power_coefficients(lambda t: 1 / (1 + t), order)
-    return _Kernel(tuple(range(order + 1)), (_nested(_matrix(0.0, c)), _nested(_matrix(1.0, -c))))
-
-
-def _logistic_slope(order: int) -> _Kernel:
-    """σ'(x) = t/(1 + t)², an even function."""
-    matrix = _matrix(0.0, _power_coefficients(lambda t: 1 / (1 + t) ** 2, order))
-    without_constant = _nested(matrix[1:, 1:])
-    return _Kernel(tuple(range(1, order + 1)), (without_constant, without_constant))
-
-
-def _matrix(constant: float, c: np.ndarray) -> np.ndarray:
-    """M with constant + Σ_p c_p (t u)^p = Σ_pq M_pq b_p(t) b_q(u) for the functions b of `basis`, powers from 0 on.
-
-    It follows from (t u)^p = (t^p − t + t)(u^p − u + u).
-    """
-    matrix = np.diag([constant, *c])
-    matrix[1, 2:] = matrix[2:, 1] = c[1:]
-    matrix[1, 1] = c.sum()
-    return matrix
-
-
-def _nested(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(float(x) for x in row) for row in matrix)
-
-
-# By bits of the dtype. A higher order would not help: its larger coefficients make more of the rounding.
-_LOGISTIC = {32: _logistic(10), 64: _logistic(21)}
-_LOGISTIC_SLOPE = {32: _logistic_slope(10), 64: _logistic_slope(21)}

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from imbalanced_core import checks, ops
 from imbalanced_core._namespace import Array, array_namespace
-from imbalanced_core.pairwise import soft_counts_above
+from imbalanced_core.pairwise import soft_counts_at
 from imbalanced_core.quantile import masked_quantile
 from imbalanced_core.ranking import (
     Items,
@@ -130,7 +130,8 @@ def partial_auc(
     if surrogate == "trapezoid":
         missed = trapezoid(items, band, tau)
     else:
-        missed = pairwise(items, in_band & items.negatives, tau)
+        missed, numerator = pairwise(items, in_band & items.negatives, tau)
+        items = items._replace(numerator=numerator)
         valid = valid & xp.any(in_band & items.negatives & (items.mass > 0), axis=-1)
     loss, valid = finish(numerator_mean(missed, items), valid, items)
     return loss, valid, _diagnose(items, band, temperature, in_band & iid_negatives, missed)
@@ -188,12 +189,18 @@ def trapezoid(items: Items, band: Band, tau: Array) -> Array:
     return missed
 
 
-def pairwise(items: Items, band_negatives: Array, tau: Array) -> Array:
-    """1 − pAUC_i of each item: the mean of σ((s_j − s_i)/τ) over the negatives j in the band, [..., n]."""
+def pairwise(items: Items, band_negatives: Array, tau: Array) -> tuple[Array, Array]:
+    """1 − pAUC_i, the mean of σ((s_j − s_i)/τ) over the negatives j in the band, of the positives i in the numerator.
+
+    Returns:
+        (1 − pAUC [..., m], numerator [..., m]) of these positives, in an order of their own; of other items among them
+        the numerator is 0.
+    """
     xp = array_namespace(items.scores)
     in_band = xp.where(band_negatives, items.mass, 0.0)
-    above = soft_counts_above(items.scores, in_band[..., None, :], tau)[..., 0, :]
-    return safe_divide(above, xp.sum(in_band, axis=-1, keepdims=True))
+    counts = soft_counts_at(items.scores, in_band[..., None, :], tau, items.numerator > 0)
+    missed = safe_divide(counts.above[..., 0, :], xp.sum(in_band, axis=-1, keepdims=True))
+    return missed, ops.rearrange(items.numerator, counts.places)
 
 
 def _diagnose(items: Items, band: Band, temperature: Array, counted: Array, missed: Array) -> BandDiagnostics:

@@ -192,7 +192,7 @@ def _by_count(values: Array, levels: Sequence[float], where: Array | None) -> tu
     else:
         count = xp.sum(xp.astype(xp.broadcast_to(where, values.shape), xp.int32), axis=-1)
     position = positions(levels, xp.where(count > 0, count - 1, 0), values.dtype)
-    return xp.sort(values, axis=-1), lambda place: xp.broadcast_to(place, shape), position, (count == 0)[..., None]
+    return ops.sort(values), lambda place: xp.broadcast_to(place, shape), position, (count == 0)[..., None]
 
 
 def _by_multiplicity(

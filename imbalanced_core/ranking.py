@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from imbalanced_core import checks, ops
 from imbalanced_core._namespace import Array, array_namespace
-from imbalanced_core.pairwise import sorted_soft_counts_above
+from imbalanced_core.pairwise import soft_counts_at
 from imbalanced_core.quantile import INTERPOLATIONS, masked_quantile
 from imbalanced_core.reductions import safe_divide, share
 
@@ -89,21 +89,14 @@ def smooth_ap(
     )
     tau, has_scale = row_temperature(temperature, temperature_scale, items)
     xp = array_namespace(items.scores)
-    # in ascending order, which the counts need and the mean does not mind: no way back
-    scores, order = ops.sort_with_order(items.scores)
-    of_negatives, of_positives, numerator = (
-        ops.rearrange(x, order)
-        for x in (
-            xp.where(items.negatives, items.mass, 0.0),
-            xp.where(items.positives, items.mass, 0.0),
-            items.numerator,
-        )
-    )
-    # counts of negatives and positives, not of negatives and all: what the two add to the gradient cancels in part,
-    # and with few positives the count of all would leave little but rounding
-    counts = sorted_soft_counts_above(scores, xp.stack([of_negatives, of_positives], axis=-2), tau)
-    negatives_above = counts[..., 0, :]
-    rank_plus = 1.0 - 0.5 * of_positives + counts[..., 1, :]  # the count holds the item itself, m_i σ(0) times
+    # Counts of negatives and positives, not of negatives and all: what the two add to the gradient cancels in part, and
+    # with few positives the count of all would leave little but rounding.
+    masses = (xp.where(kind, items.mass, 0.0) for kind in (items.negatives, items.positives))
+    counts = soft_counts_at(items.scores, xp.stack(list(masses), axis=-2), tau, items.numerator > 0)
+    negatives_above = counts.above[..., 0, :]
+    # the count holds the item itself, m_i σ(0) times
+    rank_plus = 1.0 - 0.5 * counts.weights[..., 1, :] + counts.above[..., 1, :]
+    numerator = ops.rearrange(items.numerator, counts.places)  # the mean does not mind the order of the counts
     # 1 − rank⁺/rank = (negatives above)/rank keeps the digits of a small loss
     loss = numerator_mean(share(negatives_above, rank_plus), items._replace(numerator=numerator))
     return finish(loss, has_numerator(items) & xp.any(items.negatives, axis=-1) & has_scale, items)

@@ -1,0 +1,151 @@
+"""Sums over all pairs of a sorted row, block by block: the walk that `pairwise` explains."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from imbalanced_core import _block_sums, _block_tree, ops
+from imbalanced_core._kernels import Kernel
+from imbalanced_core._namespace import Array, array_namespace
+
+_BLOCK, _LARGE_BLOCK = 16, 32  # items per block: all pairs inside one are visited
+_SMALL_ROW = _block_tree.FEW_BLOCKS * _LARGE_BLOCK  # no joins with large blocks: fewer calls
+
+
+class Blocks(NamedTuple):
+    """Rows of ascending scores, cut into blocks of equal size; those of all rows lie on one axis."""
+
+    s: Array  # scores, [row · block, item]; copies of the greatest behind the last item of a row
+    w: Array  # weights, [row · block, k, item]; 0 there
+    tau: Array  # τ of each row, [row, 1]
+
+    @property
+    def per_row(self) -> int:
+        """The number of blocks of each row."""
+        return self.s.shape[0] // self.tau.shape[0]
+
+
+def block_size(n: int) -> int:
+    """The size of the blocks where pairs inside a block are visited for every item."""
+    return _LARGE_BLOCK if n <= _SMALL_ROW else _BLOCK
+
+
+def cut(scores: Array, weights: Array, temperature: Array, size: int) -> Blocks:
+    """Scores [..., n], ascending, weights [..., k, n] and τ [...] in blocks of so many items; n > 0."""
+    xp = array_namespace(scores)
+    n, k = scores.shape[-1], weights.shape[-2]
+    multiple = size * 2 ** _block_tree.levels(-(-n // size))
+    s = _filled(scores, multiple, scores[..., -1:])
+    w = _filled(weights, multiple, xp.zeros_like(weights[..., :1]))
+    blocks = s.shape[-1] // size
+    w = xp.reshape(xp.permute_dims(xp.reshape(w, (-1, k, blocks, size)), (0, 2, 1, 3)), (-1, k, size))
+    return Blocks(xp.reshape(s, (-1, size)), w, xp.reshape(temperature, (-1, 1)))
+
+
+def sums_over_pairs(
+    scores: Array, weights: Array, temperature: Array, kernel: Kernel, in_block: Callable[..., Array]
+) -> Array:
+    """Sums over all pairs of items, from pairs in the same block and pairs of different blocks.
+
+    Args:
+        scores: [..., n], ascending.
+        weights: [..., k, n].
+        temperature: τ, [...].
+        kernel: the function of a pair that is summed.
+        in_block: gives the sums, [block, m, item], from the weights [block, k, item], the differences (s_j − s_i)/τ
+            inside each block [block, j, i], and Σ_j weights[k, j] · kernel((s_j − s_i)/τ) over the items j of all other
+            blocks, [block, k, item].
+
+    Returns:
+        [..., m, n].
+    """
+    xp = array_namespace(scores)
+    rows, n = scores.shape[:-1], scores.shape[-1]
+    if n == 0:
+        return xp.zeros_like(weights)
+    blocks = cut(scores, weights, temperature, block_size(n))
+    coefficients = arriving(blocks, kernel, moments(blocks, kernel))
+
+    def of_items(s: Array, w: Array, tau: Array, coefficients: Array) -> Array:
+        from_others = expanded(s, s, tau, kernel, coefficients)
+        # scores are subtracted before they are scaled: the other order loses a digit
+        x = (s[:, :, None] - s[:, None, :]) / tau[:, :, None]
+        return in_block(w, x, from_others)
+
+    sums = ops.in_pieces(
+        of_items, (blocks.s, blocks.w, tau_of_blocks(blocks), coefficients), size=temporaries(blocks, kernel)
+    )
+    return in_rows(sums, blocks, (*rows, n))
+
+
+def moments(blocks: Blocks, kernel: Kernel) -> Array:
+    """What each block sends to others, its moments about each end: [block, k, end · power]."""
+
+    def of_block(s: Array, w: Array, tau: Array) -> Array:
+        return _block_sums.moments(distances(s, s), rates(kernel, tau), w, kernel.powers[0])
+
+    return ops.in_pieces(of_block, (blocks.s, blocks.w, tau_of_blocks(blocks)), size=temporaries(blocks, kernel))
+
+
+def arriving(blocks: Blocks, kernel: Kernel, moments: Array) -> Array:
+    """What arrives at each block from all others of its row, coefficients of the basis: [block, k, end · power].
+
+    Args:
+        blocks: the rows.
+        kernel: the function of a pair that is summed.
+        moments: of each block, [block, k, end · power].
+    """
+    xp = array_namespace(moments)
+    k, powers = moments.shape[1], len(kernel.powers)
+    moments = xp.reshape(moments, (-1, blocks.per_row, k, 2 * powers))
+    # a copy, in which blocks are next to one another
+    at_ends = moments[..., :powers], moments[..., powers:]
+    moments = xp.stack([xp.permute_dims(x, (0, 2, 3, 1)) for x in at_ends], axis=2)
+    ends = xp.permute_dims(xp.reshape(ends_of(blocks.s), (-1, blocks.per_row, 2)), (0, 2, 1))
+    arrived = _block_tree.between_blocks(ends, moments, rates(kernel, blocks.tau), kernel.powers[0])
+    coefficients = ops.constant(kernel.matrices, like=moments, dtype=moments.dtype) @ arrived
+    return xp.reshape(xp.permute_dims(coefficients, (0, 4, 1, 2, 3)), (-1, k, 2 * powers))
+
+
+def expanded(scores: Array, s: Array, tau: Array, kernel: Kernel, coefficients: Array) -> Array:
+    """What arrives at scores [block, m] inside of the block with the scores s [block, item]: [block, k, m]."""
+    return _block_sums.expansions(distances(scores, s), rates(kernel, tau), coefficients, kernel.powers[0])
+
+
+def in_rows(sums: Array, blocks: Blocks, shape: tuple[int, ...]) -> Array:
+    """Sums of the items of all blocks, [block, m, item], as those of rows of the given shape: [..., m, n]."""
+    xp = array_namespace(sums)
+    sums = xp.permute_dims(xp.reshape(sums, (-1, blocks.per_row, *sums.shape[1:])), (0, 2, 1, 3))
+    return xp.reshape(sums, (*shape[:-1], sums.shape[1], -1))[..., : shape[-1]]
+
+
+def temporaries(blocks: Blocks, kernel: Kernel) -> int:
+    """How many numbers the basis of one block holds."""
+    return 2 * len(kernel.powers) * blocks.s.shape[1]
+
+
+def tau_of_blocks(blocks: Blocks) -> Array:
+    """The τ of every block, [row · block, 1]."""
+    xp = array_namespace(blocks.tau)
+    return xp.reshape(xp.broadcast_to(blocks.tau[:, :, None], (blocks.tau.shape[0], blocks.per_row, 1)), (-1, 1))
+
+
+def ends_of(s: Array) -> Array:
+    """The lowest and the highest score of each block, [block, end]."""
+    return s[:, :: s.shape[1] - 1]
+
+
+def distances(scores: Array, s: Array) -> Array:
+    """How far scores are from the lowest and from the highest one of their block, [block, end, m]."""
+    return array_namespace(s).abs(scores[:, None, :] - ends_of(s)[:, :, None])
+
+
+def rates(kernel: Kernel, tau: Array) -> Array:
+    """−p/τ for every power p, [..., power]: distances times this cannot become NaN."""
+    return -ops.constant(kernel.powers, like=tau, dtype=tau.dtype) / tau
+
+
+def _filled(x: Array, multiple: int, padding: Array) -> Array:
+    """[..., n] with as many copies of `padding` [..., 1] behind as make n a multiple of a number."""
+    xp = array_namespace(x)
+    missing = -x.shape[-1] % multiple
+    return xp.concat([x, xp.broadcast_to(padding, (*x.shape[:-1], missing))], axis=-1) if missing else x

@@ -1,0 +1,58 @@
+"""The logistic function and its slope as polynomials in t = exp(−|x|), for the pairwise engine."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Kernel(NamedTuple):
+    """A function of x = (s_j − s_i)/τ, expanded in t = exp(−|x|)."""
+
+    powers: tuple[int, ...]  # from 0 on where a constant is needed, else from 1 on
+    matrices: tuple  # [end, power, power]: times the moments of others they give coefficients of `basis`
+
+
+def _power_coefficients(function: Callable, order: int) -> np.ndarray:
+    """c_1 ... c_order with t · function(t) = Σ_p c_p t^p on [0, 1], exactly at t = 1, where tied scores are.
+
+    Interpolates `function` at Chebyshev nodes, so that the error is relative to t: far pairs keep their digits. It
+    falls like 5.83^(−order), because the functions here have their pole at t = −1.
+    """
+    series = np.polynomial.Chebyshev.interpolate(function, order - 1, domain=[0, 1])
+    c = series.convert(kind=np.polynomial.Polynomial, domain=[-1, 1], window=[-1, 1]).coef
+    c[0] += function(1.0) - c.sum()
+    return c
+
+
+def _logistic(order: int) -> Kernel:
+    """σ(x): t/(1 + t) of an item below, 1 − t/(1 + t) of one above."""
+    c = _power_coefficients(lambda t: 1 / (1 + t), order)
+    return Kernel(tuple(range(order + 1)), (_nested(_matrix(0.0, c)), _nested(_matrix(1.0, -c))))
+
+
+def _logistic_slope(order: int) -> Kernel:
+    """σ'(x) = t/(1 + t)², an even function."""
+    matrix = _matrix(0.0, _power_coefficients(lambda t: 1 / (1 + t) ** 2, order))
+    without_constant = _nested(matrix[1:, 1:])
+    return Kernel(tuple(range(1, order + 1)), (without_constant, without_constant))
+
+
+def _matrix(constant: float, c: np.ndarray) -> np.ndarray:
+    """M with constant + Σ_p c_p (t u)^p = Σ_pq M_pq b_p(t) b_q(u) for the functions b of `basis`, powers from 0 on.
+
+    It follows from (t u)^p = (t^p − t + t)(u^p − u + u).
+    """
+    matrix = np.diag([constant, *c])
+    matrix[1, 2:] = matrix[2:, 1] = c[1:]
+    matrix[1, 1] = c.sum()
+    return matrix
+
+
+def _nested(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(float(x) for x in row) for row in matrix)
+
+
+# By bits of the dtype. A higher order would not help: its larger coefficients make more of the rounding.
+LOGISTIC = {32: _logistic(10), 64: _logistic(21)}
+LOGISTIC_SLOPE = {32: _logistic_slope(10), 64: _logistic_slope(21)}

@@ -1,0 +1,53 @@
+"""Sorting, and entries taken from and put in places: operations of `ops` on torch tensors."""
+
+import numpy as np
+import torch
+
+from imbalanced_core._ops_torch_blocks import is_eager_cpu
+
+
+def sort_with_order(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    if is_eager_cpu(x):  # numpy sorts three times as fast
+        order = torch.from_numpy(np.argsort(x.detach().numpy(), axis=-1))
+        return torch.gather(x, -1, order), order
+    values, order = torch.sort(x, dim=-1)
+    return values, order
+
+
+def sort(x: torch.Tensor) -> torch.Tensor:
+    if is_eager_cpu(x) and not x.requires_grad:  # ten times, where no order is asked for
+        return torch.from_numpy(np.sort(x.numpy(), axis=-1))
+    return torch.sort(x, dim=-1).values
+
+
+def rearrange(x: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+    return torch.gather(x, -1, order)  # the compatibility layer's function first looks for negative places
+
+
+def inverse_permutation(order: torch.Tensor) -> torch.Tensor:
+    places = torch.arange(order.shape[-1], device=order.device).expand(order.shape)
+    return torch.scatter(torch.zeros_like(order), -1, order, places)
+
+
+def cumulative_sum(x: torch.Tensor) -> torch.Tensor:
+    return torch.cumsum(x, dim=-1)  # the compatibility layer's function is not traceable
+
+
+def greatest_count(mask: torch.Tensor) -> int | None:
+    return max(1, int(mask.sum(-1).max())) if is_eager_cpu(mask) and mask.numel() else None
+
+
+def places(mask: torch.Tensor, count: int) -> torch.Tensor:
+    if mask.numel() == mask.shape[-1]:
+        found = mask.nonzero()[:, -1]
+        if len(found) == count:
+            return found.expand(*mask.shape[:-1], count)
+    return mask.to(torch.uint8).topk(count, dim=-1, sorted=False).indices
+
+
+def put_along(x: torch.Tensor, places: torch.Tensor, values: torch.Tensor | float) -> torch.Tensor:
+    return torch.scatter(x, -1, places, values)
+
+
+def add_rows(x: torch.Tensor, index: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    return torch.index_add(x, 0, index, rows)

@@ -1,0 +1,108 @@
+"""Counts of some of the items: the three ways to them, where numbers can be looked at and where they cannot."""
+
+import numpy as np
+import pytest
+from pairwise_cases import dense_counts, dense_gradients
+
+from imbalanced_core import ops
+from imbalanced_core._namespace import array_namespace
+from imbalanced_core.pairwise import soft_counts_at
+
+# asked for, of how many, with how many of weight 0: every pair, blocks for the few, blocks for all, a shorter row
+CASES = [(3, 40, 0), (60, 1200, 0), (130, 1200, 0), (700, 1200, 0), (110, 3000, 2400), (5, 5, 0), (0, 30, 10)]
+
+
+def drawn(wanted, n, weightless, rows, *, spread=1.0, ties=False):
+    rng = np.random.default_rng(n + wanted)
+    scores = rng.standard_normal((rows, n)) * spread
+    scores = np.round(scores / spread * 3) * spread if ties else scores
+    at = np.argsort(rng.random((rows, n)), axis=-1) < wanted
+    at[1:] &= rng.random((rows - 1, n)) < 0.8  # rows of fewer
+    weights = rng.standard_normal((rows, 2, n)) * (np.arange(n) >= weightless)
+    return scores, weights, at, rng.standard_normal((rows, 2, n)) * at[:, None, :]
+
+
+def all_counts(scores, weights, temperature, at):
+    """The counts where they are asked for, in the order of the scores, and 0 elsewhere."""
+    counts, _, places = soft_counts_at(scores, weights, temperature, at)
+    assert counts.shape == (*weights.shape[:-1], places.shape[-1])
+    xp = array_namespace(scores)
+    result = xp.zeros_like(weights)
+    for k in range(weights.shape[-2]):
+        found = ops.put_along(xp.zeros_like(scores), places, counts[..., k, :])
+        result = xp.concat([result[..., :k, :], found[..., None, :], result[..., k + 1 :, :]], axis=-2)
+    return xp.where(at[..., None, :], result, 0.0)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize(("wanted", "n", "weightless"), CASES)
+def test_counts_equal_the_sum_over_all_pairs(backend, wanted, n, weightless, rows):
+    if n > 40 and backend.name in ("torch.compile", "jax"):
+        pytest.skip("slow to trace, and the same operations as in torch and jax.jit")
+    scores, weights, at, _ = drawn(wanted, n, weightless, rows)
+    expected = dense_counts(scores, weights, 0.2) * at[:, None, :]
+    counts = backend.run(all_counts, scores, weights, np.array(0.2), at)
+    np.testing.assert_allclose(counts, expected, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize(("wanted", "n", "weightless"), CASES)
+def test_gradients_equal_those_of_all_pairs(wanted, n, weightless, rows, ties):
+    torch = pytest.importorskip("torch")
+
+    drawn_arrays = drawn(wanted, n, weightless, rows, ties=ties)
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 3e-6)):
+        scores, weights, at, cotangent = (torch.tensor(x) for x in drawn_arrays)
+        scores, weights, cotangent = (x.to(dtype) for x in (scores, weights, cotangent))
+        scores.requires_grad_()
+        temperature = torch.full((rows,), 0.2, dtype=dtype, requires_grad=True)
+        (all_counts(scores, weights, temperature, at) * cotangent).sum().backward()
+        for row in range(rows):
+            by_scores, _, by_temperature = dense_gradients(
+                *(x[row].double().detach().numpy() for x in (cotangent, scores, weights)), 0.2
+            )
+            scale = np.linalg.norm(by_scores) + 1e-30
+            np.testing.assert_allclose(scores.grad[row], by_scores, atol=tolerance * scale, rtol=0)
+            np.testing.assert_allclose(temperature.grad[row], by_temperature, atol=10 * tolerance * scale, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("wanted", "n"), [(3, 40), (101, 420), (200, 420)])
+def test_second_derivative(wanted, n):
+    """The derivative of the derivative, against central differences of it."""
+    torch = pytest.importorskip("torch")
+
+    scores, weights, at, cotangent = (x[0] for x in drawn(wanted, n, 0, 1))
+    direction = np.random.default_rng(1).standard_normal(n)
+
+    def slope(shift):
+        return dense_gradients(cotangent, scores + shift * direction, weights, 0.5)[0] @ direction
+
+    expected = (slope(1e-5) - slope(-1e-5)) / 2e-5
+    s = torch.tensor(scores, requires_grad=True)
+    total = (all_counts(s, torch.tensor(weights), 0.5, torch.tensor(at)) * torch.tensor(cotangent)).sum()
+    (first,) = torch.autograd.grad(total, s, create_graph=True)
+    (second,) = torch.autograd.grad(first @ torch.tensor(direction), s)
+    np.testing.assert_allclose(second @ torch.tensor(direction), expected, rtol=1e-6)
+
+
+def test_the_few_do_not_pay_for_all():
+    """Counts of items that are not asked for are left out where their number can be looked at, and only there."""
+    torch = pytest.importorskip("torch")
+
+    for wanted, n, left in ((3, 1000, 3), (150, 1000, 150), (600, 1000, 1000)):
+        scores, weights, at, _ = (torch.tensor(x) for x in drawn(wanted, n, 0, 1))
+        assert soft_counts_at(scores, weights, 0.1, at).places.shape == (1, left)
+        one = torch.vmap(lambda s, w, a: soft_counts_at(s, w, 0.1, a).above)(scores, weights, at)
+        assert one.shape == (1, 2, n)
+
+
+def test_nan_scores_make_their_row_nan():
+    torch = pytest.importorskip("torch")
+
+    for wanted, n in ((3, 200), (150, 800), (600, 800)):
+        scores, weights, at, _ = drawn(wanted, n, 100, 2)
+        scores[0, np.flatnonzero(weights[0, 0])[-1]] = np.nan
+        counts = soft_counts_at(*(torch.tensor(x) for x in (scores, weights)), 0.1, torch.tensor(at)).above
+        assert counts[0].isnan().all()
+        assert not counts[1].isnan().any()

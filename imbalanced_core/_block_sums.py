@@ -26,11 +26,7 @@ def basis(distance: Array, rates: Array, first: int) -> Array:
     Returns:
         [..., power, m].
     """
-    xp = array_namespace(distance, rates)
-    powers = xp.exp(distance * rates)
-    is_difference = [0.0] * (2 - first) + [1.0] * (powers.shape[-2] - 2 + first)
-    is_difference = ops.constant(is_difference, like=powers, dtype=powers.dtype)[:, None]
-    return powers - is_difference * powers[..., 1 - first : 2 - first, :]
+    return ops.less_row(ops.exp_of_product(distance, rates), 1 - first)
 
 
 def moments(distance: Array, rates: Array, weights: Array, first: int) -> Array:

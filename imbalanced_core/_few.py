@@ -10,7 +10,7 @@ from imbalanced_core._kernels import LOGISTIC, LOGISTIC_SLOPE
 from imbalanced_core._namespace import Array, array_namespace
 
 _PART = 4096  # items of a row whose pairs are visited at once
-_BLOCK = 64  # larger than in `_blocks`, because a block's own pairs are visited by the few alone
+_BLOCK = 32  # larger than in `_blocks`, because a block's own pairs are visited by the few alone
 
 
 def counts_pair_by_pair(scores: Array, weights: Array, temperature: Array, places: Array) -> Array:

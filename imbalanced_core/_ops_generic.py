@@ -57,6 +57,10 @@ def is_compiled(x: Array) -> bool:
     return False
 
 
+def row_by_row(x: Array) -> Array:
+    return x
+
+
 def in_pieces(function: Callable[..., Array], arrays: tuple, size: int) -> Array:
     return function(*arrays)
 
@@ -101,6 +105,15 @@ def unit_or_nan(x: Array) -> Array:
 
 def exp_of_difference(x: Array, y: Array) -> Array:
     return array_namespace(x).exp(x - y)
+
+
+def exp_of_product(x: Array, y: Array) -> Array:
+    return array_namespace(x).exp(x * y)
+
+
+def less_row(x: Array, row: int) -> Array:
+    follows = [0.0] * (row + 1) + [1.0] * (x.shape[-2] - row - 1)
+    return x - constant(follows, like=x, dtype=x.dtype)[:, None] * x[..., row : row + 1, :]
 
 
 def zero_unless_finite(x: Array, sign: Array, *, axis: int) -> Array:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from imbalanced_core._ops_generic import (
     evaluate,
     exp_of_difference,
+    exp_of_product,
     greatest_count,
     is_compiled,
     known_within,
@@ -17,6 +18,7 @@ from imbalanced_core._ops_generic import (
     pick,
     places,
     put,
+    row_by_row,
     sort,
     unit_or_nan,
     zero_unless_finite,
@@ -26,6 +28,7 @@ from imbalanced_core._ops_generic import (
 __all__ = [
     "evaluate",
     "exp_of_difference",
+    "exp_of_product",
     "greatest_count",
     "is_compiled",
     "known_within",
@@ -33,6 +36,7 @@ __all__ = [
     "pick",
     "places",
     "put",
+    "row_by_row",
     "sort",
     "unit_or_nan",
     "zero_unless_finite",
@@ -61,6 +65,11 @@ def sort_with_order(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def rearrange(x: jax.Array, order: jax.Array) -> jax.Array:
     return jnp.take_along_axis(x, order, axis=-1)
+
+
+def less_row(x: jax.Array, row: int) -> jax.Array:
+    follows = jnp.asarray([0.0] * (row + 1) + [1.0] * (x.shape[-2] - row - 1), x.dtype)
+    return x - follows[:, None] * x[..., row : row + 1, :]
 
 
 def put_along(x: jax.Array, places: jax.Array, values: jax.Array | float) -> jax.Array:

@@ -1,12 +1,14 @@
 """The operations of `ops` on torch tensors."""
 
 import contextlib
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
+from imbalanced_core import _ops_generic
 from imbalanced_core._ops_generic import evaluate
 from imbalanced_core._ops_torch_blocks import in_blocks, in_pieces, is_eager_cpu
 from imbalanced_core._ops_torch_order import (
@@ -66,6 +68,10 @@ def constant(numbers: Any, like: torch.Tensor, dtype: torch.dtype | None) -> tor
     if key not in _constants:
         _constants[key] = torch.tensor(numbers, dtype=dtype, device=like.device)
     return _constants[key]
+
+
+def row_by_row(x: torch.Tensor) -> torch.Tensor:
+    return x.contiguous()
 
 
 def has_exact_float64(x: torch.Tensor) -> bool:
@@ -172,6 +178,17 @@ def with_class_slope(function: Callable, by_number: Callable) -> Callable:
 
 def exp_of_difference(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return (x - y).exp_()  # a fresh array costs more than the exponentials
+
+
+def exp_of_product(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return (x * y).exp_()
+
+
+def less_row(x: torch.Tensor, row: int) -> torch.Tensor:
+    if is_eager_cpu(x) and not torch.is_grad_enabled():
+        x[..., row + 1 :, :] -= x[..., row : row + 1, :]
+        return x
+    return _ops_generic.less_row(x, row)
 
 
 def zero_unless_finite(x: torch.Tensor, sign: torch.Tensor, *, axis: int) -> torch.Tensor:
@@ -312,3 +329,7 @@ def _save(ctx: Any, arrays: list) -> None:
 
 def _saved(ctx: Any) -> list:
     return [number if x is None else x for x, number in zip(ctx.saved_tensors, ctx.numbers, strict=True)]
+
+
+for _function in (_WithVjp, _WithPartials, _WithSlope):  # with a setup_context, `apply` asks for it at every call
+    _function.forward.__signature__ = inspect.signature(_function.forward)  # type: ignore[union-attr]

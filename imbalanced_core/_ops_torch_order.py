@@ -34,7 +34,7 @@ def cumulative_sum(x: torch.Tensor) -> torch.Tensor:
 
 
 def greatest_count(mask: torch.Tensor) -> int | None:
-    return max(1, int(mask.sum(-1).max())) if is_eager_cpu(mask) and mask.numel() else None
+    return int(torch.count_nonzero(mask, dim=-1).max()) if is_eager_cpu(mask) and mask.numel() else None
 
 
 def places(mask: torch.Tensor, count: int) -> torch.Tensor:

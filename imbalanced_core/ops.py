@@ -99,6 +99,11 @@ def is_compiled(x: Array) -> bool:
     return _backend(x).is_compiled(x)
 
 
+def row_by_row(x: Array) -> Array:
+    """X, laid out in memory so that entries of a row, the last axis, are neighbours, where that makes a difference."""
+    return _backend(x).row_by_row(x)
+
+
 def in_pieces(function: Callable[..., Array], arrays: tuple[Array, ...], *, size: int) -> Array:
     """`function(*arrays)`, evaluated piece by piece along the first axis where that is faster or saves memory.
 
@@ -172,6 +177,16 @@ def exp_of_difference(x: Array, y: Array) -> Array:
     return _backend(x, y).exp_of_difference(x, y)
 
 
+def exp_of_product(x: Array, y: Array) -> Array:
+    """exp(x y), elementwise, with no temporary but the result."""
+    return _backend(x, y).exp_of_product(x, y)
+
+
+def less_row(x: Array, row: int) -> Array:
+    """X [..., m, n], with one of its m rows subtracted from all that follow it; x may be overwritten."""
+    return _backend(x).less_row(x, row)
+
+
 def zero_unless_finite(x: Array, sign: Array, *, axis: int) -> Array:
     """X with 0 at the positions where `sign`, which lacks one axis of x, is infinite or NaN."""
     return _backend(x, sign).zero_unless_finite(x, sign, axis=axis)
@@ -183,13 +198,19 @@ def known_within(x: Array, least: int, greatest: int) -> bool:
 
 
 def greatest_count(mask: Array) -> int | None:
-    """The most True in a row, the last axis, but at least 1; None where looking would cost or break a trace."""
+    """The most True in a row, the last axis; None where looking would cost or break a trace."""
     return _backend(mask).greatest_count(mask)
 
 
 def places(mask: Array, count: int) -> Array:
-    """The indices of all True in each row of a mask [..., n], filled up with others to `count`: [..., count]."""
+    """The indices of all True in each row of a mask [..., n], filled up with others to `count` > 0: [..., count]."""
     return _backend(mask).places(mask, count)
+
+
+def few_places(mask: Array, *, share: float = 0.25) -> Array | None:
+    """The places of all True, [..., m] with m > 0, if one can look and they are at most so many of a row; else None."""
+    count = greatest_count(mask)
+    return None if count is None or count > share * mask.shape[-1] else places(mask, max(1, count))
 
 
 def put_along(x: Array, places: Array, values: Array | float) -> Array:

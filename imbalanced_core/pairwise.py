@@ -86,7 +86,7 @@ def soft_counts_at(scores: Array, weights: Array, temperature: Array, at: Array)
     weights = ops.stop_gradient(xp.astype(weights, scores.dtype))
     wanted = ops.greatest_count(at)
     if wanted is not None and wanted <= _VERY_FEW:
-        places = ops.places(at, wanted)
+        places = ops.places(at, max(1, wanted))
         counts = _pair_by_pair(scores, weights, temperature, places)
         return Counts(counts, _of_each_sum(weights, places), places)
     scores, order = _sorted_participants(scores, at | xp.any(weights != 0, axis=-2))
@@ -105,7 +105,7 @@ def _sorted_participants(scores: Array, taking_part: Array) -> tuple[Array, Arra
     if count is None or count == scores.shape[-1]:
         return ops.sort_with_order(scores)
     _, order = ops.sort_with_order(xp.where(taking_part, ops.stop_gradient(scores), xp.nan))  # NaN comes last
-    order = order[..., :count]
+    order = order[..., : max(1, count)]
     return ops.rearrange(scores, order), order
 
 

@@ -15,6 +15,7 @@ from imbalanced_core.ranking import (
     numerator_mean,
     prepare_items,
     scaled_temperature,
+    select_numerator,
     smooth_step,
 )
 from imbalanced_core.reductions import safe_divide
@@ -128,13 +129,13 @@ def partial_auc(
     in_band = within(band, items.scores)
     valid = has_numerator(items) & xp.any(iid_negatives, axis=-1) & has_scale
     if surrogate == "trapezoid":
-        missed = trapezoid(items, band, tau)
+        scores, numerator = select_numerator(items)
+        missed = trapezoid(scores, band, tau)
     else:
         missed, numerator = pairwise(items, in_band & items.negatives, tau)
-        items = items._replace(numerator=numerator)
         valid = valid & xp.any(in_band & items.negatives & (items.mass > 0), axis=-1)
-    loss, valid = finish(numerator_mean(missed, items), valid, items)
-    return loss, valid, _diagnose(items, band, temperature, in_band & iid_negatives, missed)
+    loss, valid = finish(numerator_mean(missed, numerator), valid, items)
+    return loss, valid, _diagnose(items, band, temperature, in_band & iid_negatives, missed, numerator)
 
 
 def fpr_band(
@@ -177,15 +178,14 @@ def within(band: Band, scores: Array) -> Array:
     return (scores >= band.thresholds[..., -1:]) & (scores <= band.thresholds[..., :1])
 
 
-def trapezoid(items: Items, band: Band, tau: Array) -> Array:
-    """1 − pAUC_i of each item: the trapezoidal mean over the band's thresholds of σ((t_k − s_i)/τ), [..., n]."""
-    xp = array_namespace(items.scores)
+def trapezoid(scores: Array, band: Band, tau: Array) -> Array:
+    """1 − pAUC_i of each score: the trapezoidal mean over the band's thresholds of σ((t_k − s_i)/τ), [..., n]."""
     n_knots = band.thresholds.shape[-1]
-    missed = xp.zeros_like(items.scores)
+    missed = array_namespace(scores).zeros_like(scores)
     for k in range(n_knots):
         weight = (0.5 if k in (0, n_knots - 1) else 1.0) / (n_knots - 1)
         t_k = number_or_zero(band.thresholds[..., k, None])
-        missed = missed + weight * smooth_step(t_k - items.scores, tau[..., None])
+        missed = missed + weight * smooth_step(t_k - scores, tau[..., None])
     return missed
 
 
@@ -203,10 +203,12 @@ def pairwise(items: Items, band_negatives: Array, tau: Array) -> tuple[Array, Ar
     return missed, ops.rearrange(items.numerator, counts.places)
 
 
-def _diagnose(items: Items, band: Band, temperature: Array, counted: Array, missed: Array) -> BandDiagnostics:
+def _diagnose(
+    items: Items, band: Band, temperature: Array, counted: Array, missed: Array, numerator: Array
+) -> BandDiagnostics:
     xp = array_namespace(items.scores)
     missed = ops.stop_gradient(missed)
-    variance = numerator_mean((missed - numerator_mean(missed, items)[..., None]) ** 2, items)
+    variance = numerator_mean((missed - numerator_mean(missed, numerator)[..., None]) ** 2, numerator)
     if not isinstance(temperature, (int, float)):
         temperature = ops.stop_gradient(xp.astype(temperature, items.scores.dtype))
     figures = (

@@ -189,7 +189,7 @@ def _evaluate(objective: Callable[..., tuple], pool: Pool, *, iid_aware: bool) -
     positives = one_vs_rest(pool.targets, pool.logits.shape[1])
     where = pool.where if pool.where.ndim == 1 else xp.matrix_transpose(pool.where)
     losses, valid, *figures = objective(
-        xp.matrix_transpose(pool.logits),
+        ops.row_by_row(xp.matrix_transpose(pool.logits)),
         positives,
         where=where,
         weights=pool.weights,

@@ -26,6 +26,13 @@ class Items(NamedTuple):
     spoiled: Array  # bool [...], a participating score is NaN or a participating weight is not finite and >= 0
 
 
+class Numerator(NamedTuple):
+    """The positives that the loss is the mean over, in any order, perhaps with other items of numerator 0."""
+
+    scores: Array  # [..., m]
+    numerator: Array  # [..., m]
+
+
 def smooth_ap(
     scores: Array,
     positives: Array,
@@ -98,7 +105,7 @@ def smooth_ap(
     rank_plus = 1.0 - 0.5 * counts.weights[..., 1, :] + counts.above[..., 1, :]
     numerator = ops.rearrange(items.numerator, counts.places)  # the mean does not mind the order of the counts
     # 1 − rank⁺/rank = (negatives above)/rank keeps the digits of a small loss
-    loss = numerator_mean(share(negatives_above, rank_plus), items._replace(numerator=numerator))
+    loss = numerator_mean(share(negatives_above, rank_plus), numerator)
     return finish(loss, has_numerator(items) & xp.any(items.negatives, axis=-1) & has_scale, items)
 
 
@@ -167,7 +174,9 @@ def recall_at_quantile(
         multiplicity=items.multiplicity,
         interpolation=interpolation,
     )
-    loss = numerator_mean(smooth_step(number_or_zero(threshold) - items.scores, tau[..., None]), items)
+    positives_of_mean = select_numerator(items)
+    missed = smooth_step(number_or_zero(threshold) - positives_of_mean.scores, tau[..., None])
+    loss = numerator_mean(missed, positives_of_mean.numerator)
     return finish(loss, has_numerator(items) & has_scale, items)
 
 
@@ -194,16 +203,18 @@ def prepare_items(
         scores, positives = xp.sum(scores, axis=-1, keepdims=True), xp.any(positives, axis=-1, keepdims=True)
         where, weights, multiplicity, live = positives, None, None, None
     scores = ops.widen(scores)
-    every = xp.ones_like(positives)
-    taking_part = every if where is None else where & every
+    taking_part = xp.ones_like(positives) if where is None else xp.broadcast_to(where, positives.shape)
     positives = positives & taking_part
     largest = float(xp.finfo(scores.dtype).max) ** 0.5  # differences, and their ratio to τ, stay finite
     spoiled = is_nan = xp.isnan(scores)
     clean = xp.clip(xp.where(taking_part & ~is_nan, scores, 0.0), min=-largest, max=largest)
-    mass = xp.where(taking_part, _constants(multiplicity, clean), 0.0)
+    if multiplicity is None:
+        mass = xp.astype(taking_part, clean.dtype)
+    else:
+        mass = xp.where(taking_part, ops.stop_gradient(xp.astype(multiplicity, clean.dtype)), 0.0)
     numerator = mass
     if weights is not None:
-        weights = _constants(weights, clean)
+        weights = ops.stop_gradient(xp.astype(weights, clean.dtype))
         fit = (weights >= 0) & (weights < xp.inf)
         spoiled = spoiled | ~fit
         numerator = numerator * xp.where(fit, weights, 0.0)
@@ -262,10 +273,18 @@ def smooth_step(difference: Array, tau: Array) -> Array:
     return array_namespace(x).where(x > 0, 1.0 - ops.sigmoid(-x), ops.sigmoid(x))
 
 
-def numerator_mean(values: Array, items: Items) -> Array:
-    """The weighted mean of the values of the numerator's positives; 0 where there are none."""
+def select_numerator(items: Items) -> Numerator:
+    """The positives of the mean, without most other items where it pays: their formulas need not be evaluated."""
+    places = ops.few_places(items.numerator > 0)
+    if places is None or ops.greatest_count(items.spoiled[..., None]):  # its NaN is to reach the gradient of every item
+        return Numerator(items.scores, items.numerator)
+    return Numerator(ops.rearrange(items.scores, places), ops.rearrange(items.numerator, places))
+
+
+def numerator_mean(values: Array, numerator: Array) -> Array:
+    """The mean of the values weighted with the numerator, both [..., m]; 0 where that is 0 all over."""
     xp = array_namespace(values)
-    return safe_divide(xp.sum(items.numerator * values, axis=-1), xp.sum(items.numerator, axis=-1))
+    return safe_divide(xp.sum(numerator * values, axis=-1), xp.sum(numerator, axis=-1))
 
 
 def number_or_zero(x: Array) -> Array:
@@ -284,11 +303,3 @@ def finish(loss: Array, valid: Array, items: Items) -> tuple[Array, Array]:
 def has_numerator(items: Items) -> Array:
     """Whether any positive counts in the mean, bool [...]."""
     return array_namespace(items.numerator).any(items.numerator > 0, axis=-1)
-
-
-def _constants(numbers: Array | None, like: Array) -> Array:
-    """The numbers as constants in the dtype and shape of `like`; None stands for 1."""
-    xp = array_namespace(like)
-    if numbers is None:
-        return xp.ones_like(like)
-    return xp.broadcast_to(ops.stop_gradient(xp.astype(numbers, like.dtype)), like.shape)

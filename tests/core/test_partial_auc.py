@@ -170,7 +170,7 @@ def test_band_and_surrogates_stand_alone(rng):
     assert (np.diff(band.thresholds) <= 0).all()
     tau = 0.1 * band.scale
     for surrogate, (missed, numerator) in (
-        ("trapezoid", (trapezoid(items, band, tau), positives)),
+        ("trapezoid", (trapezoid(scores, band, tau), positives)),
         ("pairwise", pairwise(items, within(band, scores) & items.negatives, tau)),
     ):
         loss, *_ = partial_auc(scores, positives, beta=0.4, n_knots=3, surrogate=surrogate)

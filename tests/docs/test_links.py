@@ -29,6 +29,7 @@ NAMES_IN_SUBMODULES = (
     "WarmupLossFunction",
     "queue_specs",
     "soft_counts_above",
+    "soft_counts_at",
 )
 
 

@@ -3,9 +3,6 @@
 What a block of sorted items adds to any item outside it is a function of its moments about the nearer end, numbers that
 `_block_sums.moments` defines. Moments about one point become moments about another by a product with a number per
 power, and moments about the same point add up.
-
-Only what travels upwards, from lower blocks to higher ones, is written down here. What travels downwards does the same
-in the mirrored row, whose scores are negated and whose blocks stand in the opposite order; the two ways are an axis.
 """
 
 from typing import TypeAlias
@@ -21,61 +18,83 @@ def levels(blocks: int) -> int:
     return max(0, (-(-blocks // FEW_BLOCKS) - 1).bit_length())
 
 
-def both_ways(upwards: Array, downwards: Array, *, axis: int) -> Array:
-    """The two stacked on a new axis, the one for the way down with its blocks, on the last axis, reversed."""
-    xp = array_namespace(upwards)
-    return xp.stack([upwards, xp.flip(downwards, axis=-1)], axis=axis)
-
-
-def between_blocks(lows: Array, highs: Array, moments: Array, rates: Array, first: int) -> Array:
-    """What arrives at each block from all lower ones.
+def between_blocks(ends: Array, moments: Array, rates: Array, first: int) -> Array:
+    """What arrives at each block from all others of its row.
 
     Args:
-        lows: the lowest score of each block, [row, way, block]; blocks ascend.
-        highs: the highest ones.
-        moments: of each block about its highest score, [row, k, way, power, block].
+        ends: the lowest and the highest score of each block, [row, end, block]; blocks ascend.
+        moments: of each block about each of its ends, [row, k, end, power, block].
         rates: −p/τ, [row, power].
         first: the first power, 0 or 1.
 
     Returns:
-        The moments of all lower blocks about the lowest score of each block, [row, k, way, power, block].
+        The moments of all blocks below about the low end of each block, and of all blocks above about its high end,
+        [row, k, end, power, block].
     """
-    if lows.shape[-1] <= FEW_BLOCKS:
-        return _between_few_blocks(lows, highs, moments, rates, first)
-    xp = array_namespace(lows)
-    low, high, lower, higher = (
-        lows[..., ::2],
-        highs[..., ::2],
-        lows[..., 1::2],
-        highs[..., 1::2],
-    )  # of the two of a pair
-    # over the upper block, over the lower one, and between the two
-    distances = xp.stack([higher - high, lower - low, lower - high])[:, :, None, :, None, :]
-    powers, differences = _shift(distances, rates[:, None, None, :, None], first)
-    over_upper, over_lower, gap = ((powers[i, ...], differences[i, ...]) for i in range(3))
-    joined = moments[..., 1::2] + _shifted(moments[..., ::2], over_upper, first)
-    arriving = between_blocks(low, higher, joined, rates, first)
-    at_upper = _shifted(arriving, over_lower, first) + _shifted(moments[..., ::2], gap, first)
-    pairs = xp.stack([arriving, at_upper], axis=-1)
-    return xp.reshape(pairs, moments.shape)
+    if ends.shape[-1] <= FEW_BLOCKS:
+        return _between_few_blocks(ends, moments, rates, first)
+    xp = array_namespace(ends)
+    ends, moments = (xp.reshape(x, (*x.shape[:-1], -1, 2)) for x in (ends, moments))  # [..., pair, block]
+    outer_ends = xp.stack([ends[:, 0, :, 0], ends[:, 1, :, 1]], axis=1)
+    shifts = _shifts_over(ends, rates, first)
+    arriving = between_blocks(outer_ends, _joined(moments, shifts, first), rates, first)
+    gap = ends[:, 0, :, 1] - ends[:, 1, :, 0]
+    gap = _shift(gap[:, None, None, :], rates[:, None, :, None], first)
+    arriving = _parted(moments, arriving, shifts, gap, first)
+    return xp.reshape(arriving, (*arriving.shape[:-2], -1))
 
 
-def _between_few_blocks(lows: Array, highs: Array, moments: Array, rates: Array, first: int) -> Array:
+def _joined(moments: Array, over: list[_Shift], first: int) -> Array:
+    """The moments of pairs of neighbours about the ends of both together, [row, k, end, power, pair]."""
+    at_low, at_high = moments[:, :, 0, ...], moments[:, :, 1, ...]
+    at_low = at_low[..., 0] + _shifted(at_low[..., 1], over[0], first)
+    at_high = at_high[..., 1] + _shifted(at_high[..., 0], over[1], first)
+    return array_namespace(moments).stack([at_low, at_high], axis=2)
+
+
+def _parted(moments: Array, arriving: Array, over: list[_Shift], gap: _Shift, first: int) -> Array:
+    """What arrives at each block of a pair from all others, its twin among them.
+
+    Args:
+        moments: of the blocks, [row, k, end, power, pair, block].
+        arriving: at the pairs, [row, k, end, power, pair].
+        over: as in `_joined`.
+        gap: from the lower block to the upper one.
+        first: the first power.
+
+    Returns:
+        [row, k, end, power, pair, block].
+    """
+    xp = array_namespace(moments)
+    from_below, from_above = arriving[:, :, 0, ...], arriving[:, :, 1, ...]
+    upper_from_below = _shifted(from_below, over[0], first) + _shifted(moments[:, :, 1, ..., 0], gap, first)
+    lower_from_above = _shifted(from_above, over[1], first) + _shifted(moments[:, :, 0, ..., 1], gap, first)
+    pairs = (from_below, upper_from_below), (lower_from_above, from_above)
+    return xp.stack([xp.stack(pair, axis=-1) for pair in pairs], axis=2)
+
+
+def _shifts_over(ends: Array, rates: Array, first: int) -> list[_Shift]:
+    """Over the lower block of each pair, from low end to low end, and over the upper one, from high end to high end."""
+    distance = ends[..., 1] - ends[..., 0]
+    return [_shift(distance[:, end, None, None, :], rates[:, None, :, None], first) for end in range(2)]
+
+
+def _between_few_blocks(ends: Array, moments: Array, rates: Array, first: int) -> Array:
     """`between_blocks`, visiting every pair of blocks."""
-    xp = array_namespace(lows)
-    blocks = lows.shape[-1]
-    distance = xp.abs(lows[:, 0, None, :] - highs[:, 0, :, None])  # from a up to b, [row, a, b]
-    shift = _shift(xp.reshape(distance, (-1, 1, blocks**2)), rates[:, :, None], first)
-    powers, differences = (xp.triu(xp.reshape(x, (*x.shape[:2], blocks, blocks)), k=1) for x in shift)
+    xp = array_namespace(ends)
+    blocks = ends.shape[-1]
+    distance = xp.abs(ends[:, 0, None, :] - ends[:, 1, :, None])  # from a up to b, [row, a, b]
+    shift = _shift(xp.reshape(distance, (-1, 1, 1, blocks**2)), rates[:, None, :, None], first)
+    powers, differences = (xp.triu(xp.reshape(x, (*x.shape[::2], blocks, blocks)), k=1) for x in shift)
 
     def arriving(moments: Array, powers: Array, differences: Array) -> Array:
         moments = xp.permute_dims(moments, (0, 2, 1, 3))  # [row, power, k, block]
         sums = moments @ powers + moments[:, 1 - first : 2 - first, ...] @ differences
         return xp.permute_dims(sums, (0, 2, 1, 3))
 
-    upwards = arriving(moments[:, :, 0, ...], powers, differences)
-    downwards = arriving(xp.flip(moments[:, :, 1, ...], axis=-1), powers.mT, differences.mT)
-    return both_ways(upwards, downwards, axis=2)
+    from_below = arriving(moments[:, :, 1, ...], powers, differences)
+    from_above = arriving(moments[:, :, 0, ...], powers.mT, differences.mT)
+    return xp.stack([from_below, from_above], axis=2)
 
 
 def _shift(distance: Array, rates: Array, first: int) -> _Shift:
@@ -85,20 +104,20 @@ def _shift(distance: Array, rates: Array, first: int) -> _Shift:
     comes from `expm1`, because rounding adds up along the tree.
 
     Args:
-        distance: numbers >= 0, [..., 1, m].
-        rates: −p/τ for every power, [..., power, 1].
+        distance: numbers >= 0, [row, 1, 1, m].
+        rates: −p/τ for every power, [row, 1, power, 1].
         first: the first power.
 
     Returns:
-        [..., power, m], twice.
+        [row, 1, power, m], twice.
     """
     xp = array_namespace(distance)
-    excess = xp.clip(rates - rates[..., 1 - first : 2 - first, :], max=0.0)  # −(p − 1)/τ, and 0 for p = 0
+    excess = xp.clip(rates - rates[:, :, 1 - first : 2 - first, :], max=0.0)  # −(p − 1)/τ, and 0 for p = 0
     powers = xp.exp(distance * rates)
-    return powers, powers[..., 1 - first : 2 - first, :] * xp.expm1(distance * excess)
+    return powers, powers[:, :, 1 - first : 2 - first, :] * xp.expm1(distance * excess)
 
 
 def _shifted(moments: Array, shift: _Shift, first: int) -> Array:
-    """Moments [..., power, m] about points a `_shift` away."""
+    """Moments [row, k, power, m] about points a `_shift` away."""
     powers, differences = shift
-    return moments * powers + moments[..., 1 - first : 2 - first, :] * differences
+    return moments * powers + moments[:, :, 1 - first : 2 - first, ...] * differences

@@ -97,17 +97,11 @@ def arriving(blocks: Blocks, kernel: Kernel, moments: Array) -> Array:
     xp = array_namespace(moments)
     k, powers = moments.shape[1], len(kernel.powers)
     moments = xp.reshape(moments, (-1, blocks.per_row, k, 2 * powers))
-    # copies, in which blocks are next to one another
-    about_low, about_high = (xp.permute_dims(x, (0, 2, 3, 1)) for x in (moments[..., :powers], moments[..., powers:]))
-    low, high = (xp.reshape(blocks.s[:, end], (-1, blocks.per_row)) for end in (0, -1))
-    arrived = _block_tree.between_blocks(
-        _block_tree.both_ways(low, -high, axis=1),
-        _block_tree.both_ways(high, -low, axis=1),
-        _block_tree.both_ways(about_high, about_low, axis=2),
-        rates(kernel, blocks.tau),
-        kernel.powers[0],
-    )
-    arrived = _block_tree.both_ways(arrived[:, :, 0, ...], arrived[:, :, 1, ...], axis=2)
+    # a copy, in which blocks are next to one another
+    at_ends = moments[..., :powers], moments[..., powers:]
+    moments = xp.stack([xp.permute_dims(x, (0, 2, 3, 1)) for x in at_ends], axis=2)
+    ends = xp.permute_dims(xp.reshape(ends_of(blocks.s), (-1, blocks.per_row, 2)), (0, 2, 1))
+    arrived = _block_tree.between_blocks(ends, moments, rates(kernel, blocks.tau), kernel.powers[0])
     coefficients = ops.constant(kernel.matrices, like=moments, dtype=moments.dtype) @ arrived
     return xp.reshape(xp.permute_dims(coefficients, (0, 4, 1, 2, 3)), (-1, k, 2 * powers))
 

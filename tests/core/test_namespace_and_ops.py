@@ -37,6 +37,48 @@ def test_sort_and_its_inverse(backend, rng):
     np.testing.assert_array_equal(restored, x)
 
 
+def test_sorting_without_an_order_and_nan_last(backend, rng):
+    x = np.where(rng.random((3, 17)) < 0.2, np.nan, rng.standard_normal((3, 17)))
+    np.testing.assert_array_equal(backend.run(ops.sort, x), np.sort(x, axis=-1))
+    np.testing.assert_array_equal(backend.run(lambda a: ops.sort_with_order(a)[0], x), np.sort(x, axis=-1))
+
+
+def test_entries_put_in_places_and_rows_added(backend, rng):
+    x, values = rng.standard_normal((3, 7)), rng.standard_normal((3, 2))
+    places = np.array([[0, 6], [3, 2], [5, 1]])
+    expected = x.copy()
+    np.put_along_axis(expected, places, values, axis=-1)
+    np.testing.assert_array_equal(backend.run(ops.put_along, x, places, values), expected)
+    np.put_along_axis(expected, places, 0.5, axis=-1)
+    np.testing.assert_array_equal(backend.run(lambda a, p: ops.put_along(a, p, 0.5), x, places), expected)
+
+    index, rows = np.array([2, 0, 2, 2]), rng.standard_normal((4, 7))
+    expected = x.copy()
+    np.add.at(expected, index, rows)
+    np.testing.assert_allclose(backend.run(ops.add_rows, x, index, rows), expected, rtol=1e-14)
+
+
+def test_a_row_is_subtracted_from_those_below_it(backend, rng):
+    x, y = rng.random((2, 1, 4)), -rng.random((2, 5, 1))
+    for row in (0, 1):
+        found = backend.run(lambda a, b, row=row: ops.less_row(ops.exp_of_product(a, b), row), x, y)
+        expected = np.exp(x * y)
+        expected[:, row + 1 :] -= expected[:, row : row + 1]
+        np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-16)
+
+
+def test_places_of_a_mask_and_who_can_count_them(backend):
+    mask = np.array([[True, False, True, False, False], [False, False, False, True, False], [False] * 5])
+    for m in (mask, mask[:1], mask[1:2], mask[2:]):
+        most = max(1, m.sum(axis=1).max())
+        places = backend.run(lambda a, n=most: ops.places(a, int(n)), m)
+        assert all(len(set(row)) == most for row in places)
+        np.testing.assert_array_equal(np.take_along_axis(m, places, axis=-1).sum(axis=1), m.sum(axis=1))
+    seen = []
+    backend.run(lambda a: (seen.append(ops.greatest_count(a)), a)[1], mask)
+    assert seen[-1] == (2 if backend.name == "torch" else None)
+
+
 def test_half_precision_is_widened_and_float64_kept(backend):
     if backend.name != "strict":  # the standard has no half precision
         assert backend.run(ops.widen, np.ones(2, np.float16)).dtype == np.float32

@@ -130,14 +130,15 @@ def greatest_count(mask: Array) -> int | None:
 
 
 def places(mask: Array, count: int) -> Array:
-    return array_namespace(mask).argsort(~mask, axis=-1, stable=True)[..., :count]
+    xp = array_namespace(mask)
+    return xp.argsort(xp.astype(~mask, xp.uint8), axis=-1, stable=True)[..., :count]
 
 
 def put_along(x: Array, places: Array, values: Array | float) -> Array:
     xp = array_namespace(x)
     is_place = places[..., :, None] == xp.arange(x.shape[-1], dtype=places.dtype)
-    values = values if isinstance(values, (int, float)) else values[..., :, None]
-    return xp.where(xp.any(is_place, axis=-2), xp.sum(xp.where(is_place, values, 0.0), axis=-2, dtype=x.dtype), x)
+    values = xp.astype(is_place, x.dtype) * (values if isinstance(values, (int, float)) else values[..., :, None])
+    return xp.where(xp.any(is_place, axis=-2), xp.sum(values, axis=-2), x)
 
 
 def add_rows(x: Array, index: Array, rows: Array) -> Array:

@@ -125,8 +125,14 @@ def temporaries(blocks: Blocks, kernel: Kernel) -> int:
 
 def tau_of_blocks(blocks: Blocks) -> Array:
     """The τ of every block, [row · block, 1]."""
-    xp = array_namespace(blocks.tau)
-    return xp.reshape(xp.broadcast_to(blocks.tau[:, :, None], (blocks.tau.shape[0], blocks.per_row, 1)), (-1, 1))
+    return for_each_block(blocks.tau, blocks)
+
+
+def for_each_block(x: Array, blocks: Blocks) -> Array:
+    """One copy of each row of x [..., m] for each of its blocks: [row · block, m]."""
+    xp = array_namespace(x)
+    m = x.shape[-1]
+    return xp.reshape(xp.broadcast_to(xp.reshape(x, (-1, 1, m)), (blocks.tau.shape[0], blocks.per_row, m)), (-1, m))
 
 
 def ends_of(s: Array) -> Array:

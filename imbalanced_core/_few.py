@@ -27,7 +27,7 @@ def counts_pair_by_pair(scores: Array, weights: Array, temperature: Array, place
     """
     xp = array_namespace(scores)
     parts = _blocks.cut(scores, weights, temperature, min(scores.shape[-1], _PART))
-    at = _for_each_block(ops.rearrange(scores, places), parts)
+    at = _blocks.for_each_block(ops.rearrange(scores, places), parts)
 
     def of_part(s: Array, w: Array, tau: Array, at: Array) -> Array:
         return w @ ops.sigmoid(_differences(s, at, tau)).mT
@@ -39,7 +39,15 @@ def counts_pair_by_pair(scores: Array, weights: Array, temperature: Array, place
 
 
 def slopes_pair_by_pair(cotangent: Array, scores: Array, weights: Array, temperature: Array, places: Array) -> Array:
-    """Gradient of Σ_ki cotangent_ki · count_ki by the scores, [..., n], for the counts at the items of `places`."""
+    """The gradient of Σ_ki cotangent_ki · count_ki by the scores, [..., n], for the counts at the items of `places`.
+
+    Args:
+        cotangent: [..., k, m].
+        scores: as for `counts_pair_by_pair`, and so are the others.
+        weights: [..., k, n].
+        temperature: τ, [...].
+        places: integers [..., m].
+    """
     xp = array_namespace(scores)
     k, n, m = weights.shape[-2], weights.shape[-1], places.shape[-1]
     in_channels = xp.broadcast_to(places[..., None, :], (*weights.shape[:-1], m))
@@ -57,8 +65,8 @@ def slopes_pair_by_pair(cotangent: Array, scores: Array, weights: Array, tempera
         parts.s,
         parts.w,
         _blocks.tau_of_blocks(parts),
-        _for_each_block(rows, parts),
-        _for_each_block(cotangents, parts),
+        _blocks.for_each_block(rows, parts),
+        _blocks.for_each_block(cotangents, parts),
     )
     sums = ops.in_pieces(of_part, arrays, size=m * parts.s.shape[-1])
     of_all = xp.reshape(sums[:, :-m], (*scores.shape[:-1], -1))[..., :n]
@@ -70,7 +78,7 @@ def slopes_pair_by_pair(cotangent: Array, scores: Array, weights: Array, tempera
 
 
 def counts_at(scores: Array, weights: Array, temperature: Array, places: Array) -> Array:
-    """The same counts of ascending scores, by blocks; an item may stand in `places` more than once."""
+    """`counts_pair_by_pair` for ascending scores, by blocks."""
     xp = array_namespace(scores)
     kernel = LOGISTIC[xp.finfo(scores.dtype).bits]
     blocks = _blocks.cut(scores, weights, temperature, _BLOCK)
@@ -92,7 +100,7 @@ def counts_at(scores: Array, weights: Array, temperature: Array, places: Array) 
 
 
 def slopes_at(cotangent: Array, scores: Array, weights: Array, temperature: Array, places: Array) -> Array:
-    """`slopes_pair_by_pair` of ascending scores, by blocks; items that stand in `places` again have cotangent 0."""
+    """`slopes_pair_by_pair` for ascending scores, by blocks."""
     xp = array_namespace(scores)
     kernel = LOGISTIC_SLOPE[xp.finfo(scores.dtype).bits]
     blocks = _blocks.cut(scores, weights, temperature, _BLOCK)
@@ -142,13 +150,6 @@ def _slopes(s: Array, at: Array, tau: Array) -> Array:
     """σ'((s_j − at_i)/τ), [block, i, j]."""
     p = ops.sigmoid(array_namespace(s).abs(s[:, None, :] - at[:, :, None]) / -tau[:, :, None])
     return p * (1.0 - p)
-
-
-def _for_each_block(x: Array, blocks: _blocks.Blocks) -> Array:
-    """One copy of each row of x [..., m] for each of its blocks: [row · block, m]."""
-    xp = array_namespace(x)
-    m = x.shape[-1]
-    return xp.reshape(xp.broadcast_to(xp.reshape(x, (-1, 1, m)), (blocks.tau.shape[0], blocks.per_row, m)), (-1, m))
 
 
 def _block_of(places: Array, blocks: _blocks.Blocks) -> Array:

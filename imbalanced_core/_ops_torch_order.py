@@ -38,10 +38,6 @@ def greatest_count(mask: torch.Tensor) -> int | None:
 
 
 def places(mask: torch.Tensor, count: int) -> torch.Tensor:
-    if is_eager_cpu(mask) and mask.numel() == mask.shape[-1]:
-        found = mask.nonzero()[:, -1]
-        if len(found) == count:
-            return found.expand(*mask.shape[:-1], count)
     return mask.to(torch.uint8).topk(count, dim=-1, sorted=False).indices
 
 

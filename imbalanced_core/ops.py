@@ -203,7 +203,15 @@ def greatest_count(mask: Array) -> int | None:
 
 
 def places(mask: Array, count: int) -> Array:
-    """The indices of all True in each row of a mask [..., n], filled up with others to `count` > 0: [..., count]."""
+    """The indices of all True in each row of a mask [..., n], filled up with others to `count`; each occurs once.
+
+    Args:
+        mask: bool [..., n], with at most `count` True in a row.
+        count: a Python int in [1, n], so that shapes do not hang on values.
+
+    Returns:
+        Integers [..., count], in any order.
+    """
     return _backend(mask).places(mask, count)
 
 

@@ -69,17 +69,23 @@ def soft_counts_above(scores: Array, weights: Array, temperature: Array) -> Arra
 
 
 def soft_counts_at(scores: Array, weights: Array, temperature: Array, at: Array) -> Counts:
-    """The counts of some of the items, for less than those of all where few are asked for.
+    """The counts of `soft_counts_above` for some of the items, at less cost where few are asked for.
+
+    In eager PyTorch on the CPU, where values can be looked at for nothing, counts that nobody asks for are left out;
+    elsewhere shapes must not hang on values, and all are computed.
 
     Args:
-        scores: as for `soft_counts_above`.
-        weights: [..., k, n], constants in differentiation.
-        temperature: τ.
+        scores: float32 or float64 [..., n], in any order. ±inf counts as the largest number of its sign.
+        weights: [..., k, n], of any sign; constants in differentiation.
+        temperature: τ > 0, in the units of the scores: a number, a 0-d array, or an array [...] with one τ per row.
         at: bool [..., n]; the items whose counts are wanted.
 
     Returns:
-        Counts, in an order of their own. All items asked for are there once; whatever else is there must be given no
-        cotangent.
+        Counts, in an order of their own. Each item asked for is there once; what else is there must be given no
+        cotangent. Differentiable in scores and temperature, more than once. A NaN score, or a temperature that is not
+        > 0, makes its row NaN.
+
+    Cost: O(n) time and memory for each of the k sums and, with more than 100 items asked for, a sort.
     """
     xp = array_namespace(scores, weights)
     scores, temperature = _within_range(scores, temperature)
@@ -155,6 +161,8 @@ def _counts_vjp(cotangent: Array, scores: Array, weights: Array, temperature: Ar
 
 
 def _few_vjp(slopes: Callable[..., Array]) -> Callable[..., tuple]:
+    """The derivative of counts at some of the items, where `slopes` gives the gradient by the scores."""
+
     def vjp(cotangent: Array, scores: Array, weights: Array, temperature: Array, places: Array) -> tuple:
         def of_scores() -> Array:
             return slopes(cotangent, scores, weights, temperature, places)

@@ -26,13 +26,6 @@ class Items(NamedTuple):
     spoiled: Array  # bool [...], a participating score is NaN or a participating weight is not finite and >= 0
 
 
-class Numerator(NamedTuple):
-    """The positives that the loss is the mean over, in any order, perhaps with other items of numerator 0."""
-
-    scores: Array  # [..., m]
-    numerator: Array  # [..., m]
-
-
 def smooth_ap(
     scores: Array,
     positives: Array,
@@ -174,9 +167,8 @@ def recall_at_quantile(
         multiplicity=items.multiplicity,
         interpolation=interpolation,
     )
-    positives_of_mean = select_numerator(items)
-    missed = smooth_step(number_or_zero(threshold) - positives_of_mean.scores, tau[..., None])
-    loss = numerator_mean(missed, positives_of_mean.numerator)
+    positive_scores, numerator = select_numerator(items)
+    loss = numerator_mean(smooth_step(number_or_zero(threshold) - positive_scores, tau[..., None]), numerator)
     return finish(loss, has_numerator(items) & has_scale, items)
 
 
@@ -273,12 +265,15 @@ def smooth_step(difference: Array, tau: Array) -> Array:
     return array_namespace(x).where(x > 0, 1.0 - ops.sigmoid(-x), ops.sigmoid(x))
 
 
-def select_numerator(items: Items) -> Numerator:
-    """The positives of the mean, without most other items where it pays: their formulas need not be evaluated."""
+def select_numerator(items: Items) -> tuple[Array, Array]:
+    """Scores and numerator, both [..., m], of the positives of the mean, in any order; others may be among them.
+
+    Where it pays, most items of numerator 0 are left out: their formulas need not be evaluated.
+    """
     places = ops.few_places(items.numerator > 0)
     if places is None or ops.greatest_count(items.spoiled[..., None]):  # its NaN is to reach the gradient of every item
-        return Numerator(items.scores, items.numerator)
-    return Numerator(ops.rearrange(items.scores, places), ops.rearrange(items.numerator, places))
+        return items.scores, items.numerator
+    return ops.rearrange(items.scores, places), ops.rearrange(items.numerator, places)
 
 
 def numerator_mean(values: Array, numerator: Array) -> Array:

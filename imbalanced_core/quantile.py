@@ -190,7 +190,7 @@ def _by_count(values: Array, levels: Sequence[float], where: Array | None) -> tu
     if where is None:
         count = ops.constant(values.shape[-1], like=values)
     else:
-        count = xp.count_nonzero(xp.broadcast_to(where, values.shape), axis=-1)
+        count = xp.sum(xp.astype(xp.broadcast_to(where, values.shape), xp.int32), axis=-1)
     position = positions(levels, xp.where(count > 0, count - 1, 0), values.dtype)
     return ops.sort(values), lambda place: xp.broadcast_to(place, shape), position, (count == 0)[..., None]
 

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from imbalanced_core import reductions
 
@@ -123,7 +123,9 @@ def _gather_axis(array: jax.Array, name: Any) -> jax.Array:
 
 
 def _replicate_array(array: jax.Array) -> jax.Array:
-    spec = getattr(getattr(jax.typeof(array), "sharding", None), "spec", None)
+    sharding = getattr(jax.typeof(array), "sharding", None)
+    spec = getattr(sharding, "spec", None)
     if spec is None or all(part is None for part in spec):
         return array
-    return jax.sharding.reshard(array, PartitionSpec(*(None for _ in spec)))
+    # with the mesh of the array: outside of `jax.set_mesh` a bare PartitionSpec has none
+    return jax.sharding.reshard(array, NamedSharding(sharding.mesh, PartitionSpec(*(None for _ in spec))))

@@ -311,6 +311,27 @@ def test_explicit_sharding_mesh():
     assert aux.valid.shape == (FEATURES,)
 
 
+def test_explicit_sharding_needs_no_mesh_context():
+    """`jax.make_mesh` makes explicit meshes; inside `jit` arrays carry theirs along."""
+    mesh = jax.make_mesh((2,), ("d",))
+    batch = make_batch(2, 0)
+    sharded = jax.tree.map(lambda array: jax.device_put(array, NamedSharding(mesh, P("d"))), batch)
+    queue = init_queue(QUEUE, C, dtype=jnp.float64)
+    for loss in RANKING.values():
+
+        def value(logits, ids, loss=loss):
+            return loss(logits, ids, queue)[0]
+
+        step = jax.jit(jax.value_and_grad(value))
+        got = step(sharded["features"][:, :C], sharded["ids"])
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15),
+            got,
+            step(batch["features"][:, :C], batch["ids"]),
+        )
+        assert got[1].sharding.spec[0] == "d"
+
+
 def test_gathered_rows_are_in_device_order_and_know_their_device():
     names, _ = axes(4)
 

@@ -10,6 +10,7 @@ POINTWISE = ("cross entropy", "weighted", "resampled", "focal")
 RANKINGS = ("Smooth-AP", "recall", "pAUC trapezoid", "pAUC pairwise")
 MODES = ("alone", "warm-up", "mix")
 METHODS = (*POINTWISE, *(f"{ranking}, {mode}" for ranking in RANKINGS for mode in MODES))
+FIRST_ROUND = 8  # trials, the default included
 
 
 class Options(NamedTuple):
@@ -82,8 +83,9 @@ PUBLISHED = {
 def trials(problem: Problem, method: str, count: int) -> list[Options]:
     """The options of trial 0, a default by our best knowledge, and of `count - 1` random ones.
 
-    The same method draws the same trials on every problem, but for the size of the queue. "METHOD @VARIATION" is the
-    default of METHOD with other options, and has no other trial.
+    Trials 8 and up are a second round, drawn around what did well in the first. The same method draws the same trials
+    on every problem, but for the size of the queue. "METHOD @VARIATION" is the default of METHOD with other options,
+    and has no other trial.
     """
     if not problem.decays:
         return [PUBLISHED[method]]
@@ -93,7 +95,10 @@ def trials(problem: Problem, method: str, count: int) -> list[Options]:
         return [drawn[0]._replace(**VARIATIONS[variation])]
     random = np.random.default_rng(zlib.crc32(method.encode()))
     while len(drawn) < count:
-        options = _draw(problem, method, random)
+        if len(drawn) == FIRST_ROUND:
+            random = np.random.default_rng(zlib.crc32(f"{method}, second round".encode()))
+        draw = _draw if len(drawn) < FIRST_ROUND else _draw_near
+        options = draw(problem, method, random)
         if options not in drawn:
             drawn.append(options)
     return drawn
@@ -160,3 +165,23 @@ def _draw(problem: Problem, method: str, random: np.random.Generator) -> Options
     if mode == "alone":
         return options
     return options._replace(warmup=style.warmup, blend=0.1, final=one_of(0.25, 0.5, 0.75) if mode == "mix" else 1.0)
+
+
+def _draw_near(problem: Problem, method: str, random: np.random.Generator) -> Options:
+    def one_of(*values: Any) -> Any:
+        return values[random.integers(len(values))]
+
+    start = recommended(problem, method)
+    options = start._replace(learning_rate=one_of(2e-3, 5e-3, 1e-2), weight_decay=one_of(0.03, 0.1, 0.3, 1.0))
+    if method == "weighted":
+        return options._replace(class_weight=one_of(0.25, 0.5, 0.75))
+    if method == "resampled":
+        return options._replace(extra=one_of(1 / 32, 1 / 8, 1 / 4))
+    if method == "focal":
+        return options._replace(alpha=one_of(0.5, 0.75, 0.9), gamma=one_of(1.0, 2.0, 3.0))
+    if method == "cross entropy":
+        return options
+    extra = one_of(0.0, 1 / 32, 1 / 8, 1 / 4)
+    return options._replace(
+        temperatures=one_of((1.0, 0.3), (2.0, 1.0)), extra=extra if _takes_extra(problem, options.ranking) else 0.0
+    )

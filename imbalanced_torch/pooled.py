@@ -150,7 +150,7 @@ class PooledLoss(RankingState, ABC):
         with _without_autocast(logits.device.type):
             loss, result = pooled_loss(
                 # a copy: assigning a temperature between forward and backward must not reach a saved tensor
-                self._objective(self._temperature.clone()),
+                self._objective(self._temperature[0].clone()),
                 logits,
                 targets,
                 self.queue,
@@ -183,7 +183,7 @@ class PooledLoss(RankingState, ABC):
         update_queue = update_queue and (gather or holds)  # a rank on its own leaves the queue of its block alone
         with _without_autocast(logits.device.type):
             loss, result = class_parallel_loss(
-                self._objective(self._temperature.clone()),
+                self._objective(self._temperature[0].clone()),
                 logits,
                 targets,
                 self._queue_of(block, start_anew=update_queue),

@@ -125,7 +125,7 @@ def _gather_axis(array: jax.Array, name: Any) -> jax.Array:
 def _replicate_array(array: jax.Array) -> jax.Array:
     sharding = getattr(jax.typeof(array), "sharding", None)
     spec = getattr(sharding, "spec", None)
-    if spec is None or all(part is None for part in spec):
+    if sharding is None or spec is None or all(part is None for part in spec):
         return array
     # with the mesh of the array: outside of `jax.set_mesh` a bare PartitionSpec has none
     return jax.sharding.reshard(array, NamedSharding(sharding.mesh, PartitionSpec(*(None for _ in spec))))

@@ -36,8 +36,8 @@ class RankingState(ClassQueue):
         for name, buffer in zip(_QUEUE_BUFFERS, empty, strict=True):
             self.register_buffer(name, buffer)
         self._initial_temperature = float(temperature)
-        # float64, so that it reads as it was set; a tensor, because the compiler takes a number for a constant; not 0-d,
-        # because of a 0-d float64 tensor it first takes the number for an input, and then begins anew without it
+        # float64, so that it reads as it was set; a tensor, because the compiler takes a number for a constant; of one
+        # entry, because of a 0-d tensor it first takes the number for an input, and then begins anew without it
         self.register_buffer("_temperature", torch.tensor([self._initial_temperature], dtype=torch.float64))
         self.register_buffer("_draws", torch.zeros((), dtype=torch.int64))
 

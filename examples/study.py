@@ -1,9 +1,9 @@
 """Does it help? Trains small networks with pointwise and with ranking losses, and compares what they find.
 
 Every method of a problem gets the same passes over the data and the same number of trials to choose its options from.
-Trials are judged by validation alone, on two seeds; the best of them, and the default options, then run on fresh seeds
-with fresh splits, and only these runs look at the test rows. Every finished run is a line of `runs.csv` in the output
-folder; a rerun skips what is there. Ends with tables of the paired differences and plots.
+Trials are judged by validation alone, on seeds of their own; the best of them, and the default options, then run on
+fresh seeds with fresh splits, and only these runs look at the test rows. Every finished run is a line of `runs.csv` in
+the output folder; a rerun skips what is there. Ends with tables of the paired differences and plots.
 """
 
 import argparse

@@ -263,7 +263,7 @@ def test_the_report_of_the_page_is_that_of_its_runs():
     assert [interval for interval in intervals if interval not in report] == []
 
 
-@pytest.mark.parametrize("arguments", [["--seeds", "1"], ["--workers", "0"], ["--trials", "13"]])
+@pytest.mark.parametrize("arguments", [["--seeds", "1"], ["--workers", "0"], ["--trials", "17"]])
 def test_refuses_bad_options(monkeypatch, capsys, tmp_path, arguments):
     with pytest.raises(SystemExit):
         run_study(monkeypatch, tmp_path, *arguments)

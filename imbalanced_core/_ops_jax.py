@@ -19,25 +19,39 @@ from imbalanced_core._ops_generic import (
     places,
     put,
     row_by_row,
-    sort,
     unit_or_nan,
     zero_unless_finite,
+)
+from imbalanced_core._ops_jax_order import (
+    add_rows,
+    cumulative_sum,
+    inverse_permutation,
+    put_along,
+    rearrange,
+    sort,
+    sort_with_order,
 )
 
 # One fused loop over all classes is faster than a gather, and its derivative is no scatter.
 __all__ = [
+    "add_rows",
+    "cumulative_sum",
     "evaluate",
     "exp_of_difference",
     "exp_of_product",
     "greatest_count",
+    "inverse_permutation",
     "is_compiled",
     "known_within",
     "lerp",
     "pick",
     "places",
     "put",
+    "put_along",
+    "rearrange",
     "row_by_row",
     "sort",
+    "sort_with_order",
     "unit_or_nan",
     "zero_unless_finite",
 ]
@@ -57,32 +71,9 @@ def softmax(x: jax.Array, *, axis: int) -> jax.Array:
     return jax.nn.softmax(x, axis=axis)
 
 
-def sort_with_order(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    places = jnp.broadcast_to(jnp.arange(x.shape[-1], dtype=jnp.int32), x.shape)
-    _, order = jax.lax.sort_key_val(stop_gradient(x), places)
-    return jnp.take_along_axis(x, order, axis=-1), order
-
-
-def rearrange(x: jax.Array, order: jax.Array) -> jax.Array:
-    return jnp.take_along_axis(x, order, axis=-1)
-
-
 def less_row(x: jax.Array, row: int) -> jax.Array:
     follows = jnp.asarray([0.0] * (row + 1) + [1.0] * (x.shape[-2] - row - 1), x.dtype)
     return x - follows[:, None] * x[..., row : row + 1, :]
-
-
-def put_along(x: jax.Array, places: jax.Array, values: jax.Array | float) -> jax.Array:
-    return jnp.put_along_axis(x, places, values, axis=-1, inplace=False)
-
-
-def add_rows(x: jax.Array, index: jax.Array, rows: jax.Array) -> jax.Array:
-    return x.at[index].add(rows)
-
-
-def inverse_permutation(order: jax.Array) -> jax.Array:
-    places = jnp.broadcast_to(jnp.arange(order.shape[-1], dtype=order.dtype), order.shape)
-    return jnp.put_along_axis(jnp.zeros_like(order), order, places, axis=-1, inplace=False)
 
 
 def in_pieces(function: Callable, arrays: tuple[jax.Array, ...], size: int) -> jax.Array:
@@ -105,10 +96,6 @@ def constant(numbers: Any, like: jax.Array, dtype: Any) -> jax.Array:
 
 def has_exact_float64(x: jax.Array) -> bool:
     return False  # off by default, and emulated with fewer bits on TPU
-
-
-def cumulative_sum(x: jax.Array) -> jax.Array:
-    return jnp.cumsum(x, axis=-1)
 
 
 def with_vjp(primal: Callable, vjp: Callable) -> Callable:

@@ -56,7 +56,7 @@ def sort_with_order(x: Array) -> tuple[Array, Array]:
 
 
 def sort(x: Array) -> Array:
-    """The last axis in ascending order, NaN last."""
+    """The last axis in ascending order, NaN last; a constant in differentiation under JAX."""
     return _backend(x).sort(x)
 
 

@@ -6,84 +6,92 @@ intermediate result, while the operands of a product are stored, and are many ti
 little by it, and second derivatives of the long form keep it compiling for minutes.)
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from imbalanced_core import ops
 from imbalanced_core._namespace import Array, array_namespace
 
 
-def basis(distance: Array, rates: Array, first: int) -> Array:
+def basis(distance: Array, tau: Array, powers: Sequence[int]) -> Array:
     """Functions of t = exp(−distance/τ) that the engine expands its kernels in: 1, t, t² − t, t³ − t ...
 
     Plain powers of t span the same, but where scores lie far inside τ all of them are nearly 1, and sums that nearly
-    cancel keep the rounding of each. These are nearly 0 there, and far away they fade at least as fast as t.
+    cancel keep the rounding of each. These are nearly 0 there, and far away they fade at least as fast as t. They are
+    formed as t (t − 1) (1 + t + t² + ...), one exponential for all, where nothing cancels.
 
     Args:
-        distance: numbers >= 0, [..., 1, m].
-        rates: −p/τ for consecutive powers p, [..., power, 1].
-        first: the first power: 0, or 1 to leave out the constant.
+        distance: numbers >= 0, [block, end, m].
+        tau: τ, [block, 1].
+        powers: consecutive, from 0 or, to leave out the constant, from 1 to at least 2.
 
     Returns:
-        [..., power, m].
+        [block, end · power, m].
     """
-    return ops.less_row(ops.exp_of_product(distance, rates), 1 - first)
+    xp = array_namespace(distance)
+    t, excess = _decay(distance, tau)
+    rows = [xp.ones_like(t), t] if powers[0] == 0 else [t]
+    values = ops.rows_and_geometric_sums(rows, t * excess, t, powers[-1] - 1)
+    return xp.reshape(values, (values.shape[0], -1, values.shape[3]))
 
 
-def moments(distance: Array, rates: Array, weights: Array, first: int) -> Array:
+def moments(distance: Array, tau: Array, weights: Array, powers: Sequence[int]) -> Array:
     """Σ_j weights_kj · basis_p(distance_j) at each end of a block.
 
     Args:
         distance: numbers >= 0, [block, end, item].
-        rates: −p/τ, [block, power].
+        tau: τ, [block, 1].
         weights: [block, k, item].
-        first: the first power.
+        powers: as in `basis`.
 
     Returns:
         [block, k, end · power].
     """
-    return weights @ _of_ends(distance, rates, first).mT
+    return weights @ basis(distance, tau, powers).mT
 
 
-def expansions(distance: Array, rates: Array, coefficients: Array, first: int) -> Array:
+def expansions(distance: Array, tau: Array, coefficients: Array, powers: Sequence[int]) -> Array:
     """Σ_end Σ_p coefficients_kp · basis_p(distance).
 
     Args:
         distance: numbers >= 0, [block, end, item].
-        rates: −p/τ, [block, power].
+        tau: τ, [block, 1].
         coefficients: [block, k, end · power].
-        first: the first power.
+        powers: as in `basis`.
 
     Returns:
         [block, k, item].
     """
-    xp = array_namespace(distance, coefficients)
     if not ops.is_compiled(distance):
-        return coefficients @ _of_ends(distance, rates, first)
-    t = xp.exp(distance * rates[:, 1 - first, None, None])
-    powers = rates.shape[1]
+        return coefficients @ basis(distance, tau, powers)
+    t, excess = _decay(distance, tau)
+    size = len(powers)
     return _total(
         _expansion(
-            t[:, None, end, :], [coefficients[:, :, i, None] for i in range(end * powers, (end + 1) * powers)], first
+            t[:, None, end, :],
+            excess[:, None, end, :],
+            [coefficients[:, :, i, None] for i in range(end * size, (end + 1) * size)],
+            powers[0],
         )
         for end in range(2)
     )
 
 
-def _expansion(t: Array, coefficients: list[Array], first: int) -> Array:
+def _decay(distance: Array, tau: Array) -> tuple[Array, Array]:
+    """The numbers t = exp(−distance/τ), and t − 1 with all its digits."""
+    xp = array_namespace(distance)
+    x = distance / -tau[:, :, None]
+    return xp.exp(x), xp.expm1(x)
+
+
+def _expansion(t: Array, excess: Array, coefficients: list[Array], first: int) -> Array:
     """Σ_p coefficients_p · basis_p by Horner's rule: Σ_p c_p (t^p − t) = t (t − 1) Σ_r t^r Σ_(p > r + 1) c_p."""
     *differences, last = coefficients[2 - first :]
     quotient = remaining = last
     for coefficient in reversed(differences):
         remaining = remaining + coefficient
         quotient = quotient * t + remaining
-    sums = (quotient * (t - 1.0) + coefficients[1 - first]) * t
+    sums = (quotient * excess + coefficients[1 - first]) * t
     return sums if first else sums + coefficients[0]
-
-
-def _of_ends(distance: Array, rates: Array, first: int) -> Array:
-    """The basis at the distances from both ends, [block, end · power, item]."""
-    values = basis(distance[:, :, None, :], rates[:, None, :, None], first)
-    return array_namespace(distance).reshape(values, (values.shape[0], -1, values.shape[3]))
 
 
 def weighted_sums(function: Callable[[Array], Array], x: Array, weights: Array) -> Array:

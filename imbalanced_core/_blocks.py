@@ -41,29 +41,20 @@ def cut(scores: Array, weights: Array, temperature: Array, size: int) -> Blocks:
     return Blocks(xp.reshape(s, (-1, size)), w, xp.reshape(temperature, (-1, 1)))
 
 
-def sums_over_pairs(
-    scores: Array, weights: Array, temperature: Array, kernel: Kernel, in_block: Callable[..., Array]
-) -> Array:
+def sums_over_pairs(blocks: Blocks, kernel: Kernel, arrived: Array, in_block: Callable[..., Array]) -> Array:
     """Sums over all pairs of items, from pairs in the same block and pairs of different blocks.
 
     Args:
-        scores: [..., n], ascending.
-        weights: [..., k, n].
-        temperature: τ, [...].
+        blocks: the rows.
         kernel: the function of a pair that is summed.
+        arrived: the moments of all others at each block, as `between_blocks` gives them.
         in_block: gives the sums, [block, m, item], from the weights [block, k, item], the differences (s_j − s_i)/τ
             inside each block [block, j, i], and Σ_j weights[k, j] · kernel((s_j − s_i)/τ) over the items j of all other
             blocks, [block, k, item].
 
     Returns:
-        [..., m, n].
+        [block, m, item].
     """
-    xp = array_namespace(scores)
-    rows, n = scores.shape[:-1], scores.shape[-1]
-    if n == 0:
-        return xp.zeros_like(weights)
-    blocks = cut(scores, weights, temperature, block_size(n))
-    coefficients = arriving(blocks, kernel, moments(blocks, kernel))
 
     def of_items(s: Array, w: Array, tau: Array, coefficients: Array) -> Array:
         from_others = expanded(s, s, tau, kernel, coefficients)
@@ -71,28 +62,29 @@ def sums_over_pairs(
         x = (s[:, :, None] - s[:, None, :]) / tau[:, :, None]
         return in_block(w, x, from_others)
 
-    sums = ops.in_pieces(
-        of_items, (blocks.s, blocks.w, tau_of_blocks(blocks), coefficients), size=temporaries(blocks, kernel)
-    )
-    return in_rows(sums, blocks, (*rows, n))
+    arrays = blocks.s, blocks.w, tau_of_blocks(blocks), coefficients(kernel, arrived)
+    return ops.in_pieces(of_items, arrays, size=temporaries(blocks, kernel))
 
 
 def moments(blocks: Blocks, kernel: Kernel) -> Array:
     """What each block sends to others, its moments about each end: [block, k, end · power]."""
 
     def of_block(s: Array, w: Array, tau: Array) -> Array:
-        return _block_sums.moments(distances(s, s), rates(kernel, tau), w, kernel.powers[0])
+        return _block_sums.moments(distances(s, s), tau, w, kernel.powers)
 
     return ops.in_pieces(of_block, (blocks.s, blocks.w, tau_of_blocks(blocks)), size=temporaries(blocks, kernel))
 
 
-def arriving(blocks: Blocks, kernel: Kernel, moments: Array) -> Array:
-    """What arrives at each block from all others of its row, coefficients of the basis: [block, k, end · power].
+def between_blocks(blocks: Blocks, kernel: Kernel, moments: Array) -> Array:
+    """What arrives at each block from all others of its row, as moments about its ends.
 
     Args:
         blocks: the rows.
-        kernel: the function of a pair that is summed.
+        kernel: the function of a pair that is summed; of it, only the powers matter.
         moments: of each block, [block, k, end · power].
+
+    Returns:
+        [row, k, end, power, block of the row].
     """
     xp = array_namespace(moments)
     k, powers = moments.shape[1], len(kernel.powers)
@@ -101,14 +93,27 @@ def arriving(blocks: Blocks, kernel: Kernel, moments: Array) -> Array:
     at_ends = moments[..., :powers], moments[..., powers:]
     moments = xp.stack([xp.permute_dims(x, (0, 2, 3, 1)) for x in at_ends], axis=2)
     ends = xp.permute_dims(xp.reshape(ends_of(blocks.s), (-1, blocks.per_row, 2)), (0, 2, 1))
-    arrived = _block_tree.between_blocks(ends, moments, rates(kernel, blocks.tau), kernel.powers[0])
-    coefficients = ops.constant(kernel.matrices, like=moments, dtype=moments.dtype) @ arrived
-    return xp.reshape(xp.permute_dims(coefficients, (0, 4, 1, 2, 3)), (-1, k, 2 * powers))
+    # distances times these cannot become NaN
+    rates = -ops.constant(kernel.powers, like=blocks.tau, dtype=blocks.tau.dtype) / blocks.tau
+    return _block_tree.between_blocks(ends, moments, rates, kernel.powers[0])
+
+
+def coefficients(kernel: Kernel, arrived: Array) -> Array:
+    """The basis of a block times these is what its items receive from all others: [block, k, end · power].
+
+    Args:
+        kernel: the function of a pair that is summed.
+        arrived: moments as `between_blocks` gives them; those of power 0 may be there though the kernel has none.
+    """
+    xp = array_namespace(arrived)
+    arrived = arrived[:, :, :, arrived.shape[3] - len(kernel.powers) :, :]
+    made = ops.constant(kernel.matrices, like=arrived, dtype=arrived.dtype) @ arrived
+    return xp.reshape(xp.permute_dims(made, (0, 4, 1, 2, 3)), (-1, arrived.shape[1], 2 * len(kernel.powers)))
 
 
 def expanded(scores: Array, s: Array, tau: Array, kernel: Kernel, coefficients: Array) -> Array:
     """What arrives at scores [block, m] inside of the block with the scores s [block, item]: [block, k, m]."""
-    return _block_sums.expansions(distances(scores, s), rates(kernel, tau), coefficients, kernel.powers[0])
+    return _block_sums.expansions(distances(scores, s), tau, coefficients, kernel.powers)
 
 
 def in_rows(sums: Array, blocks: Blocks, shape: tuple[int, ...]) -> Array:
@@ -143,11 +148,6 @@ def ends_of(s: Array) -> Array:
 def distances(scores: Array, s: Array) -> Array:
     """How far scores are from the lowest and from the highest one of their block, [block, end, m]."""
     return array_namespace(s).abs(scores[:, None, :] - ends_of(s)[:, :, None])
-
-
-def rates(kernel: Kernel, tau: Array) -> Array:
-    """−p/τ for every power p, [..., power]: distances times this cannot become NaN."""
-    return -ops.constant(kernel.powers, like=tau, dtype=tau.dtype) / tau
 
 
 def _filled(x: Array, multiple: int, padding: Array) -> Array:

@@ -10,7 +10,8 @@ from imbalanced_core._kernels import LOGISTIC, LOGISTIC_SLOPE
 from imbalanced_core._namespace import Array, array_namespace
 
 _PART = 4096  # items of a row whose pairs are visited at once
-_BLOCK = 32  # larger than in `_blocks`, because a block's own pairs are visited by the few alone
+_BLOCK, _LARGE_BLOCK = 32, 64  # larger than in `_blocks`: a block's own pairs are visited by the few alone
+_VERY_FEW = 0.1  # of the items: then large blocks pay
 
 
 def counts_pair_by_pair(scores: Array, weights: Array, temperature: Array, places: Array) -> Array:
@@ -77,52 +78,54 @@ def slopes_pair_by_pair(cotangent: Array, scores: Array, weights: Array, tempera
     return ops.put_along(of_all, places, of_few) / temperature[..., None]
 
 
-def counts_at(scores: Array, weights: Array, temperature: Array, places: Array) -> Array:
-    """`counts_pair_by_pair` for ascending scores, by blocks."""
+def counts_at(scores: Array, weights: Array, temperature: Array, places: Array) -> tuple[Array, Array]:
+    """`counts_pair_by_pair` for ascending scores, by blocks; and what arrived at each block."""
     xp = array_namespace(scores)
     kernel = LOGISTIC[xp.finfo(scores.dtype).bits]
-    blocks = _blocks.cut(scores, weights, temperature, _BLOCK)
-    coefficients = _blocks.arriving(blocks, kernel, _blocks.moments(blocks, kernel))
+    blocks = _blocks.cut(scores, weights, temperature, _block_size(scores, places))
+    arrived = _blocks.between_blocks(blocks, kernel, _blocks.moments(blocks, kernel))
+    coefficients = _blocks.coefficients(kernel, arrived)
     tau = _blocks.tau_of_blocks(blocks)
     at = xp.reshape(ops.rearrange(scores, places), (-1, 1))
 
     def of_items(at: Array, block: Array) -> Array:
-        s, of_block = blocks.s[block, :], tau[block, :]
-        from_others = _blocks.expanded(at, s, of_block, kernel, coefficients[block, :, :])
+        s, of_block = ops.take_rows(blocks.s, block), ops.take_rows(tau, block)
+        from_others = _blocks.expanded(at, s, of_block, kernel, ops.take_rows(coefficients, block))
         inside = ops.sigmoid(_differences(s, at, of_block))
-        return blocks.w[block, :, :] @ inside.mT + from_others
+        return ops.take_rows(blocks.w, block) @ inside.mT + from_others
 
     block = _block_of(places, blocks)
     counts = ops.in_pieces(of_items, (at, block), size=_temporaries(blocks, coefficients))
     k, m = weights.shape[-2], places.shape[-1]
     counts = xp.permute_dims(xp.reshape(counts, (-1, m, k)), (0, 2, 1))
-    return xp.reshape(counts, (*weights.shape[:-1], m))
+    return xp.reshape(counts, (*weights.shape[:-1], m)), arrived
 
 
-def slopes_at(cotangent: Array, scores: Array, weights: Array, temperature: Array, places: Array) -> Array:
-    """`slopes_pair_by_pair` for ascending scores, by blocks."""
+def slopes_at(
+    cotangent: Array, arrived: Array, scores: Array, weights: Array, temperature: Array, places: Array
+) -> Array:
+    """`slopes_pair_by_pair` for ascending scores, by blocks, with what arrived at each for the counts."""
     xp = array_namespace(scores)
     kernel = LOGISTIC_SLOPE[xp.finfo(scores.dtype).bits]
-    blocks = _blocks.cut(scores, weights, temperature, _BLOCK)
+    blocks = _blocks.cut(scores, weights, temperature, _block_size(scores, places))
     k, m, size = weights.shape[-2], places.shape[-1], blocks.s.shape[-1]
     tau = _blocks.tau_of_blocks(blocks)
     at, block = xp.reshape(ops.rearrange(scores, places), (-1, 1)), _block_of(places, blocks)
     c = xp.reshape(xp.permute_dims(xp.reshape(cotangent, (-1, k, m)), (0, 2, 1)), (-1, k, 1))
-    of_weights = _blocks.moments(blocks, kernel)
+    of_weights = _blocks.coefficients(kernel, arrived)
 
     def moments_of_item(at: Array, block: Array, c: Array) -> Array:
-        return _block_sums.moments(
-            _blocks.distances(at, blocks.s[block, :]), _blocks.rates(kernel, tau[block, :]), c, kernel.powers[0]
-        )
+        distances = _blocks.distances(at, ops.take_rows(blocks.s, block))
+        return _block_sums.moments(distances, ops.take_rows(tau, block), c, kernel.powers)
 
     numbers = _temporaries(blocks, of_weights)
     of_cotangents = ops.in_pieces(moments_of_item, (at, block, c), size=numbers)
     of_cotangents = ops.add_rows(xp.zeros_like(of_weights), block, of_cotangents)
-    coefficients = _blocks.arriving(blocks, kernel, xp.concat([of_weights, of_cotangents], axis=1))
+    of_cotangents = _blocks.coefficients(kernel, _blocks.between_blocks(blocks, kernel, of_cotangents))
 
     def of_items(at: Array, block: Array, own: Array, c: Array) -> Array:
-        s, w, of_block = blocks.s[block, :], blocks.w[block, :, :], tau[block, :]
-        from_others = _blocks.expanded(at, s, of_block, kernel, coefficients[block, :k, :])
+        s, w, of_block = ops.take_rows(blocks.s, block), ops.take_rows(blocks.w, block), ops.take_rows(tau, block)
+        from_others = _blocks.expanded(at, s, of_block, kernel, ops.take_rows(of_weights, block))
         inside = _slopes(s, at, of_block)[:, 0, :] * xp.sum(c * w, axis=1)
         inside = ops.put_along(inside, own, 0.0)  # of an item with itself: the two sides would not cancel exactly
         by_item = xp.sum(inside, axis=-1, keepdims=True) + xp.sum(c * from_others, axis=1)
@@ -134,11 +137,15 @@ def slopes_at(cotangent: Array, scores: Array, weights: Array, temperature: Arra
     def of_all(s: Array, w: Array, tau: Array, coefficients: Array) -> Array:
         return xp.sum(w * _blocks.expanded(s, s, tau, kernel, coefficients), axis=1)
 
-    arrays = blocks.s, blocks.w, tau, coefficients[:, k:, :]
+    arrays = blocks.s, blocks.w, tau, of_cotangents
     slopes = ops.in_pieces(of_all, arrays, size=_blocks.temporaries(blocks, kernel))
     slopes = ops.add_rows(slopes, block, inside[:, :-1])
     slopes = ops.add_rows(xp.reshape(slopes, (-1,)), block * size + own[:, 0], inside[:, -1])
     return _blocks.in_rows(xp.reshape(slopes, (-1, 1, size)), blocks, scores.shape)[..., 0, :] / temperature[..., None]
+
+
+def _block_size(scores: Array, places: Array) -> int:
+    return _LARGE_BLOCK if places.shape[-1] <= _VERY_FEW * scores.shape[-1] else _BLOCK
 
 
 def _differences(s: Array, at: Array, tau: Array) -> Array:

@@ -1,6 +1,6 @@
 """The executable definition of every operation in `ops`, for any array-API array. Torch and JAX have faster twins."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from imbalanced_core._namespace import Array, array_namespace
@@ -82,8 +82,8 @@ def evaluate(gradient: Array | Callable[[], Array] | None) -> Array | None:
     return gradient() if callable(gradient) else gradient
 
 
-def with_vjp(primal: Callable, vjp: Callable) -> Callable:
-    return primal
+def with_vjp(primal: Callable, vjp: Callable, keeps: bool) -> Callable:
+    return (lambda *arrays, **static: primal(*arrays, **static)[0]) if keeps else primal
 
 
 def with_partials(function: Callable, partials: tuple, with_slope: Callable) -> Callable:
@@ -107,13 +107,11 @@ def exp_of_difference(x: Array, y: Array) -> Array:
     return array_namespace(x).exp(x - y)
 
 
-def exp_of_product(x: Array, y: Array) -> Array:
-    return array_namespace(x).exp(x * y)
-
-
-def less_row(x: Array, row: int) -> Array:
-    follows = [0.0] * (row + 1) + [1.0] * (x.shape[-2] - row - 1)
-    return x - constant(follows, like=x, dtype=x.dtype)[:, None] * x[..., row : row + 1, :]
+def rows_and_geometric_sums(rows: Sequence[Array], start: Array, ratio: Array, count: int) -> Array:
+    sums = [start]
+    for _ in range(count - 1):
+        sums.append(sums[-1] * ratio + start)
+    return array_namespace(start).stack([*rows, *sums], axis=-2)
 
 
 def zero_unless_finite(x: Array, sign: Array, *, axis: int) -> Array:
@@ -139,6 +137,10 @@ def put_along(x: Array, places: Array, values: Array | float) -> Array:
     is_place = places[..., :, None] == xp.arange(x.shape[-1], dtype=places.dtype)
     values = xp.astype(is_place, x.dtype) * (values if isinstance(values, (int, float)) else values[..., :, None])
     return xp.where(xp.any(is_place, axis=-2), xp.sum(values, axis=-2), x)
+
+
+def take_rows(x: Array, index: Array) -> Array:
+    return array_namespace(x).take(x, index, axis=0)
 
 
 def add_rows(x: Array, index: Array, rows: Array) -> Array:

@@ -1,7 +1,6 @@
 """The operations of `ops` on JAX arrays."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -10,7 +9,6 @@ import jax.numpy as jnp
 from imbalanced_core._ops_generic import (
     evaluate,
     exp_of_difference,
-    exp_of_product,
     greatest_count,
     is_compiled,
     known_within,
@@ -19,6 +17,8 @@ from imbalanced_core._ops_generic import (
     places,
     put,
     row_by_row,
+    rows_and_geometric_sums,
+    take_rows,
     unit_or_nan,
     zero_unless_finite,
 )
@@ -38,7 +38,6 @@ __all__ = [
     "cumulative_sum",
     "evaluate",
     "exp_of_difference",
-    "exp_of_product",
     "greatest_count",
     "inverse_permutation",
     "is_compiled",
@@ -50,8 +49,10 @@ __all__ = [
     "put_along",
     "rearrange",
     "row_by_row",
+    "rows_and_geometric_sums",
     "sort",
     "sort_with_order",
+    "take_rows",
     "unit_or_nan",
     "zero_unless_finite",
 ]
@@ -69,11 +70,6 @@ def log_softmax(x: jax.Array, *, axis: int) -> jax.Array:
 
 def softmax(x: jax.Array, *, axis: int) -> jax.Array:
     return jax.nn.softmax(x, axis=axis)
-
-
-def less_row(x: jax.Array, row: int) -> jax.Array:
-    follows = jnp.asarray([0.0] * (row + 1) + [1.0] * (x.shape[-2] - row - 1), x.dtype)
-    return x - follows[:, None] * x[..., row : row + 1, :]
 
 
 def in_pieces(function: Callable, arrays: tuple[jax.Array, ...], size: int) -> jax.Array:
@@ -98,13 +94,20 @@ def has_exact_float64(x: jax.Array) -> bool:
     return False  # off by default, and emulated with fewer bits on TPU
 
 
-def with_vjp(primal: Callable, vjp: Callable) -> Callable:
+def with_vjp(primal: Callable, vjp: Callable, keeps: bool) -> Callable:
     def function(*arrays: jax.Array, **static: Any) -> jax.Array:
-        differentiable = jax.custom_vjp(partial(primal, **static))
-        differentiable.defvjp(
-            lambda *inputs: (primal(*inputs, **static), inputs),
-            lambda inputs, cotangent: tuple(map(evaluate, vjp(cotangent, *inputs, **static))),
-        )
+        def value(*inputs: jax.Array) -> jax.Array:
+            return primal(*inputs, **static)[0] if keeps else primal(*inputs, **static)
+
+        def forward(*inputs: jax.Array) -> tuple[jax.Array, tuple]:
+            result = primal(*inputs, **static)
+            return (result[0], (result[1], *inputs)) if keeps else (result, inputs)
+
+        def backward(saved: tuple, cotangent: jax.Array) -> tuple:
+            return tuple(map(evaluate, vjp(cotangent, *saved, **static)))
+
+        differentiable = jax.custom_vjp(value)
+        differentiable.defvjp(forward, backward)
         return differentiable(*arrays)
 
     return function

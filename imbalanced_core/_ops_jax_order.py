@@ -69,7 +69,7 @@ def _key(x: jax.Array) -> jax.Array:
 
 
 def _from_key(key: jax.Array, dtype: jnp.dtype) -> jax.Array:
-    unsigned, sign = _unsigned(dtype)
+    _, sign = _unsigned(dtype)
     return jax.lax.bitcast_convert_type(jnp.where(key >= sign, key ^ sign, ~key), dtype)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from imbalanced_core._ops_torch_order import (
     rearrange,
     sort,
     sort_with_order,
+    take_rows,
 )
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "rearrange",
     "sort",
     "sort_with_order",
+    "take_rows",
 ]
 
 sigmoid = torch.sigmoid
@@ -119,10 +122,40 @@ def _without_autocast(arrays: Sequence) -> contextlib.AbstractContextManager:
     return contextlib.nullcontext()
 
 
-def with_vjp(primal: Callable, vjp: Callable) -> Callable:
+class _WithKept(torch.autograd.Function):
+    """The same where `primal` returns a second array for the derivative."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(primal: Callable, vjp: Callable, static: dict, *arrays: torch.Tensor) -> tuple:
+        with _without_autocast(arrays):
+            return primal(*arrays, **static)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
+        ctx.primal, ctx.vjp, ctx.static, *arrays = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(output[1], *arrays)
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: torch.Tensor, _: Any) -> tuple:
+        kept, *arrays = ctx.saved_tensors
+        with _without_autocast(arrays):
+            if torch.is_grad_enabled() and not torch.compiler.is_compiling():  # to be differentiated again
+                kept = ctx.primal(*arrays, **ctx.static)[1]
+            gradients = ctx.vjp(cotangent, kept, *arrays, **ctx.static)
+            needed = ctx.needs_input_grad[3:]
+            gradients = [evaluate(g) if need else None for g, need in zip(gradients, needed, strict=True)]
+        return None, None, None, *gradients
+
+
+def with_vjp(primal: Callable, vjp: Callable, keeps: bool) -> Callable:
     def function(*arrays: Any, **static: Any) -> torch.Tensor:
         if _compiled_without_gradient(arrays):
-            return primal(*arrays, **static)
+            return primal(*arrays, **static)[0] if keeps else primal(*arrays, **static)
+        if keeps:
+            return _WithKept.apply(primal, vjp, static, *arrays)[0]
         return _WithVjp.apply(primal, vjp, static, *arrays)
 
     return function
@@ -161,7 +194,7 @@ def with_class_slope(function: Callable, by_number: Callable) -> Callable:
 
         return by_logits, None, by_the_number, None
 
-    general = with_vjp(value, vjp)
+    general = with_vjp(value, vjp, keeps=False)
 
     def differentiable(
         x: torch.Tensor, ids: torch.Tensor, number: Any, where: torch.Tensor | None, *, axis: int
@@ -180,15 +213,18 @@ def exp_of_difference(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return (x - y).exp_()  # a fresh array costs more than the exponentials
 
 
-def exp_of_product(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    return (x * y).exp_()
-
-
-def less_row(x: torch.Tensor, row: int) -> torch.Tensor:
-    if is_eager_cpu(x) and not torch.is_grad_enabled():
-        x[..., row + 1 :, :] -= x[..., row : row + 1, :]
-        return x
-    return _ops_generic.less_row(x, row)
+def rows_and_geometric_sums(
+    rows: Sequence[torch.Tensor], start: torch.Tensor, ratio: torch.Tensor, count: int
+) -> torch.Tensor:
+    if not is_eager_cpu(start) or torch.is_grad_enabled():
+        return _ops_generic.rows_and_geometric_sums(rows, start, ratio, count)
+    result = start.new_empty((*start.shape[:-1], len(rows) + count, start.shape[-1]))
+    given, sums = (x.unbind(-2) for x in result.split([len(rows), count], dim=-2))
+    for place, row in zip((*given, sums[0]), (*rows, start), strict=True):
+        place.copy_(row)
+    for before, place in pairwise(sums):
+        torch.addcmul(start, before, ratio, out=place)
+    return result
 
 
 def zero_unless_finite(x: torch.Tensor, sign: torch.Tensor, *, axis: int) -> torch.Tensor:
@@ -331,5 +367,10 @@ def _saved(ctx: Any) -> list:
     return [number if x is None else x for x, number in zip(ctx.saved_tensors, ctx.numbers, strict=True)]
 
 
-for _function in (_WithVjp, _WithPartials, _WithSlope):  # with a setup_context, `apply` asks for it at every call
+for _function in (
+    _WithVjp,
+    _WithKept,
+    _WithPartials,
+    _WithSlope,
+):  # with a setup_context, `apply` asks for it at every call
     _function.forward.__signature__ = inspect.signature(_function.forward)  # type: ignore[union-attr]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 _NUMBERS_PER_THREAD = 2**17  # half a MiB of float32: more pieces cost more than the cache saves
+_NUMBERS_PER_PIECE = 2**19  # for each thread, where a function has many calls that touch a part of its numbers each
 
 
 def is_eager_cpu(x: torch.Tensor) -> bool:
@@ -57,10 +58,9 @@ def in_pieces(function: Callable[..., torch.Tensor], arrays: tuple, size: int) -
     if torch.compiler.is_compiling() or torch.is_grad_enabled() or not all(map(is_eager_cpu, arrays)):
         return function(*arrays)
     length = arrays[0].shape[0]
-    step = max(1, _NUMBERS_PER_THREAD * torch.get_num_threads() // size)
+    step = max(1, _NUMBERS_PER_PIECE * torch.get_num_threads() // size)
     if length <= step:
-        return function(*arrays)
-    # products of transposed pieces would be slow
+        return function(*(x.contiguous() for x in arrays))  # products of transposed matrices would be slow
     parts = (function(*(x[i : i + step].contiguous() for x in arrays)) for i in range(0, length, step))
     first = next(parts)
     result = first.new_empty((length, *first.shape[1:]))

@@ -15,9 +15,9 @@ def sort_with_order(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def sort(x: torch.Tensor) -> torch.Tensor:
-    if is_eager_cpu(x) and not x.requires_grad:  # ten times, where no order is asked for
-        return torch.from_numpy(np.sort(x.numpy(), axis=-1))
-    return torch.sort(x, dim=-1).values
+    if is_eager_cpu(x):  # ten times, where no order is asked for
+        return torch.from_numpy(np.sort(x.detach().numpy(), axis=-1))
+    return torch.sort(x.detach(), dim=-1).values
 
 
 def rearrange(x: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
@@ -38,11 +38,19 @@ def greatest_count(mask: torch.Tensor) -> int | None:
 
 
 def places(mask: torch.Tensor, count: int) -> torch.Tensor:
+    if mask.ndim == 2 and mask.shape[0] == 1 and is_eager_cpu(mask):
+        found = mask.nonzero()[:, 1]
+        if found.shape[0] == count:
+            return found[None, :]
     return mask.to(torch.uint8).topk(count, dim=-1, sorted=False).indices
 
 
 def put_along(x: torch.Tensor, places: torch.Tensor, values: torch.Tensor | float) -> torch.Tensor:
     return torch.scatter(x, -1, places, values)
+
+
+def take_rows(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    return torch.index_select(x, 0, index)
 
 
 def add_rows(x: torch.Tensor, index: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,7 @@ Every function works on numpy, torch and JAX arrays; `_ops_generic.py` is the de
 imported only when one of their arrays is seen.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -56,7 +56,7 @@ def sort_with_order(x: Array) -> tuple[Array, Array]:
 
 
 def sort(x: Array) -> Array:
-    """The last axis in ascending order, NaN last; a constant in differentiation under JAX."""
+    """The last axis in ascending order, NaN last; a constant in differentiation."""
     return _backend(x).sort(x)
 
 
@@ -75,13 +75,14 @@ def cumulative_sum(x: Array) -> Array:
     return _backend(x).cumulative_sum(x)
 
 
-def with_vjp(primal: Callable[..., Array], vjp: Callable[..., tuple]) -> Callable[..., Array]:
+def with_vjp(primal: Callable[..., Any], vjp: Callable[..., tuple], *, keeps: bool = False) -> Callable[..., Array]:
     """`primal` with a hand-written derivative.
 
     Args:
         primal: `primal(*arrays, **static) -> array`; `static` are hashable Python values.
         vjp: `vjp(cotangent, *arrays, **static)` -> one gradient per array: an array, a function without arguments
             that is called only if this gradient is needed, or None where there is none.
+        keeps: `primal` returns a second array, which the derivative can use: `vjp(cotangent, kept, *arrays, **static)`.
 
     Returns:
         A function of the same signature. Differentiating it twice differentiates `vjp` itself, which therefore must
@@ -89,7 +90,7 @@ def with_vjp(primal: Callable[..., Array], vjp: Callable[..., tuple]) -> Callabl
     """
 
     def function(*arrays: Array, **static: Any) -> Array:
-        return _backend(*arrays).with_vjp(primal, vjp)(*arrays, **static)
+        return _backend(*arrays).with_vjp(primal, vjp, keeps)(*arrays, **static)
 
     return function
 
@@ -177,14 +178,19 @@ def exp_of_difference(x: Array, y: Array) -> Array:
     return _backend(x, y).exp_of_difference(x, y)
 
 
-def exp_of_product(x: Array, y: Array) -> Array:
-    """exp(x y), elementwise, with no temporary but the result."""
-    return _backend(x, y).exp_of_product(x, y)
+def rows_and_geometric_sums(rows: Sequence[Array], start: Array, ratio: Array, count: int) -> Array:
+    """The given rows, then start · (1 + ratio + ... + ratio^i) for i < count, on a new axis before the last.
 
+    Args:
+        rows: any number of arrays [..., m].
+        start: [..., m].
+        ratio: [..., m].
+        count: at least 1.
 
-def less_row(x: Array, row: int) -> Array:
-    """X [..., m, n], with one of its m rows subtracted from all that follow it; x may be overwritten."""
-    return _backend(x).less_row(x, row)
+    Returns:
+        [..., len(rows) + count, m].
+    """
+    return _backend(start, ratio).rows_and_geometric_sums(rows, start, ratio, count)
 
 
 def zero_unless_finite(x: Array, sign: Array, *, axis: int) -> Array:
@@ -224,6 +230,11 @@ def few_places(mask: Array, *, share: float = 0.25) -> Array | None:
 def put_along(x: Array, places: Array, values: Array | float) -> Array:
     """X [..., n] with the entries at `places` [..., m] of the last axis replaced by values [..., m] or a number."""
     return _backend(x, places).put_along(x, places, values)
+
+
+def take_rows(x: Array, index: Array) -> Array:
+    """The rows of x [m, ...] at index [q]: [q, ...]."""
+    return _backend(x, index).take_rows(x, index)
 
 
 def add_rows(x: Array, index: Array, rows: Array) -> Array:

@@ -62,6 +62,8 @@ def soft_counts_above(scores: Array, weights: Array, temperature: Array) -> Arra
         over pairs cost O(n) once the kernel separates.
     """
     xp = array_namespace(scores, weights)
+    if scores.shape[-1] == 0:
+        return xp.astype(weights, scores.dtype) + xp.sum(scores, axis=-1)[..., None, None]
     scores, temperature = _within_range(scores, temperature)
     scores, order = ops.sort_with_order(scores)
     counts = _at_all(scores, _of_each_sum(xp.astype(weights, scores.dtype), order), temperature)
@@ -132,12 +134,16 @@ def _within_range(scores: Array, temperature: Array) -> tuple[Array, Array]:
     return xp.clip(scores, min=-largest, max=largest), temperature
 
 
-def _counts(scores: Array, weights: Array, temperature: Array) -> Array:
+def _counts(scores: Array, weights: Array, temperature: Array) -> tuple[Array, Array]:
+    """The counts, and what arrived at each block, which serves their derivative as well."""
     kernel = LOGISTIC[array_namespace(scores).finfo(scores.dtype).bits]
-    return _blocks.sums_over_pairs(scores, weights, temperature, kernel, _counts_in_block)
+    blocks = _blocks.cut(scores, weights, temperature, _blocks.block_size(scores.shape[-1]))
+    arrived = _blocks.between_blocks(blocks, kernel, _blocks.moments(blocks, kernel))
+    counts = _blocks.sums_over_pairs(blocks, kernel, arrived, _counts_in_block)
+    return _blocks.in_rows(counts, blocks, scores.shape), arrived
 
 
-def _counts_vjp(cotangent: Array, scores: Array, weights: Array, temperature: Array) -> tuple:
+def _counts_vjp(cotangent: Array, arrived: Array, scores: Array, weights: Array, temperature: Array) -> tuple:
     """Gradients of Σ_ki c_ki · count_ki with c the cotangent. With σ'_mj = σ'((s_m − s_j)/τ), an even function,
 
     s̄_m = (1/τ) Σ_kj (w_km c_kj − c_km w_kj) σ'_mj,  τ̄ = −(1/τ) Σ_m s_m s̄_m,
@@ -148,11 +154,15 @@ def _counts_vjp(cotangent: Array, scores: Array, weights: Array, temperature: Ar
     def of_scores() -> Array:
         kernel = LOGISTIC_SLOPE[xp.finfo(scores.dtype).bits]
         both = xp.concat([weights, cotangent], axis=-2)
-        slopes = _blocks.sums_over_pairs(scores, both, temperature, kernel, _slopes_in_block)
-        return slopes[..., 0, :] / temperature[..., None]
+        blocks = _blocks.cut(scores, both, temperature, _blocks.block_size(scores.shape[-1]))
+        of_cotangents = blocks._replace(w=blocks.w[:, weights.shape[-2] :, :])
+        of_cotangents = _blocks.between_blocks(blocks, kernel, _blocks.moments(of_cotangents, kernel))
+        both_arrived = xp.concat([arrived[:, :, :, 1:, :], of_cotangents], axis=1)
+        slopes = _blocks.sums_over_pairs(blocks, kernel, both_arrived, _slopes_in_block)
+        return _blocks.in_rows(slopes, blocks, scores.shape)[..., 0, :] / temperature[..., None]
 
     def of_weights() -> Array:
-        return xp.sum(cotangent, axis=-1, keepdims=True) - _counts(scores, cotangent, temperature)
+        return xp.sum(cotangent, axis=-1, keepdims=True) - _counts(scores, cotangent, temperature)[0]
 
     def of_temperature() -> Array:
         return -xp.sum(scores * of_scores(), axis=-1) / temperature
@@ -163,9 +173,11 @@ def _counts_vjp(cotangent: Array, scores: Array, weights: Array, temperature: Ar
 def _few_vjp(slopes: Callable[..., Array]) -> Callable[..., tuple]:
     """The derivative of counts at some of the items, where `slopes` gives the gradient by the scores."""
 
-    def vjp(cotangent: Array, scores: Array, weights: Array, temperature: Array, places: Array) -> tuple:
+    def vjp(cotangent: Array, *inputs: Array) -> tuple:
+        scores, _, temperature, _ = inputs[-4:]
+
         def of_scores() -> Array:
-            return slopes(cotangent, scores, weights, temperature, places)
+            return slopes(cotangent, *inputs)
 
         def of_temperature() -> Array:
             return -array_namespace(scores).sum(scores * of_scores(), axis=-1) / temperature
@@ -175,8 +187,8 @@ def _few_vjp(slopes: Callable[..., Array]) -> Callable[..., tuple]:
     return vjp
 
 
-_at_all = ops.with_vjp(_counts, _counts_vjp)
-_at_few = ops.with_vjp(_few.counts_at, _few_vjp(_few.slopes_at))
+_at_all = ops.with_vjp(_counts, _counts_vjp, keeps=True)
+_at_few = ops.with_vjp(_few.counts_at, _few_vjp(_few.slopes_at), keeps=True)
 _pair_by_pair = ops.with_vjp(_few.counts_pair_by_pair, _few_vjp(_few.slopes_pair_by_pair))
 
 

@@ -58,13 +58,19 @@ def test_entries_put_in_places_and_rows_added(backend, rng):
     np.testing.assert_allclose(backend.run(ops.add_rows, x, index, rows), expected, rtol=1e-14)
 
 
-def test_a_row_is_subtracted_from_those_below_it(backend, rng):
-    x, y = rng.random((2, 1, 4)), -rng.random((2, 5, 1))
-    for row in (0, 1):
-        found = backend.run(lambda a, b, row=row: ops.less_row(ops.exp_of_product(a, b), row), x, y)
-        expected = np.exp(x * y)
-        expected[:, row + 1 :] -= expected[:, row : row + 1]
-        np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-16)
+def test_rows_and_geometric_sums(backend, rng):
+    first, start, ratio = rng.standard_normal((3, 2, 5))
+    rows = backend.run(lambda f, s, r: ops.rows_and_geometric_sums([f], s, r, 4), first, start, ratio)
+    expected = [first, *(start * sum(ratio**i for i in range(count)) for count in (1, 2, 3, 4))]
+    np.testing.assert_allclose(rows, np.stack(expected, axis=-2), rtol=1e-12, atol=1e-13)
+    np.testing.assert_array_equal(
+        backend.run(lambda s, r: ops.rows_and_geometric_sums([], s, r, 1), start, ratio), start[:, None, :]
+    )
+
+
+def test_rows_taken(backend, rng):
+    x, index = rng.standard_normal((4, 3, 2)), np.array([3, 0, 3])
+    np.testing.assert_array_equal(backend.run(ops.take_rows, x, index), x[index])
 
 
 def test_places_of_a_mask_and_who_can_count_them(backend):

@@ -5,13 +5,31 @@ import torch
 
 from imbalanced_core._ops_torch_blocks import is_eager_cpu
 
+_KEY_OF_LEAST = -0x7F800001 << 32  # of −∞; below are NaN with the sign of a negative number, which are to come last
+
 
 def sort_with_order(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    if is_eager_cpu(x):  # numpy sorts three times as fast
-        order = torch.from_numpy(np.argsort(x.detach().numpy(), axis=-1))
+    if is_eager_cpu(x):  # numpy sorts several times as fast
+        order = torch.from_numpy(_order(x.detach().numpy()))
         return torch.gather(x, -1, order), order
     values, order = torch.sort(x, dim=-1)
     return values, order
+
+
+def _order(x: np.ndarray) -> np.ndarray:
+    """The order of the last axis; equal float32 numbers stay in theirs."""
+    if x.dtype != np.float32 or x.size == 0:
+        return np.argsort(x, axis=-1)
+    # twice as fast as argsort: integers in the order of the numbers, each with its place in the lower half
+    bits = x.view(np.int32)
+    keys = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).astype(np.int64)
+    keys <<= 32
+    keys |= np.arange(x.shape[-1])
+    keys.sort(axis=-1)
+    if keys[..., 0].min() < _KEY_OF_LEAST:
+        return np.argsort(x, axis=-1)
+    keys &= 0xFFFFFFFF
+    return keys
 
 
 def sort(x: torch.Tensor) -> torch.Tensor:

@@ -6,13 +6,14 @@ intermediate result, while the operands of a product are stored, and are many ti
 little by it, and second derivatives of the long form keep it compiling for minutes.)
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from imbalanced_core import ops
+from imbalanced_core._kernels import Kernel
 from imbalanced_core._namespace import Array, array_namespace
 
 
-def basis(distance: Array, tau: Array, powers: Sequence[int]) -> Array:
+def basis(distance: Array, tau: Array, kernel: Kernel) -> Array:
     """Functions of t = exp(−distance/τ) that the engine expands its kernels in: 1, t, t² − t, t³ − t ...
 
     Plain powers of t span the same, but where scores lie far inside τ all of them are nearly 1, and sums that nearly
@@ -22,55 +23,55 @@ def basis(distance: Array, tau: Array, powers: Sequence[int]) -> Array:
     Args:
         distance: numbers >= 0, [block, end, m].
         tau: τ, [block, 1].
-        powers: consecutive, from 0 or, to leave out the constant, from 1 to at least 2.
+        kernel: whose powers; from 0 or, to leave out the constant, from 1.
 
     Returns:
         [block, end · power, m].
     """
     xp = array_namespace(distance)
     t, excess = _decay(distance, tau)
-    rows = [xp.ones_like(t), t] if powers[0] == 0 else [t]
-    values = ops.rows_and_geometric_sums(rows, t * excess, t, powers[-1] - 1)
+    rows = [xp.ones_like(t), t] if kernel.first == 0 else [t]
+    values = ops.rows_and_geometric_sums(rows, t * excess, t, kernel.last - 1)
     return xp.reshape(values, (values.shape[0], -1, values.shape[3]))
 
 
-def moments(distance: Array, tau: Array, weights: Array, powers: Sequence[int]) -> Array:
+def moments(distance: Array, tau: Array, weights: Array, kernel: Kernel) -> Array:
     """Σ_j weights_kj · basis_p(distance_j) at each end of a block.
 
     Args:
         distance: numbers >= 0, [block, end, item].
         tau: τ, [block, 1].
         weights: [block, k, item].
-        powers: as in `basis`.
+        kernel: as in `basis`.
 
     Returns:
         [block, k, end · power].
     """
-    return weights @ basis(distance, tau, powers).mT
+    return weights @ basis(distance, tau, kernel).mT
 
 
-def expansions(distance: Array, tau: Array, coefficients: Array, powers: Sequence[int]) -> Array:
+def expansions(distance: Array, tau: Array, coefficients: Array, kernel: Kernel) -> Array:
     """Σ_end Σ_p coefficients_kp · basis_p(distance).
 
     Args:
         distance: numbers >= 0, [block, end, item].
         tau: τ, [block, 1].
         coefficients: [block, k, end · power].
-        powers: as in `basis`.
+        kernel: as in `basis`.
 
     Returns:
         [block, k, item].
     """
     if not ops.is_compiled(distance):
-        return coefficients @ basis(distance, tau, powers)
+        return coefficients @ basis(distance, tau, kernel)
     t, excess = _decay(distance, tau)
-    size = len(powers)
+    size = kernel.size
     return _total(
         _expansion(
             t[:, None, end, :],
             excess[:, None, end, :],
             [coefficients[:, :, i, None] for i in range(end * size, (end + 1) * size)],
-            powers[0],
+            kernel.first,
         )
         for end in range(2)
     )

@@ -70,7 +70,7 @@ def moments(blocks: Blocks, kernel: Kernel) -> Array:
     """What each block sends to others, its moments about each end: [block, k, end · power]."""
 
     def of_block(s: Array, w: Array, tau: Array) -> Array:
-        return _block_sums.moments(distances(s, s), tau, w, kernel.powers)
+        return _block_sums.moments(distances(s, s), tau, w, kernel)
 
     return ops.in_pieces(of_block, (blocks.s, blocks.w, tau_of_blocks(blocks)), size=temporaries(blocks, kernel))
 
@@ -87,15 +87,15 @@ def between_blocks(blocks: Blocks, kernel: Kernel, moments: Array) -> Array:
         [row, k, end, power, block of the row].
     """
     xp = array_namespace(moments)
-    k, powers = moments.shape[1], len(kernel.powers)
+    k, powers = moments.shape[1], kernel.size
     moments = xp.reshape(moments, (-1, blocks.per_row, k, 2 * powers))
     # a copy, in which blocks are next to one another
     at_ends = moments[..., :powers], moments[..., powers:]
     moments = xp.stack([xp.permute_dims(x, (0, 2, 3, 1)) for x in at_ends], axis=2)
     ends = xp.permute_dims(xp.reshape(ends_of(blocks.s), (-1, blocks.per_row, 2)), (0, 2, 1))
     # distances times these cannot become NaN
-    rates = -ops.constant(kernel.powers, like=blocks.tau, dtype=blocks.tau.dtype) / blocks.tau
-    return _block_tree.between_blocks(ends, moments, rates, kernel.powers[0])
+    rates = ops.constant(kernel.negative_powers, like=ends, dtype=ends.dtype) / blocks.tau
+    return _block_tree.between_blocks(ends, moments, rates, kernel.first)
 
 
 def coefficients(kernel: Kernel, arrived: Array) -> Array:
@@ -106,14 +106,14 @@ def coefficients(kernel: Kernel, arrived: Array) -> Array:
         arrived: moments as `between_blocks` gives them; those of power 0 may be there though the kernel has none.
     """
     xp = array_namespace(arrived)
-    arrived = arrived[:, :, :, arrived.shape[3] - len(kernel.powers) :, :]
+    arrived = arrived[:, :, :, arrived.shape[3] - kernel.size :, :]
     made = ops.constant(kernel.matrices, like=arrived, dtype=arrived.dtype) @ arrived
-    return xp.reshape(xp.permute_dims(made, (0, 4, 1, 2, 3)), (-1, arrived.shape[1], 2 * len(kernel.powers)))
+    return xp.reshape(xp.permute_dims(made, (0, 4, 1, 2, 3)), (-1, arrived.shape[1], 2 * kernel.size))
 
 
 def expanded(scores: Array, s: Array, tau: Array, kernel: Kernel, coefficients: Array) -> Array:
     """What arrives at scores [block, m] inside of the block with the scores s [block, item]: [block, k, m]."""
-    return _block_sums.expansions(distances(scores, s), tau, coefficients, kernel.powers)
+    return _block_sums.expansions(distances(scores, s), tau, coefficients, kernel)
 
 
 def in_rows(sums: Array, blocks: Blocks, shape: tuple[int, ...]) -> Array:
@@ -125,7 +125,7 @@ def in_rows(sums: Array, blocks: Blocks, shape: tuple[int, ...]) -> Array:
 
 def temporaries(blocks: Blocks, kernel: Kernel) -> int:
     """How many numbers the basis of one block holds."""
-    return 2 * len(kernel.powers) * blocks.s.shape[1]
+    return 2 * kernel.size * blocks.s.shape[1]
 
 
 def tau_of_blocks(blocks: Blocks) -> Array:

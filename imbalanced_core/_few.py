@@ -116,7 +116,7 @@ def slopes_at(
 
     def moments_of_item(at: Array, block: Array, c: Array) -> Array:
         distances = _blocks.distances(at, ops.take_rows(blocks.s, block))
-        return _block_sums.moments(distances, ops.take_rows(tau, block), c, kernel.powers)
+        return _block_sums.moments(distances, ops.take_rows(tau, block), c, kernel)
 
     numbers = _temporaries(blocks, of_weights)
     of_cotangents = ops.in_pieces(moments_of_item, (at, block, c), size=numbers)

@@ -5,12 +5,21 @@ from typing import NamedTuple
 
 import numpy as np
 
+from imbalanced_core import ops
+
 
 class Kernel(NamedTuple):
     """A function of x = (s_j − s_i)/τ, expanded in t = exp(−|x|)."""
 
-    powers: tuple[int, ...]  # from 0 on where a constant is needed, else from 1 on
-    matrices: tuple  # [end, power, power]: times the moments of others they give coefficients of `basis`
+    first: int  # power of t: 0 where a constant is needed, else 1
+    last: int
+    negative_powers: ops.Table  # −p
+    matrices: ops.Table  # [end, power, power]: times the moments of others they give coefficients of `basis`
+
+    @property
+    def size(self) -> int:
+        """The number of powers."""
+        return self.last + 1 - self.first
 
 
 def _power_coefficients(function: Callable, order: int) -> np.ndarray:
@@ -28,14 +37,13 @@ def _power_coefficients(function: Callable, order: int) -> np.ndarray:
 def _logistic(order: int) -> Kernel:
     """σ(x): t/(1 + t) of an item below, 1 − t/(1 + t) of one above."""
     c = _power_coefficients(lambda t: 1 / (1 + t), order)
-    return Kernel(tuple(range(order + 1)), (_nested(_matrix(0.0, c)), _nested(_matrix(1.0, -c))))
+    return Kernel(0, order, ops.table(-np.arange(order + 1)), ops.table([_matrix(0.0, c), _matrix(1.0, -c)]))
 
 
 def _logistic_slope(order: int) -> Kernel:
     """σ'(x) = t/(1 + t)², an even function."""
     matrix = _matrix(0.0, _power_coefficients(lambda t: 1 / (1 + t) ** 2, order))
-    without_constant = _nested(matrix[1:, 1:])
-    return Kernel(tuple(range(1, order + 1)), (without_constant, without_constant))
+    return Kernel(1, order, ops.table(-np.arange(1, order + 1)), ops.table([matrix[1:, 1:]] * 2))
 
 
 def _matrix(constant: float, c: np.ndarray) -> np.ndarray:
@@ -47,10 +55,6 @@ def _matrix(constant: float, c: np.ndarray) -> np.ndarray:
     matrix[1, 2:] = matrix[2:, 1] = c[1:]
     matrix[1, 1] = c.sum()
     return matrix
-
-
-def _nested(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(float(x) for x in row) for row in matrix)
 
 
 # By bits of the dtype. A higher order would not help: its larger coefficients make more of the rounding.

@@ -1,7 +1,9 @@
 """The executable definition of every operation in `ops`, for any array-API array. Torch and JAX have faster twins."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from imbalanced_core._namespace import Array, array_namespace
 
@@ -65,7 +67,18 @@ def in_pieces(function: Callable[..., Array], arrays: tuple, size: int) -> Array
     return function(*arrays)
 
 
+class Table(NamedTuple):
+    """Numbers as text, and the shape of their array."""
+
+    text: str
+    shape: tuple[int, ...]
+
+    def array(self) -> np.ndarray:
+        return np.array(self.text.split(), dtype=np.float64).reshape(self.shape)
+
+
 def constant(numbers: Any, like: Array, dtype: Any) -> Array:
+    numbers = numbers.array() if isinstance(numbers, Table) else numbers
     return array_namespace(like).asarray(numbers, dtype=dtype, device=like.device)
 
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from imbalanced_core._ops_generic import (
+    Table,
     evaluate,
     exp_of_difference,
     greatest_count,
@@ -87,6 +88,7 @@ def in_pieces(function: Callable, arrays: tuple[jax.Array, ...], size: int) -> j
 
 
 def constant(numbers: Any, like: jax.Array, dtype: Any) -> jax.Array:
+    numbers = numbers.array() if isinstance(numbers, Table) else numbers
     return jnp.asarray(numbers, dtype=dtype)
 
 

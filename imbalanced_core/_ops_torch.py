@@ -1,6 +1,7 @@
 """The operations of `ops` on torch tensors."""
 
 import contextlib
+import functools
 import inspect
 import math
 from collections.abc import Callable, Sequence
@@ -57,20 +58,22 @@ def stop_gradient(x: torch.Tensor) -> torch.Tensor:
     return x.detach()
 
 
-_constants: dict[tuple, torch.Tensor] = {}
-
-
 def constant(numbers: Any, like: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
     if isinstance(numbers, (int, float)):  # filled on the device: a copy from the host would wait for it
         dtype = dtype or (torch.get_default_dtype() if isinstance(numbers, float) else torch.int64)
         return torch.full((), numbers, dtype=dtype, device=like.device)
-    if torch.compiler.is_compiling() or not isinstance(numbers, tuple):
-        return torch.tensor(numbers, dtype=dtype, device=like.device)
-    # kept, because a copy from the host at every call would stall an accelerator
-    key = (numbers, dtype, like.device)
-    if key not in _constants:
-        _constants[key] = torch.tensor(numbers, dtype=dtype, device=like.device)
-    return _constants[key]
+    if not torch.compiler.is_compiling():
+        return _kept(numbers, dtype, like.device)
+    if isinstance(numbers, _ops_generic.Table):  # no numpy, which would end the graph
+        flat = torch.tensor([float(x) for x in numbers.text.split()], dtype=dtype, device=like.device)
+        return flat.reshape(numbers.shape)
+    return torch.tensor(numbers, dtype=dtype, device=like.device)
+
+
+@functools.cache  # a copy from the host at every call would stall an accelerator
+def _kept(numbers: Any, dtype: torch.dtype | None, device: torch.device) -> torch.Tensor:
+    numbers = numbers.array() if isinstance(numbers, _ops_generic.Table) else numbers
+    return torch.tensor(numbers, dtype=dtype, device=device)
 
 
 def row_by_row(x: torch.Tensor) -> torch.Tensor:

@@ -8,8 +8,11 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from imbalanced_core import _ops_generic
 from imbalanced_core._namespace import Array, array_namespace, common_library
+from imbalanced_core._ops_generic import Table
 
 
 def _backend(*arrays: Array) -> ModuleType:
@@ -117,8 +120,18 @@ def in_pieces(function: Callable[..., Array], arrays: tuple[Array, ...], *, size
     return _backend(*arrays).in_pieces(function, arrays, size)
 
 
+def table(numbers: Any) -> Table:
+    """Nested numbers for `constant`, to be kept in a module.
+
+    `torch.compile` compares at every call what it saw in modules, hundreds of floats as slowly as hundreds of options;
+    a table it compares at once.
+    """
+    array = np.asarray(numbers, dtype=np.float64)
+    return Table(" ".join(map(repr, array.ravel().tolist())), array.shape)
+
+
 def constant(numbers: Any, *, like: Array, dtype: Any = None) -> Array:
-    """Python or numpy numbers, nested or not, as an array of the library and on the device of `like`."""
+    """A number, nested tuples of them or a table, as an array of the library and on the device of `like`."""
     return _backend(like).constant(numbers, like, dtype)
 
 

@@ -29,11 +29,17 @@ def block_size(n: int) -> int:
     return _LARGE_BLOCK if n <= _SMALL_ROW else _BLOCK
 
 
+def blocks_of(n: int, size: int) -> int:
+    """How many blocks of so many items a row of n is cut into; the last ones may hold copies of its greatest score."""
+    blocks = -(-n // size)
+    return blocks + -blocks % 2 ** _block_tree.levels(blocks)
+
+
 def cut(scores: Array, weights: Array, temperature: Array, size: int) -> Blocks:
     """Scores [..., n], ascending, weights [..., k, n] and τ [...] in blocks of so many items; n > 0."""
     xp = array_namespace(scores)
     n, k = scores.shape[-1], weights.shape[-2]
-    multiple = size * 2 ** _block_tree.levels(-(-n // size))
+    multiple = size * blocks_of(n, size)
     s = _filled(scores, multiple, scores[..., -1:])
     w = _filled(weights, multiple, xp.zeros_like(weights[..., :1]))
     blocks = s.shape[-1] // size

@@ -82,7 +82,7 @@ def counts_at(scores: Array, weights: Array, temperature: Array, places: Array) 
     """`counts_pair_by_pair` for ascending scores, by blocks; and what arrived at each block."""
     xp = array_namespace(scores)
     kernel = LOGISTIC[xp.finfo(scores.dtype).bits]
-    blocks = _blocks.cut(scores, weights, temperature, _block_size(scores, places))
+    blocks = _blocks.cut(scores, weights, temperature, block_size(scores.shape[-1], places.shape[-1]))
     arrived = _blocks.between_blocks(blocks, kernel, _blocks.moments(blocks, kernel))
     coefficients = _blocks.coefficients(kernel, arrived)
     tau = _blocks.tau_of_blocks(blocks)
@@ -107,7 +107,7 @@ def slopes_at(
     """`slopes_pair_by_pair` for ascending scores, by blocks, with what arrived at each for the counts."""
     xp = array_namespace(scores)
     kernel = LOGISTIC_SLOPE[xp.finfo(scores.dtype).bits]
-    blocks = _blocks.cut(scores, weights, temperature, _block_size(scores, places))
+    blocks = _blocks.cut(scores, weights, temperature, block_size(scores.shape[-1], places.shape[-1]))
     k, m, size = weights.shape[-2], places.shape[-1], blocks.s.shape[-1]
     tau = _blocks.tau_of_blocks(blocks)
     at, block = xp.reshape(ops.rearrange(scores, places), (-1, 1)), _block_of(places, blocks)
@@ -144,8 +144,9 @@ def slopes_at(
     return _blocks.in_rows(xp.reshape(slopes, (-1, 1, size)), blocks, scores.shape)[..., 0, :] / temperature[..., None]
 
 
-def _block_size(scores: Array, places: Array) -> int:
-    return _LARGE_BLOCK if places.shape[-1] <= _VERY_FEW * scores.shape[-1] else _BLOCK
+def block_size(n: int, m: int) -> int:
+    """The size of the blocks of a row of n items where m of them ask."""
+    return _LARGE_BLOCK if m <= _VERY_FEW * n else _BLOCK
 
 
 def _differences(s: Array, at: Array, tau: Array) -> Array:

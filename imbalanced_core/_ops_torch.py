@@ -13,6 +13,7 @@ import torch
 from imbalanced_core import _ops_generic
 from imbalanced_core._ops_generic import evaluate
 from imbalanced_core._ops_torch_blocks import in_blocks, in_pieces, is_eager_cpu
+from imbalanced_core._ops_torch_opaque import opaque_soft_counts, prefers_opaque
 from imbalanced_core._ops_torch_order import (
     add_rows,
     cumulative_sum,
@@ -33,7 +34,9 @@ __all__ = [
     "greatest_count",
     "in_pieces",
     "inverse_permutation",
+    "opaque_soft_counts",
     "places",
+    "prefers_opaque",
     "put_along",
     "rearrange",
     "sort",

@@ -255,6 +255,16 @@ def add_rows(x: Array, index: Array, rows: Array) -> Array:
     return _backend(x, index).add_rows(x, index, rows)
 
 
+def prefers_opaque(scores: Array) -> bool:
+    """Whether a compiler had better not look into the soft counts of these scores, and call `opaque_soft_counts`."""
+    return _backend(scores).prefers_opaque(scores)
+
+
+def opaque_soft_counts(scores: Array, weights: Array, temperature: Array, at: Array) -> Array:
+    """`pairwise.soft_counts_at` as one operator: [..., k, n] in the order of the scores; see `_ops_torch_opaque.py`."""
+    return _backend(scores).opaque_soft_counts(scores, weights, temperature, at)
+
+
 def lerp(a: Array, b: Array, weight: Array) -> Array:
     """Mixture a (1 − weight) + b weight, elementwise: exactly a for weight 0 and b for weight 1."""
     return _backend(a, b, weight).lerp(a, b, weight)

@@ -66,8 +66,8 @@ def soft_counts_above(scores: Array, weights: Array, temperature: Array) -> Arra
         return xp.astype(weights, scores.dtype) + xp.sum(scores, axis=-1)[..., None, None]
     scores, temperature = _within_range(scores, temperature)
     scores, order = ops.sort_with_order(scores)
-    counts = _at_all(scores, _of_each_sum(xp.astype(weights, scores.dtype), order), temperature)
-    return _of_each_sum(counts, ops.inverse_permutation(order))
+    counts = _at_all(scores, of_each_sum(xp.astype(weights, scores.dtype), order), temperature)
+    return of_each_sum(counts, ops.inverse_permutation(order))
 
 
 def soft_counts_at(scores: Array, weights: Array, temperature: Array, at: Array) -> Counts:
@@ -92,32 +92,63 @@ def soft_counts_at(scores: Array, weights: Array, temperature: Array, at: Array)
     xp = array_namespace(scores, weights)
     scores, temperature = _within_range(scores, temperature)
     weights = ops.stop_gradient(xp.astype(weights, scores.dtype))
-    wanted = ops.greatest_count(at)
-    if wanted is not None and wanted <= _VERY_FEW:
-        places = ops.places(at, max(1, wanted))
+    if ops.prefers_opaque(scores):
+        places = xp.broadcast_to(xp.arange(scores.shape[-1], device=scores.device), scores.shape)
+        return Counts(ops.opaque_soft_counts(scores, weights, temperature, at), weights, places)
+    if (places := very_few_places(at)) is not None:
         counts = _pair_by_pair(scores, weights, temperature, places)
-        return Counts(counts, _of_each_sum(weights, places), places)
-    scores, order = _sorted_participants(scores, at | xp.any(weights != 0, axis=-2))
-    weights = _of_each_sum(weights, order)
-    if wanted is None or wanted > _FEW * order.shape[-1]:
+        return Counts(counts, of_each_sum(weights, places), places)
+    scores, order = sorted_participants(scores, weights, at)
+    weights = of_each_sum(weights, order)
+    if (places := few_places(at, order)) is None:
         return Counts(_at_all(scores, weights, temperature), weights, order)
-    places = ops.places(ops.rearrange(at, order), wanted)
     counts = _at_few(scores, weights, temperature, places)
-    return Counts(counts, _of_each_sum(weights, places), ops.rearrange(order, places))
+    return Counts(counts, of_each_sum(weights, places), ops.rearrange(order, places))
 
 
-def _sorted_participants(scores: Array, taking_part: Array) -> tuple[Array, Array]:
-    """Scores in ascending order and their places, [..., m]; those that take no part may be missing."""
+def sorted_participants(scores: Array, weights: Array, at: Array) -> tuple[Array, Array]:
+    """Scores in ascending order and their places, [..., m]; who neither counts nor is asked for may be missing."""
     xp = array_namespace(scores)
+    taking_part = participants(weights, at)
     count = ops.greatest_count(taking_part)
     if count is None or count == scores.shape[-1]:
         return ops.sort_with_order(scores)
     _, order = ops.sort_with_order(xp.where(taking_part, ops.stop_gradient(scores), xp.nan))  # NaN comes last
     order = order[..., : max(1, count)]
-    return ops.rearrange(scores, order), order
+    return in_order(scores, taking_part, order), order
 
 
-def _of_each_sum(weights: Array, places: Array) -> Array:
+def participants(weights: Array, at: Array) -> Array:
+    """The items that count or are asked for, bool [..., n]."""
+    return at | array_namespace(weights).any(weights != 0, axis=-2)
+
+
+def in_order(scores: Array, taking_part: Array, order: Array) -> Array:
+    """The scores [..., m] in an order that begins with those that take part, ascending.
+
+    Rows of fewer end in copies of their greatest score, in place of others that would not ascend.
+    """
+    xp = array_namespace(scores)
+    greatest = xp.max(xp.where(taking_part, ops.stop_gradient(scores), -xp.inf), axis=-1, keepdims=True)
+    greatest = xp.where(greatest == -xp.inf, 0.0, greatest)
+    return xp.where(ops.rearrange(taking_part, order), ops.rearrange(scores, order), greatest)
+
+
+def very_few_places(at: Array) -> Array | None:
+    """Where the items are that are asked for, or None where it is better to sort first."""
+    wanted = ops.greatest_count(at)
+    return None if wanted is None or wanted > _VERY_FEW else ops.places(at, max(1, wanted))
+
+
+def few_places(at: Array, order: Array) -> Array | None:
+    """Where in this order the items are that are asked for, or None where it is better to expand all."""
+    wanted = ops.greatest_count(at)
+    if wanted is None or wanted > _FEW * order.shape[-1]:
+        return None
+    return ops.places(ops.rearrange(at, order), max(1, wanted))
+
+
+def of_each_sum(weights: Array, places: Array) -> Array:
     """The weights [..., k, m] at places [..., m]."""
     xp = array_namespace(places)
     return ops.rearrange(weights, xp.broadcast_to(places[..., None, :], (*weights.shape[:-1], places.shape[-1])))
@@ -134,7 +165,7 @@ def _within_range(scores: Array, temperature: Array) -> tuple[Array, Array]:
     return xp.clip(scores, min=-largest, max=largest), temperature
 
 
-def _counts(scores: Array, weights: Array, temperature: Array) -> tuple[Array, Array]:
+def counts_of_all(scores: Array, weights: Array, temperature: Array) -> tuple[Array, Array]:
     """The counts, and what arrived at each block, which serves their derivative as well."""
     kernel = LOGISTIC[array_namespace(scores).finfo(scores.dtype).bits]
     blocks = _blocks.cut(scores, weights, temperature, _blocks.block_size(scores.shape[-1]))
@@ -143,7 +174,20 @@ def _counts(scores: Array, weights: Array, temperature: Array) -> tuple[Array, A
     return _blocks.in_rows(counts, blocks, scores.shape), arrived
 
 
-def _counts_vjp(cotangent: Array, arrived: Array, scores: Array, weights: Array, temperature: Array) -> tuple:
+def slopes_of_all(cotangent: Array, arrived: Array, scores: Array, weights: Array, temperature: Array) -> Array:
+    """The gradient of Σ_ki c_ki · count_ki by the scores, with c the cotangent, see `_vjp_of_all`."""
+    xp = array_namespace(scores)
+    kernel = LOGISTIC_SLOPE[xp.finfo(scores.dtype).bits]
+    both = xp.concat([weights, cotangent], axis=-2)
+    blocks = _blocks.cut(scores, both, temperature, _blocks.block_size(scores.shape[-1]))
+    of_cotangents = blocks._replace(w=blocks.w[:, weights.shape[-2] :, :])
+    of_cotangents = _blocks.between_blocks(blocks, kernel, _blocks.moments(of_cotangents, kernel))
+    both_arrived = xp.concat([arrived[:, :, :, 1:, :], of_cotangents], axis=1)
+    slopes = _blocks.sums_over_pairs(blocks, kernel, both_arrived, _slopes_in_block)
+    return _blocks.in_rows(slopes, blocks, scores.shape)[..., 0, :] / temperature[..., None]
+
+
+def _vjp_of_all(cotangent: Array, arrived: Array, scores: Array, weights: Array, temperature: Array) -> tuple:
     """Gradients of Σ_ki c_ki · count_ki with c the cotangent. With σ'_mj = σ'((s_m − s_j)/τ), an even function,
 
     s̄_m = (1/τ) Σ_kj (w_km c_kj − c_km w_kj) σ'_mj,  τ̄ = −(1/τ) Σ_m s_m s̄_m,
@@ -152,17 +196,10 @@ def _counts_vjp(cotangent: Array, arrived: Array, scores: Array, weights: Array,
     xp = array_namespace(scores)
 
     def of_scores() -> Array:
-        kernel = LOGISTIC_SLOPE[xp.finfo(scores.dtype).bits]
-        both = xp.concat([weights, cotangent], axis=-2)
-        blocks = _blocks.cut(scores, both, temperature, _blocks.block_size(scores.shape[-1]))
-        of_cotangents = blocks._replace(w=blocks.w[:, weights.shape[-2] :, :])
-        of_cotangents = _blocks.between_blocks(blocks, kernel, _blocks.moments(of_cotangents, kernel))
-        both_arrived = xp.concat([arrived[:, :, :, 1:, :], of_cotangents], axis=1)
-        slopes = _blocks.sums_over_pairs(blocks, kernel, both_arrived, _slopes_in_block)
-        return _blocks.in_rows(slopes, blocks, scores.shape)[..., 0, :] / temperature[..., None]
+        return slopes_of_all(cotangent, arrived, scores, weights, temperature)
 
     def of_weights() -> Array:
-        return xp.sum(cotangent, axis=-1, keepdims=True) - _counts(scores, cotangent, temperature)[0]
+        return xp.sum(cotangent, axis=-1, keepdims=True) - counts_of_all(scores, cotangent, temperature)[0]
 
     def of_temperature() -> Array:
         return -xp.sum(scores * of_scores(), axis=-1) / temperature
@@ -187,7 +224,7 @@ def _few_vjp(slopes: Callable[..., Array]) -> Callable[..., tuple]:
     return vjp
 
 
-_at_all = ops.with_vjp(_counts, _counts_vjp, keeps=True)
+_at_all = ops.with_vjp(counts_of_all, _vjp_of_all, keeps=True)
 _at_few = ops.with_vjp(_few.counts_at, _few_vjp(_few.slopes_at), keeps=True)
 _pair_by_pair = ops.with_vjp(_few.counts_pair_by_pair, _few_vjp(_few.slopes_pair_by_pair))
 

@@ -13,7 +13,7 @@ from imbalanced_core import _blocks, _few, pairwise
 from imbalanced_core._kernels import LOGISTIC
 from imbalanced_core._ops_torch_order import greatest_count, put_along, rearrange
 
-_LEAST_NUMBERS = 2**15  # of scores; fewer are compiled
+_LEAST_NUMBERS = 2**16  # of scores; fewer are compiled
 
 
 def prefers_opaque(scores: torch.Tensor) -> bool:

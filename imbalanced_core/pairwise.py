@@ -124,10 +124,12 @@ def participants(weights: Array, at: Array) -> Array:
 
 
 def in_order(scores: Array, taking_part: Array, order: Array) -> Array:
-    """The scores [..., m] in an order that begins with those that take part, ascending.
+    """The scores [..., m] in an ascending order, of all items or of those that take part.
 
-    Rows of fewer end in copies of their greatest score, in place of others that would not ascend.
+    Among the latter, rows of fewer end in copies of their greatest score, in place of others that would not ascend.
     """
+    if order.shape[-1] == scores.shape[-1]:
+        return ops.rearrange(scores, order)
     xp = array_namespace(scores)
     greatest = xp.max(xp.where(taking_part, ops.stop_gradient(scores), -xp.inf), axis=-1, keepdims=True)
     greatest = xp.where(greatest == -xp.inf, 0.0, greatest)

@@ -67,6 +67,23 @@ def test_gradients_equal_those_of_all_pairs(wanted, n, weightless, rows, ties):
             np.testing.assert_allclose(temperature.grad[row], by_temperature, atol=10 * tolerance * scale, rtol=1e-9)
 
 
+@pytest.mark.parametrize("wanted", [3, 150, 900])
+def test_rows_of_unequal_numbers_of_participants(wanted):
+    torch = pytest.importorskip("torch")
+
+    n, shares = 3000, np.array([[1.0], [0.4], [0.7], [0.0]])
+    scores, weights, at, cotangent = drawn(wanted, n, 0, len(shares))
+    taking_part = np.random.default_rng(0).random((len(shares), n)) < shares
+    weights, at, cotangent = weights * taking_part[:, None], at & taking_part, cotangent * taking_part[:, None]
+    s = torch.tensor(scores, requires_grad=True)
+    counts = all_counts(s, torch.tensor(weights), 0.001, torch.tensor(at))
+    (counts * torch.tensor(cotangent)).sum().backward()
+    np.testing.assert_allclose(counts.detach(), dense_counts(scores, weights, 0.001) * at[:, None], atol=1e-10)
+    for row in range(len(shares)):
+        expected, _, _ = dense_gradients(cotangent[row], scores[row], weights[row], 0.001)
+        np.testing.assert_allclose(s.grad[row], expected, atol=1e-11 * (np.linalg.norm(expected) + 1))
+
+
 @pytest.mark.parametrize(("wanted", "n"), [(3, 40), (101, 420), (200, 420)])
 def test_second_derivative(wanted, n):
     """The derivative of the derivative, against central differences of it."""

@@ -21,6 +21,7 @@ Every decay is taken from a true distance, so nothing overflows whatever the ran
 when a million scores lie within a thousandth of τ.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ from imbalanced_core import _block_sums, _blocks, _few, ops
 from imbalanced_core._kernels import LOGISTIC, LOGISTIC_SLOPE
 from imbalanced_core._namespace import Array, array_namespace
 
-_VERY_FEW = 100  # so many items visit every pair for less than a sort and the moments cost
+_CHEAP_PAIRS, _PAIRS_PER_ITEM = 300_000, 15  # so many pairs cost less than the calls, and the moments of an item
 _FEW = 0.25  # of the items: so many are expanded one by one for less than all
 
 
@@ -87,7 +88,7 @@ def soft_counts_at(scores: Array, weights: Array, temperature: Array, at: Array)
         cotangent. Differentiable in scores and temperature, more than once. A NaN score, or a temperature that is not
         > 0, makes its row NaN.
 
-    Cost: O(n) time and memory for each of the k sums and, with more than 100 items asked for, a sort.
+    Cost: O(n) time and memory for each of the k sums and, unless very few items are asked for, a sort.
     """
     xp = array_namespace(scores, weights)
     scores, temperature = _within_range(scores, temperature)
@@ -139,7 +140,9 @@ def in_order(scores: Array, taking_part: Array, order: Array) -> Array:
 def very_few_places(at: Array) -> Array | None:
     """Where the items are that are asked for, or None where it is better to sort first."""
     wanted = ops.greatest_count(at)
-    return None if wanted is None or wanted > _VERY_FEW else ops.places(at, max(1, wanted))
+    if wanted is None or (wanted - _PAIRS_PER_ITEM) * math.prod(at.shape) > _CHEAP_PAIRS:
+        return None
+    return ops.places(at, max(1, wanted))
 
 
 def few_places(at: Array, order: Array) -> Array | None:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import reference
 import torch
+from engine_ways import WAYS, engine
 
 import imbalanced_jax
 
@@ -109,6 +110,7 @@ def draw_ranking(plan: Plan, rng: np.random.Generator) -> dict[str, Any]:
         "weights": draw_weights(rng, rows),
         "iid": rng.random(rows) < rng.choice([0.5, 1.0]),
         "temperature": float(np.float32(rng.choice([0.005, 0.05, 0.3, 2.0]))),
+        "way": rng.choice(list(WAYS)),
     }
 
 
@@ -152,8 +154,9 @@ def _call_ranking_torch(plan: Plan, case: dict[str, Any]) -> tuple:
     loss_fn.queue = _queue_of(case, n)
     x = torch.from_numpy(case["logits"][:n].copy()).to(getattr(torch, plan.dtype)).requires_grad_()
     targets, weights, iid = (torch.from_numpy(case[name][:n].copy()) for name in ("targets", "weights", "iid"))
-    loss, per_class, valid = loss_fn(x, targets, iid, True, sample_weight=weights)
-    loss.backward()
+    with engine(case["way"]):
+        loss, per_class, valid = loss_fn(x, targets, iid, True, sample_weight=weights)
+        loss.backward()
     return per_class.detach().double().numpy(), valid.numpy(), x.grad.double().numpy().T
 
 
@@ -174,7 +177,9 @@ def _call_ranking_jax(plan: Plan, case: dict[str, Any]) -> tuple:
     arrays = (jnp.asarray(case[name][:n]) for name in ("weights", "iid"))
     queue = jax.tree.map(jnp.asarray, _queue_of(case, n))
     function = _compiled_ranking(plan)
-    (_, aux), gradient = function(x, jnp.asarray(case["targets"][:n]), queue, *arrays, case["temperature"])
+    way = "blocks, expanded at all" if plan.function.endswith(("[1]", "[3]", "[5]")) else "as it is"
+    with engine(way):  # it stays when compiled
+        (_, aux), gradient = function(x, jnp.asarray(case["targets"][:n]), queue, *arrays, case["temperature"])
     return np.asarray(aux.per_class, np.float64), np.asarray(aux.valid), np.asarray(gradient, np.float64).T
 
 

@@ -1,0 +1,27 @@
+"""The ways of the pairwise engine that rows as short as those of most tests would never take."""
+
+from contextlib import ExitStack, contextmanager
+from unittest import mock
+
+from imbalanced_core import _block_tree, _blocks, _few, pairwise
+
+_SMALL_BLOCKS = (  # a tree of blocks from 17 items on
+    (_blocks, {"_BLOCK": 4, "_LARGE_BLOCK": 4, "_SMALL_ROW": 16}),
+    (_block_tree, {"FEW_BLOCKS": 4}),
+    (_few, {"_BLOCK": 4, "_LARGE_BLOCK": 4}),
+)
+_NO_PAIRS = (pairwise, {"_CHEAP_PAIRS": -1, "_PAIRS_PER_ITEM": -1})
+WAYS = {
+    "as it is": (),
+    "blocks, expanded at the few": (*_SMALL_BLOCKS, _NO_PAIRS),
+    "blocks, expanded at all": (*_SMALL_BLOCKS, _NO_PAIRS, (pairwise, {"_FEW": -1.0})),
+}
+
+
+@contextmanager
+def engine(way):
+    """Within, the engine goes one of the `WAYS`, in what is not compiled yet."""
+    with ExitStack() as stack:
+        for module, constants in WAYS[way]:
+            stack.enter_context(mock.patch.multiple(module, **constants))
+        yield

@@ -100,7 +100,8 @@ def draw_ranking(plan: Plan, rng: np.random.Generator) -> dict[str, Any]:
     logits = np.concatenate([draw_logits(rng, (rows, 1), plan.dtype, finite=finite) for _ in range(CLASSES)], axis=1)
     rates = rng.choice([0.0, 0.03, 0.2, 0.5, 1.0], CLASSES, p=[0.05, 0.3, 0.35, 0.25, 0.05])
     targets = (rng.random((rows, CLASSES)) < rates).astype(np.int32)
-    targets[rng.random((rows, CLASSES)) < rng.choice([0.0, 0.2, 0.9], CLASSES, p=[0.5, 0.45, 0.05])] = IGNORED
+    ignored = rng.choice([0.0, 0.2, 0.9], CLASSES, p=[0.5, 0.45, 0.05])
+    targets[rng.random((rows, CLASSES)) < np.maximum(ignored, rng.choice([0.0, 0.2]))] = IGNORED
     infinite = ~np.isfinite(logits[n:]).all(axis=1)  # such rows never enter a queue
     logits[n:][infinite], targets[n:][infinite] = 0.0, IGNORED
     logits[:n][targets[:n] == IGNORED] = rng.choice([np.nan, np.inf, 3.0])

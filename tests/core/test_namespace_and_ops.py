@@ -43,6 +43,20 @@ def test_sorting_without_an_order_and_nan_last(backend, rng):
     np.testing.assert_array_equal(backend.run(lambda a: ops.sort_with_order(a)[0], x), np.sort(x, axis=-1))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [1, 2, 257, 5000])
+def test_sorting_of_all_kinds_of_numbers(backend, rng, n, dtype):
+    """Infinities, NaN and zeros of either sign, the least numbers, ties: floats may be sorted as integers."""
+    kinds = np.array([np.inf, -np.inf, np.nan, 0.0, -0.0, np.finfo(dtype).max, np.finfo(dtype).tiny, 1.0], dtype)
+    x = np.where(rng.random((2, n)) < 0.5, rng.choice(kinds, (2, n)), rng.standard_normal((2, n)).astype(dtype))
+    x = np.copysign(x, rng.choice([-1.0, 1.0], (2, n)).astype(dtype))
+    in_order, order = backend.run(ops.sort_with_order, x)
+    np.testing.assert_array_equal(in_order, np.sort(x, axis=-1))
+    np.testing.assert_array_equal(np.sort(order, axis=-1), np.broadcast_to(np.arange(n), (2, n)))
+    np.testing.assert_array_equal(np.take_along_axis(x, order, axis=-1), in_order)
+    np.testing.assert_array_equal(backend.run(ops.sort, x), in_order)
+
+
 def test_entries_put_in_places_and_rows_added(backend, rng):
     x, values = rng.standard_normal((3, 7)), rng.standard_normal((3, 2))
     places = np.array([[0, 6], [3, 2], [5, 1]])

@@ -1,18 +1,15 @@
 """The operations of `ops` on torch tensors."""
 
-import contextlib
 import functools
-import inspect
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import torch
 
 from imbalanced_core import _ops_generic
-from imbalanced_core._ops_generic import evaluate
-from imbalanced_core._ops_torch_blocks import in_blocks, in_pieces, is_eager_cpu
+from imbalanced_core._ops_torch_blocks import in_pieces, is_eager_cpu
+from imbalanced_core._ops_torch_gradients import with_class_slope, with_partials, with_vjp
 from imbalanced_core._ops_torch_opaque import opaque_soft_counts, prefers_opaque
 from imbalanced_core._ops_torch_order import (
     add_rows,
@@ -30,7 +27,6 @@ from imbalanced_core._ops_torch_order import (
 __all__ = [
     "add_rows",
     "cumulative_sum",
-    "evaluate",
     "greatest_count",
     "in_pieces",
     "inverse_permutation",
@@ -42,6 +38,9 @@ __all__ = [
     "sort",
     "sort_with_order",
     "take_rows",
+    "with_class_slope",
+    "with_partials",
+    "with_vjp",
 ]
 
 sigmoid = torch.sigmoid
@@ -89,130 +88,6 @@ def has_exact_float64(x: torch.Tensor) -> bool:
 
 def is_compiled(x: torch.Tensor) -> bool:
     return torch.compiler.is_compiling()
-
-
-class _WithVjp(torch.autograd.Function):
-    """`primal` with the derivative `vjp`; one class serves every function, so the compiler sees one."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(primal: Callable, vjp: Callable, static: dict, *arrays: Any) -> torch.Tensor:
-        with _without_autocast(arrays):
-            return primal(*arrays, **static)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
-        _, ctx.vjp, ctx.static, *arrays = inputs
-        ctx.is_tensor = [isinstance(array, torch.Tensor) for array in arrays]
-        ctx.numbers = [None if isinstance(array, torch.Tensor) else array for array in arrays]
-        ctx.save_for_backward(*(array for array in arrays if isinstance(array, torch.Tensor)))
-
-    @staticmethod
-    def backward(ctx: Any, cotangent: torch.Tensor) -> tuple:
-        tensors = iter(ctx.saved_tensors)
-        pairs = zip(ctx.is_tensor, ctx.numbers, strict=True)
-        arrays = [next(tensors) if is_tensor else number for is_tensor, number in pairs]
-        needed = ctx.needs_input_grad[3:]
-        with _without_autocast(arrays):
-            gradients = ctx.vjp(cotangent, *arrays, **ctx.static)
-            gradients = [evaluate(g) if need else None for g, need in zip(gradients, needed, strict=True)]
-        return None, None, None, *gradients
-
-
-def _without_autocast(arrays: Sequence) -> contextlib.AbstractContextManager:
-    """Autocast would run matrix products in half precision, in a backward that is called inside of it as well."""
-    device = next(array.device.type for array in arrays if isinstance(array, torch.Tensor))
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-        return torch.autocast(device, enabled=False)
-    return contextlib.nullcontext()
-
-
-class _WithKept(torch.autograd.Function):
-    """The same where `primal` returns a second array for the derivative."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(primal: Callable, vjp: Callable, static: dict, *arrays: torch.Tensor) -> tuple:
-        with _without_autocast(arrays):
-            return primal(*arrays, **static)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
-        ctx.primal, ctx.vjp, ctx.static, *arrays = inputs
-        ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(output[1], *arrays)
-
-    @staticmethod
-    def backward(ctx: Any, cotangent: torch.Tensor, _: Any) -> tuple:
-        kept, *arrays = ctx.saved_tensors
-        with _without_autocast(arrays):
-            if torch.is_grad_enabled() and not torch.compiler.is_compiling():  # to be differentiated again
-                kept = ctx.primal(*arrays, **ctx.static)[1]
-            gradients = ctx.vjp(cotangent, kept, *arrays, **ctx.static)
-            needed = ctx.needs_input_grad[3:]
-            gradients = [evaluate(g) if need else None for g, need in zip(gradients, needed, strict=True)]
-        return None, None, None, *gradients
-
-
-def with_vjp(primal: Callable, vjp: Callable, keeps: bool) -> Callable:
-    def function(*arrays: Any, **static: Any) -> torch.Tensor:
-        if _compiled_without_gradient(arrays):
-            return primal(*arrays, **static)[0] if keeps else primal(*arrays, **static)
-        if keeps:
-            return _WithKept.apply(primal, vjp, static, *arrays)[0]
-        return _WithVjp.apply(primal, vjp, static, *arrays)
-
-    return function
-
-
-def with_partials(function: Callable, partials: tuple, with_slope: Callable) -> Callable:
-    def differentiable(*arrays: Any) -> torch.Tensor:
-        if _compiled_without_gradient(arrays):
-            return function(*arrays)
-        if _only_first_needs_gradient(arrays):
-            return _WithSlope.apply(with_slope, *arrays)[0]
-        return _WithPartials.apply(function, partials, *arrays)
-
-    return differentiable
-
-
-def with_class_slope(function: Callable, by_number: Callable) -> Callable:
-    def of_matrix(x: torch.Tensor, ids: torch.Tensor, number: Any, where: torch.Tensor | None) -> tuple:
-        """Of x [before, classes, after], and ids and mask [before, after]."""
-        if x.shape[2] > 1:
-            return function(x, ids, number, where, axis=1)
-        # reductions are faster over a last axis
-        value, scale, slope = function(x[:, :, 0], ids[:, 0], number, None if where is None else where[:, 0], axis=1)
-        return value[:, None], scale[:, None], slope[:, :, None]
-
-    def value(*arrays: Any) -> torch.Tensor:
-        return in_blocks(lambda *part: of_matrix(*part)[0], arrays)
-
-    def vjp(cotangent: torch.Tensor, *arrays: Any) -> tuple:
-        def by_logits() -> torch.Tensor:
-            _, scale, slope = of_matrix(*arrays)
-            return (cotangent * scale).unsqueeze(1) * slope
-
-        def by_the_number() -> torch.Tensor:
-            return (cotangent * by_number(*arrays, axis=1)).sum_to_size(arrays[2].shape)
-
-        return by_logits, None, by_the_number, None
-
-    general = with_vjp(value, vjp, keeps=False)
-
-    def differentiable(
-        x: torch.Tensor, ids: torch.Tensor, number: Any, where: torch.Tensor | None, *, axis: int
-    ) -> torch.Tensor:
-        before, after = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
-        flat_where = None if where is None else where.reshape(before, after)
-        arrays = x.reshape(before, x.shape[axis], after), ids.reshape(before, after), number, flat_where
-        if _only_first_needs_gradient(arrays):
-            return _WithClassSlope.apply(of_matrix, *arrays).reshape(ids.shape)
-        return general(*arrays).reshape(ids.shape)
-
-    return differentiable
 
 
 def exp_of_difference(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -269,114 +144,3 @@ def put(
     if reuse and is_eager_cpu(x) and not torch.is_grad_enabled():
         return x.scatter_(axis, places, values)
     return torch.scatter(x, axis, places, values)
-
-
-def _compiled_without_gradient(arrays: tuple) -> bool:
-    """Where nothing needs a gradient, the compiler of torch 2.13 calls `forward(..., *arrays)` wrongly."""
-    if not torch.compiler.is_compiling():
-        return False
-    return not (torch.is_grad_enabled() and any(isinstance(x, torch.Tensor) and x.requires_grad for x in arrays))
-
-
-def _only_first_needs_gradient(arrays: tuple) -> bool:
-    tensors = [x for x in arrays if isinstance(x, torch.Tensor)]
-    return (
-        torch.is_grad_enabled()
-        and all(is_eager_cpu(x) for x in tensors)
-        and tensors[0].requires_grad
-        and not any(x.requires_grad for x in tensors[1:])
-    )
-
-
-class _WithPartials(torch.autograd.Function):
-    """An elementwise `function` with its `partials`."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(function: Callable, partials: tuple, *arrays: Any) -> torch.Tensor:
-        return _elementwise(function, arrays)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
-        _, ctx.partials, *arrays = inputs
-        _save(ctx, arrays)
-
-    @staticmethod
-    def backward(ctx: Any, cotangent: torch.Tensor) -> tuple:
-        arrays = _saved(ctx)
-
-        def gradient(by: Callable | None, needed: bool, like: torch.Tensor) -> torch.Tensor | None:
-            if by is None or not needed:
-                return None
-            return _elementwise(lambda c, *a: c * by(*a), (cotangent, *arrays)).sum_to_size(like.shape)
-
-        needed = ctx.needs_input_grad[2:]
-        return (None, None, *(gradient(*each) for each in zip(ctx.partials, needed, arrays, strict=True)))
-
-
-class _WithSlope(torch.autograd.Function):
-    """The same where only the first array needs a gradient, in eager mode: value and slope share one evaluation."""
-
-    @staticmethod
-    def forward(with_slope: Callable, *arrays: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        return _elementwise(with_slope, arrays)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
-        ctx.with_slope, *arrays = inputs
-        ctx.mark_non_differentiable(output[1])
-        ctx.set_materialize_grads(False)
-        _save(ctx, [*arrays, output[1]])
-
-    @staticmethod
-    def backward(ctx: Any, cotangent: torch.Tensor | None, _: None) -> tuple:
-        *arrays, slope = _saved(ctx)
-        if cotangent is None:
-            return (None,) * (1 + len(arrays))
-        if torch.is_grad_enabled():  # to be differentiated again
-            slope = ctx.with_slope(*arrays)[1]
-        return (None, cotangent * slope, *(None for _ in arrays[1:]))
-
-
-class _WithClassSlope(torch.autograd.Function):
-    """`with_class_slope` where only the logits need a gradient, in eager mode: nothing is evaluated in backward."""
-
-    @staticmethod
-    def forward(ctx: Any, function: Callable, *arrays: Any) -> torch.Tensor:
-        value, scale, slope = function(*arrays)
-        ctx.function = function
-        _save(ctx, [*arrays, scale, slope])
-        return value
-
-    @staticmethod
-    def backward(ctx: Any, cotangent: torch.Tensor) -> tuple:
-        *arrays, scale, slope = _saved(ctx)
-        if torch.is_grad_enabled():  # to be differentiated again
-            _, scale, slope = ctx.function(*arrays)
-        return (None, (cotangent * scale).unsqueeze(1) * slope, *(None for _ in arrays[1:]))
-
-
-def _elementwise(function: Callable, arrays: tuple) -> Any:
-    shape = next(x.shape for x in arrays if isinstance(x, torch.Tensor))
-    flat = [x.reshape(-1) if isinstance(x, torch.Tensor) and x.ndim else x for x in arrays]
-    result = in_blocks(function, flat) if len(shape) else function(*arrays)
-    return tuple(x.view(shape) for x in result) if isinstance(result, tuple) else result.view(shape)
-
-
-def _save(ctx: Any, arrays: list) -> None:
-    ctx.numbers = [None if isinstance(x, torch.Tensor) else x for x in arrays]
-    ctx.save_for_backward(*(x if isinstance(x, torch.Tensor) else None for x in arrays))
-
-
-def _saved(ctx: Any) -> list:
-    return [number if x is None else x for x, number in zip(ctx.saved_tensors, ctx.numbers, strict=True)]
-
-
-for _function in (
-    _WithVjp,
-    _WithKept,
-    _WithPartials,
-    _WithSlope,
-):  # with a setup_context, `apply` asks for it at every call
-    _function.forward.__signature__ = inspect.signature(_function.forward)  # type: ignore[union-attr]

@@ -44,6 +44,7 @@ def cumulative_sum(x: jax.Array) -> jax.Array:
 
 def _order(x: jax.Array) -> jax.Array:
     places = jnp.broadcast_to(jnp.arange(x.shape[-1], dtype=jnp.int32), x.shape)
+    places = jnp.where(jnp.isnan(x), places, places)  # under `shard_map` the order has to vary where x does
     return jax.lax.sort_key_val(x, places)[1]
 
 

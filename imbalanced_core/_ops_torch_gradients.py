@@ -41,14 +41,6 @@ class _WithVjp(torch.autograd.Function):
         return None, None, None, *gradients
 
 
-def _without_autocast(arrays: Sequence) -> contextlib.AbstractContextManager:
-    """Autocast would run matrix products in half precision, in a backward that is called inside of it as well."""
-    device = next(array.device.type for array in arrays if isinstance(array, torch.Tensor))
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-        return torch.autocast(device, enabled=False)
-    return contextlib.nullcontext()
-
-
 class _WithKept(torch.autograd.Function):
     """The same where `primal` returns a second array for the derivative."""
 
@@ -75,6 +67,14 @@ class _WithKept(torch.autograd.Function):
             needed = ctx.needs_input_grad[3:]
             gradients = [evaluate(g) if need else None for g, need in zip(gradients, needed, strict=True)]
         return None, None, None, *gradients
+
+
+def _without_autocast(arrays: Sequence) -> contextlib.AbstractContextManager:
+    """Autocast would run matrix products in half precision, in a backward that is called inside of it as well."""
+    device = next(array.device.type for array in arrays if isinstance(array, torch.Tensor))
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return contextlib.nullcontext()
 
 
 def with_vjp(primal: Callable, vjp: Callable, keeps: bool) -> Callable:
@@ -238,10 +238,6 @@ def _saved(ctx: Any) -> list:
     return [number if x is None else x for x, number in zip(ctx.saved_tensors, ctx.numbers, strict=True)]
 
 
-for _function in (
-    _WithVjp,
-    _WithKept,
-    _WithPartials,
-    _WithSlope,
-):  # with a setup_context, `apply` asks for it at every call
+# with a setup_context, `apply` asks for the signature at every call
+for _function in (_WithVjp, _WithKept, _WithPartials, _WithSlope):
     _function.forward.__signature__ = inspect.signature(_function.forward)  # type: ignore[union-attr]

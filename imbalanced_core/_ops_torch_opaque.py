@@ -98,7 +98,8 @@ def _save(ctx: Any, inputs: tuple, output: tuple) -> None:
 def _gradient(ctx: Any, cotangent: torch.Tensor, *_: Any) -> tuple:
     _, _, scores, _, temperature, _ = ctx.saved_tensors
     slopes = _slopes(cotangent, *ctx.saved_tensors)
-    of_temperature = -(scores * slopes).sum(-1) / temperature if ctx.needs_input_grad[2] else None
+    needs_temperature = ctx.needs_input_grad[2]
+    of_temperature = pairwise.slope_by_temperature(slopes, scores, temperature) if needs_temperature else None
     return slopes, None, of_temperature, None
 
 
@@ -114,7 +115,7 @@ def _spread(counts: torch.Tensor, places: torch.Tensor, weights: torch.Tensor) -
 def _kept_size(scores: torch.Tensor, weights: torch.Tensor) -> int:
     """Room for what arrives, however the rows are cut."""
     n, kernel = scores.shape[-1], LOGISTIC[torch.finfo(scores.dtype).bits]
-    return weights.numel() // n * 2 * kernel.size * (n // 16 + n // 256 + 128)
+    return weights.numel() // n * 2 * kernel.size * _blocks.most_blocks(n)
 
 
 def _arrived(kept: torch.Tensor, weights: torch.Tensor, block: int) -> torch.Tensor:

@@ -127,7 +127,7 @@ def table(numbers: Any) -> Table:
     a table it compares at once.
     """
     array = np.asarray(numbers, dtype=np.float64)
-    return Table(" ".join(map(repr, array.ravel().tolist())), array.shape)
+    return Table(" ".join(map(str, array.flat)), array.shape)
 
 
 def constant(numbers: Any, *, like: Array, dtype: Any = None) -> Array:

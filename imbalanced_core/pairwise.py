@@ -64,7 +64,7 @@ def soft_counts_above(scores: Array, weights: Array, temperature: Array) -> Arra
     """
     xp = array_namespace(scores, weights)
     if scores.shape[-1] == 0:
-        return xp.astype(weights, scores.dtype) + xp.sum(scores, axis=-1)[..., None, None]
+        return _of_nothing(scores, weights)
     scores, temperature = _within_range(scores, temperature)
     scores, order = ops.sort_with_order(scores)
     counts = _at_all(scores, of_each_sum(xp.astype(weights, scores.dtype), order), temperature)
@@ -91,6 +91,8 @@ def soft_counts_at(scores: Array, weights: Array, temperature: Array, at: Array)
     Cost: O(n) time and memory for each of the k sums and, unless very few items are asked for, a sort.
     """
     xp = array_namespace(scores, weights)
+    if scores.shape[-1] == 0:
+        return Counts(_of_nothing(scores, weights), weights, xp.astype(at, xp.int64))
     scores, temperature = _within_range(scores, temperature)
     weights = ops.stop_gradient(xp.astype(weights, scores.dtype))
     if ops.prefers_opaque(scores):
@@ -105,6 +107,12 @@ def soft_counts_at(scores: Array, weights: Array, temperature: Array, at: Array)
         return Counts(_at_all(scores, weights, temperature), weights, order)
     counts = _at_few(scores, weights, temperature, places)
     return Counts(counts, of_each_sum(weights, places), ops.rearrange(order, places))
+
+
+def _of_nothing(scores: Array, weights: Array) -> Array:
+    """The counts of rows without items, [..., k, 0]; differentiable like any."""
+    xp = array_namespace(scores)
+    return xp.astype(weights, scores.dtype) + xp.sum(scores, axis=-1)[..., None, None]
 
 
 def sorted_participants(scores: Array, weights: Array, at: Array) -> tuple[Array, Array]:
@@ -207,9 +215,14 @@ def _vjp_of_all(cotangent: Array, arrived: Array, scores: Array, weights: Array,
         return xp.sum(cotangent, axis=-1, keepdims=True) - counts_of_all(scores, cotangent, temperature)[0]
 
     def of_temperature() -> Array:
-        return -xp.sum(scores * of_scores(), axis=-1) / temperature
+        return slope_by_temperature(of_scores(), scores, temperature)
 
     return of_scores, of_weights, of_temperature
+
+
+def slope_by_temperature(of_scores: Array, scores: Array, temperature: Array) -> Array:
+    """The gradient by τ [...] from that by the scores, both [..., n]: counts depend on s/τ alone."""
+    return -array_namespace(scores).sum(scores * of_scores, axis=-1) / temperature
 
 
 def _few_vjp(slopes: Callable[..., Array]) -> Callable[..., tuple]:
@@ -222,7 +235,7 @@ def _few_vjp(slopes: Callable[..., Array]) -> Callable[..., tuple]:
             return slopes(cotangent, *inputs)
 
         def of_temperature() -> Array:
-            return -array_namespace(scores).sum(scores * of_scores(), axis=-1) / temperature
+            return slope_by_temperature(of_scores(), scores, temperature)
 
         return of_scores, None, of_temperature, None
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from imbalanced_core import _blocks, _few
 from imbalanced_core import _ops_torch_opaque as opaque
 from imbalanced_core.pairwise import soft_counts_at
 from imbalanced_core.ranking import smooth_ap
@@ -74,6 +75,12 @@ def test_operators_keep_the_rules_of_torch(positives):
         (torch.ones_like(counts), order, kept, *(x.detach() for x in inputs)),
         test_utils=("test_schema", "test_faketensor"),
     )
+
+
+def test_there_is_room_for_all_blocks():
+    for n in (*range(1, 3000), *(2**k + d for k in range(12, 24) for d in (-1, 0, 1))):
+        sizes = {_blocks.block_size(n), _few.block_size(n, 0), _few.block_size(n, n)}
+        assert _blocks.most_blocks(n) >= max(_blocks.blocks_of(n, size) for size in sizes)
 
 
 def test_inside_of_transforms(always_opaque):

@@ -68,7 +68,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--backend", choices=("jax", "torch"), default="jax", help="of the final runs (jax)")
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, help="default: all")
     parser.add_argument("--methods", nargs="+", metavar="METHOD", help="default: all")
-    parser.add_argument("--trials", type=int, choices=range(1, 17), metavar="1..16", help="for each method (8)")
+    parser.add_argument("--trials", type=int, choices=range(1, 25), metavar="1..24", help="for each method (8)")
     parser.add_argument("--seeds", type=int, help="final runs of each method (10)")
     parser.add_argument("--workers", type=int, default=1, help="processes (1)")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "output" / "study", help="a folder")

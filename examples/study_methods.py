@@ -1,6 +1,8 @@
 """The methods of the study, and the options that validation chooses from: as many trials for every method."""
 
 import zlib
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +12,7 @@ POINTWISE = ("cross entropy", "weighted", "resampled", "focal")
 RANKINGS = ("Smooth-AP", "recall", "pAUC trapezoid", "pAUC pairwise")
 MODES = ("alone", "warm-up", "mix")
 METHODS = (*POINTWISE, *(f"{ranking}, {mode}" for ranking in RANKINGS for mode in MODES))
-FIRST_ROUND = 8  # trials, the default included
+TRIALS_OF_A_ROUND = 8  # the default is among those of the first
 
 
 class Options(NamedTuple):
@@ -55,6 +57,14 @@ VARIATIONS: dict[str, dict[str, Any]] = {
     "queue 8192": {"queue": 8192},
     "soft": _SOFT,
     "soft 1.0": _SOFT | {"temperatures": (1.0, 1.0)},  # without a schedule
+    "slow": {  # what did best on the contested radial when single options were varied on seeds of their own
+        "learning_rate": 2.5e-4,
+        "weight_decay": 16.0,
+        "temperatures": (2.0, 1.0),
+        "band": 2.0,
+        "extra": 1 / 8,
+        "queue": 8192,
+    },
     "sharp": {"temperatures": (0.5, 0.1)},
     "sharp std": {"temperatures": (0.5, 0.1), "scale": "std"},
     "iqr 0.1": {"temperatures": (0.1, 0.1)},
@@ -83,7 +93,8 @@ PUBLISHED = {
 def trials(problem: Problem, method: str, count: int) -> list[Options]:
     """The options of trial 0, a default by our best knowledge, and of `count - 1` random ones.
 
-    Trials 8 and up are a second round, drawn around what did well in the first. The same method draws the same trials
+    Trials 8 to 15 are a second round, drawn around what did well in the first, and trials 16 and up a third, drawn
+    around what did well when single options were varied on seeds of their own. The same method draws the same trials
     on every problem, but for the size of the queue. "METHOD @VARIATION" is the default of METHOD with other options,
     and has no other trial.
     """
@@ -93,15 +104,17 @@ def trials(problem: Problem, method: str, count: int) -> list[Options]:
     drawn = [recommended(problem, method)]
     if variation:
         return [drawn[0]._replace(**VARIATIONS[variation])]
-    random = np.random.default_rng(zlib.crc32(method.encode()))
-    while len(drawn) < count:
-        if len(drawn) == FIRST_ROUND:
-            random = np.random.default_rng(zlib.crc32(f"{method}, second round".encode()))
-        draw = _draw if len(drawn) < FIRST_ROUND else _draw_near
-        options = draw(problem, method, random)
-        if options not in drawn:
-            drawn.append(options)
+    for number, (name, draw) in enumerate(_ROUNDS.items(), start=1):
+        one_of = partial(_one_of, np.random.default_rng(zlib.crc32(f"{method}{name}".encode())))
+        while len(drawn) < min(count, number * TRIALS_OF_A_ROUND):
+            options = draw(problem, method, one_of)
+            if options not in drawn:
+                drawn.append(options)
     return drawn
+
+
+def _one_of(random: np.random.Generator, *values: Any) -> Any:
+    return values[random.integers(len(values))]
 
 
 def recommended(problem: Problem, method: str) -> Options:
@@ -138,10 +151,7 @@ _STYLES = (
 )
 
 
-def _draw(problem: Problem, method: str, random: np.random.Generator) -> Options:
-    def one_of(*values: Any) -> Any:
-        return values[random.integers(len(values))]
-
+def _draw(problem: Problem, method: str, one_of: Callable) -> Options:
     options = Options(learning_rate=one_of(1e-3, 3e-3, 1e-2), weight_decay=one_of(0.0, 0.1, 0.3, 1.0))
     if method == "weighted":
         return options._replace(class_weight=one_of(0.25, 0.5, 0.75, 1.0))
@@ -152,7 +162,7 @@ def _draw(problem: Problem, method: str, random: np.random.Generator) -> Options
     if method == "cross entropy":
         return options
     ranking, mode = method.split(", ")
-    style = _STYLES[random.integers(len(_STYLES))]
+    style = one_of(*_STYLES)
     options = options._replace(
         ranking=ranking,
         class_weight=one_of(0.0, 0.5),
@@ -167,10 +177,7 @@ def _draw(problem: Problem, method: str, random: np.random.Generator) -> Options
     return options._replace(warmup=style.warmup, blend=0.1, final=one_of(0.25, 0.5, 0.75) if mode == "mix" else 1.0)
 
 
-def _draw_near(problem: Problem, method: str, random: np.random.Generator) -> Options:
-    def one_of(*values: Any) -> Any:
-        return values[random.integers(len(values))]
-
+def _draw_near(problem: Problem, method: str, one_of: Callable) -> Options:
     start = recommended(problem, method)
     options = start._replace(learning_rate=one_of(2e-3, 5e-3, 1e-2), weight_decay=one_of(0.03, 0.1, 0.3, 1.0))
     if method == "weighted":
@@ -185,3 +192,27 @@ def _draw_near(problem: Problem, method: str, random: np.random.Generator) -> Op
     return options._replace(
         temperatures=one_of((1.0, 0.3), (2.0, 1.0)), extra=extra if _takes_extra(problem, options.ranking) else 0.0
     )
+
+
+def _draw_third(problem: Problem, method: str, one_of: Callable) -> Options:
+    start = recommended(problem, method)
+    if method in POINTWISE:
+        options = start._replace(learning_rate=one_of(5e-3, 7e-3, 1e-2, 2e-2), weight_decay=one_of(0.05, 0.1, 0.2, 0.3))
+        if method == "weighted":
+            return options._replace(class_weight=one_of(0.25, 0.4))
+        if method == "resampled":
+            return options._replace(extra=one_of(1 / 128, 1 / 32, 1 / 8))
+        if method == "focal":
+            return options._replace(alpha=one_of(0.75, 0.9), gamma=one_of(1.0, 2.0))
+        return options
+    return start._replace(
+        learning_rate=one_of(2.5e-4, 5e-4),
+        weight_decay=one_of(8.0, 16.0),
+        temperatures=one_of((1.0, 0.3), (2.0, 0.5), (2.0, 1.0)),
+        band=1.0 if start.ranking == "Smooth-AP" else one_of(1.0, 2.0),
+        extra=one_of(1 / 16, 1 / 8) if _takes_extra(problem, start.ranking) else 0.0,
+        queue=4 * problem.queue,
+    )
+
+
+_ROUNDS = {"": _draw, ", second round": _draw_near, ", third round": _draw_third}

@@ -56,7 +56,7 @@ def _contested(cue: str) -> Problem:
             "recall, mix",
             "pAUC trapezoid, mix",
         ),
-        variations=_varied("pAUC pairwise, alone", "soft"),
+        variations=_varied("pAUC pairwise, alone", "soft", "slow"),
         tuning_seeds=(100,),
     )
 
@@ -86,7 +86,10 @@ _SMALL = Problem(
 
 PROBLEMS = {
     "contested product": _contested("product"),
-    "contested radial": _contested("radial")._replace(tuning_seeds=(100, 103, 107)),
+    "contested radial": _contested("radial")._replace(
+        variations=_varied("pAUC pairwise, alone", "soft", "slow", "no queue", "queue 512"),
+        tuning_seeds=(100, 103, 107, 109, 113, 127),
+    ),
     **{f"published {cue}": _as_published(cue) for cue in CUES},
     "digits": _SMALL,
     "breast cancer": _SMALL._replace(load=breast_cancer, passes=120, budget=0.05),
@@ -103,7 +106,7 @@ PROBLEMS = {
         queue=2048,
         methods=("weighted", "resampled", "pAUC pairwise, alone", "pAUC pairwise, warm-up"),
         variations=(
-            *_varied("pAUC pairwise, alone", "soft", "no queue", "queue 8192"),
+            *_varied("pAUC pairwise, alone", "soft", "slow", "no queue", "queue 8192"),
             *_varied("pAUC pairwise, warm-up", "no queue", "queue 8192"),
         ),
         tuning_seeds=(100,),

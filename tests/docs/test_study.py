@@ -150,8 +150,8 @@ def test_both_backends_train_the_same_network(tiny, name, kind):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_has_its_trials(method):
     for problem in (PROBLEMS["digits"], PROBLEMS["contested radial"], PROBLEMS["digits, long tail"]):
-        drawn = trials(problem, method, 8)
-        assert len(set(drawn)) == 8
+        drawn = trials(problem, method, 24)
+        assert len(set(drawn)) == 24
         assert drawn[0] == recommended(problem, method)
         assert drawn[:3] == trials(problem, method, 3)
         assert {bool(options.ranking) for options in drawn} == {"," in method}
@@ -263,7 +263,7 @@ def test_the_report_of_the_page_is_that_of_its_runs():
     assert [interval for interval in intervals if interval not in report] == []
 
 
-@pytest.mark.parametrize("arguments", [["--seeds", "1"], ["--workers", "0"], ["--trials", "17"]])
+@pytest.mark.parametrize("arguments", [["--seeds", "1"], ["--workers", "0"], ["--trials", "25"]])
 def test_refuses_bad_options(monkeypatch, capsys, tmp_path, arguments):
     with pytest.raises(SystemExit):
         run_study(monkeypatch, tmp_path, *arguments)

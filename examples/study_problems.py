@@ -57,7 +57,6 @@ def _contested(cue: str) -> Problem:
             "pAUC trapezoid, mix",
         ),
         variations=_varied("pAUC pairwise, alone", "soft", "slow"),
-        tuning_seeds=(100,),
     )
 
 

@@ -105,8 +105,8 @@ class SmoothAPLoss(PooledLoss):
             loss_fn.temperature = 0.5 * 0.2 ** (step / steps)
 
         Evidence, in `docs/which_loss.md`: on two real sets, made imbalanced, this had an average
-        precision of 0.913 and 0.896, the constructor's own options 0.884 and 0.874, and the best of four tuned
-        pointwise losses 0.914 and 0.870. Pairwise partial AUC, `PAUCAtBudgetLoss.recommended`, had 0.930 and 0.922.
+        precision of 0.909 and 0.887, the constructor's own options 0.874 and 0.855, and the best of four tuned
+        pointwise losses 0.908 and 0.848. Pairwise partial AUC, `PAUCAtBudgetLoss.recommended`, had 0.925 and 0.907.
 
         Args:
             num_classes: C, the number of logits of a row; 1 is binary.

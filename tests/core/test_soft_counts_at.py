@@ -39,6 +39,8 @@ def all_counts(scores, weights, temperature, at):
 def test_counts_equal_the_sum_over_all_pairs(backend, wanted, n, weightless, rows):
     if n > 40 and backend.name in ("torch.compile", "jax"):
         pytest.skip("slow to trace, and the same operations as in torch and jax.jit")
+    if n > 40 and backend.name == "jax.jit" and (n, rows) != (2000, 3):
+        pytest.skip("slow to compile, and one way for all: nothing is looked at while tracing")
     scores, weights, at, _ = drawn(wanted, n, weightless, rows)
     expected = dense_counts(scores, weights, 0.2) * at[:, None, :]
     counts = backend.run(all_counts, scores, weights, np.array(0.2), at)

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from imbalanced_core.pairwise import soft_counts_above
+from imbalanced_core.pairwise.counts import soft_counts_above
 from imbalanced_torch import (
     LossWarmupWrapper,
     PAUCAtBudgetLoss,

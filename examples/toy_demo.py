@@ -25,7 +25,7 @@ from demo_common import (
 )
 from demo_data import Problem, rare_positives
 
-from imbalanced_core.schedules import blend_weight, geometric_decay
+from imbalanced_core.losses.schedules import blend_weight, geometric_decay
 
 DEFAULTS = FROM_RARE_POSITIVES | {"warmup_epochs": 3, "blend_epochs": 2, "total_epochs": 15}
 

@@ -43,7 +43,7 @@ from jax import lax  # noqa: E402
 from jax.sharding import Mesh, NamedSharding  # noqa: E402
 from jax.sharding import PartitionSpec as P  # noqa: E402
 
-from imbalanced_core.pooled import PooledResult  # noqa: E402
+from imbalanced_core.pool.step import PooledResult  # noqa: E402
 from imbalanced_jax import init_queue, smooth_ap_loss  # noqa: E402
 from imbalanced_jax.class_parallel import queue_specs  # noqa: E402
 

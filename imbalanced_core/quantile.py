@@ -5,7 +5,7 @@ from math import ceil
 from typing import Any, NamedTuple
 
 from imbalanced_core import checks, ops
-from imbalanced_core._namespace import Array, array_namespace
+from imbalanced_core.ops.namespace import Array, array_namespace
 
 INTERPOLATIONS = ("linear", "lower", "higher", "nearest", "midpoint")
 

@@ -3,7 +3,7 @@
 import math
 
 from imbalanced_core import checks, ops
-from imbalanced_core._namespace import Array, array_namespace
+from imbalanced_core.ops.namespace import Array, array_namespace
 
 ELEMENT_REDUCTIONS = ("mean", "mean_positive", "sum", "none")
 CLASS_REDUCTIONS = ("mean", "sum", "none")

@@ -1,6 +1,6 @@
 """Losses for imbalanced data as pure JAX functions."""
 
-from imbalanced_core.queue import Queue
+from imbalanced_core.pool.queue import Queue
 from imbalanced_jax.class_weights import class_weights, pos_weight
 from imbalanced_jax.partial_auc import pauc_at_budget_loss
 from imbalanced_jax.pointwise import sigmoid_focal_loss, softmax_focal_loss, symmetric_cross_entropy_loss

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec
 
-from imbalanced_core import class_block
-from imbalanced_core.pooled import PooledResult, pooled_loss
-from imbalanced_core.queue import Queue, empty
+from imbalanced_core.pool import class_block
+from imbalanced_core.pool.queue import Queue, empty
+from imbalanced_core.pool.step import PooledResult, pooled_loss
 from imbalanced_jax import distributed
 from imbalanced_jax.distributed import AxisName
 
@@ -35,7 +35,7 @@ def class_parallel_loss(
     update_queue: bool,
     **options: Any,
 ) -> tuple[jax.Array, PooledResult]:
-    """`imbalanced_core.pooled.pooled_loss` over the rows of all devices, with the classes divided among them.
+    """`imbalanced_core.pool.step.pooled_loss` over the rows of all devices, with the classes divided among them.
 
     Args:
         objective: as in `pooled_loss`.

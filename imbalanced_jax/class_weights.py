@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from imbalanced_core import checks
-from imbalanced_core import class_weights as core
+from imbalanced_core.losses import class_balance as core
 from imbalanced_jax import validation
 
 

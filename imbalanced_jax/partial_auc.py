@@ -2,9 +2,9 @@
 
 import jax
 
-from imbalanced_core.partial_auc import partial_auc
-from imbalanced_core.pooled import PooledResult
-from imbalanced_core.queue import Queue
+from imbalanced_core.losses.partial_auc import partial_auc
+from imbalanced_core.pool.queue import Queue
+from imbalanced_core.pool.step import PooledResult
 from imbalanced_jax.distributed import AxisName
 from imbalanced_jax.pooled import ranking_loss
 
@@ -40,7 +40,7 @@ def pauc_at_budget_loss(
     and the unit of the temperature. Per positive, "trapezoid" integrates σ((s_i − t(f))/τ) over the band; "pairwise"
     averages σ((s_i − s_j)/τ) over the negatives j in the band, which then carry gradient as well. The loss is one minus
     the mean over positives. A class counts when it has a positive (of weight > 0), an iid negative, a scale of scores
-    > 1e-12 and, for "pairwise", a negative in the band. See `imbalanced_core.partial_auc.partial_auc`.
+    > 1e-12 and, for "pairwise", a negative in the band. See `imbalanced_core.losses.partial_auc.partial_auc`.
 
     Args:
         logits: as for `smooth_ap_loss`, and so are all arguments that are not named here.

@@ -7,8 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from imbalanced_core import checks, pointwise, reductions
-from imbalanced_core.targets import are_probabilities, foreground, taking_part
+from imbalanced_core import checks, reductions
+from imbalanced_core.losses import pointwise
+from imbalanced_core.pool.labels import are_probabilities, foreground, taking_part
 from imbalanced_jax import distributed, validation
 from imbalanced_jax.distributed import AxisName
 

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from imbalanced_core import checks, queue
-from imbalanced_core.pool import strata_count
-from imbalanced_core.pooled import PooledResult, pooled_loss
-from imbalanced_core.queue import Queue
-from imbalanced_core.targets import taking_part
+from imbalanced_core import checks
+from imbalanced_core.pool import queue
+from imbalanced_core.pool.labels import taking_part
+from imbalanced_core.pool.queue import Queue
+from imbalanced_core.pool.step import PooledResult, pooled_loss
+from imbalanced_core.pool.subsampling import strata_count
 from imbalanced_jax import distributed, validation
 from imbalanced_jax.class_parallel import class_parallel_loss
 from imbalanced_jax.distributed import AxisName

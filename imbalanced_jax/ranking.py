@@ -2,9 +2,9 @@
 
 import jax
 
-from imbalanced_core import ranking
-from imbalanced_core.pooled import PooledResult
-from imbalanced_core.queue import Queue
+from imbalanced_core.losses import ranking
+from imbalanced_core.pool.queue import Queue
+from imbalanced_core.pool.step import PooledResult
 from imbalanced_jax.distributed import AxisName
 from imbalanced_jax.pooled import ranking_loss
 

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from imbalanced_core import checks, class_weights
-from imbalanced_core.targets import taking_part
+from imbalanced_core import checks
+from imbalanced_core.losses import class_balance as class_weights
+from imbalanced_core.pool.labels import taking_part
 
 
 def can_read(array: Any) -> bool:

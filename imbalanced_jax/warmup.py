@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from imbalanced_core import checks
-from imbalanced_core.queue import Queue
-from imbalanced_core.schedules import blend_losses, blend_weight, geometric_decay
+from imbalanced_core.losses.schedules import blend_losses, blend_weight, geometric_decay
+from imbalanced_core.pool.queue import Queue
 from imbalanced_jax import validation
 
 Schedule = Callable[[Any], Any]  # what optax calls one: step -> value

@@ -6,8 +6,9 @@ import array_api_compat.torch as xp
 import torch
 from torch import Tensor
 
-from imbalanced_core import checks, class_block, queue
-from imbalanced_core.queue import Queue
+from imbalanced_core import checks
+from imbalanced_core.pool import class_block, queue
+from imbalanced_core.pool.queue import Queue
 from imbalanced_torch import distributed
 from imbalanced_torch._group import GroupMember
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from imbalanced_core import checks, reductions
-from imbalanced_core.targets import taking_part
+from imbalanced_core.pool.labels import taking_part
 from imbalanced_torch import distributed, validation
 from imbalanced_torch._group import GroupMember
 

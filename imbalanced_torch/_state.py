@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from imbalanced_core import checks, queue
-from imbalanced_core.queue import Queue
+from imbalanced_core import checks
+from imbalanced_core.pool import queue
+from imbalanced_core.pool.queue import Queue
 from imbalanced_torch import validation
 from imbalanced_torch._class_queue import ClassQueue
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imbalanced_core import checks, ops
-from imbalanced_core.pooled import Diagnostics
+from imbalanced_core.pool.step import Diagnostics
 
 
 def whole_number(name: str, value: Any, *, least: int = 0) -> int:

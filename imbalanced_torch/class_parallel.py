@@ -12,9 +12,9 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from imbalanced_core import class_block
-from imbalanced_core.pooled import PooledResult, pooled_loss
-from imbalanced_core.queue import Queue
+from imbalanced_core.pool import class_block
+from imbalanced_core.pool.queue import Queue
+from imbalanced_core.pool.step import PooledResult, pooled_loss
 from imbalanced_torch import _header, distributed
 
 _INPUTS = ("logits", "targets", "sample_weight", "iid_mask")
@@ -68,7 +68,7 @@ def class_parallel_loss(
     check: Callable[[], None],
     **options: Any,
 ) -> tuple[Tensor, PooledResult]:
-    """`imbalanced_core.pooled.pooled_loss` over the rows of all ranks, with the classes divided among them.
+    """`imbalanced_core.pool.step.pooled_loss` over the rows of all ranks, with the classes divided among them.
 
     Args:
         objective: as in `pooled_loss`.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from imbalanced_core import checks
-from imbalanced_core.partial_auc import partial_auc
+from imbalanced_core.losses.partial_auc import partial_auc
 from imbalanced_torch.pooled import PooledLoss
 
 
@@ -19,7 +19,7 @@ class PAUCAtBudgetLoss(PooledLoss):
     and the unit of the temperature. Per positive, "trapezoid" integrates σ((s_i − t(f))/τ) over the band; "pairwise"
     averages σ((s_i − s_j)/τ) over the negatives j in the band, which then carry gradient as well. The loss is one minus
     the mean over positives, in [0, 1]. A class counts when it has a positive (of weight > 0), an iid negative, a scale
-    of scores > 1e-12 and, for "pairwise", a negative in the band. See `imbalanced_core.partial_auc.partial_auc`.
+    of scores > 1e-12 and, for "pairwise", a negative in the band. See `imbalanced_core.losses.partial_auc.partial_auc`.
 
     Args:
         num_classes: C, the number of logits of a row; 1 is binary.

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from imbalanced_core import checks, pointwise
-from imbalanced_core.targets import foreground, taking_part
+from imbalanced_core import checks
+from imbalanced_core.losses import pointwise
+from imbalanced_core.pool.labels import foreground, taking_part
 from imbalanced_torch import validation
 from imbalanced_torch._pointwise import ClassLoss, Parts, PointwiseLoss
 

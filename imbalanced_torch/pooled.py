@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from imbalanced_core import checks
-from imbalanced_core.pool import strata_count
-from imbalanced_core.pooled import PooledResult, pooled_loss
+from imbalanced_core.pool.labels import taking_part
+from imbalanced_core.pool.step import PooledResult, pooled_loss
+from imbalanced_core.pool.subsampling import strata_count
 from imbalanced_core.reductions import CLASS_REDUCTIONS
-from imbalanced_core.targets import taking_part
 from imbalanced_torch import distributed, validation
 from imbalanced_torch._noise import uniform_noise
 from imbalanced_torch._state import RankingState
@@ -24,7 +24,7 @@ from imbalanced_torch.class_parallel import class_parallel_loss
 class PooledLoss(RankingState, ABC):
     """A ranking loss over the batch and a queue of earlier rows; the base of the ranking modules.
 
-    A subclass says with `_objective` what is computed; `imbalanced_core.pooled.pooled_loss` does the rest. The queue
+    A subclass says with `_objective` what is computed; `imbalanced_core.pool.step.pooled_loss` does the rest. The queue
     and the temperature are buffers: they move with the module, are in its `state_dict()`, and changing them never
     recompiles. No cast of the module takes them below float32.
 

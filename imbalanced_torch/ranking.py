@@ -7,7 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from imbalanced_core.ranking import recall_at_quantile, smooth_ap
+from imbalanced_core.losses.ranking import recall_at_quantile, smooth_ap
 from imbalanced_torch.pooled import PooledLoss
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from imbalanced_core import checks
-from imbalanced_core.targets import taking_part
+from imbalanced_core.pool.labels import taking_part
 
 
 def can_read(tensor: Tensor) -> bool:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from imbalanced_core import checks
-from imbalanced_core.schedules import blend_losses, blend_weight, geometric_decay
+from imbalanced_core.losses.schedules import blend_losses, blend_weight, geometric_decay
 from imbalanced_torch import _wrapped
 from imbalanced_torch._wrapped import name_of, takes_sample_weight, whole_number, with_absent_extras
 

@@ -3,7 +3,10 @@
 from contextlib import ExitStack, contextmanager
 from unittest import mock
 
-from imbalanced_core import _block_tree, _blocks, _few, pairwise
+from imbalanced_core.pairwise import blocks as _blocks
+from imbalanced_core.pairwise import counts as pairwise
+from imbalanced_core.pairwise import few as _few
+from imbalanced_core.pairwise import translation as _block_tree
 
 _SMALL_BLOCKS = (  # a tree of blocks from 17 items on
     (_blocks, {"_BLOCK": 4, "_LARGE_BLOCK": 4, "_SMALL_ROW": 16}),

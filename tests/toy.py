@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from imbalanced_core._namespace import array_namespace
+from imbalanced_core.ops.namespace import array_namespace
 
 
 def _masses(scores, positives, where, weights, multiplicity):

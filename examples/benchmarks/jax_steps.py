@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 import imbalanced_jax
-from imbalanced_core.ranking import smooth_ap
+from imbalanced_core.losses.ranking import smooth_ap
 
 from . import memory
 from .cases import RANKING, Case, make_batches

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import imbalanced_torch
-from imbalanced_core.ranking import smooth_ap
+from imbalanced_core.losses.ranking import smooth_ap
 
 from . import memory
 from .cases import LOSSES, RANKING, Case, make_batches

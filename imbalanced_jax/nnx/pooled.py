@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from imbalanced_core import checks
-from imbalanced_core.pooled import PooledResult
-from imbalanced_core.queue import Queue
+from imbalanced_core.pool.queue import Queue
+from imbalanced_core.pool.step import PooledResult
 from imbalanced_jax import validation
 from imbalanced_jax.distributed import AxisName
 from imbalanced_jax.pooled import init_queue

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import reference
 
-from imbalanced_core._namespace import array_namespace
-from imbalanced_core.partial_auc import partial_auc
-from imbalanced_core.ranking import recall_at_quantile, smooth_ap
+from imbalanced_core.losses.partial_auc import partial_auc
+from imbalanced_core.losses.ranking import recall_at_quantile, smooth_ap
+from imbalanced_core.ops.namespace import array_namespace
 
 OBJECTIVES = {
     "smooth_ap": partial(smooth_ap, temperature=0.2),

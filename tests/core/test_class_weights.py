@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import reference
 
-from imbalanced_core.class_weights import class_weights, pos_weight
+from imbalanced_core.losses.class_balance import class_weights, pos_weight
 
 COUNTS = np.array([900, 90, 9, 1, 0])
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from imbalanced_core import ops
-from imbalanced_core._namespace import array_namespace
+from imbalanced_core.ops.namespace import array_namespace
 
 
 def _power(x, y, *, p):

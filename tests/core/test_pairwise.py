@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pairwise_cases import dense_counts, dense_gradients
 
-from imbalanced_core._namespace import array_namespace
-from imbalanced_core.pairwise import soft_counts_above
+from imbalanced_core.ops.namespace import array_namespace
+from imbalanced_core.pairwise.counts import soft_counts_above
 
 REGIMES = [  # n, spread of the scores, temperature
     (1, 1.0, 1.0),

@@ -6,8 +6,8 @@ import reference
 from conftest import _DIFFERENTIABLE, _GENERIC
 from sklearn.metrics import roc_auc_score
 
-from imbalanced_core.partial_auc import BandDiagnostics, fpr_band, pairwise, partial_auc, trapezoid, within
-from imbalanced_core.ranking import prepare_items
+from imbalanced_core.losses.partial_auc import BandDiagnostics, fpr_band, pairwise, partial_auc, trapezoid, within
+from imbalanced_core.losses.ranking import prepare_items
 
 
 @pytest.fixture(params=[b for b in _GENERIC + _DIFFERENTIABLE if b.name != "jax"], ids=lambda b: b.name)

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from imbalanced_core._namespace import array_namespace
-from imbalanced_core.pointwise import sigmoid_focal, softmax_focal, symmetric_cross_entropy
+from imbalanced_core.losses.pointwise import sigmoid_focal, softmax_focal, symmetric_cross_entropy
+from imbalanced_core.ops.namespace import array_namespace
 
 CLASS_WEIGHTS = np.array([0.5, 2.0, 1.0, 0.25])
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from imbalanced_core.pool import Pool, one_vs_rest, strata, subsample
+from imbalanced_core.pool.subsampling import Pool, one_vs_rest, strata, subsample
 
 CLASS_SIZES = (70, 9, 3, 1)  # of 4 classes
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import toy
 
-from imbalanced_core import queue as queues
-from imbalanced_core.pooled import pooled_loss
-from imbalanced_core.queue import Queue
+from imbalanced_core.pool import queue as queues
+from imbalanced_core.pool.queue import Queue
+from imbalanced_core.pool.step import pooled_loss
 
 
 def step(logits, targets, *queue, objective=toy.gap, **options):

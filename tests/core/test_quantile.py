@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imbalanced_core import quantile
-from imbalanced_core._namespace import array_namespace
+from imbalanced_core.ops.namespace import array_namespace
 from imbalanced_core.quantile import INTERPOLATIONS, masked_quantile
 
 LEVELS = (0.0, 0.005, 0.25, 1 / 3, 0.5, 0.75, 0.995, 1.0)

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from imbalanced_core import queue as queues
-from imbalanced_core._namespace import array_namespace
-from imbalanced_core.queue import Queue, Rows
+from imbalanced_core.ops.namespace import array_namespace
+from imbalanced_core.pool import queue as queues
+from imbalanced_core.pool.queue import Queue, Rows
 
 
 def numbered(first, n, num_classes=2, *, multilabel=False):

@@ -6,8 +6,8 @@ import reference
 from conftest import _DIFFERENTIABLE, _GENERIC
 from sklearn.metrics import average_precision_score, recall_score
 
-from imbalanced_core.partial_auc import partial_auc
-from imbalanced_core.ranking import recall_at_quantile, smooth_ap
+from imbalanced_core.losses.partial_auc import partial_auc
+from imbalanced_core.losses.ranking import recall_at_quantile, smooth_ap
 
 
 @pytest.fixture(params=[b for b in _GENERIC + _DIFFERENTIABLE if b.name != "jax"], ids=lambda b: b.name)

@@ -17,7 +17,7 @@ from ranking_cases import (
     some_objectives,
 )
 
-from imbalanced_core._namespace import array_namespace
+from imbalanced_core.ops.namespace import array_namespace
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 
-from imbalanced_core.schedules import blend_losses, blend_weight, geometric_decay
+from imbalanced_core.losses.schedules import blend_losses, blend_weight, geometric_decay
 
 PLANS = [(0, 0, 1.0), (0, 3, 1.0), (2, 0, 1.0), (2, 2, 1.0), (3, 4, 0.75)]
 

@@ -5,8 +5,8 @@ import pytest
 from pairwise_cases import dense_counts, dense_gradients
 
 from imbalanced_core import ops
-from imbalanced_core._namespace import array_namespace
-from imbalanced_core.pairwise import soft_counts_at
+from imbalanced_core.ops.namespace import array_namespace
+from imbalanced_core.pairwise.counts import soft_counts_at
 
 # asked for, of how many, with how many of weight 0: every pair, blocks for the few, blocks for all, a shorter row
 CASES = [(3, 40, 0), (60, 1200, 0), (300, 2000, 0), (700, 1200, 0), (130, 3000, 2400), (5, 5, 0), (0, 30, 10)]

@@ -11,7 +11,7 @@ from jax import lax
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from imbalanced_core.pooled import PooledResult
+from imbalanced_core.pool.step import PooledResult
 from imbalanced_jax import distributed
 from imbalanced_jax.class_parallel import queue_specs
 from imbalanced_jax.partial_auc import pauc_at_budget_loss

@@ -12,7 +12,8 @@ from bad_input_cases import CLASS_PARALLEL, IGNORED, LOSSES, ROWS, call, evaluat
 
 import imbalanced_jax
 import imbalanced_torch
-from imbalanced_core import _ops_torch, _ops_torch_blocks, _ops_torch_gradients, _ops_torch_order
+from imbalanced_core.ops import on_torch
+from imbalanced_core.ops.on_torch import derivatives, order, pieces
 
 every_library = pytest.mark.parametrize("library", ["torch", "jax"])
 every_loss = pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
@@ -88,7 +89,7 @@ BAD_VALUES = {
 @every_loss_and_class_parallel
 def test_bad_values_that_cannot_be_seen_make_the_loss_nan(library, loss, monkeypatch):
     """In torch as on an accelerator, where looking would wait for the device."""
-    looking = _ops_torch, _ops_torch_blocks, _ops_torch_gradients, _ops_torch_order
+    looking = on_torch, pieces, derivatives, order
     for module in (imbalanced_torch.validation, *looking):
         monkeypatch.setattr(module, "can_read" if hasattr(module, "can_read") else "is_eager_cpu", lambda _: False)
     logits, targets = loss.batch()

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from imbalanced_core import _blocks, _few
-from imbalanced_core import _ops_torch_opaque as opaque
-from imbalanced_core.pairwise import soft_counts_at
-from imbalanced_core.ranking import smooth_ap
+from imbalanced_core.losses.ranking import smooth_ap
+from imbalanced_core.ops.on_torch import opaque as opaque
+from imbalanced_core.pairwise import blocks as _blocks
+from imbalanced_core.pairwise import few as _few
+from imbalanced_core.pairwise.counts import soft_counts_at
 
 
 @pytest.fixture

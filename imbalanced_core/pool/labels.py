@@ -1,7 +1,7 @@
 """What class targets say: which class, whether they take part, whether they are background."""
 
 from imbalanced_core import checks
-from imbalanced_core._namespace import Array, array_namespace
+from imbalanced_core.ops.namespace import Array, array_namespace
 
 
 def are_probabilities(targets: Array) -> bool:

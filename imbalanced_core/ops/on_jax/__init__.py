@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from imbalanced_core._ops_generic import (
+from imbalanced_core.ops.generic import (
     Table,
     evaluate,
     exp_of_difference,
@@ -24,7 +24,7 @@ from imbalanced_core._ops_generic import (
     unit_or_nan,
     zero_unless_finite,
 )
-from imbalanced_core._ops_jax_order import (
+from imbalanced_core.ops.on_jax.order import (
     add_rows,
     cumulative_sum,
     inverse_permutation,

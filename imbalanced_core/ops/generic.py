@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from imbalanced_core._namespace import Array, array_namespace
+from imbalanced_core.ops.namespace import Array, array_namespace
 
 
 def sigmoid(x: Array) -> Array:

@@ -1,6 +1,6 @@
 """What the array-API standard lacks. A call of `ops.` marks where the core leaves the standard.
 
-Every function works on numpy, torch and JAX arrays; `_ops_generic.py` is the definition, and the framework files are
+Every function works on numpy, torch and JAX arrays; `generic.py` is the definition, and the framework files are
 imported only when one of their arrays is seen.
 """
 
@@ -10,22 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from imbalanced_core import _ops_generic
-from imbalanced_core._namespace import Array, array_namespace, common_library
-from imbalanced_core._ops_generic import Table
+from imbalanced_core.ops import generic
+from imbalanced_core.ops.generic import Table
+from imbalanced_core.ops.namespace import Array, array_namespace, common_library, library_of
 
 
 def _backend(*arrays: Array) -> ModuleType:
     library = common_library(*arrays)
     if library == "torch":
-        from imbalanced_core import _ops_torch
+        from imbalanced_core.ops import on_torch
 
-        return _ops_torch
+        return on_torch
     if library == "jax":
-        from imbalanced_core import _ops_jax
+        from imbalanced_core.ops import on_jax
 
-        return _ops_jax
-    return _ops_generic
+        return on_jax
+    return generic
 
 
 def sigmoid(x: Array) -> Array:
@@ -286,6 +286,14 @@ def put(x: Array, ids: Array, values: Array | float, *, axis: int, reuse: bool =
     With `reuse`, x is a temporary that nobody else needs and may be overwritten.
     """
     return _backend(x, ids).put(x, ids, values, axis=axis, reuse=reuse)
+
+
+def arange(n: int, *, like: Array) -> Array:
+    """The int32 numbers 0 ... n − 1, on the device of `like`."""
+    xp = array_namespace(like)
+    # A JAX array's `device` can be a sharding of some other shape, and a traced one has none.
+    device = None if library_of(like) == "jax" else like.device
+    return xp.arange(n, dtype=xp.int32, device=device)
 
 
 def widen(x: Array) -> Array:

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from imbalanced_core import _block_sums, _block_tree, ops
-from imbalanced_core._kernels import Kernel
-from imbalanced_core._namespace import Array, array_namespace
+from imbalanced_core import ops
+from imbalanced_core.ops.namespace import Array, array_namespace
+from imbalanced_core.pairwise import expansions, translation
+from imbalanced_core.pairwise.kernels import Kernel
 
 _BLOCK, _LARGE_BLOCK = 16, 32  # items per block: all pairs inside one are visited
-_SMALL_ROW = _block_tree.FEW_BLOCKS * _LARGE_BLOCK  # no joins with large blocks: fewer calls
+_SMALL_ROW = translation.FEW_BLOCKS * _LARGE_BLOCK  # no joins with large blocks: fewer calls
 
 
 class Blocks(NamedTuple):
@@ -32,12 +33,12 @@ def block_size(n: int) -> int:
 def blocks_of(n: int, size: int) -> int:
     """How many blocks of so many items a row of n is cut into; the last ones may hold copies of its greatest score."""
     blocks = -(-n // size)
-    return blocks + -blocks % 2 ** _block_tree.levels(blocks)
+    return blocks + -blocks % 2 ** translation.levels(blocks)
 
 
 def most_blocks(n: int) -> int:
     """At least `blocks_of(n, size)` for every size in use, without a branch on n, which may be a compiler's symbol."""
-    return n // _BLOCK + n // (16 * _BLOCK) + 2 * _block_tree.FEW_BLOCKS
+    return n // _BLOCK + n // (16 * _BLOCK) + 2 * translation.FEW_BLOCKS
 
 
 def cut(scores: Array, weights: Array, temperature: Array, size: int) -> Blocks:
@@ -81,7 +82,7 @@ def moments(blocks: Blocks, kernel: Kernel) -> Array:
     """What each block sends to others, its moments about each end: [block, k, end · power]."""
 
     def of_block(s: Array, w: Array, tau: Array) -> Array:
-        return _block_sums.moments(distances(s, s), tau, w, kernel)
+        return expansions.moments(distances(s, s), tau, w, kernel)
 
     return ops.in_pieces(of_block, (blocks.s, blocks.w, tau_of_blocks(blocks)), size=temporaries(blocks, kernel))
 
@@ -106,7 +107,7 @@ def between_blocks(blocks: Blocks, kernel: Kernel, moments: Array) -> Array:
     ends = xp.permute_dims(xp.reshape(ends_of(blocks.s), (-1, blocks.per_row, 2)), (0, 2, 1))
     # distances times these cannot become NaN
     rates = ops.constant(kernel.negative_powers, like=ends, dtype=ends.dtype) / blocks.tau
-    return _block_tree.between_blocks(ends, moments, rates, kernel.first)
+    return translation.between_blocks(ends, moments, rates, kernel.first)
 
 
 def coefficients(kernel: Kernel, arrived: Array) -> Array:
@@ -124,7 +125,7 @@ def coefficients(kernel: Kernel, arrived: Array) -> Array:
 
 def expanded(scores: Array, s: Array, tau: Array, kernel: Kernel, coefficients: Array) -> Array:
     """What arrives at scores [block, m] inside of the block with the scores s [block, item]: [block, k, m]."""
-    return _block_sums.expansions(distances(scores, s), tau, coefficients, kernel)
+    return expansions.expansions(distances(scores, s), tau, coefficients, kernel)
 
 
 def in_rows(sums: Array, blocks: Blocks, shape: tuple[int, ...]) -> Array:

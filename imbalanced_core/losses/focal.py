@@ -3,8 +3,7 @@
 import math
 
 from imbalanced_core import ops
-from imbalanced_core._namespace import Array, array_namespace
-from imbalanced_core.pool import arange
+from imbalanced_core.ops.namespace import Array, array_namespace
 
 # ------------------------------------------------------------------- (y·w₊ + (1−y)·w₋) (1−p_t)^γ BCE(x, y)
 # With p = σ(x) and q = σ(−x), each accurate where it is small,
@@ -137,7 +136,7 @@ def class_mask(logits: Array, ids: Array, *, axis: int) -> Array:
     xp = array_namespace(logits)
     shape = [1] * logits.ndim
     shape[axis] = logits.shape[axis]
-    classes = xp.astype(arange(logits.shape[axis], like=logits), ids.dtype)
+    classes = xp.astype(ops.arange(logits.shape[axis], like=logits), ids.dtype)
     return xp.reshape(classes, tuple(shape)) == xp.expand_dims(ids, axis=axis)
 
 

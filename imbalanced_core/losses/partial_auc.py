@@ -3,10 +3,7 @@
 from typing import NamedTuple
 
 from imbalanced_core import checks, ops
-from imbalanced_core._namespace import Array, array_namespace
-from imbalanced_core.pairwise import soft_counts_at
-from imbalanced_core.quantile import masked_quantile
-from imbalanced_core.ranking import (
+from imbalanced_core.losses.ranking import (
     Items,
     dispersion,
     finish,
@@ -18,6 +15,9 @@ from imbalanced_core.ranking import (
     select_numerator,
     smooth_step,
 )
+from imbalanced_core.ops.namespace import Array, array_namespace
+from imbalanced_core.pairwise.counts import soft_counts_at
+from imbalanced_core.quantile import masked_quantile
 from imbalanced_core.reductions import safe_divide
 
 SURROGATES = ("trapezoid", "pairwise")

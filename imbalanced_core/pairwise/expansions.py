@@ -9,8 +9,8 @@ little by it, and second derivatives of the long form keep it compiling for minu
 from collections.abc import Callable, Iterable
 
 from imbalanced_core import ops
-from imbalanced_core._kernels import Kernel
-from imbalanced_core._namespace import Array, array_namespace
+from imbalanced_core.ops.namespace import Array, array_namespace
+from imbalanced_core.pairwise.kernels import Kernel
 
 
 def basis(distance: Array, tau: Array, kernel: Kernel) -> Array:

@@ -25,9 +25,11 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from imbalanced_core import _block_sums, _blocks, _few, ops
-from imbalanced_core._kernels import LOGISTIC, LOGISTIC_SLOPE
-from imbalanced_core._namespace import Array, array_namespace
+from imbalanced_core import ops
+from imbalanced_core.ops.namespace import Array, array_namespace
+from imbalanced_core.pairwise import blocks as _blocks
+from imbalanced_core.pairwise import expansions, few
+from imbalanced_core.pairwise.kernels import LOGISTIC, LOGISTIC_SLOPE
 
 _CHEAP_PAIRS, _PAIRS_PER_ITEM = 300_000, 15  # so many pairs cost less than the calls, and the moments of an item
 _FEW = 0.25  # of the items: so many are expanded one by one for less than all
@@ -243,13 +245,13 @@ def _few_vjp(slopes: Callable[..., Array]) -> Callable[..., tuple]:
 
 
 _at_all = ops.with_vjp(counts_of_all, _vjp_of_all, keeps=True)
-_at_few = ops.with_vjp(_few.counts_at, _few_vjp(_few.slopes_at), keeps=True)
-_pair_by_pair = ops.with_vjp(_few.counts_pair_by_pair, _few_vjp(_few.slopes_pair_by_pair))
+_at_few = ops.with_vjp(few.counts_at, _few_vjp(few.slopes_at), keeps=True)
+_pair_by_pair = ops.with_vjp(few.counts_pair_by_pair, _few_vjp(few.slopes_pair_by_pair))
 
 
 def _counts_in_block(w: Array, x: Array, from_others: Array) -> Array:
     """Σ_j w_kj σ((s_j − s_i)/τ), [block, k, item i]."""
-    return _block_sums.weighted_sums(ops.sigmoid, x, w) + from_others
+    return expansions.weighted_sums(ops.sigmoid, x, w) + from_others
 
 
 def _slopes_in_block(both: Array, x: Array, from_others: Array) -> Array:
@@ -264,6 +266,6 @@ def _slopes_in_block(both: Array, x: Array, from_others: Array) -> Array:
         p = ops.sigmoid(-xp.abs(x))
         return sum(at_m[i] * at_j[k + i] - at_m[k + i] * at_j[i] for i in range(k)) * (p * (1.0 - p))
 
-    inside = _block_sums.sums_over_pairs(of_pair, x, both)
+    inside = expansions.sums_over_pairs(of_pair, x, both)
     outside = (both[:, i] * from_others[:, k + i] - both[:, k + i] * from_others[:, i] for i in range(k))
     return sum(outside, start=inside)[:, None, :]

@@ -5,12 +5,12 @@ needs. Process r owns the classes [r · width, (r + 1) · width), width = ⌈C /
 """
 
 from imbalanced_core import ops
-from imbalanced_core._namespace import Array, array_namespace
-from imbalanced_core.pool import arange, one_vs_rest
-from imbalanced_core.pooled import Diagnostics, _read_targets
-from imbalanced_core.queue import Queue
+from imbalanced_core.ops.namespace import Array, array_namespace
+from imbalanced_core.pool.labels import are_probabilities, class_ids
+from imbalanced_core.pool.queue import Queue
+from imbalanced_core.pool.step import Diagnostics, _read_targets
+from imbalanced_core.pool.subsampling import one_vs_rest
 from imbalanced_core.reductions import safe_divide
-from imbalanced_core.targets import are_probabilities, class_ids
 
 
 def block_width(num_classes: int, processes: int) -> int:
@@ -88,7 +88,7 @@ def live_positive_count(logits: Array, targets: Array, *, multilabel: bool, igno
 def _classes(like: Array, first: Array, width: int) -> Array:
     xp = array_namespace(like)
     first = first if isinstance(first, int) else xp.astype(first, xp.int32)
-    return (arange(width, like=like) + first)[None, :]
+    return (ops.arange(width, like=like) + first)[None, :]
 
 
 def pack_block(total: Array, per_class: Array, valid: Array, diagnostics: Diagnostics) -> Array:

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from imbalanced_core._ops_generic import evaluate
-from imbalanced_core._ops_torch_blocks import in_blocks, is_eager_cpu
+from imbalanced_core.ops.generic import evaluate
+from imbalanced_core.ops.on_torch.pieces import in_blocks, is_eager_cpu
 
 
 class _WithVjp(torch.autograd.Function):

@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 
-from imbalanced_core import _ops_generic
-from imbalanced_core._ops_torch_blocks import in_pieces, is_eager_cpu
-from imbalanced_core._ops_torch_gradients import with_class_slope, with_partials, with_vjp
-from imbalanced_core._ops_torch_opaque import opaque_soft_counts, prefers_opaque
-from imbalanced_core._ops_torch_order import (
+from imbalanced_core.ops import generic
+from imbalanced_core.ops.on_torch.derivatives import with_class_slope, with_partials, with_vjp
+from imbalanced_core.ops.on_torch.opaque import opaque_soft_counts, prefers_opaque
+from imbalanced_core.ops.on_torch.order import (
     add_rows,
     cumulative_sum,
     greatest_count,
@@ -23,6 +22,7 @@ from imbalanced_core._ops_torch_order import (
     sort_with_order,
     take_rows,
 )
+from imbalanced_core.ops.on_torch.pieces import in_pieces, is_eager_cpu
 
 __all__ = [
     "add_rows",
@@ -66,7 +66,7 @@ def constant(numbers: Any, like: torch.Tensor, dtype: torch.dtype | None) -> tor
         return torch.full((), numbers, dtype=dtype, device=like.device)
     if not torch.compiler.is_compiling():
         return _kept(numbers, dtype, like.device)
-    if isinstance(numbers, _ops_generic.Table):  # no numpy, which would end the graph
+    if isinstance(numbers, generic.Table):  # no numpy, which would end the graph
         flat = torch.tensor([float(x) for x in numbers.text.split()], dtype=dtype, device=like.device)
         return flat.reshape(numbers.shape)
     return torch.tensor(numbers, dtype=dtype, device=like.device)
@@ -74,7 +74,7 @@ def constant(numbers: Any, like: torch.Tensor, dtype: torch.dtype | None) -> tor
 
 @functools.cache  # a copy from the host at every call would stall an accelerator
 def _kept(numbers: Any, dtype: torch.dtype | None, device: torch.device) -> torch.Tensor:
-    numbers = numbers.array() if isinstance(numbers, _ops_generic.Table) else numbers
+    numbers = numbers.array() if isinstance(numbers, generic.Table) else numbers
     return torch.tensor(numbers, dtype=dtype, device=device)
 
 
@@ -98,7 +98,7 @@ def rows_and_geometric_sums(
     rows: Sequence[torch.Tensor], start: torch.Tensor, ratio: torch.Tensor, count: int
 ) -> torch.Tensor:
     if not is_eager_cpu(start) or torch.is_grad_enabled():
-        return _ops_generic.rows_and_geometric_sums(rows, start, ratio, count)
+        return generic.rows_and_geometric_sums(rows, start, ratio, count)
     result = start.new_empty((*start.shape[:-1], len(rows) + count, start.shape[-1]))
     given, sums = (x.unbind(-2) for x in result.split([len(rows), count], dim=-2))
     for place, row in zip((*given, sums[0]), (*rows, start), strict=True):

@@ -3,7 +3,7 @@
 import math
 
 from imbalanced_core import checks
-from imbalanced_core._namespace import Array, array_namespace
+from imbalanced_core.ops.namespace import Array, array_namespace
 
 SCHEMES = ("inverse", "balanced", "effective")
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from imbalanced_core._ops_torch_blocks import is_eager_cpu
+from imbalanced_core.ops.on_torch.pieces import is_eager_cpu
 
 _KEY_OF_LEAST = -0x7F800001 << 32  # of −∞; below are NaN with the sign of a negative number, which are to come last
 

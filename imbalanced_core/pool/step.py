@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from imbalanced_core import checks, ops
-from imbalanced_core._namespace import Array, array_namespace
-from imbalanced_core.pool import Pool, one_vs_rest, rows_where, strata_count, subsample
-from imbalanced_core.queue import Queue, Rows, join, push
+from imbalanced_core.ops.namespace import Array, array_namespace
+from imbalanced_core.pool.labels import are_probabilities, class_ids
+from imbalanced_core.pool.queue import Queue, Rows, join, push
+from imbalanced_core.pool.subsampling import Pool, one_vs_rest, rows_where, strata_count, subsample
 from imbalanced_core.reductions import CLASS_REDUCTIONS, reduce_classes
-from imbalanced_core.targets import are_probabilities, class_ids
 
 
 class Diagnostics(NamedTuple):

@@ -8,8 +8,8 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from imbalanced_core import checks, ops
-from imbalanced_core._namespace import Array, array_namespace
-from imbalanced_core.pool import Pool
+from imbalanced_core.ops.namespace import Array, array_namespace
+from imbalanced_core.pool.subsampling import Pool
 
 
 class Queue(NamedTuple):

@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 from imbalanced_core import checks, ops
-from imbalanced_core._namespace import Array, array_namespace
-from imbalanced_core.pairwise import soft_counts_at
+from imbalanced_core.ops.namespace import Array, array_namespace
+from imbalanced_core.pairwise.counts import soft_counts_at
 from imbalanced_core.quantile import INTERPOLATIONS, masked_quantile
 from imbalanced_core.reductions import safe_divide, share
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from imbalanced_core import checks, ops
-from imbalanced_core._namespace import Array, array_namespace, library_of
+from imbalanced_core.ops.namespace import Array, array_namespace
 
 
 class Pool(NamedTuple):
@@ -17,14 +17,6 @@ class Pool(NamedTuple):
     local: Array  # bool [M], of this process's share of the current batch
     multiplicity: Array | None  # [M], how many rows of the full pool a row stands for
     where: Array  # bool [M], or [M, C]: what takes part
-
-
-def arange(n: int, *, like: Array) -> Array:
-    """The int32 numbers 0 ... n − 1, on the device of `like`."""
-    xp = array_namespace(like)
-    # A JAX array's `device` can be a sharding of some other shape, and a traced one has none.
-    device = None if library_of(like) == "jax" else like.device
-    return xp.arange(n, dtype=xp.int32, device=device)
 
 
 def one_vs_rest(targets: Array, num_classes: int) -> Array:
@@ -42,7 +34,7 @@ def one_vs_rest(targets: Array, num_classes: int) -> Array:
         return xp.matrix_transpose(targets == 1)
     if num_classes == 1:
         return (targets == 1)[None, :]
-    return targets[None, :] == xp.astype(arange(num_classes, like=targets), targets.dtype)[:, None]
+    return targets[None, :] == xp.astype(ops.arange(num_classes, like=targets), targets.dtype)[:, None]
 
 
 def rows_where(where: Array) -> Array:
@@ -129,7 +121,7 @@ def _draw(of_row: Array, noise: Array, *, count: int, size: int) -> tuple[Array,
     takes_part = of_row < count
     start = xp.astype(xp.searchsorted(of_row, of_row, side="left"), xp.int32)
     end = xp.astype(xp.searchsorted(of_row, of_row, side="right"), xp.int32)
-    places = arange(of_row.shape[0], like=of_row)
+    places = ops.arange(of_row.shape[0], like=of_row)
     classes = xp.sum(xp.astype(takes_part & (places == start), xp.int32), dtype=xp.int32)
     quota = xp.clip(xp.full_like(classes, size) // (2 * xp.clip(classes, min=1)), min=1)
     is_reserved = takes_part & (places - start < quota)

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from imbalanced_core import checks
-from imbalanced_core._namespace import Array, array_namespace
+from imbalanced_core.ops.namespace import Array, array_namespace
 
 Number = Any  # a Python number, or an array of numbers
 

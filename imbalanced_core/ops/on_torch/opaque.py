@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from imbalanced_core import _blocks, _few, pairwise
-from imbalanced_core._kernels import LOGISTIC
-from imbalanced_core._ops_torch_order import greatest_count, put_along, rearrange
+from imbalanced_core.ops.on_torch.order import greatest_count, put_along, rearrange
+from imbalanced_core.pairwise import blocks as _blocks
+from imbalanced_core.pairwise import counts as pairwise
+from imbalanced_core.pairwise.kernels import LOGISTIC
 
 _LEAST_NUMBERS = 2**16  # of scores; fewer are compiled
 
@@ -38,14 +39,14 @@ def _counts(
     order, kept = torch.zeros_like(scores, dtype=torch.int64), scores.new_empty(_kept_size(scores, weights))
     with torch.no_grad():
         if (few := pairwise.very_few_places(at)) is not None:
-            counts = _few.counts_pair_by_pair(scores, weights, temperature, few)
+            counts = few.counts_pair_by_pair(scores, weights, temperature, few)
             return _spread(counts, few, weights), order, kept
         in_order, of_items = pairwise.sorted_participants(scores, weights, at)
         weights_in_order = pairwise.of_each_sum(weights, of_items)
         if (few := pairwise.few_places(at, of_items)) is None:
             counts, arrived = pairwise.counts_of_all(in_order, weights_in_order, temperature)
         else:
-            counts, arrived = _few.counts_at(in_order, weights_in_order, temperature, few)
+            counts, arrived = few.counts_at(in_order, weights_in_order, temperature, few)
         order[..., : of_items.shape[-1]] = of_items
         kept[: arrived.numel()] = arrived.reshape(-1)
         return _spread(counts, of_items if few is None else rearrange(of_items, few), weights), order, kept
@@ -65,7 +66,7 @@ def _slopes(
     with torch.no_grad():
         if (few := pairwise.very_few_places(at)) is not None:
             cotangent = pairwise.of_each_sum(cotangent, few)
-            return _few.slopes_pair_by_pair(cotangent, scores, weights, temperature, few)
+            return few.slopes_pair_by_pair(cotangent, scores, weights, temperature, few)
         taking_part = pairwise.participants(weights, at)
         order = order[..., : max(1, greatest_count(taking_part) or 0)]
         in_order, n = pairwise.in_order(scores, taking_part, order), order.shape[-1]
@@ -74,9 +75,9 @@ def _slopes(
             arrived = _arrived(kept, weights, _blocks.block_size(n))
             slopes = pairwise.slopes_of_all(cotangent, arrived, in_order, weights, temperature)
         else:
-            arrived = _arrived(kept, weights, _few.block_size(n, few.shape[-1]))
+            arrived = _arrived(kept, weights, few.block_size(n, few.shape[-1]))
             cotangent = pairwise.of_each_sum(cotangent, few)
-            slopes = _few.slopes_at(cotangent, arrived, in_order, weights, temperature, few)
+            slopes = few.slopes_at(cotangent, arrived, in_order, weights, temperature, few)
         return put_along(torch.zeros_like(scores), order, slopes)
 
 

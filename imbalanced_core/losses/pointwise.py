@@ -7,9 +7,9 @@ predictions, where 1 − p_t formed by subtraction has no correct digit left.
 import math
 
 from imbalanced_core import checks, ops
-from imbalanced_core._focal import binary_focal, class_focal, class_mask, class_probabilities
-from imbalanced_core._namespace import Array, array_namespace, library_of
-from imbalanced_core.targets import are_probabilities, class_ids
+from imbalanced_core.losses.focal import binary_focal, class_focal, class_mask, class_probabilities
+from imbalanced_core.ops.namespace import Array, array_namespace, library_of
+from imbalanced_core.pool.labels import are_probabilities, class_ids
 
 
 def sigmoid_focal(

@@ -1,16 +1,18 @@
 """The engine's sums for a few of the items, where their number is known: positives are rare.
 
-Weights may lie on all items; what differs from `_blocks` is that few ask. Two ways: with very few items every pair is
+Weights may lie on all items; what differs from `blocks` is that few ask. Two ways: with very few items every pair is
 visited, and no sort is needed; with more of them the moments of all blocks are formed as ever, but expanded at these
 items alone, each of which then visits the pairs of its own block. In the gradient the two sides change places.
 """
 
-from imbalanced_core import _block_sums, _blocks, ops
-from imbalanced_core._kernels import LOGISTIC, LOGISTIC_SLOPE
-from imbalanced_core._namespace import Array, array_namespace
+from imbalanced_core import ops
+from imbalanced_core.ops.namespace import Array, array_namespace
+from imbalanced_core.pairwise import blocks as _blocks
+from imbalanced_core.pairwise import expansions
+from imbalanced_core.pairwise.kernels import LOGISTIC, LOGISTIC_SLOPE
 
 _PART = 4096  # items of a row whose pairs are visited at once
-_BLOCK, _LARGE_BLOCK = 32, 64  # larger than in `_blocks`: a block's own pairs are visited by the few alone
+_BLOCK, _LARGE_BLOCK = 32, 64  # larger than in `blocks`: a block's own pairs are visited by the few alone
 _VERY_FEW = 0.1  # of the items: then large blocks pay
 
 
@@ -116,7 +118,7 @@ def slopes_at(
 
     def moments_of_item(at: Array, block: Array, c: Array) -> Array:
         distances = _blocks.distances(at, ops.take_rows(blocks.s, block))
-        return _block_sums.moments(distances, ops.take_rows(tau, block), c, kernel)
+        return expansions.moments(distances, ops.take_rows(tau, block), c, kernel)
 
     numbers = _temporaries(blocks, of_weights)
     of_cotangents = ops.in_pieces(moments_of_item, (at, block, c), size=numbers)

@@ -7,7 +7,7 @@ power, and moments about the same point add up.
 
 from typing import TypeAlias
 
-from imbalanced_core._namespace import Array, array_namespace
+from imbalanced_core.ops.namespace import Array, array_namespace
 
 FEW_BLOCKS = 64  # so many meet pair by pair, more are first joined two by two: longer sums would lose digits
 _Shift: TypeAlias = tuple[Array, Array]

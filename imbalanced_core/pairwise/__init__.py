@@ -1,0 +1,11 @@
+"""Exact pairwise sigmoid sums over rows of scores, the engine of every ranking loss.
+
+- `counts`: the operator, and which way it is evaluated
+- `few`: sums at few of the items
+- `blocks`, `expansions`, `translation`: near field, moments and local expansions, and their translation along a tree
+- `kernels`: the logistic function and its derivative as polynomials
+"""
+
+from imbalanced_core.pairwise.counts import Counts, soft_counts_above, soft_counts_at
+
+__all__ = ["Counts", "soft_counts_above", "soft_counts_at"]

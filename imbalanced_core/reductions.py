@@ -66,10 +66,11 @@ def reduce_classes(losses: Array, valid: Array, *, reduction: str) -> Array:
     checks.one_of("reduction", reduction, CLASS_REDUCTIONS)
     xp = array_namespace(losses)
     if reduction == "none":
-        return xp.where(valid, losses, xp.nan)
+        return ops.where(valid, losses, xp.nan)
+    total = xp.sum(losses)
     if reduction == "sum":
-        return masked_sum(losses, where=valid)
-    return masked_mean(losses, where=valid)
+        return total
+    return total / xp.clip(xp.sum(ops.astype(valid, losses.dtype)), min=1.0)
 
 
 def element_sum_and_mass(

@@ -32,7 +32,6 @@ def class_parallel_loss(
     multilabel: bool,
     sample_weight: jax.Array | None,
     iid_mask: jax.Array | None,
-    update_queue: bool,
     **options: Any,
 ) -> tuple[jax.Array, PooledResult]:
     """`imbalanced_core.pool.step.pooled_loss` over the rows of all devices, with the classes divided among them.
@@ -49,7 +48,6 @@ def class_parallel_loss(
         multilabel: as in `pooled_loss`.
         sample_weight: of this device's rows [n], or None.
         iid_mask: of this device's rows [n], or None.
-        update_queue: whether the batch enters the queue.
         **options: further keywords of `pooled_loss`.
 
     Returns:
@@ -60,40 +58,38 @@ def class_parallel_loss(
     num_classes = logits.shape[1]
     width = class_block.block_width(num_classes, distributed.device_count(axis_name))
     if queue is None:
-        queue = empty(0, width, xp=jnp, multilabel=True, ignore_index=ignore_index)
+        queue = empty(0, width, xp=jnp, multilabel=True)
     block = partial(_to_block, width=width, axis_name=axis_name)
+    labels = class_block.row_labels(targets, shape=logits.shape, ignore_index=ignore_index, multilabel=multilabel)
+    rows = {"sample_weight": sample_weight, "iid_mask": iid_mask, "is_storable": jnp.isfinite(logits).all(axis=1)}
+    rows = distributed.gather_rows(rows, axis_name)
     first = width * lax.axis_index(distributed.axis_names(axis_name))
-    place: dict[str, Any] = {"first": first, "num_classes": num_classes, "ignore_index": ignore_index}
-    is_storable = class_block.storable_rows(logits, targets, multilabel=multilabel, ignore_index=ignore_index)
-    rows = {"sample_weight": sample_weight, "iid_mask": iid_mask, "is_storable": is_storable}
-    if multilabel:
-        labels = class_block.mask_padding(block(targets), **place)
-        rows = distributed.gather_rows(rows, axis_name)
-    else:
-        rows = distributed.gather_rows({**rows, "targets": targets}, axis_name)
-        labels = class_block.block_labels(rows["targets"], width=width, **place)
     loss, result = pooled_loss(
         objective,
         block(logits),
-        labels,
+        class_block.block_labels(
+            block(labels) if multilabel else distributed.gather_rows(labels, axis_name),
+            first=first,
+            width=width,
+            num_classes=num_classes,
+        ),
         queue,
         reduction="sum",
-        ignore_index=ignore_index,
+        ignore_index=-1,
         multilabel=True,
         sample_weight=rows["sample_weight"],
         iid_mask=rows["iid_mask"],
-        update_queue=update_queue,
+        is_storable=rows["is_storable"],
         **options,
     )
     packed = class_block.pack_block(loss, result.per_class, result.valid, result.diagnostics)
     blocks = distributed.gather_rows(packed[None, :], axis_name)
-    loss, per_class, valid, figures = class_block.unpack_blocks(blocks, num_classes=num_classes, reduction=reduction)
-    new_queue = result.queue
-    if update_queue:
-        new_queue = class_block.drop_newest(new_queue, rows["is_storable"], ignore_index=ignore_index)
-    new_queue = new_queue._replace(
-        weights=distributed.invariant(new_queue.weights, axis_name),
-        is_iid=distributed.invariant(new_queue.is_iid, axis_name),
+    loss, per_class, valid, figures = class_block.unpack_blocks(
+        blocks, result.diagnostics, num_classes=num_classes, reduction=reduction
+    )
+    new_queue = result.queue._replace(
+        weights=distributed.invariant(result.queue.weights, axis_name),
+        is_iid=distributed.invariant(result.queue.is_iid, axis_name),
     )
     loss = distributed.mean_loss(loss, axis_name)
     constants = distributed.invariant((per_class, valid, figures), axis_name)

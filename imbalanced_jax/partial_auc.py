@@ -2,7 +2,7 @@
 
 import jax
 
-from imbalanced_core.losses.partial_auc import partial_auc
+from imbalanced_core.losses.partial_auc import band_auc
 from imbalanced_core.pool.queue import Queue
 from imbalanced_core.pool.step import PooledResult
 from imbalanced_jax.distributed import AxisName
@@ -82,7 +82,7 @@ def pauc_at_budget_loss(
         Narasimhan, Agarwal, A Structural SVM Based Approach for Optimizing Partial AUC, ICML 2013.
     """
     return ranking_loss(
-        partial_auc,
+        band_auc,
         logits,
         targets,
         queue,
@@ -92,7 +92,7 @@ def pauc_at_budget_loss(
             "beta": beta,
             "surrogate": surrogate,
             "n_knots": n_knots,
-            "temperature_scale": tau_scale if temperature_scale is None else temperature_scale,
+            "tau_scale": tau_scale if temperature_scale is None else temperature_scale,
             "pos_numerator": pos_numerator,
             "budget_basis": budget_basis,
         },

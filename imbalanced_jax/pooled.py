@@ -1,5 +1,6 @@
 """What every ranking loss is: checks of concrete values, then one jitted step of batch and queue."""
 
+import math
 from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any
@@ -20,9 +21,7 @@ from imbalanced_jax.class_parallel import class_parallel_loss
 from imbalanced_jax.distributed import AxisName
 
 
-def init_queue(
-    size: int, num_classes: int, *, multilabel: bool = False, ignore_index: int = -100, dtype: Any = jnp.float32
-) -> Queue:
+def init_queue(size: int, num_classes: int, *, multilabel: bool = False, dtype: Any = jnp.float32) -> Queue:
     """A queue of `size` empty slots, for the ranking losses to fill: each returns the next queue in `aux.queue`.
 
     A checkpoint that was restored as a dict is a queue again by `imbalanced_jax.Queue(**restored)`. The `queue` of a
@@ -32,16 +31,16 @@ def init_queue(
         size: how many rows of earlier batches are remembered; 0 for none.
         num_classes: C, the number of logits of a row; 1 is binary.
         multilabel: targets are 0/1 per class instead of class ids.
-        ignore_index: the target that marks an empty slot; the same as in the loss.
         dtype: of the logits.
 
     Returns:
-        Queue(logits [size, C], targets int32 [size] or [size, C], weights [size], is_iid bool [size]), a pytree.
+        Queue(logits [size, C], targets int32 [size] or [size, C], weights [size], is_iid bool [size]), a
+        pytree. The last row is the newest; the targets of empty slots are −1.
 
     Raises:
         ValueError: if a size is not an integer, `size` is negative or `num_classes` is not positive.
     """
-    return queue.empty(size, num_classes, xp=jnp, dtype=dtype, multilabel=multilabel, ignore_index=ignore_index)
+    return queue.empty(size, num_classes, xp=jnp, dtype=dtype, multilabel=multilabel)
 
 
 def ranking_loss(
@@ -71,6 +70,8 @@ def ranking_loss(
     if rest["key"] is not None and not isinstance(rest["key"], (jax.Array, np.ndarray)):
         raise TypeError(f"key must be an array of jax.random.key, got {rest['key']!r}")
     _check_values(logits, targets, sample_weight, ignore_index=ignore_index, multilabel=multilabel)
+    options = dict(options)
+    pos_numerator = options.pop("pos_numerator", "pool")
     return _step(
         logits,
         targets,
@@ -80,6 +81,9 @@ def ranking_loss(
         sample_weight=sample_weight,
         objective=objective,
         options=tuple(options.items()),
+        pos_numerator=pos_numerator,
+        # `jax_debug_nans` would stop at the NaN that stands for the loss of a class without positives
+        without_nan=bool(jax.config.read("jax_debug_nans")),
         ignore_index=ignore_index,
         multilabel=multilabel,
         axis_name=distributed.axis_names(axis_name),
@@ -90,6 +94,8 @@ def ranking_loss(
 _STATIC = (
     "objective",
     "options",
+    "pos_numerator",
+    "without_nan",
     "iid_aware",
     "reduction",
     "ignore_index",
@@ -118,8 +124,10 @@ def _step(
     key: jax.Array | None,
     axis_name: tuple,
     class_parallel: bool,
+    without_nan: bool,
     **rest: Any,
 ) -> tuple[jax.Array, PooledResult]:
+    rest["undefined"] = 0.0 if without_nan else math.nan
     objective = partial(objective, temperature=temperature, **dict(options))
     checks.require(logits.ndim == 2 and logits.shape[1] > 0, "logits", "of shape [rows, classes]", tuple(logits.shape))
     if class_parallel:
@@ -131,7 +139,7 @@ def _step(
     if max_pool_size is not None:  # here, so that it is seen before a missing key
         checks.at_least("max_pool_size", max_pool_size, strata_count(logits.shape[1], multilabel=multilabel))
     if queue is None:
-        queue = init_queue(0, logits.shape[1], multilabel=multilabel, ignore_index=ignore_index)
+        queue = init_queue(0, logits.shape[1], multilabel=multilabel)
     batch = distributed.replicate((logits, targets, sample_weight, iid_mask))
     logits, targets, sample_weight, iid_mask = distributed.gather_rows(batch, axis_name)
     loss, result = pooled_loss(

@@ -86,7 +86,7 @@ def smooth_ap_loss(
         https://arxiv.org/abs/2007.12163
     """
     return ranking_loss(
-        ranking.smooth_ap,
+        ranking.average_precision,
         logits,
         targets,
         queue,
@@ -165,14 +165,14 @@ def recall_at_quantile_loss(
     Cost: one sort of n = N + queue size scores per class.
     """
     return ranking_loss(
-        ranking.recall_at_quantile,
+        ranking.recall,
         logits,
         targets,
         queue,
         temperature=temperature,
         options={
             "quantile": quantile,
-            "interpolation": quantile_interpolation,
+            "quantile_interpolation": quantile_interpolation,
             "temperature_scale": temperature_scale,
             "pos_numerator": pos_numerator,
         },

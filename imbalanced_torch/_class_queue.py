@@ -1,7 +1,5 @@
 """The queue of a class-parallel module: on every rank the columns of its own classes, and of no others."""
 
-from typing import Any
-
 import array_api_compat.torch as xp
 import torch
 from torch import Tensor
@@ -51,8 +49,7 @@ class ClassQueue(GroupMember):
             return held
         size = held.logits.shape[0] if start_anew else 0
         device, dtype = held.logits.device, held.logits.dtype
-        options: dict[str, Any] = {"multilabel": True, "ignore_index": self.ignore_index, "device": device}
-        new = queue.empty(size, block[1], xp=xp, dtype=dtype, **options)
+        new = queue.empty(size, block[1], xp=xp, dtype=dtype, multilabel=True, device=device)
         if start_anew:
             self._hold(None)
             self._buffers.update({f"queue_{name}": array for name, array in new._asdict().items()})

@@ -27,15 +27,14 @@ class RankingState(ClassQueue):
     _temperature: Tensor
     _draws: Tensor
 
-    def _start_state(self, temperature: float, *, multilabel: bool) -> None:
+    def _start_state(self, temperature: float, *, multilabel: bool, persistent: bool) -> None:
         checks.positive("temperature", validation.number(temperature))
         if self.class_parallel:
             self._start_block_queue()
         by_class = multilabel or self.class_parallel
-        options: dict[str, Any] = {"multilabel": by_class, "ignore_index": self.ignore_index}
-        empty = queue.empty(self.queue_size, self.num_classes, xp=xp, **options)
+        empty = queue.empty(self.queue_size, self.num_classes, xp=xp, multilabel=by_class)
         for name, buffer in zip(_QUEUE_BUFFERS, empty, strict=True):
-            self.register_buffer(name, buffer)
+            self.register_buffer(name, buffer, persistent=persistent)
         self._initial_temperature = float(temperature)
         # float64, so that it reads as it was set; a tensor, because the compiler takes a number for a constant; of one
         # entry, because of a 0-d tensor it first takes the number for an input, and then begins anew without it
@@ -55,7 +54,7 @@ class RankingState(ClassQueue):
 
     @property
     def queue(self) -> Queue:
-        """The buffers of the queue, newest row first; the targets of empty slots are `ignore_index`.
+        """The buffers of the queue, newest row last; the targets of empty slots and ignored rows are −1.
 
         Assign the queue of another run, torch or JAX, to go on from it: a `Queue` of tensors, numpy or JAX arrays with
         the same classes; of one longer than `queue_size` the newest rows stay. The other way round, JAX goes on from
@@ -80,14 +79,7 @@ class RankingState(ClassQueue):
         if self.class_parallel:
             self._held_block = None
             self.queue_block.fill_(-1)  # whatever it held: memory that was only allocated holds anything
-        self._store(
-            Queue(
-                logits=torch.zeros_like(self.queue_logits),
-                targets=torch.full_like(self.queue_targets, self.ignore_index),
-                weights=torch.zeros_like(self.queue_weights),
-                is_iid=torch.zeros_like(self.queue_is_iid),
-            )
-        )
+        self._store(queue.emptied(self.queue))
 
     def reset_parameters(self) -> None:
         """The state of a new module, for one that was made on the meta device and moved by `to_empty`."""
@@ -118,14 +110,22 @@ class RankingState(ClassQueue):
         return self
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        """Fits a queue of another size: the newest rows stay."""
+        """Fits a queue of another size, of which the newest rows stay; without one in the state it becomes empty."""
         state_dict = dict(state_dict)
         if self.class_parallel and prefix + "queue_block" in state_dict:
             self._adopt_block(state_dict[prefix + "queue_logits"], state_dict[prefix + "queue_block"])
+        if prefix + "_temperature" in state_dict and prefix + "queue_logits" not in state_dict:
+            self.reset_queue()
         for name, buffer in zip(_QUEUE_BUFFERS, self.queue, strict=True):
-            saved = state_dict.get(prefix + name)
-            if saved is not None and saved.ndim == buffer.ndim and saved.shape[1:] == buffer.shape[1:]:
-                fill = self.ignore_index if name == "queue_targets" else 0
-                padding = saved.new_full((max(0, self.queue_size - len(saved)), *saved.shape[1:]), fill)
-                state_dict[prefix + name] = torch.cat([saved[: self.queue_size], padding])
+            saved = state_dict.pop(prefix + name, buffer)
+            if saved.ndim == buffer.ndim and saved.shape[1:] == buffer.shape[1:]:
+                if name == "queue_targets":  # of a queue that marks empty slots and ignored rows otherwise
+                    saved = saved.masked_fill((saved == self.ignore_index) | (saved < 0), -1)
+                missing = max(0, self.queue_size - len(saved))
+                padding = saved.new_full((missing, *saved.shape[1:]), -1 if name == "queue_targets" else 0)
+                saved = torch.cat([padding, saved[len(saved) - min(len(saved), self.queue_size) :]])
+            if name in self._non_persistent_buffers_set:
+                buffer.copy_(saved)
+            else:
+                state_dict[prefix + name] = saved
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

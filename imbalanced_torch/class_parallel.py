@@ -60,7 +60,6 @@ def class_parallel_loss(
     multilabel: bool,
     sample_weight: Tensor | None,
     iid_mask: Tensor | None,
-    update_queue: bool,
     gather: bool,
     process_group: Any,
     grad_reduction: str,
@@ -80,7 +79,6 @@ def class_parallel_loss(
         multilabel: as in `pooled_loss`.
         sample_weight: of this rank's rows [N], or None on every rank.
         iid_mask: of this rank's rows [N], or None on every rank.
-        update_queue: whether the batch enters the queue.
         gather: False is a single rank: no collective.
         process_group: the ranks to work with; None for all.
         grad_reduction: what the training framework does with gradients: "mean" (DDP, FSDP2) or "sum".
@@ -108,35 +106,28 @@ def class_parallel_loss(
     else:
         check()
         scale = 1
-    inputs["is_storable"] = class_block.storable_rows(logits.detach(), targets, **kind)
+    inputs["targets"] = class_block.row_labels(targets, shape=tuple(logits.shape), **kind)
+    inputs["is_storable"] = torch.isfinite(logits.detach()).all(dim=1)
     block = _exchange(inputs, layout, multilabel, scale)
-    place = {"first": layout.first, "num_classes": num_classes, "ignore_index": ignore_index}
-    labels = (
-        class_block.mask_padding(block["targets"], **place)
-        if multilabel
-        else class_block.block_labels(block["targets"], width=layout.width, **place)
-    )
     loss, result = pooled_loss(
         objective,
         block["logits"],
-        labels,
+        class_block.block_labels(block["targets"], first=layout.first, width=layout.width, num_classes=num_classes),
         queue,
         reduction="sum",
-        ignore_index=ignore_index,
+        ignore_index=-1,
         multilabel=True,
         sample_weight=block.get("sample_weight"),
         iid_mask=block.get("iid_mask"),
-        update_queue=update_queue,
+        is_storable=block["is_storable"],
         **options,
     )
     packed = class_block.pack_block(loss, result.per_class, result.valid, result.diagnostics)
-    blocks = _share(packed, layout)
-    loss, per_class, valid, figures = class_block.unpack_blocks(blocks, num_classes=num_classes, reduction=reduction)
-    own_positives = class_block.live_positive_count(logits, targets, **kind)
-    new_queue = result.queue
-    if update_queue:
-        new_queue = class_block.drop_newest(new_queue, block["is_storable"], ignore_index=ignore_index)
-    return loss, PooledResult(new_queue, per_class, valid, figures._replace(grad_pos_count=own_positives))
+    loss, per_class, valid, figures = class_block.unpack_blocks(
+        _share(packed, layout), result.diagnostics, num_classes=num_classes, reduction=reduction
+    )
+    figures = figures._replace(grad_pos_count=class_block.live_positive_count(logits, inputs["targets"]))
+    return loss, PooledResult(result.queue, per_class, valid, figures)
 
 
 @torch.compiler.disable(reason="the number of rows on other ranks is data")

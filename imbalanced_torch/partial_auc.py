@@ -1,15 +1,10 @@
 """Partial AUC at a budget as a module."""
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any, Self
-
-import torch
-from torch import Tensor
+from typing import Any, Self, Unpack
 
 from imbalanced_core import checks
-from imbalanced_core.losses.partial_auc import partial_auc
-from imbalanced_torch.pooled import PooledLoss
+from imbalanced_core.losses.partial_auc import band_auc
+from imbalanced_torch.pooled import PooledLoss, RankingOptions
 
 
 class PAUCAtBudgetLoss(PooledLoss):
@@ -38,17 +33,15 @@ class PAUCAtBudgetLoss(PooledLoss):
         update_queue_in_eval: whether rows enter the queue in `eval()` mode as well.
         gather_distributed: None gathers the rows of all processes in training mode, True always, False never.
         max_pool_size: look at a random part of the rows, of no more than this many; None: all.
-        multilabel: targets are 0/1 per class, [N, C], instead of class ids.
         temperature_scale: takes the place of `tau_scale` if given: its name in the other ranking losses.
-        process_group: the processes to gather from; None for all.
-        grad_reduction: what the training framework does with gradients, "mean" (DDP, FSDP2) or "sum".
-        generator: source of the randomness of `max_pool_size`; see `SmoothAPLoss`.
-        class_parallel: divides the classes among the ranks; see `SmoothAPLoss`.
+        margin: >= 0, in units of τ: a positive ranks above a threshold or negative only by that margin.
+        **options: see `imbalanced_torch.pooled.RankingOptions`.
 
     References:
         Narasimhan, Agarwal, A Structural SVM Based Approach for Optimizing Partial AUC, ICML 2013.
     """
 
+    objective = staticmethod(band_auc)
     iid_aware = True
 
     def __init__(
@@ -67,17 +60,25 @@ class PAUCAtBudgetLoss(PooledLoss):
         ignore_index: int = -100,
         update_queue_in_eval: bool = False,
         gather_distributed: bool | None = None,
+        quantile_interpolation: str = "higher",
         max_pool_size: int | None = None,
         *,
-        multilabel: bool = False,
         temperature_scale: str | None = None,
-        process_group: Any = None,
-        grad_reduction: str = "mean",
-        generator: torch.Generator | None = None,
-        class_parallel: bool = False,
+        margin: float = 0.0,
+        **options: Unpack[RankingOptions],
     ) -> None:
         super().__init__(
             num_classes,
+            {
+                "alpha": alpha,
+                "beta": beta,
+                "surrogate": surrogate,
+                "n_knots": n_knots,
+                "tau_scale": tau_scale if temperature_scale is None else temperature_scale,
+                "budget_basis": budget_basis,
+                "quantile_interpolation": quantile_interpolation,
+                "margin": margin,
+            },
             queue_size=queue_size,
             temperature=temperature,
             reduction=reduction,
@@ -85,20 +86,9 @@ class PAUCAtBudgetLoss(PooledLoss):
             update_queue_in_eval=update_queue_in_eval,
             gather_distributed=gather_distributed,
             max_pool_size=max_pool_size,
-            multilabel=multilabel,
-            process_group=process_group,
-            grad_reduction=grad_reduction,
-            generator=generator,
-            class_parallel=class_parallel,
+            pos_numerator=pos_numerator,
+            **options,
         )
-        self.alpha = alpha
-        self.beta = beta
-        self.surrogate = surrogate
-        self.n_knots = n_knots
-        self.tau_scale = tau_scale if temperature_scale is None else temperature_scale
-        self.pos_numerator = pos_numerator
-        self.budget_basis = budget_basis
-        self._check_options()
 
     @classmethod
     def recommended(cls, num_classes: int, budget: float, **overrides: Any) -> Self:
@@ -130,50 +120,3 @@ class PAUCAtBudgetLoss(PooledLoss):
         checks.require(is_rate, "budget", "a number in (0, 1]", budget)
         options: dict[str, Any] = {"beta": min(1.0, 2 * budget), "surrogate": "pairwise", "tau_scale": "std"}
         return cls(num_classes, **(options | {"temperature": 1.0} | overrides))
-
-    def forward(
-        self,
-        logits: Tensor,
-        targets: Tensor,
-        iid_mask: Tensor | None = None,
-        return_per_class: bool = False,
-        return_diagnostics: bool = False,
-        *,
-        sample_weight: Tensor | None = None,
-    ) -> Any:
-        """The loss of a batch, which then enters the queue; see `PooledLoss.forward`.
-
-        Args:
-            logits: floating point [N, num_classes].
-            targets: class ids [N] or [N, 1], or 0/1 labels.
-            iid_mask: bool [N], the rows drawn as the population is: only they set thresholds and scale. None: all.
-            return_per_class: whether to return the loss and the validity of each class as well.
-            return_diagnostics: whether to return figures of the band as well.
-            sample_weight: >= 0, [N]; how much a positive counts.
-
-        Returns:
-            loss, (loss, per_class, valid), (loss, stats) or (loss, per_class, valid, stats). `stats` maps names to
-            constants [num_classes]: t_alpha and t_beta, the scores at the edges of the band; tau_eff, the temperature
-            in units of the logits; band_neg_count, the iid negatives in the band; pauc_var, the variance of the
-            contributions of single positives; grad_pos_count, the positives of this process's batch.
-        """
-        loss, result = self._step(logits, targets, iid_mask, sample_weight)
-        per_class = (result.per_class, result.valid) if return_per_class else ()
-        stats = (result.diagnostics._asdict(),) if return_diagnostics else ()
-        return (loss, *per_class, *stats) if per_class or stats else loss
-
-    def _objective(self, temperature: Tensor | float) -> Callable[..., tuple]:
-        return partial(
-            partial_auc,
-            alpha=self.alpha,
-            beta=self.beta,
-            surrogate=self.surrogate,
-            n_knots=self.n_knots,
-            temperature=temperature,
-            temperature_scale=self.tau_scale,
-            pos_numerator=self.pos_numerator,
-            budget_basis=self.budget_basis,
-        )
-
-    def _options(self) -> tuple[str, ...]:
-        return ("alpha", "beta", "surrogate", "n_knots", "tau_scale", "pos_numerator", "budget_basis")

@@ -2,15 +2,15 @@
 
 import contextlib
 import warnings
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar, TypedDict, Unpack
 
 import torch
 from torch import Tensor
 
 from imbalanced_core import checks
+from imbalanced_core.pool.items import POSITIVE_NUMERATORS, make_items
 from imbalanced_core.pool.labels import taking_part
 from imbalanced_core.pool.step import PooledResult, pooled_loss
 from imbalanced_core.pool.subsampling import strata_count
@@ -21,22 +21,54 @@ from imbalanced_torch._state import RankingState
 from imbalanced_torch.class_parallel import class_parallel_loss
 
 
-class PooledLoss(RankingState, ABC):
-    """A ranking loss over the batch and a queue of earlier rows; the base of the ranking modules.
-
-    A subclass says with `_objective` what is computed; `imbalanced_core.pool.step.pooled_loss` does the rest. The queue
-    and the temperature are buffers: they move with the module, are in its `state_dict()`, and changing them never
-    recompiles. No cast of the module takes them below float32.
+class RankingOptions(TypedDict, total=False):
+    """Keywords that all ranking modules share.
 
     Attributes:
-        iid_aware: whether the objective takes `is_iid`.
+        multilabel: targets are 0/1 per class, [N, C], instead of class ids. Default: False.
+        persistent_queue: whether `state_dict()` holds the queue. Default: True. Loading a state without a queue starts
+            with an empty one in either case.
+        process_group: the processes to gather from. Default: None, all.
+        grad_reduction: what the training framework does with gradients, "mean" (DDP, FSDP2; the default) or "sum".
+        generator: source of the randomness of `max_pool_size`, seeded alike on every rank; `torch.compile` cannot trace
+            one, and `state_dict()` does not hold it: save `generator.get_state()` beside it, and restore it with
+            `set_state`, to resume with the same draws. Default: None, a hash of the number of the step, the same in
+            every run, which resumes by itself.
+        class_parallel: for many classes: each rank computes C/W of them from the rows of all ranks, which takes W times
+            less memory, work and forward traffic than gathering all logits; same value and gradient. The queue of a
+            rank holds its own classes only, so save and load `state_dict()` on every rank, or `reset_queue()` after
+            loading; do not let DDP broadcast these buffers (`broadcast_buffers=False`, or keep the loss outside of the
+            wrapped model). A rank that does not gather, as in validation, ranks its batch without the queue.
+            Default: False.
     """
 
-    iid_aware = False
+    multilabel: bool
+    persistent_queue: bool
+    process_group: Any
+    grad_reduction: str
+    generator: torch.Generator | None
+    class_parallel: bool
+
+
+class PooledLoss(RankingState):
+    """A ranking loss over the batch and a queue of earlier rows; the base of the ranking modules.
+
+    A subclass names its objective of items in the core, and hands the options of that objective to the constructor,
+    which keeps them as attributes. The queue and the temperature are buffers: they move with the module, are in its
+    `state_dict()`, and changing them never recompiles. No cast of the module takes them below float32.
+
+    Attributes:
+        objective: the function of `imbalanced_core.pool.items.Items`.
+        iid_aware: whether it looks at `Items.is_iid`.
+    """
+
+    objective: ClassVar[Callable[..., tuple]]
+    iid_aware: ClassVar[bool] = False
 
     def __init__(
         self,
         num_classes: int,
+        own: dict[str, Any],
         *,
         queue_size: int,
         temperature: float,
@@ -45,18 +77,16 @@ class PooledLoss(RankingState, ABC):
         update_queue_in_eval: bool,
         gather_distributed: bool | None,
         max_pool_size: int | None,
-        multilabel: bool,
-        process_group: Any,
-        grad_reduction: str,
-        generator: torch.Generator | None,
-        class_parallel: bool = False,
+        pos_numerator: str,
+        **options: Unpack[RankingOptions],
     ) -> None:
         super().__init__()
+        unknown = set(options) - set(RankingOptions.__annotations__)
+        if unknown:
+            raise TypeError(f"{type(self).__name__} got an unexpected keyword argument {sorted(unknown)[0]!r}")
         checks.one_of("reduction", reduction, CLASS_REDUCTIONS)
         checks.one_of("gather_distributed", gather_distributed, (None, True, False))
-        checks.one_of("grad_reduction", grad_reduction, distributed.GRAD_REDUCTIONS)
-        if generator is not None and not isinstance(generator, torch.Generator):
-            raise TypeError(f"generator must be a torch.Generator or None, got {generator!r}")
+        checks.index("ignore_index", ignore_index)
         self.num_classes = num_classes
         self.queue_size = queue_size
         self.reduction = reduction
@@ -64,26 +94,33 @@ class PooledLoss(RankingState, ABC):
         self.update_queue_in_eval = update_queue_in_eval
         self.gather_distributed = gather_distributed
         self.max_pool_size = max_pool_size
-        self.multilabel = multilabel
-        self.process_group = process_group
-        self.grad_reduction = grad_reduction
-        self.generator = generator
-        self.class_parallel = class_parallel
+        self.multilabel = options.get("multilabel", False)
+        self.pos_numerator = pos_numerator
+        self.process_group = options.get("process_group")
+        self.grad_reduction = options.get("grad_reduction", "mean")
+        self.generator = options.get("generator")
+        self.class_parallel = options.get("class_parallel", False)
+        checks.one_of("pos_numerator", pos_numerator, POSITIVE_NUMERATORS)
+        checks.one_of("grad_reduction", self.grad_reduction, distributed.GRAD_REDUCTIONS)
+        if self.generator is not None and not isinstance(self.generator, torch.Generator):
+            raise TypeError(f"generator must be a torch.Generator or None, got {self.generator!r}")
         self._has_warned = False
-        self._start_state(temperature, multilabel=multilabel)
-        if class_parallel:
+        self._start_state(temperature, multilabel=self.multilabel, persistent=options.get("persistent_queue", True))
+        if self.class_parallel:
             checks.require(max_pool_size is None, "max_pool_size", "None with class_parallel=True", max_pool_size)
         if max_pool_size is not None:
-            checks.at_least("max_pool_size", max_pool_size, strata_count(num_classes, multilabel=multilabel))
+            checks.at_least("max_pool_size", max_pool_size, strata_count(num_classes, multilabel=self.multilabel))
+        self._own = tuple(own)
+        for name, value in own.items():
+            setattr(self, name, value)
+        row = torch.zeros(1, 1, device="cpu")  # the objective checks its options
+        self._objective_at(1.0)(make_items(row, row > 0))
 
-    @abstractmethod
-    def _objective(self, temperature: Tensor | float) -> Callable[..., tuple]:
+    def _objective_at(self, temperature: Tensor | float) -> Callable[..., tuple]:
         """The core objective with the module's options."""
-
-    def _check_options(self) -> None:
-        """Lets the objective check its options, on a row without items."""
-        row = torch.zeros(1, 0, device="cpu")
-        self._objective(1.0)(row, row > 0)
+        return partial(
+            type(self).objective, temperature=temperature, **{name: getattr(self, name) for name in self._own}
+        )
 
     def forward(
         self,
@@ -91,48 +128,77 @@ class PooledLoss(RankingState, ABC):
         targets: Tensor,
         iid_mask: Tensor | None = None,
         return_per_class: bool = False,
+        return_diagnostics: bool = False,
         *,
         sample_weight: Tensor | None = None,
-    ) -> Tensor | tuple[Tensor, ...]:
-        """The loss of a batch, which then enters the queue: in training mode, or with `update_queue_in_eval`.
+        update_queue: bool | None = None,
+    ) -> Any:
+        """The loss of a batch, which then enters the queue: in training mode with gradients enabled.
 
         Args:
             logits: floating point [N, num_classes].
             targets: class ids [N] or [N, 1], of any integer or bool dtype; 0 or 1 (floats too) for one class. With
                 `multilabel` 0/1 per class, [N, num_classes], of any dtype. `ignore_index` marks rows, or single labels,
-                that take no part.
-            iid_mask: bool [N], the rows drawn as the population is; only partial AUC looks at it. None: all.
+                that are ignored.
+            iid_mask: bool [N], the rows drawn as the population is; only partial AUC looks at it: they alone set its
+                thresholds and scale. None: all.
             return_per_class: whether to return the loss of each class as well.
+            return_diagnostics: whether to return figures of each class as well.
             sample_weight: >= 0, [N]; how much a positive counts. Carries no gradient.
+            update_queue: whether the batch enters the queue. None: in training mode with gradients enabled, so that
+                validation under `torch.no_grad()` leaves it alone, and always with `update_queue_in_eval`.
 
         Returns:
-            The loss, 0-d, or [num_classes] for reduction "none"; float32 or float64. 0 with zero gradient if no class
-            is valid; NaN if a logit that takes part is NaN. With `return_per_class`, (loss, per_class, valid): the loss
-            of each class, NaN where invalid, and which classes are valid.
+            loss, (loss, per_class, valid), (loss, stats) or (loss, per_class, valid, stats). The loss is 0-d, or
+            [num_classes] for reduction "none"; float32 or float64; 0 with zero gradient if no class is valid; NaN if a
+            logit that is not ignored is NaN. per_class is the loss of each class, NaN where `valid` is False. stats
+            maps names to constants [num_classes]: tau_eff, the temperature in units of the logits; grad_pos_count, the
+            positives of this process's batch; for recall t_beta, the threshold; for partial AUC also t_alpha and
+            t_beta, the scores at the edges of the band; band_neg_count, the iid negatives in the band; pauc_var, the
+            variance of the contributions of single positives.
 
         Raises:
             TypeError, ValueError: if dtypes or shapes do not fit, or (eager mode on the CPU) a target is none of its
                 classes or a weight is negative or not finite; elsewhere such a value makes the loss NaN.
         """
-        loss, result = self._step(logits, targets, iid_mask, sample_weight)
-        return (loss, result.per_class, result.valid) if return_per_class else loss
+        loss, result = self._step(
+            logits, targets, iid_mask, sample_weight, return_per_class, return_diagnostics, update_queue
+        )
+        extras: tuple = (result.per_class, result.valid) if return_per_class else ()
+        if return_diagnostics:
+            extras += ({name: x for name, x in result.diagnostics._asdict().items() if x is not None},)  # type: ignore[union-attr]
+        return (loss, *extras) if extras else loss
 
     def _step(
-        self, logits: Tensor, targets: Tensor, iid_mask: Tensor | None, sample_weight: Tensor | None
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        iid_mask: Tensor | None,
+        sample_weight: Tensor | None,
+        per_class: bool,
+        diagnostics: bool,
+        update_queue: bool | None,
     ) -> tuple[Tensor, PooledResult]:
         validation.check_tensors(logits=logits, targets=targets)
         validation.check_optional_tensors(iid_mask=iid_mask, sample_weight=sample_weight)
         rule = f"of shape [rows, num_classes] = [N, {self.num_classes}]"
         checks.require(logits.ndim == 2 and logits.shape[1] == self.num_classes, "logits", rule, tuple(logits.shape))
-        update_queue = self.training or self.update_queue_in_eval
+        learns = self.training and torch.is_grad_enabled()
+        if update_queue is None:
+            update_queue = learns or self.update_queue_in_eval
         if update_queue and self.queue_size > 0:
             _refuse_recomputation()
-        local = None
-        gather = distributed.should_gather(
-            self.gather_distributed, training=self.training, process_group=self.process_group
-        )
+        gather = distributed.should_gather(self.gather_distributed, training=learns, process_group=self.process_group)
+        options: dict[str, Any] = {
+            "reduction": self.reduction,
+            "pos_numerator": self.pos_numerator,
+            "iid_aware": self.iid_aware,
+            "update_queue": update_queue,
+        }
+        objective = self._objective_at(self._temperature[0])
         if self.class_parallel:
-            return self._step_by_class(logits, targets, iid_mask, sample_weight, gather, update_queue)
+            return self._step_by_class(objective, logits, targets, iid_mask, sample_weight, gather, options)
+        local = None
         if gather:
             (logits, targets, sample_weight, iid_mask), local = distributed.gather_rows(
                 (logits, targets, sample_weight, iid_mask),
@@ -149,21 +215,20 @@ class PooledLoss(RankingState, ABC):
         self._check_values(targets, sample_weight)  # of the gathered rows, so that every rank raises, and none waits
         with _without_autocast(logits.device.type):
             loss, result = pooled_loss(
-                # a copy: assigning a temperature between forward and backward must not reach a saved tensor
-                self._objective(self._temperature[0].clone()),
+                objective,
                 logits,
                 targets,
                 self.queue,
-                reduction=self.reduction,
                 ignore_index=self.ignore_index,
                 multilabel=self.multilabel,
                 sample_weight=sample_weight,
                 iid_mask=iid_mask,
                 local=local,
                 max_pool_size=self.max_pool_size,
-                noise=self._noise(logits),
-                update_queue=update_queue,
-                iid_aware=self.iid_aware,
+                noise=self._noise(logits, learns),
+                per_class=per_class,
+                diagnostics=diagnostics,
+                **options,
             )
         if update_queue:
             self._store(result.queue)
@@ -171,29 +236,28 @@ class PooledLoss(RankingState, ABC):
 
     def _step_by_class(
         self,
+        objective: Callable[..., tuple],
         logits: Tensor,
         targets: Tensor,
         iid_mask: Tensor | None,
         sample_weight: Tensor | None,
         gather: bool,
-        update_queue: bool,
+        options: dict[str, Any],
     ) -> tuple[Tensor, PooledResult]:
         block = self._own_block(gather)
         holds = self._holds(block)
-        update_queue = update_queue and (gather or holds)  # a rank on its own leaves the queue of its block alone
+        # a rank on its own leaves the queue of its block alone
+        options["update_queue"] = update_queue = options["update_queue"] and (gather or holds)
         with _without_autocast(logits.device.type):
             loss, result = class_parallel_loss(
-                self._objective(self._temperature[0].clone()),
+                objective,
                 logits,
                 targets,
                 self._queue_of(block, start_anew=update_queue),
-                reduction=self.reduction,
                 ignore_index=self.ignore_index,
                 multilabel=self.multilabel,
                 sample_weight=sample_weight,
                 iid_mask=iid_mask,
-                update_queue=update_queue,
-                iid_aware=self.iid_aware,
                 gather=gather,
                 process_group=self.process_group,
                 grad_reduction=self.grad_reduction,
@@ -203,6 +267,7 @@ class PooledLoss(RankingState, ABC):
                     "queue_is_of_own_classes (if 0, call reset_queue() on every rank)": holds,
                 },
                 check=partial(self._check_values, targets, sample_weight, with_block=gather),
+                **options,
             )
         if update_queue:
             self._store(result.queue)
@@ -217,11 +282,11 @@ class PooledLoss(RankingState, ABC):
         else:
             validation.check_class_ids(targets, num_classes=self.num_classes, ignore_index=self.ignore_index)
         if sample_weight is not None:
-            takes_part = taking_part(targets, ignore_index=self.ignore_index)
-            takes_part = takes_part.any(dim=1) if takes_part.ndim == 2 else takes_part
-            validation.check_weights(sample_weight, where=takes_part)
+            is_counted = taking_part(targets, ignore_index=self.ignore_index)
+            is_counted = is_counted.any(dim=1) if is_counted.ndim == 2 else is_counted
+            validation.check_weights(sample_weight, where=is_counted)
 
-    def _noise(self, logits: Tensor) -> Tensor | None:
+    def _noise(self, logits: Tensor, learns: bool) -> Tensor | None:
         """Noise for subsampling, [rows of the pool]; None if nothing is cut."""
         rows = logits.shape[0] + self.queue_size
         if self.max_pool_size is None or rows <= self.max_pool_size:
@@ -233,19 +298,15 @@ class PooledLoss(RankingState, ABC):
         if self.generator is not None:
             return torch.rand(rows, generator=self.generator, device=self.generator.device).to(logits.device)
         noise = uniform_noise(self._draws, rows)
-        if self.training:  # in validation the ranks may make different numbers of calls
+        if learns:  # in validation the ranks may make different numbers of calls
             self._draws.add_(1)
         return noise
 
     def extra_repr(self) -> str:
         """The configuration, for `repr`."""
-        names = ["num_classes", *self._options(), "queue_size", "reduction", "ignore_index"]
+        names = ["num_classes", *self._own, "pos_numerator", "queue_size", "reduction", "ignore_index"]
         names += [] if self._temperature.is_meta else ["temperature"]
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
-
-    def _options(self) -> tuple[str, ...]:
-        """The names of the attributes that `repr` shows beside the common ones."""
-        return ()
 
 
 def _refuse_recomputation() -> None:

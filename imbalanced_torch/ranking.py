@@ -1,14 +1,9 @@
 """Smooth average precision and recall at a quantile as modules."""
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
-import torch
-from torch import Tensor
-
-from imbalanced_core.losses.ranking import recall_at_quantile, smooth_ap
-from imbalanced_torch.pooled import PooledLoss
+from imbalanced_core.losses.ranking import average_precision, recall
+from imbalanced_torch.pooled import PooledLoss, RankingOptions
 
 
 class SmoothAPLoss(PooledLoss):
@@ -33,28 +28,19 @@ class SmoothAPLoss(PooledLoss):
             several, True always, False never.
         max_pool_size: rank a random part of the rows, of no more than this many, rare classes first. The expected
             counts stay those of all rows. None (recommended): all.
-        multilabel: targets are 0/1 per class, [N, C], instead of class ids.
         temperature_scale: the unit of the temperature: "absolute" is 1; "iqr" or "std" of the class's negatives make
             the sharpness independent of the scale of the logits.
         pos_numerator: the mean over i runs over all positives ("pool") or over those of the batch ("live"). With "live"
-            a long queue does not dilute the gradient of the positives, but nothing of like size holds the negatives
-            down: in long runs the scores may drift upwards and the ranking suffer.
-        process_group: the processes to gather from; None for all.
-        grad_reduction: what the training framework does with gradients, "mean" (DDP, FSDP2) or "sum".
-        generator: source of the randomness of `max_pool_size`, seeded alike on every rank; `torch.compile` cannot trace
-            one, and `state_dict()` does not hold it: save `generator.get_state()` beside it, and restore it with
-            `set_state`, to resume with the same draws. None: a hash of the number of the step, the same in every run,
-            which resumes by itself.
-        class_parallel: for many classes: each rank computes C/W of them from the rows of all ranks, which takes W times
-            less memory, work and forward traffic than gathering all logits; same value and gradient. The queue of a
-            rank holds its own classes only, so save and load `state_dict()` on every rank, or `reset_queue()` after
-            loading; do not let DDP broadcast these buffers (`broadcast_buffers=False`, or keep the loss outside of the
-            wrapped model). A rank that does not gather, as in validation, ranks its batch without the queue.
+            nothing of like size holds the negatives down: beside a queue the ranking suffers in long runs.
+        margin: >= 0, in units of τ: a positive ranks above a negative only by that margin.
+        **options: see `imbalanced_torch.pooled.RankingOptions`.
 
     References:
         Brown et al., Smooth-AP: Smoothing the Path Towards Large-Scale Image Retrieval, ECCV 2020,
         https://arxiv.org/abs/2007.12163
     """
+
+    objective = staticmethod(average_precision)
 
     def __init__(
         self,
@@ -67,16 +53,14 @@ class SmoothAPLoss(PooledLoss):
         gather_distributed: bool | None = None,
         max_pool_size: int | None = None,
         *,
-        multilabel: bool = False,
         temperature_scale: str = "absolute",
         pos_numerator: str = "pool",
-        process_group: Any = None,
-        grad_reduction: str = "mean",
-        generator: torch.Generator | None = None,
-        class_parallel: bool = False,
+        margin: float = 0.0,
+        **options: Unpack[RankingOptions],
     ) -> None:
         super().__init__(
             num_classes,
+            {"temperature_scale": temperature_scale, "margin": margin},
             queue_size=queue_size,
             temperature=temperature,
             reduction=reduction,
@@ -84,15 +68,9 @@ class SmoothAPLoss(PooledLoss):
             update_queue_in_eval=update_queue_in_eval,
             gather_distributed=gather_distributed,
             max_pool_size=max_pool_size,
-            multilabel=multilabel,
-            process_group=process_group,
-            grad_reduction=grad_reduction,
-            generator=generator,
-            class_parallel=class_parallel,
+            pos_numerator=pos_numerator,
+            **options,
         )
-        self.temperature_scale = temperature_scale
-        self.pos_numerator = pos_numerator
-        self._check_options()
 
     @classmethod
     def recommended(cls, num_classes: int, **overrides: Any) -> Self:
@@ -121,17 +99,6 @@ class SmoothAPLoss(PooledLoss):
         options: dict[str, Any] = {"temperature_scale": "std", "temperature": 0.2}
         return cls(num_classes, **(options | overrides))
 
-    def _objective(self, temperature: Tensor | float) -> Callable[..., tuple]:
-        return partial(
-            smooth_ap,
-            temperature=temperature,
-            temperature_scale=self.temperature_scale,
-            pos_numerator=self.pos_numerator,
-        )
-
-    def _options(self) -> tuple[str, ...]:
-        return ("temperature_scale", "pos_numerator")
-
 
 class RecallAtQuantileLoss(PooledLoss):
     """One minus the smooth recall when the top `quantile` of the scores is flagged, averaged over classes.
@@ -154,14 +121,13 @@ class RecallAtQuantileLoss(PooledLoss):
         gather_distributed: None gathers the rows of all processes in training mode, True always, False never.
         quantile_interpolation: "higher", "lower", "linear", "nearest" or "midpoint".
         max_pool_size: look at a random part of the rows, of no more than this many; None: all.
-        multilabel: targets are 0/1 per class, [N, C], instead of class ids.
         temperature_scale: the unit of the temperature: "absolute", or "iqr" or "std" of the class's negatives.
         pos_numerator: the mean runs over all positives ("pool") or over those of the batch ("live").
-        process_group: the processes to gather from; None for all.
-        grad_reduction: what the training framework does with gradients, "mean" (DDP, FSDP2) or "sum".
-        generator: source of the randomness of `max_pool_size`; see `SmoothAPLoss`.
-        class_parallel: divides the classes among the ranks; see `SmoothAPLoss`.
+        margin: >= 0, in units of τ, above the threshold.
+        **options: see `imbalanced_torch.pooled.RankingOptions`.
     """
+
+    objective = staticmethod(recall)
 
     def __init__(
         self,
@@ -176,16 +142,19 @@ class RecallAtQuantileLoss(PooledLoss):
         quantile_interpolation: str = "higher",
         max_pool_size: int | None = None,
         *,
-        multilabel: bool = False,
         temperature_scale: str = "absolute",
         pos_numerator: str = "pool",
-        process_group: Any = None,
-        grad_reduction: str = "mean",
-        generator: torch.Generator | None = None,
-        class_parallel: bool = False,
+        margin: float = 0.0,
+        **options: Unpack[RankingOptions],
     ) -> None:
         super().__init__(
             num_classes,
+            {
+                "quantile": quantile,
+                "quantile_interpolation": quantile_interpolation,
+                "temperature_scale": temperature_scale,
+                "margin": margin,
+            },
             queue_size=queue_size,
             temperature=temperature,
             reduction=reduction,
@@ -193,27 +162,6 @@ class RecallAtQuantileLoss(PooledLoss):
             update_queue_in_eval=update_queue_in_eval,
             gather_distributed=gather_distributed,
             max_pool_size=max_pool_size,
-            multilabel=multilabel,
-            process_group=process_group,
-            grad_reduction=grad_reduction,
-            generator=generator,
-            class_parallel=class_parallel,
+            pos_numerator=pos_numerator,
+            **options,
         )
-        self.quantile = quantile
-        self.quantile_interpolation = quantile_interpolation
-        self.temperature_scale = temperature_scale
-        self.pos_numerator = pos_numerator
-        self._check_options()
-
-    def _objective(self, temperature: Tensor | float) -> Callable[..., tuple]:
-        return partial(
-            recall_at_quantile,
-            quantile=self.quantile,
-            interpolation=self.quantile_interpolation,
-            temperature=temperature,
-            temperature_scale=self.temperature_scale,
-            pos_numerator=self.pos_numerator,
-        )
-
-    def _options(self) -> tuple[str, ...]:
-        return ("quantile", "quantile_interpolation", "temperature_scale", "pos_numerator")

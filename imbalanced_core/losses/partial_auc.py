@@ -1,45 +1,34 @@
-"""Partial area under the ROC curve over a band of false-positive rates, as an objective over rows of scores."""
+"""Partial area under the ROC curve over a band of false-positive rates, as a loss of rows of scores."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 from imbalanced_core import checks, ops
-from imbalanced_core.losses.ranking import (
-    Items,
-    dispersion,
-    finish,
-    has_numerator,
-    number_or_zero,
-    numerator_mean,
-    prepare_items,
-    scaled_temperature,
-    select_numerator,
-    smooth_step,
-)
+from imbalanced_core.losses.ranking import against, smooth_step
 from imbalanced_core.ops.namespace import Array, array_namespace
-from imbalanced_core.pairwise.counts import soft_counts_at
-from imbalanced_core.quantile import masked_quantile
-from imbalanced_core.reductions import safe_divide
+from imbalanced_core.pool.items import (
+    Items,
+    RowArrays,
+    count_of,
+    dispersion,
+    make_items,
+    nan_where_unsettled,
+    numerator_mean,
+    row_temperature,
+    select_numerator,
+    settle,
+)
+from imbalanced_core.quantile import INTERPOLATIONS, masked_quantile
 
 SURROGATES = ("trapezoid", "pairwise")
 BUDGET_BASES = ("fpr", "population")
 BAND_TEMPERATURE_SCALES = ("iqr", "band", "std", "absolute")
 
 
-class BandDiagnostics(NamedTuple):
-    """The state of each row's band, [...] each, constants; NaN where there is no such figure or the loss is NaN."""
-
-    t_alpha: Array  # the score at the lower edge of the band of false-positive rates
-    t_beta: Array  # the score at its upper edge, <= t_alpha
-    tau_eff: Array  # temperature · scale
-    band_neg_count: Array  # the number of iid negatives with t_beta <= score <= t_alpha; with multiplicity, their sum
-    pauc_var: Array  # variance (biased, weighted like the mean) of the contributions of single positives to the pAUC
-
-
 class Band(NamedTuple):
-    """The score thresholds at the knots of a band of false-positive rates, and the unit of the temperature."""
+    """The score thresholds at the knots of a band of false-positive rates, and the temperature."""
 
-    thresholds: Array  # [..., knots], descending: the first is t_alpha, the last t_beta
-    scale: Array  # [...]
+    thresholds: Array  # [..., knots], descending: the first is t_alpha, the last t_beta; 0 where there is no reference
+    tau: Array  # [...]
 
 
 def partial_auc(
@@ -52,18 +41,16 @@ def partial_auc(
     n_knots: int = 2,
     temperature: Array = 0.1,
     temperature_scale: str = "iqr",
+    margin: float = 0.0,
     pos_numerator: str = "pool",
     budget_basis: str = "fpr",
-    where: Array | None = None,
-    weights: Array | None = None,
-    multiplicity: Array | None = None,
-    live: Array | None = None,
-    is_iid: Array | None = None,
-) -> tuple[Array, Array, BandDiagnostics]:
+    quantile_interpolation: str = "higher",
+    **rows: Unpack[RowArrays],
+) -> tuple[Array, Array, dict[str, Array]]:
     """One minus the smooth partial AUC of each row over the false-positive rates [α, β], normalised to [0, 1].
 
     The reference scores are those of the iid negatives ("fpr") or of all iid items ("population"); t(f) is their
-    (1 − f)-quantile ("higher"), and τ = temperature · scale. Thresholds and scale are constants. With P the positives
+    (1 − f)-quantile, and τ = temperature · scale. Thresholds and scale are constants. With P the positives
     of the mean, their weights w and multiplicities m:
 
         "trapezoid": pAUC_i = Σ_k a_k σ((s_i − t(f_k))/τ), where f_1 = α, ..., f_K = β are equally spaced and a are the
@@ -82,21 +69,17 @@ def partial_auc(
         temperature: τ in units of temperature_scale, > 0; a number or a 0-d array.
         temperature_scale: the unit of the temperature: "iqr" and "std", the interquartile range and the standard
             deviation of the reference scores; "band", t(α) − t(β); or "absolute", 1.
+        margin: μ >= 0, in units of τ: the differences in σ are (s_i − t)/τ − μ and (s_i − s_j)/τ − μ.
         pos_numerator: the mean runs over all positives ("pool") or over the live ones alone ("live").
         budget_basis: "fpr", or "population": α and β are then fractions of all iid items.
-        where: bool; the items that take part. Masked ones contribute nothing, whatever they hold. None: all.
-        weights: numbers >= 0, seen as constants; the weights of the positives in the mean. None: 1.
-        multiplicity: numbers >= 0, seen as constants; how many items each one stands for. None: 1.
-        live: bool; the items of the current batch. None: all.
-        is_iid: bool; the items drawn as the population is, not hand-picked: they set the thresholds. None: all.
-
-        The last five are broadcastable to scores.
+        quantile_interpolation: of the thresholds: "higher", "lower", "linear", "nearest" or "midpoint".
+        **rows: where, weights, multiplicity, live and is_iid, see `RowArrays`.
 
     Returns:
         (loss [...] in [0, 1], valid bool [...], diagnostics). A row is valid with a positive of weight > 0 in the mean,
-        an iid negative, a scale > 1e-12 and, pairwise, a band that is not empty; else its loss is 0 with zero gradient.
-        A row with a NaN among its participating scores, or a negative or non-finite participating weight, is valid,
-        with loss NaN.
+        an iid negative and, pairwise, a band that is not empty; else its loss is 0 with zero gradient. Where the scale
+        is no more than 1e-12, as for equal scores, the unit is 1. A row with a NaN among its unmasked scores, or a
+        negative or non-finite unmasked weight, is valid, with loss NaN. Diagnostics: see `band_diagnostics`.
 
     Raises:
         ValueError: for a bad parameter, or shapes that do not fit.
@@ -107,41 +90,71 @@ def partial_auc(
     References:
         Narasimhan, Agarwal. A structural SVM based approach for optimizing partial AUC. ICML 2013.
     """
+    items = make_items(scores, positives, pos_numerator=pos_numerator, **rows)
+    loss, valid, figures = band_auc(
+        items,
+        alpha=alpha,
+        beta=beta,
+        surrogate=surrogate,
+        n_knots=n_knots,
+        temperature=temperature,
+        tau_scale=temperature_scale,
+        margin=margin,
+        budget_basis=budget_basis,
+        quantile_interpolation=quantile_interpolation,
+        diagnostics=True,
+    )
+    return *settle(loss, valid, items), nan_where_unsettled(figures, items)
+
+
+def band_auc(
+    items: Items,
+    *,
+    alpha: float = 0.0,
+    beta: float = 0.005,
+    surrogate: str = "trapezoid",
+    budget_basis: str = "fpr",
+    margin: float = 0.0,
+    diagnostics: bool = False,
+    **band_options: Any,
+) -> tuple[Array, Array, dict[str, Array]]:
+    """The objective of `partial_auc`; further options as in `fpr_band`."""
     checks.one_of("surrogate", surrogate, SURROGATES)
     checks.one_of("budget_basis", budget_basis, BUDGET_BASES)
-    checks.broadcastable("is_iid", is_iid, "scores", scores)
-    checks.boolean("is_iid", is_iid)
-    items = prepare_items(
-        scores,
-        positives,
-        pos_numerator=pos_numerator,
-        where=where,
-        weights=weights,
-        multiplicity=multiplicity,
-        live=live,
-    )
+    checks.non_negative("margin", margin)
+    iid = items.where if items.is_iid is None else items.where & items.is_iid
+    iid_negatives = items.negatives if items.is_iid is None else items.negatives & items.is_iid
+    reference = iid_negatives if budget_basis == "fpr" else iid
+    band = fpr_band(items, reference, alpha=alpha, beta=beta, **band_options)
     xp = array_namespace(items.scores)
-    is_iid = items.taking_part if is_iid is None or scores.shape[-1] == 0 else is_iid & items.taking_part
-    iid_negatives = items.negatives & is_iid
-    reference = iid_negatives if budget_basis == "fpr" else is_iid
-    band = fpr_band(items, reference, alpha=alpha, beta=beta, n_knots=n_knots, temperature_scale=temperature_scale)
-    tau, has_scale = scaled_temperature(temperature, band.scale)
-    in_band = within(band, items.scores)
-    valid = has_numerator(items) & xp.any(iid_negatives, axis=-1) & has_scale
+    valid = xp.any(iid_negatives, axis=-1)
+    in_band = None
+    if surrogate == "pairwise" or diagnostics:
+        in_band = _within(band, ops.stop_gradient(items.scores)) & items.negatives
     if surrogate == "trapezoid":
         scores, numerator = select_numerator(items)
-        missed = trapezoid(scores, band, tau)
+        missed = _trapezoid(scores, band, margin)
+        loss, has_both = numerator_mean(missed, numerator)
     else:
-        missed, numerator = pairwise(items, in_band & items.negatives, tau)
-        valid = valid & xp.any(in_band & items.negatives & (items.mass > 0), axis=-1)
-    loss, valid = finish(numerator_mean(missed, numerator), valid, items)
-    return loss, valid, _diagnose(items, band, temperature, in_band & iid_negatives, missed, numerator)
+        loss, has_both, missed, numerator = against(items, in_band, band.tau, margin)
+    figures = {}
+    if diagnostics:
+        figures = band_diagnostics(items, band, in_band & iid_negatives, missed, numerator)
+    return loss, valid & has_both, figures
 
 
 def fpr_band(
-    items: Items, reference: Array, *, alpha: float, beta: float, n_knots: int = 2, temperature_scale: str = "iqr"
+    items: Items,
+    reference: Array,
+    *,
+    alpha: float,
+    beta: float,
+    n_knots: int = 2,
+    temperature: Array = 0.1,
+    tau_scale: str = "iqr",
+    quantile_interpolation: str = "higher",
 ) -> Band:
-    """The thresholds of n_knots equally spaced false-positive rates from alpha to beta, and the scale of the scores.
+    """The thresholds of n_knots equally spaced false-positive rates from alpha to beta, and τ; constants.
 
     Args:
         items: the items of each row.
@@ -149,73 +162,64 @@ def fpr_band(
         alpha: the lowest rate, a Python number.
         beta: the highest; 0 <= alpha < beta <= 1.
         n_knots: the number of thresholds, >= 2.
-        temperature_scale: "iqr", "std", "band" or "absolute".
-
-    Returns:
-        Constants; thresholds are NaN, and the scale is NaN or 0, where the reference is empty.
+        temperature: in units of tau_scale.
+        tau_scale: "iqr", "std", "band" or "absolute".
+        quantile_interpolation: of the thresholds.
     """
-    checks.one_of("temperature_scale", temperature_scale, BAND_TEMPERATURE_SCALES)
+    checks.one_of("tau_scale", tau_scale, BAND_TEMPERATURE_SCALES)
+    checks.one_of("quantile_interpolation", quantile_interpolation, INTERPOLATIONS)
     checks.at_least("n_knots", n_knots, 2)
     for name, rate in (("alpha", alpha), ("beta", beta)):
         checks.require(isinstance(rate, (int, float)) and 0 <= rate <= 1, name, "a Python number in [0, 1]", rate)
     checks.require(alpha < beta, "alpha", f"less than beta, {beta}", alpha)
     inner = [alpha + (beta - alpha) * (k / (n_knots - 1)) for k in range(1, n_knots - 1)]
     levels = [1.0 - rate for rate in (alpha, *inner, beta)]
-    if temperature_scale == "iqr":
-        levels += [0.25, 0.75]  # the same sort serves them
-    quantiles = masked_quantile(items.scores, levels, where=reference, multiplicity=items.multiplicity)
+    shares_sort = tau_scale == "iqr" and quantile_interpolation == "higher"
+    if shares_sort:
+        levels += [0.25, 0.75]
+    options = {"where": reference, "multiplicity": items.multiplicity}
+    quantiles = masked_quantile(items.scores, levels, interpolation=quantile_interpolation, **options)
+    xp = array_namespace(quantiles)
+    quantiles = ops.where(xp.isnan(quantiles), 0.0, quantiles)  # of an empty reference
     thresholds = quantiles[..., :n_knots]
-    if temperature_scale == "iqr":
-        return Band(thresholds, quantiles[..., -1] - quantiles[..., -2])
-    if temperature_scale == "band":
-        return Band(thresholds, thresholds[..., 0] - thresholds[..., -1])
-    return Band(thresholds, dispersion(temperature_scale, items, reference))
+    if shares_sort:
+        scale = quantiles[..., -1] - quantiles[..., -2]
+    elif tau_scale == "band":
+        scale = thresholds[..., 0] - thresholds[..., -1]
+    else:
+        scale = dispersion(tau_scale, items, reference)
+    return Band(thresholds, row_temperature(temperature, scale, items))
 
 
-def within(band: Band, scores: Array) -> Array:
+def _within(band: Band, scores: Array) -> Array:
     """Whether each score lies in the band, edges included; bool [..., n]."""
-    scores = ops.stop_gradient(scores)
     return (scores >= band.thresholds[..., -1:]) & (scores <= band.thresholds[..., :1])
 
 
-def trapezoid(scores: Array, band: Band, tau: Array) -> Array:
+def _trapezoid(scores: Array, band: Band, margin: float) -> Array:
     """1 − pAUC_i of each score: the trapezoidal mean over the band's thresholds of σ((t_k − s_i)/τ), [..., n]."""
+    xp = array_namespace(scores)
     n_knots = band.thresholds.shape[-1]
-    missed = array_namespace(scores).zeros_like(scores)
-    for k in range(n_knots):
-        weight = (0.5 if k in (0, n_knots - 1) else 1.0) / (n_knots - 1)
-        t_k = number_or_zero(band.thresholds[..., k, None])
-        missed = missed + weight * smooth_step(t_k - scores, tau[..., None])
-    return missed
-
-
-def pairwise(items: Items, band_negatives: Array, tau: Array) -> tuple[Array, Array]:
-    """1 − pAUC_i, the mean of σ((s_j − s_i)/τ) over the negatives j in the band, of the positives i in the numerator.
-
-    Returns:
-        (1 − pAUC [..., m], numerator [..., m]) of these positives, in an order of their own; of other items among them
-        the numerator is 0.
-    """
-    xp = array_namespace(items.scores)
-    in_band = xp.where(band_negatives, items.mass, 0.0)
-    counts = soft_counts_at(items.scores, in_band[..., None, :], tau, items.numerator > 0)
-    missed = safe_divide(counts.above[..., 0, :], xp.sum(in_band, axis=-1, keepdims=True))
-    return missed, ops.rearrange(items.numerator, counts.places)
-
-
-def _diagnose(
-    items: Items, band: Band, temperature: Array, counted: Array, missed: Array, numerator: Array
-) -> BandDiagnostics:
-    xp = array_namespace(items.scores)
-    missed = ops.stop_gradient(missed)
-    variance = numerator_mean((missed - numerator_mean(missed, numerator)[..., None]) ** 2, numerator)
-    if not isinstance(temperature, (int, float)):
-        temperature = ops.stop_gradient(xp.astype(temperature, items.scores.dtype))
-    figures = (
-        band.thresholds[..., 0],
-        band.thresholds[..., -1],
-        temperature * band.scale,
-        xp.sum(xp.where(counted, items.mass, 0.0), axis=-1),
-        xp.where(has_numerator(items), variance, xp.nan),
+    missed = smooth_step(
+        xp.reshape(band.thresholds[..., None] - scores[..., None, :], (*scores.shape[:-1], -1)), band.tau, margin
     )
-    return BandDiagnostics(*(xp.where(items.spoiled, xp.nan, figure) for figure in figures))
+    missed = xp.reshape(missed, (*scores.shape[:-1], n_knots, scores.shape[-1]))
+    weights = [(0.5 if k in (0, n_knots - 1) else 1.0) / (n_knots - 1) for k in range(n_knots)]
+    return xp.sum(missed * ops.constant(tuple(weights), like=scores, dtype=scores.dtype)[:, None], axis=-2)
+
+
+def band_diagnostics(items: Items, band: Band, counted: Array, missed: Array, numerator: Array) -> dict[str, Array]:
+    """Figures of each row, [...]: t_alpha and t_beta, the scores at the edges of the band (0 without a reference);
+    tau_eff, temperature · scale; band_neg_count, the iid negatives in the band, with multiplicities their sum; and
+    pauc_var, the variance (biased, weighted like the mean) of the contributions of single positives to the pAUC.
+    """
+    missed = ops.stop_gradient(missed)
+    mean, _ = numerator_mean(missed, numerator)
+    variance, _ = numerator_mean((missed - mean[..., None]) ** 2, numerator)
+    return {
+        "t_alpha": band.thresholds[..., 0],
+        "t_beta": band.thresholds[..., -1],
+        "tau_eff": band.tau,
+        "band_neg_count": count_of(counted, items),
+        "pauc_var": variance,
+    }

@@ -12,7 +12,7 @@ import numpy as np
 
 from imbalanced_core.ops import generic
 from imbalanced_core.ops.generic import Table
-from imbalanced_core.ops.namespace import Array, array_namespace, common_library, library_of
+from imbalanced_core.ops.namespace import Array, array_namespace, common_library
 
 
 def _backend(*arrays: Array) -> ModuleType:
@@ -290,10 +290,40 @@ def put(x: Array, ids: Array, values: Array | float, *, axis: int, reuse: bool =
 
 def arange(n: int, *, like: Array) -> Array:
     """The int32 numbers 0 ... n − 1, on the device of `like`."""
-    xp = array_namespace(like)
-    # A JAX array's `device` can be a sharding of some other shape, and a traced one has none.
-    device = None if library_of(like) == "jax" else like.device
-    return xp.arange(n, dtype=xp.int32, device=device)
+    return _backend(like).arange(n, like)
+
+
+def where(condition: Array, x: Array | float, y: Array | float) -> Array:
+    """Entries of x where the condition holds, else of y; one of them may be a number, at the cost of one call."""
+    return _backend(condition, x, y).where(condition, x, y)
+
+
+def astype(x: Array, dtype: Any) -> Array:
+    """X in a dtype; x itself if it has it, where the standard's function makes a copy."""
+    return x if x.dtype == dtype else array_namespace(x).astype(x, dtype)
+
+
+def clear(x: Array, where: Array, largest: float) -> tuple[Array, Array]:
+    """Scores that are safe to compute with, and the NaN among them.
+
+    Args:
+        x: floats [..., n].
+        where: bool, broadcastable to x.
+        largest: the bound of the result.
+
+    Returns:
+        x within [−largest, largest], 0 where it is masked or NaN; and bool [..., n], where an unmasked entry is NaN.
+        The derivative is that of the identity where `where` holds, and 0 elsewhere.
+    """
+    return _backend(x, where).clear(x, where, largest)
+
+
+def logistic(x: Array) -> Array:
+    """1 / (1 + exp(−x)), whose derivative keeps its relative precision at both ends.
+
+    Libraries form the derivative of their own as σ (1 − σ), which is 0 long before exp(−|x|) is.
+    """
+    return _backend(x).logistic(x)
 
 
 def widen(x: Array) -> Array:

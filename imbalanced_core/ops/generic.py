@@ -14,6 +14,27 @@ def sigmoid(x: Array) -> Array:
     return xp.where(x < 0, power, 1.0) / (1.0 + power)
 
 
+def logistic(x: Array) -> Array:
+    # the branch that is not taken has a finite derivative, so no NaN arises
+    return array_namespace(x).where(x > 0, 1.0 - sigmoid(-x), sigmoid(x))
+
+
+def arange(n: int, like: Array) -> Array:
+    xp = array_namespace(like)
+    return xp.arange(n, dtype=xp.int32, device=like.device)
+
+
+def where(condition: Array, x: Array | float, y: Array | float) -> Array:
+    return array_namespace(condition).where(condition, x, y)
+
+
+def clear(x: Array, where: Array, largest: float) -> tuple[Array, Array]:
+    xp = array_namespace(x)
+    kept = xp.where(where, x, 0.0)
+    is_nan = xp.isnan(kept)
+    return xp.clip(xp.where(is_nan, 0.0, kept), min=-largest, max=largest), is_nan
+
+
 def log_sigmoid(x: Array) -> Array:
     xp = array_namespace(x)
     return xp.clip(x, max=0.0) - xp.log1p(xp.exp(-xp.abs(x)))

@@ -40,7 +40,7 @@ class Counts(NamedTuple):
 
     above: Array  # [..., k, m], Σ_j weights[k, j] · σ((s_j − s_i)/τ)
     weights: Array  # [..., k, m], the items' own
-    places: Array  # integers [..., m], where the items are among those that were given
+    indices: Array  # integers [..., m], where the items are among those that were given
 
 
 def soft_counts_above(scores: Array, weights: Array, temperature: Array) -> Array:

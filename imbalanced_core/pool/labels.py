@@ -1,6 +1,6 @@
-"""What class targets say: which class, whether they take part, whether they are background."""
+"""What targets say: which class, whether they are ignored, whether they are background."""
 
-from imbalanced_core import checks
+from imbalanced_core import checks, ops
 from imbalanced_core.ops.namespace import Array, array_namespace
 
 
@@ -45,3 +45,78 @@ def foreground(targets: Array, *, num_classes: int, background_class: int = 0, a
     if are_probabilities(targets):
         return 1.0 - targets[(slice(None),) * (axis % targets.ndim) + (background_class,)]
     return class_ids(targets) != background_class
+
+
+def read_labels(
+    targets: Array, *, rows: int, num_classes: int, ignore_index: int, multilabel: bool
+) -> tuple[Array, Array | None]:
+    """The one reading of the targets of a ranking loss.
+
+    Args:
+        targets: class ids [N] or [N, 1] of any integer or bool dtype (binary: 0 or 1, floats too); with `multilabel`
+            0/1 per class, [N, C], of any dtype.
+        rows: N.
+        num_classes: C; 1 is binary.
+        ignore_index: the target of what is ignored.
+        multilabel: whether a row has a label per class.
+
+    Returns:
+        Labels, int32 [N] or [N, C], −1 where ignored; and bool [N], the rows with a target that is neither a class nor
+        ignored, whose labels are −1. None for the latter where all targets were seen to be classes.
+
+    Raises:
+        ValueError, TypeError: if shape or dtype does not fit.
+    """
+    xp = array_namespace(targets)
+    targets = _shaped(targets, rows, num_classes, multilabel=multilabel)
+    is_float = are_probabilities(targets)
+    if not is_float:
+        targets = class_ids(targets)
+    classes = 2 if multilabel else max(num_classes, 2)
+    may_ignore = 0 <= ignore_index < classes
+    if not is_float and not may_ignore and ops.known_within(targets, 0, classes - 1):
+        return ops.astype(targets, xp.int32), None
+    is_class = (targets >= 0) & (targets < classes)
+    if is_float:
+        is_class = is_class & (targets == xp.floor(targets))
+    differs = targets != ignore_index
+    if may_ignore:
+        is_class = is_class & differs
+    is_bad = differs != is_class
+    labels = ops.astype(ops.where(is_class, targets, -1), xp.int32)
+    if not multilabel:
+        return labels, is_bad
+    is_bad = xp.any(is_bad, axis=1)
+    return ops.where(is_bad[:, None], -1, labels), is_bad
+
+
+def _shaped(targets: Array, rows: int, num_classes: int, *, multilabel: bool) -> Array:
+    checks.real("targets", targets)
+    if multilabel:
+        checks.shaped("targets", targets, (rows, num_classes), "[rows, classes] (multilabel=True)")
+        return targets
+    if tuple(targets.shape) == (rows, 1):
+        targets = array_namespace(targets).reshape(targets, (rows,))
+    is_table = tuple(targets.shape) == (rows, num_classes)  # one-hot, or labels of their own for each class
+    hint = " (labels [rows, classes] need multilabel=True)" if is_table else ""
+    checks.shaped("targets", targets, (rows,), f"[rows]{hint}")
+    if are_probabilities(targets) and num_classes > 1:
+        raise TypeError(f"targets must be integer class ids when there are several classes, got dtype {targets.dtype}")
+    return targets
+
+
+def one_vs_rest(labels: Array, num_classes: int) -> Array:
+    """Which rows are the positives of each class.
+
+    Args:
+        labels: int32: class ids [M] (0 or 1 when there is one class), or 0/1 per class, [M, C]; −1 is ignored.
+        num_classes: C, the number of logits of a row; 1 is binary.
+
+    Returns:
+        bool [C, M].
+    """
+    if labels.ndim == 2:
+        return array_namespace(labels).matrix_transpose(labels == 1)
+    if num_classes == 1:
+        return (labels == 1)[None, :]
+    return labels[None, :] == ops.arange(num_classes, like=labels)[:, None]

@@ -1,4 +1,4 @@
-"""The pool: every row that one step of a ranking loss looks at, the batch in front of the queue."""
+"""The pool, every row that one step of a ranking loss looks at, and how it is cut to fewer rows."""
 
 from typing import NamedTuple
 
@@ -7,39 +7,15 @@ from imbalanced_core.ops.namespace import Array, array_namespace
 
 
 class Pool(NamedTuple):
-    """M rows with C logits each. A row that stands alone has multiplicity 1, or None for the whole pool."""
+    """M rows with C logits each, the queue in front of the batch. None stands for a mask that no one needs."""
 
     logits: Array  # [M, C]
-    targets: Array  # integers: class ids [M], or 0/1 per class [M, C]
+    labels: Array  # int32: class ids [M], or 0/1 per class [M, C]; −1 is ignored
     weights: Array  # [M], the user's sample weights
-    is_iid: Array  # bool [M], drawn from the population, not by a sampler that favours some classes
-    live: Array  # bool [M], of the current batch: carries gradient
-    local: Array  # bool [M], of this process's share of the current batch
-    multiplicity: Array | None  # [M], how many rows of the full pool a row stands for
-    where: Array  # bool [M], or [M, C]: what takes part
-
-
-def one_vs_rest(targets: Array, num_classes: int) -> Array:
-    """Which rows are the positives of each class.
-
-    Args:
-        targets: integers: class ids [M] (0 or 1 when there is one class), or 0/1 per class, [M, C].
-        num_classes: C, the number of logits of a row; 1 is binary.
-
-    Returns:
-        bool [C, M]. A target that is no class, such as the mark of an ignored row, is no one's positive.
-    """
-    xp = array_namespace(targets)
-    if targets.ndim == 2:
-        return xp.matrix_transpose(targets == 1)
-    if num_classes == 1:
-        return (targets == 1)[None, :]
-    return targets[None, :] == xp.astype(ops.arange(num_classes, like=targets), targets.dtype)[:, None]
-
-
-def rows_where(where: Array) -> Array:
-    """Bool [M]: the rows that take part in at least one class, for a mask [M] or [M, C]."""
-    return where if where.ndim == 1 else array_namespace(where).any(where, axis=1)
+    is_iid: Array | None  # bool [M], drawn from the population, not by a sampler that favours some classes
+    live: Array | None  # bool [M], of the current batch
+    carries_gradient: Array | None  # bool [M], of this process's share of the current batch
+    multiplicity: Array | None  # [M], how many rows of the full pool a row stands for; None: 1
 
 
 def strata_count(num_classes: int, *, multilabel: bool) -> int:
@@ -51,34 +27,34 @@ def strata(pool: Pool) -> Array:
     """The one class that each row counts for in subsampling, int32 [M].
 
     A row with a class id counts for that class (binary: negatives are class 0). A multi-label row counts for the rarest
-    of its positive classes (on a tie, the first), or for an extra last class when it has none. Rows that do not take
-    part come after the last class.
+    of its positive classes (on a tie, the first), or for an extra last class when it has none. Ignored rows come after
+    the last class.
     """
     xp = array_namespace(pool.logits)
     num_classes = pool.logits.shape[1]
-    multilabel = pool.targets.ndim == 2
+    multilabel = pool.labels.ndim == 2
     if not multilabel:
-        of_row = xp.astype(pool.targets, xp.int32)
+        of_row, is_ignored = pool.labels, pool.labels < 0
     else:
-        is_positive = pool.where & (pool.targets == 1)
+        is_positive, is_ignored = pool.labels == 1, xp.all(pool.labels < 0, axis=1)
         frequency = xp.sum(xp.astype(is_positive, xp.int32), axis=0)
         absent = is_positive.shape[0] + 1
         rarest = xp.argmin(xp.where(is_positive, frequency[None, :], absent), axis=1)
         of_row = xp.where(xp.any(is_positive, axis=1), xp.astype(rarest, xp.int32), num_classes)
-    return xp.where(rows_where(pool.where), of_row, strata_count(num_classes, multilabel=multilabel))
+    return xp.where(is_ignored, strata_count(num_classes, multilabel=multilabel), of_row)
 
 
 def subsample(pool: Pool, *, size: int, noise: Array) -> Pool:
     """At most `size` rows of the pool, rare classes first, with the multiplicities that keep sums unbiased.
 
-    With n_c rows of class c, S of the classes seen, and n = Σ n_c rows that take part, r_c = min(quota, n_c) random
-    rows of each class are reserved, quota = max(1, size // 2S); the rest of the `size` places goes to random rows of
-    what remains. A row of class c is therefore kept with probability
+    With n_c unmasked rows of class c, S of the classes seen, and n = Σ n_c, r_c = min(quota, n_c) random rows of each
+    class are reserved, quota = max(1, size // 2S); the rest of the `size` places goes to random rows of what remains.
+    A row of class c is therefore kept with probability
 
         π_c = r_c / n_c + (1 − r_c / n_c) · (size − Σ r) / (n − Σ r),
 
     and stands for 1 / π_c rows, so that the expectation of every sum over the kept rows, weighted by `multiplicity`, is
-    the sum over the full pool. If no more than `size` rows take part, all of them are kept, each with multiplicity 1.
+    the sum over the full pool. If there are no more than `size` of them, all are kept, each with multiplicity 1.
 
     Args:
         pool: the full pool of M rows; for the class that a multi-label row counts for see `strata`.
@@ -86,7 +62,7 @@ def subsample(pool: Pool, *, size: int, noise: Array) -> Pool:
         noise: floats [M], independent and uniform in [0, 1). The same noise picks the same rows.
 
     Returns:
-        A pool of min(size, M) rows. Places that no row was found for do not take part.
+        A pool of min(size, M) rows. Places that no row was found for are ignored.
 
     Raises:
         ValueError: if `size` is smaller than the number of classes.
@@ -94,7 +70,7 @@ def subsample(pool: Pool, *, size: int, noise: Array) -> Pool:
     Cost: three sorts of M numbers.
     """
     xp = array_namespace(pool.logits)
-    count = strata_count(pool.logits.shape[1], multilabel=pool.targets.ndim == 2)
+    count = strata_count(pool.logits.shape[1], multilabel=pool.labels.ndim == 2)
     of_row = strata(pool)
     checks.at_least("max_pool_size", size, count)
     checks.shaped("noise", noise, tuple(of_row.shape), "[rows]")
@@ -106,35 +82,31 @@ def subsample(pool: Pool, *, size: int, noise: Array) -> Pool:
     priority, probability = _draw(of_row, xp.take(noise, order, axis=0), count=count, size=size)
     first = xp.argsort(priority)[:size]
     kept = xp.take(order, first, axis=0)
-    rows = {
-        name: xp.take(array, kept, axis=0)
-        for name, array in zip(Pool._fields, pool, strict=True)
-        if name != "multiplicity"
-    }
+    rows = (None if array is None else xp.take(array, kept, axis=0) for array in pool)
     multiplicity = 1.0 / xp.astype(xp.take(probability, first, axis=0), pool.logits.dtype)
-    return Pool(**rows, multiplicity=multiplicity)
+    return Pool(*rows)._replace(multiplicity=multiplicity)
 
 
 def _draw(of_row: Array, noise: Array, *, count: int, size: int) -> tuple[Array, Array]:
     """Priority (the smallest `size` are kept) and probability of being kept, for rows sorted by class, then noise."""
     xp = array_namespace(of_row)
-    takes_part = of_row < count
+    is_counted = of_row < count
     start = xp.astype(xp.searchsorted(of_row, of_row, side="left"), xp.int32)
     end = xp.astype(xp.searchsorted(of_row, of_row, side="right"), xp.int32)
     places = ops.arange(of_row.shape[0], like=of_row)
-    classes = xp.sum(xp.astype(takes_part & (places == start), xp.int32), dtype=xp.int32)
+    classes = xp.sum(xp.astype(is_counted & (places == start), xp.int32), dtype=xp.int32)
     quota = xp.clip(xp.full_like(classes, size) // (2 * xp.clip(classes, min=1)), min=1)
-    is_reserved = takes_part & (places - start < quota)
+    is_reserved = is_counted & (places - start < quota)
     # Of numbers uniform in [0, 1), those above the quota-th smallest, u, are independent and uniform in (u, 1).
     # Stretched to (0, 1) they are fresh noise, the same for a class with few rows left as for one with many.
     last_reserved = xp.take(noise, xp.clip(start + quota - 1, max=of_row.shape[0] - 1), axis=0)
     fresh = (noise - last_reserved) / (1.0 - last_reserved)
-    priority = xp.where(is_reserved, -1.0, xp.where(takes_part, fresh, 2.0))
+    priority = xp.where(is_reserved, -1.0, xp.where(is_counted, fresh, 2.0))
 
     def total(mask: Array) -> Array:
         return xp.astype(xp.sum(xp.astype(mask, xp.int32)), noise.dtype)
 
-    n, reserved = total(takes_part), total(is_reserved)
+    n, reserved = total(is_counted), total(is_reserved)
     n_of_class = xp.astype(end - start, noise.dtype)
     share = xp.clip(xp.astype(quota, noise.dtype) / n_of_class, max=1.0)
     share_of_rest = xp.clip((size - reserved) / xp.clip(n - reserved, min=1.0), max=1.0)

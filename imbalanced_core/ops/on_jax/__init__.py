@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from imbalanced_core.ops.generic import (
     Table,
+    clear,
     evaluate,
     exp_of_difference,
     greatest_count,
@@ -22,6 +23,7 @@ from imbalanced_core.ops.generic import (
     rows_and_geometric_sums,
     take_rows,
     unit_or_nan,
+    where,
     zero_unless_finite,
 )
 from imbalanced_core.ops.on_jax.order import (
@@ -37,6 +39,7 @@ from imbalanced_core.ops.on_jax.order import (
 # One fused loop over all classes is faster than a gather, and its derivative is no scatter.
 __all__ = [
     "add_rows",
+    "clear",
     "cumulative_sum",
     "evaluate",
     "exp_of_difference",
@@ -57,6 +60,7 @@ __all__ = [
     "sort_with_order",
     "take_rows",
     "unit_or_nan",
+    "where",
     "zero_unless_finite",
 ]
 
@@ -65,6 +69,15 @@ _NUMBERS_PER_PIECE = 2**22  # temporaries of so many numbers: large enough to ke
 sigmoid = jax.nn.sigmoid
 log_sigmoid = jax.nn.log_sigmoid
 stop_gradient = jax.lax.stop_gradient
+
+
+def logistic(x: jax.Array) -> jax.Array:
+    return jnp.where(x > 0, 1.0 - jax.nn.sigmoid(-x), jax.nn.sigmoid(x))
+
+
+def arange(n: int, like: jax.Array) -> jax.Array:
+    # no device: that of an array can be a sharding of some other shape, and a traced one has none
+    return jnp.arange(n, dtype=jnp.int32)
 
 
 def log_softmax(x: jax.Array, *, axis: int) -> jax.Array:

@@ -1,14 +1,13 @@
 """The operations of `ops` on torch tensors."""
 
-import functools
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 
 from imbalanced_core.ops import generic
-from imbalanced_core.ops.on_torch.derivatives import with_class_slope, with_partials, with_vjp
+from imbalanced_core.ops.on_torch.constants import arange, constant, where
+from imbalanced_core.ops.on_torch.derivatives import clear, logistic, with_class_slope, with_partials, with_vjp
 from imbalanced_core.ops.on_torch.opaque import opaque_soft_counts, prefers_opaque
 from imbalanced_core.ops.on_torch.order import (
     add_rows,
@@ -26,10 +25,14 @@ from imbalanced_core.ops.on_torch.pieces import in_pieces, is_eager_cpu
 
 __all__ = [
     "add_rows",
+    "arange",
+    "clear",
+    "constant",
     "cumulative_sum",
     "greatest_count",
     "in_pieces",
     "inverse_permutation",
+    "logistic",
     "opaque_soft_counts",
     "places",
     "prefers_opaque",
@@ -38,6 +41,7 @@ __all__ = [
     "sort",
     "sort_with_order",
     "take_rows",
+    "where",
     "with_class_slope",
     "with_partials",
     "with_vjp",
@@ -58,24 +62,6 @@ def softmax(x: torch.Tensor, *, axis: int) -> torch.Tensor:
 
 def stop_gradient(x: torch.Tensor) -> torch.Tensor:
     return x.detach()
-
-
-def constant(numbers: Any, like: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
-    if isinstance(numbers, (int, float)):  # filled on the device: a copy from the host would wait for it
-        dtype = dtype or (torch.get_default_dtype() if isinstance(numbers, float) else torch.int64)
-        return torch.full((), numbers, dtype=dtype, device=like.device)
-    if not torch.compiler.is_compiling():
-        return _kept(numbers, dtype, like.device)
-    if isinstance(numbers, generic.Table):  # no numpy, which would end the graph
-        flat = torch.tensor([float(x) for x in numbers.text.split()], dtype=dtype, device=like.device)
-        return flat.reshape(numbers.shape)
-    return torch.tensor(numbers, dtype=dtype, device=like.device)
-
-
-@functools.cache  # a copy from the host at every call would stall an accelerator
-def _kept(numbers: Any, dtype: torch.dtype | None, device: torch.device) -> torch.Tensor:
-    numbers = numbers.array() if isinstance(numbers, generic.Table) else numbers
-    return torch.tensor(numbers, dtype=dtype, device=device)
 
 
 def row_by_row(x: torch.Tensor) -> torch.Tensor:

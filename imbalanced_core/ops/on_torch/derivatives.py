@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
+from imbalanced_core.ops import generic
 from imbalanced_core.ops.generic import evaluate
+from imbalanced_core.ops.on_torch import constants
 from imbalanced_core.ops.on_torch.pieces import in_blocks, is_eager_cpu
 
 
@@ -153,6 +155,60 @@ def _only_first_needs_gradient(arrays: tuple) -> bool:
     )
 
 
+class _Clear(torch.autograd.Function):
+    """`ops.clear`, in one call backward."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: torch.Tensor, where: torch.Tensor, largest: float) -> tuple[torch.Tensor, torch.Tensor]:
+        return _cleared(x, where, largest)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: torch.Tensor, _: None) -> tuple:
+        (where,) = ctx.saved_tensors
+        return constants.where(where, cotangent, 0.0), None, None
+
+
+class _Logistic(torch.autograd.Function):
+    """`ops.logistic`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
+        ctx.save_for_backward(inputs[0])
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: torch.Tensor) -> torch.Tensor:
+        (x,) = ctx.saved_tensors
+        return torch.ops.aten.sigmoid_backward(cotangent, torch.sigmoid(-x.abs()))  # cotangent · σ (1 − σ)
+
+
+def _cleared(x: torch.Tensor, where: torch.Tensor, largest: float) -> tuple[torch.Tensor, torch.Tensor]:
+    kept = constants.where(where, x, 0.0)
+    return kept.clamp(-largest, largest).nan_to_num(nan=0.0), kept.isnan()
+
+
+def clear(x: torch.Tensor, where: torch.Tensor, largest: float) -> tuple[torch.Tensor, torch.Tensor]:
+    if torch.compiler.is_compiling() or not x.requires_grad:
+        return _cleared(x, where, largest)
+    return _Clear.apply(x, where, largest)
+
+
+def logistic(x: torch.Tensor) -> torch.Tensor:
+    return generic.logistic(x) if torch.compiler.is_compiling() else _Logistic.apply(x)
+
+
 class _WithPartials(torch.autograd.Function):
     """An elementwise `function` with its `partials`."""
 
@@ -239,5 +295,5 @@ def _saved(ctx: Any) -> list:
 
 
 # with a setup_context, `apply` asks for the signature at every call
-for _function in (_WithVjp, _WithKept, _WithPartials, _WithSlope):
+for _function in (_WithVjp, _WithKept, _Clear, _Logistic, _WithPartials, _WithSlope):
     _function.forward.__signature__ = inspect.signature(_function.forward)  # type: ignore[union-attr]

@@ -1,0 +1,63 @@
+"""Constants on the device, made once: a number in `torch.where` costs a call at every step."""
+
+import functools
+from typing import Any
+
+import torch
+
+from imbalanced_core.ops import generic
+
+
+def constant(numbers: Any, like: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    if isinstance(numbers, (int, float)):  # filled on the device: a copy from the host would wait for it
+        dtype = dtype or (torch.get_default_dtype() if isinstance(numbers, float) else torch.int64)
+        return torch.full((), numbers, dtype=dtype, device=like.device)
+    if not torch.compiler.is_compiling():
+        return _kept(numbers, dtype, like.device)
+    if isinstance(numbers, generic.Table):  # no numpy, which would end the graph
+        flat = torch.tensor([float(x) for x in numbers.text.split()], dtype=dtype, device=like.device)
+        return flat.reshape(numbers.shape)
+    return torch.tensor(numbers, dtype=dtype, device=like.device)
+
+
+@functools.cache  # a copy from the host at every call would stall an accelerator
+def _kept(numbers: Any, dtype: torch.dtype | None, device: torch.device) -> torch.Tensor:
+    numbers = numbers.array() if isinstance(numbers, generic.Table) else numbers
+    return torch.tensor(numbers, dtype=dtype, device=device)
+
+
+def where(condition: torch.Tensor, x: Any, y: Any) -> torch.Tensor:
+    if torch.compiler.is_compiling():
+        return torch.where(condition, x, y)
+    if not isinstance(x, torch.Tensor):
+        x = _scalar(float(x), y.dtype, y.device)
+    elif not isinstance(y, torch.Tensor):
+        y = _scalar(float(y), x.dtype, x.device)
+    return torch.where(condition, x, y)
+
+
+def arange(n: int, like: torch.Tensor) -> torch.Tensor:
+    if torch.compiler.is_compiling():
+        return torch.arange(n, dtype=torch.int32, device=like.device)
+    return _arange(n, like.device)
+
+
+def _scalar(value: float, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """A 0-d constant, kept: `torch.where` of a number fills a new tensor at every call."""
+    key = repr(value), dtype, device
+    if key not in _SCALARS:
+        with torch.inference_mode(False):
+            made = torch.full((), value, dtype=dtype, device=device)
+        if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+            return made  # its memory belongs to the graph
+        _SCALARS[key] = made
+    return _SCALARS[key]
+
+
+_SCALARS: dict[tuple, torch.Tensor] = {}
+
+
+@functools.lru_cache(maxsize=64)
+def _arange(n: int, device: torch.device) -> torch.Tensor:
+    with torch.inference_mode(False):
+        return torch.arange(n, dtype=torch.int32, device=device)

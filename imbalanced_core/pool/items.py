@@ -1,0 +1,218 @@
+"""The items of each row of scores, read once: every mask, weight and NaN that an objective needs to know of."""
+
+from typing import NamedTuple, TypedDict
+
+from imbalanced_core import checks, ops
+from imbalanced_core.ops.namespace import Array, array_namespace
+from imbalanced_core.quantile import masked_quantile
+
+POSITIVE_NUMERATORS = ("pool", "live")
+LEAST_SCALE = 1e-12  # a smaller spread of scores is rounding: the unit is 1
+
+
+class Items(NamedTuple):
+    """What objectives compute with; arrays are [..., n] or broadcast to it, unless noted."""
+
+    scores: Array  # float32 or float64, finite; 0 where masked or NaN
+    where: Array  # bool, V: the items that are not masked
+    positives: Array  # bool, P
+    negatives: Array  # bool, V without P
+    numerator: Array  # weight · multiplicity of the positives that the loss is the mean over, else 0
+    multiplicity: Array | None  # how many items each one stands for; None: 1
+    is_iid: Array | None  # bool, drawn from the population; None: all
+    has_nan: Array  # bool [...]: a NaN score that is not masked, or an invalid weight
+
+
+class RowArrays(TypedDict, total=False):
+    """Optional arrays beside scores and positives, each broadcastable to the scores.
+
+    Attributes:
+        where: bool; False masks an item: it contributes nothing, whatever it holds. Default: all True.
+        weights: numbers >= 0, constants in differentiation; the weights of the positives in the mean. Default: 1.
+        multiplicity: numbers >= 0, constants; how many items each one stands for. Default: 1.
+        live: bool; the items of the current batch, for pos_numerator="live". Default: all.
+        is_iid: bool; the items drawn from the population, not added by a sampler: they alone set the thresholds of a
+            partial AUC. Default: all.
+    """
+
+    where: Array | None
+    weights: Array | None
+    multiplicity: Array | None
+    live: Array | None
+    is_iid: Array | None
+
+
+def make_items(
+    scores: Array,
+    positives: Array,
+    *,
+    pos_numerator: str = "pool",
+    where: Array | None = None,
+    weights: Array | None = None,
+    multiplicity: Array | None = None,
+    live: Array | None = None,
+    is_iid: Array | None = None,
+) -> Items:
+    """The items of rows of scores [..., n], from arguments that are checked here.
+
+    Raises:
+        ValueError: for a bad parameter, or shapes that do not fit.
+        TypeError: if scores are not floats or masks not bool.
+    """
+    checks.one_of("pos_numerator", pos_numerator, POSITIVE_NUMERATORS)
+    checks.floating("scores", scores)
+    xp = array_namespace(scores, positives, where, weights, multiplicity, live, is_iid)
+    checks.same_shape("positives", positives, "scores", scores)
+    checks.boolean("positives", positives)
+    for name, mask in (("where", where), ("live", live), ("is_iid", is_iid)):
+        checks.boolean(name, mask)
+        checks.broadcastable(name, mask, "scores", scores)
+    for name, array in (("weights", weights), ("multiplicity", multiplicity)):
+        checks.broadcastable(name, array, "scores", scores)
+    if scores.shape[-1] == 0:  # as one masked item: maxima and indices need an item
+        scores, positives = xp.sum(scores, axis=-1, keepdims=True), xp.any(positives, axis=-1, keepdims=True)
+        where, weights, multiplicity, live, is_iid = positives, None, None, None, None
+    scores = ops.widen(scores)
+    where = xp.ones_like(positives) if where is None else xp.broadcast_to(where, positives.shape)
+    is_bad = None
+    if weights is not None:
+        weights = ops.astype(ops.stop_gradient(weights), scores.dtype)
+        fit = (weights >= 0) & (weights < xp.inf)
+        is_bad, weights = xp.any(where & ~fit, axis=-1), ops.where(fit, weights, 0.0)
+    if multiplicity is not None:
+        multiplicity = ops.astype(ops.stop_gradient(multiplicity), scores.dtype)
+        multiplicity = ops.where(where, xp.broadcast_to(multiplicity, scores.shape), 0.0)
+    in_numerator = live if pos_numerator == "live" else None
+    return assemble(scores, positives & where, where, weights, multiplicity, in_numerator, is_iid, is_bad)
+
+
+def assemble(
+    scores: Array,
+    positives: Array,
+    where: Array,
+    weights: Array | None,
+    multiplicity: Array | None,
+    in_numerator: Array | None,
+    is_iid: Array | None,
+    is_bad: Array | None,
+) -> Items:
+    """The items of arrays that are known to be right: positives are not masked, weights are finite and >= 0."""
+    xp = array_namespace(scores)
+    largest = float(xp.finfo(scores.dtype).max) ** 0.5  # differences, and their ratio to τ, stay finite
+    clean, is_nan = ops.clear(scores, where, largest)
+    has_nan = xp.any(is_nan, axis=-1)
+    counted = positives if in_numerator is None else positives & in_numerator
+    numerator = ops.astype(counted, clean.dtype) if weights is None else ops.where(counted, weights, 0.0)
+    return Items(
+        scores=clean,
+        where=where,
+        positives=positives,
+        negatives=where != positives,
+        numerator=numerator if multiplicity is None else numerator * multiplicity,
+        multiplicity=multiplicity,
+        is_iid=is_iid,
+        has_nan=has_nan if is_bad is None else has_nan | is_bad,
+    )
+
+
+def settle(loss: Array, valid: Array, items: Items) -> tuple[Array, Array]:
+    """The loss [...], 0 in rows that are not valid and NaN (value and gradient) in rows with NaN; and which are valid.
+
+    Args:
+        loss: finite, [...].
+        valid: bool [...].
+        items: what the loss was computed from.
+    """
+    xp = array_namespace(loss)
+    factor = ops.where(items.has_nan, xp.nan, ops.astype(valid, loss.dtype))
+    return loss * factor, valid | items.has_nan
+
+
+def nan_where_unsettled(figures: dict[str, Array], items: Items) -> dict[str, Array]:
+    """Figures [...] of each row as constants, NaN in rows with NaN."""
+    nan = array_namespace(items.scores).nan
+    return {name: ops.where(items.has_nan, nan, ops.stop_gradient(figure)) for name, figure in figures.items()}
+
+
+def count_of(mask: Array, items: Items) -> Array:
+    """How many items of a mask there are in each row, [...]; with multiplicities their sum."""
+    return array_namespace(mask).sum(weight_of(mask, items), axis=-1)
+
+
+def weight_of(mask: Array, items: Items) -> Array:
+    """1, or the multiplicity, for the items of a mask, 0 for others: [..., n] in the dtype of the scores."""
+    weight = ops.astype(mask, items.scores.dtype)
+    return weight if items.multiplicity is None else weight * items.multiplicity
+
+
+def select_numerator(items: Items) -> tuple[Array, Array]:
+    """Scores and numerator, both [..., m], of the positives of the mean, in any order; others may be among them.
+
+    Where values can be seen and positives are few, the rest is left out: its formulas need not be evaluated.
+    """
+    indices = ops.few_places(items.numerator > 0)
+    if indices is None or ops.greatest_count(items.has_nan[..., None]):  # its NaN is to reach the gradient of all
+        return items.scores, items.numerator
+    return ops.rearrange(items.scores, indices), ops.rearrange(items.numerator, indices)
+
+
+def numerator_mean(values: Array, numerator: Array) -> tuple[Array, Array]:
+    """The mean of the values weighted with the numerator, both [..., m], 0 where that is 0; and where it is not."""
+    xp = array_namespace(values)
+    total = xp.sum(numerator, axis=-1)
+    has_weight = total > 0
+    return xp.sum(numerator * values, axis=-1) / ops.where(has_weight, total, 1.0), has_weight
+
+
+def row_temperature(temperature: Array, scale: Array | None, items: Items) -> Array:
+    """The temperature τ of each row in units of its scores, [...]; NaN where it is not > 0.
+
+    Args:
+        temperature: in units of the scale, a number or a 0-d array.
+        scale: a spread of scores [...], or None for 1. Where it is no more than 1e-12, as for equal scores, the unit is
+            1, so that a model whose scores are all equal has a gradient that starts its training.
+        items: of the rows.
+    """
+    checks.positive("temperature", temperature)
+    xp = array_namespace(items.scores)
+    if isinstance(temperature, (int, float)):
+        temperature = ops.constant(float(temperature), like=items.scores, dtype=items.scores.dtype)
+    else:  # known only at run time
+        temperature = ops.astype(temperature, items.scores.dtype)
+        temperature = ops.where(temperature > 0, temperature, xp.nan)
+    if scale is None:
+        return xp.broadcast_to(temperature, items.scores.shape[:-1])
+    return temperature * ops.where(scale > LEAST_SCALE, scale, 1.0)
+
+
+def dispersion(kind: str, items: Items, reference: Array) -> Array | None:
+    """The spread [...] of the scores of some items, as a constant; None if "absolute", 0 or NaN where there is none."""
+    if kind == "absolute":
+        return None
+    if kind == "iqr":
+        quartiles = masked_quantile(items.scores, (0.25, 0.75), where=reference, multiplicity=items.multiplicity)
+        return quartiles[..., 1] - quartiles[..., 0]
+    return standard_deviation(ops.stop_gradient(items.scores), reference, items)
+
+
+def standard_deviation(scores: Array, reference: Array, items: Items) -> Array:
+    """The standard deviation [...] of the scores of a mask, 0 where it is empty and exactly 0 for equal scores."""
+    xp = array_namespace(scores)
+    # Distances from the least score, which rounding cannot make differ where scores are equal, in units of the
+    # greatest, whose squares stay in range.
+    least = xp.min(ops.where(reference, scores, xp.inf), axis=-1, keepdims=True)
+    distance = ops.where(reference, scores - least, 0.0)
+    unit = xp.max(distance, axis=-1, keepdims=True)
+    distance = distance / ops.where(unit > 0, unit, 1.0)
+    portion = weight_of(reference, items)
+    portion = portion / xp.clip(xp.sum(portion, axis=-1, keepdims=True), min=LEAST_SCALE)
+    centred = distance - xp.sum(portion * distance, axis=-1, keepdims=True)
+    return unit[..., 0] * xp.sqrt(xp.sum(portion * centred**2, axis=-1))
+
+
+def with_margin(items: Items, margin: float, tau: Array) -> Array:
+    """The scores with those of the negatives raised by `margin` · τ: a positive ranks above one only by that margin."""
+    checks.non_negative("margin", margin)
+    if isinstance(margin, (int, float)) and margin == 0:
+        return items.scores
+    return items.scores + ops.where(items.negatives, (margin * tau)[..., None], 0.0)

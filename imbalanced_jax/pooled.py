@@ -83,7 +83,7 @@ def ranking_loss(
         options=tuple(options.items()),
         pos_numerator=pos_numerator,
         # `jax_debug_nans` would stop at the NaN that stands for the loss of a class without positives
-        without_nan=bool(jax.config.read("jax_debug_nans")),
+        without_nan=bool(jax.config.jax_debug_nans),  # type: ignore[attr-defined]
         ignore_index=ignore_index,
         multilabel=multilabel,
         axis_name=distributed.axis_names(axis_name),

@@ -166,7 +166,7 @@ class PooledLoss(RankingState):
         )
         extras: tuple = (result.per_class, result.valid) if return_per_class else ()
         if return_diagnostics:
-            extras += ({name: x for name, x in result.diagnostics._asdict().items() if x is not None},)  # type: ignore[union-attr]
+            extras += ({name: x for name, x in result.diagnostics._asdict().items() if x is not None},)
         return (loss, *extras) if extras else loss
 
     def _step(

@@ -73,7 +73,11 @@ def make_items(
         scores, positives = xp.sum(scores, axis=-1, keepdims=True), xp.any(positives, axis=-1, keepdims=True)
         where, weights, multiplicity, live, is_iid = positives, None, None, None, None
     scores = ops.widen(scores)
-    where = xp.ones_like(positives) if where is None else xp.broadcast_to(where, positives.shape)
+    where = xp.ones_like(positives) if where is None else where
+    where, weights, multiplicity, live, is_iid = (
+        None if array is None else xp.broadcast_to(array, scores.shape)
+        for array in (where, weights, multiplicity, live, is_iid)
+    )
     is_bad = None
     if weights is not None:
         weights = ops.astype(ops.stop_gradient(weights), scores.dtype)
@@ -81,7 +85,7 @@ def make_items(
         is_bad, weights = xp.any(where & ~fit, axis=-1), ops.where(fit, weights, 0.0)
     if multiplicity is not None:
         multiplicity = ops.astype(ops.stop_gradient(multiplicity), scores.dtype)
-        multiplicity = ops.where(where, xp.broadcast_to(multiplicity, scores.shape), 0.0)
+        multiplicity = ops.where(where, multiplicity, 0.0)
     in_numerator = live if pos_numerator == "live" else None
     return assemble(scores, positives & where, where, weights, multiplicity, in_numerator, is_iid, is_bad)
 

@@ -193,17 +193,19 @@ def _one_vs_rest_items(pool: Pool, is_bad: Array | None, *, only_live: bool) -> 
     xp = array_namespace(pool.logits)
     where = pool.labels >= 0
     where = where[None, :] if where.ndim == 1 else xp.matrix_transpose(where)
-    multiplicity = None
-    if pool.multiplicity is not None:
-        multiplicity = ops.where(where, pool.multiplicity, 0.0)
+    weights, multiplicity, live, is_iid = (
+        None if array is None else array[None, :] for array in (pool.weights, pool.multiplicity, pool.live, pool.is_iid)
+    )
+    if multiplicity is not None:
+        multiplicity = ops.where(where, multiplicity, 0.0)
     return assemble(
         ops.row_by_row(xp.matrix_transpose(pool.logits)),
         one_vs_rest(pool.labels, pool.logits.shape[1]),
         where,
-        pool.weights,
+        weights,
         multiplicity,
-        pool.live if only_live else None,
-        pool.is_iid,
+        live if only_live else None,
+        is_iid,
         is_bad,
     )
 
@@ -212,10 +214,10 @@ def _count_live_positives(pool: Pool, items: Items, rows: Queue, local: Array | 
     """The positives of each class that carry gradient, [C]."""
     xp = array_namespace(items.positives)
     if pool.carries_gradient is not None:
-        positives = items.positives & pool.carries_gradient
+        positives = items.positives & pool.carries_gradient[None, :]
     else:
         positives = items.positives[:, items.positives.shape[1] - rows.targets.shape[0] :]
-        positives = positives if local is None else positives & local
+        positives = positives if local is None else positives & local[None, :]
     return xp.sum(ops.astype(positives, dtype), axis=1)
 
 

@@ -11,6 +11,7 @@ from imbalanced_core.losses.ranking import (
     number_or_zero,
     numerator_mean,
     prepare_items,
+    requested,
     scaled_temperature,
     select_numerator,
     smooth_step,
@@ -200,7 +201,7 @@ def pairwise(items: Items, band_negatives: Array, tau: Array) -> tuple[Array, Ar
     in_band = xp.where(band_negatives, items.mass, 0.0)
     counts = soft_counts_at(items.scores, in_band[..., None, :], tau, items.numerator > 0)
     missed = safe_divide(counts.above[..., 0, :], xp.sum(in_band, axis=-1, keepdims=True))
-    return missed, ops.rearrange(items.numerator, counts.places)
+    return missed, requested(items.numerator, counts.indices)
 
 
 def _diagnose(

@@ -96,7 +96,7 @@ def smooth_ap(
     negatives_above = counts.above[..., 0, :]
     # the count holds the item itself, m_i σ(0) times
     rank_plus = 1.0 - 0.5 * counts.weights[..., 1, :] + counts.above[..., 1, :]
-    numerator = ops.rearrange(items.numerator, counts.places)  # the mean does not mind the order of the counts
+    numerator = requested(items.numerator, counts.indices)  # the mean does not mind the order of the counts
     # 1 − rank⁺/rank = (negatives above)/rank keeps the digits of a small loss
     loss = numerator_mean(share(negatives_above, rank_plus), numerator)
     return finish(loss, has_numerator(items) & xp.any(items.negatives, axis=-1) & has_scale, items)
@@ -274,6 +274,11 @@ def select_numerator(items: Items) -> tuple[Array, Array]:
     if places is None or ops.greatest_count(items.spoiled[..., None]):  # its NaN is to reach the gradient of every item
         return items.scores, items.numerator
     return ops.rearrange(items.scores, places), ops.rearrange(items.numerator, places)
+
+
+def requested(x: Array, indices: Array | None) -> Array:
+    """The entries of x [..., n] that `Counts` are of."""
+    return x if indices is None else ops.rearrange(x, indices)
 
 
 def numerator_mean(values: Array, numerator: Array) -> Array:

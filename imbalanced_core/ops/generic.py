@@ -14,6 +14,11 @@ def sigmoid(x: Array) -> Array:
     return xp.where(x < 0, power, 1.0) / (1.0 + power)
 
 
+def times_logistic_derivative(x: Array, at: Array) -> Array:
+    p = sigmoid(-array_namespace(at).abs(at))
+    return x * (p * (1.0 - p))
+
+
 def log_sigmoid(x: Array) -> Array:
     xp = array_namespace(x)
     return xp.clip(x, max=0.0) - xp.log1p(xp.exp(-xp.abs(x)))
@@ -55,11 +60,15 @@ def inverse_permutation(order: Array) -> Array:
     return array_namespace(order).argsort(order, axis=-1)
 
 
-def is_compiled(x: Array) -> bool:
+def outside_compiler(function: Callable, arrays: tuple) -> Any:
+    return function(*arrays)
+
+
+def is_eager_cpu(x: Array) -> bool:
     return False
 
 
-def prefers_opaque(scores: Array) -> bool:
+def is_on_accelerator(x: Array) -> bool:
     return False
 
 

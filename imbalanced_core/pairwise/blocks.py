@@ -36,11 +36,6 @@ def blocks_of(n: int, size: int) -> int:
     return blocks + -blocks % 2 ** translation.levels(blocks)
 
 
-def most_blocks(n: int) -> int:
-    """At least `blocks_of(n, size)` for every size in use, without a branch on n, which may be a compiler's symbol."""
-    return n // _BLOCK + n // (16 * _BLOCK) + 2 * translation.FEW_BLOCKS
-
-
 def cut(scores: Array, weights: Array, temperature: Array, size: int) -> Blocks:
     """Scores [..., n], ascending, weights [..., k, n] and τ [...] in blocks of so many items; n > 0."""
     xp = array_namespace(scores)

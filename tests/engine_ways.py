@@ -5,17 +5,22 @@ from unittest import mock
 
 from imbalanced_core.pairwise import blocks as _blocks
 from imbalanced_core.pairwise import counts as pairwise
+from imbalanced_core.pairwise import dense as _dense
 from imbalanced_core.pairwise import few as _few
-from imbalanced_core.pairwise import translation as _block_tree
+from imbalanced_core.pairwise import translation as _translation
 
 _SMALL_BLOCKS = (  # a tree of blocks from 17 items on
     (_blocks, {"_BLOCK": 4, "_LARGE_BLOCK": 4, "_SMALL_ROW": 16}),
-    (_block_tree, {"FEW_BLOCKS": 4}),
+    (_translation, {"FEW_BLOCKS": 4}),
     (_few, {"_BLOCK": 4, "_LARGE_BLOCK": 4}),
 )
-_NO_PAIRS = (pairwise, {"_CHEAP_PAIRS": -1, "_PAIRS_PER_ITEM": -1})
+_NO_PAIRS = (
+    pairwise,
+    {"_PAIRS_EAGER_CPU": -1, "_PAIRS_PER_ITEM": -1, "_PAIRS_CPU": -1, "_PAIRS_ACCELERATOR": -1},
+)
 WAYS = {
     "as it is": (),
+    "pairs in parts of a row": ((_dense, {"_PAIRS_PER_PART": 16}),),
     "blocks, expanded at the few": (*_SMALL_BLOCKS, _NO_PAIRS),
     "blocks, expanded at all": (*_SMALL_BLOCKS, _NO_PAIRS, (pairwise, {"_FEW": -1.0})),
 }

@@ -33,6 +33,11 @@ def sigmoid(x: Array) -> Array:
     return _backend(x).sigmoid(x)
 
 
+def times_logistic_derivative(x: Array, at: Array) -> Array:
+    """X · σ'(at), elementwise; the derivative keeps its relative precision at both ends."""
+    return _backend(x, at).times_logistic_derivative(x, at)
+
+
 def log_sigmoid(x: Array) -> Array:
     """log(sigmoid(x)), elementwise, without overflow."""
     return _backend(x).log_sigmoid(x)
@@ -98,9 +103,23 @@ def with_vjp(primal: Callable[..., Any], vjp: Callable[..., tuple], *, keeps: bo
     return function
 
 
-def is_compiled(x: Array) -> bool:
-    """Whether `torch.compile` sees the operations on x. XLA gains little from formulas made for it."""
-    return _backend(x).is_compiled(x)
+def outside_compiler(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, called eagerly from what `torch.compile` compiles for the CPU, where that may break its graph."""
+
+    def call(*arrays: Array) -> Any:
+        return _backend(*arrays).outside_compiler(function, arrays)
+
+    return call
+
+
+def is_eager_cpu(x: Array) -> bool:
+    """Whether x is a torch tensor on the CPU outside compiler and transforms: looking at its values costs nothing."""
+    return _backend(x).is_eager_cpu(x)
+
+
+def is_on_accelerator(x: Array) -> bool:
+    """Whether the operations on x run on an accelerator, as far as one can tell; a matter of speed alone."""
+    return _backend(x).is_on_accelerator(x)
 
 
 def row_by_row(x: Array) -> Array:
@@ -253,16 +272,6 @@ def take_rows(x: Array, index: Array) -> Array:
 def add_rows(x: Array, index: Array, rows: Array) -> Array:
     """X [m, ...], with rows [q, ...] added to those at index [q], which may name one more than once."""
     return _backend(x, index).add_rows(x, index, rows)
-
-
-def prefers_opaque(scores: Array) -> bool:
-    """Whether a compiler had better not look into the soft counts of these scores, and call `opaque_soft_counts`."""
-    return _backend(scores).prefers_opaque(scores)
-
-
-def opaque_soft_counts(scores: Array, weights: Array, temperature: Array, at: Array) -> Array:
-    """`pairwise.soft_counts_at` as one operator: [..., k, n] in the order of the scores; see `_ops_torch_opaque.py`."""
-    return _backend(scores).opaque_soft_counts(scores, weights, temperature, at)
 
 
 def lerp(a: Array, b: Array, weight: Array) -> Array:

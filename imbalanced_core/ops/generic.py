@@ -35,6 +35,11 @@ def clear(x: Array, where: Array, largest: float) -> tuple[Array, Array]:
     return xp.clip(xp.where(is_nan, 0.0, kept), min=-largest, max=largest), is_nan
 
 
+def times_logistic_derivative(x: Array, at: Array) -> Array:
+    p = sigmoid(-array_namespace(at).abs(at))
+    return x * (p * (1.0 - p))
+
+
 def log_sigmoid(x: Array) -> Array:
     xp = array_namespace(x)
     return xp.clip(x, max=0.0) - xp.log1p(xp.exp(-xp.abs(x)))
@@ -76,11 +81,15 @@ def inverse_permutation(order: Array) -> Array:
     return array_namespace(order).argsort(order, axis=-1)
 
 
-def is_compiled(x: Array) -> bool:
+def outside_compiler(function: Callable, arrays: tuple) -> Any:
+    return function(*arrays)
+
+
+def is_eager_cpu(x: Array) -> bool:
     return False
 
 
-def prefers_opaque(scores: Array) -> bool:
+def is_on_accelerator(x: Array) -> bool:
     return False
 
 

@@ -36,11 +36,6 @@ def blocks_of(n: int, size: int) -> int:
     return blocks + -blocks % 2 ** translation.levels(blocks)
 
 
-def most_blocks(n: int) -> int:
-    """At least `blocks_of(n, size)` for every size in use, without a branch on n, which may be a compiler's symbol."""
-    return n // _BLOCK + n // (16 * _BLOCK) + 2 * translation.FEW_BLOCKS
-
-
 def cut(scores: Array, weights: Array, temperature: Array, size: int) -> Blocks:
     """Scores [..., n], ascending, weights [..., k, n] and τ [...] in blocks of so many items; n > 0."""
     xp = array_namespace(scores)
@@ -106,7 +101,7 @@ def between_blocks(blocks: Blocks, kernel: Kernel, moments: Array) -> Array:
     moments = xp.stack([xp.permute_dims(x, (0, 2, 3, 1)) for x in at_ends], axis=2)
     ends = xp.permute_dims(xp.reshape(ends_of(blocks.s), (-1, blocks.per_row, 2)), (0, 2, 1))
     # distances times these cannot become NaN
-    rates = ops.constant(kernel.negative_powers, like=ends, dtype=ends.dtype) / blocks.tau
+    rates = ops.constant(kernel.negative_powers, like=ends, dtype=ends.dtype)[None, :] / blocks.tau
     return translation.between_blocks(ends, moments, rates, kernel.first)
 
 

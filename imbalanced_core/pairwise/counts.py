@@ -22,25 +22,28 @@ when a million scores lie within a thousandth of τ.
 """
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 from imbalanced_core import ops
 from imbalanced_core.ops.namespace import Array, array_namespace
 from imbalanced_core.pairwise import blocks as _blocks
-from imbalanced_core.pairwise import expansions, few
-from imbalanced_core.pairwise.kernels import LOGISTIC, LOGISTIC_SLOPE
+from imbalanced_core.pairwise import dense, few
+from imbalanced_core.pairwise.dense import of_each_sum, temperature_gradient
+from imbalanced_core.pairwise.kernels import LOGISTIC, LOGISTIC_DERIVATIVE
 
-_CHEAP_PAIRS, _PAIRS_PER_ITEM = 300_000, 15  # so many pairs cost less than the calls, and the moments of an item
+# Up to so many pairs, over all rows, one matrix costs less than a sort and the calls of the blocks.
+_PAIRS_EAGER_CPU, _PAIRS_PER_ITEM = 300_000, 15  # and so many for each item, for its moments
+_PAIRS_CPU = 2**22  # compiled or in JAX, where all pairs are one loop
+_PAIRS_ACCELERATOR = 2**24
 _FEW = 0.25  # of the items: so many are expanded one by one for less than all
 
 
 class Counts(NamedTuple):
-    """Soft counts of some of the items, in an order of their own."""
+    """Soft counts of the requested items; others may be among them."""
 
     above: Array  # [..., k, m], Σ_j weights[k, j] · σ((s_j − s_i)/τ)
     weights: Array  # [..., k, m], the items' own
-    indices: Array  # integers [..., m], where the items are among those that were given
+    indices: Array | None  # integers [..., m], the items' indices; None: all items, in the order of the input
 
 
 def soft_counts_above(scores: Array, weights: Array, temperature: Array) -> Array:
@@ -50,7 +53,7 @@ def soft_counts_above(scores: Array, weights: Array, temperature: Array) -> Arra
 
     Args:
         scores: float32 or float64 [..., n], in any order. ±inf counts as the largest number of its sign.
-        weights: [..., k, n], for k separate sums over the same scores; of any sign. Items of weight 0 take no part, but
+        weights: [..., k, n], for k separate sums over the same scores; of any sign. Items of weight 0 are ignored, but
             their scores must be numbers.
         temperature: τ > 0, in the units of the scores: a number, a 0-d array, or an array [...] with one τ per row.
 
@@ -58,115 +61,60 @@ def soft_counts_above(scores: Array, weights: Array, temperature: Array) -> Arra
         [..., k, n] in the dtype of `scores`, within rounding of the sum over all pairs. Differentiable in scores,
         weights and temperature, more than once. A NaN score, or a temperature that is not > 0, makes its row NaN.
 
-    Cost: one sort, then O(n) time and memory for each of the k sums.
+    Cost: all pairs of a small pool; of longer rows one sort, then O(n) time and memory for each of the k sums.
 
     References:
         Greengard & Strain, `The fast Gauss transform <https://doi.org/10.1137/0912004>`_, 1991, for the idea that sums
         over pairs cost O(n) once the kernel separates.
     """
     xp = array_namespace(scores, weights)
-    if scores.shape[-1] == 0:
-        return _of_nothing(scores, weights)
     scores, temperature = _within_range(scores, temperature)
-    scores, order = ops.sort_with_order(scores)
-    counts = _at_all(scores, of_each_sum(xp.astype(weights, scores.dtype), order), temperature)
-    return of_each_sum(counts, ops.inverse_permutation(order))
+    weights = xp.astype(weights, scores.dtype)
+    if is_small(scores):
+        return _dense(scores, weights, temperature)
+    return ops.outside_compiler(_at_all_in_blocks)(scores, weights, temperature)
 
 
 def soft_counts_at(scores: Array, weights: Array, temperature: Array, at: Array) -> Counts:
-    """The counts of `soft_counts_above` for some of the items, at less cost where few are asked for.
+    """The counts of `soft_counts_above` for the requested items, at less cost where these are few.
 
-    In eager PyTorch on the CPU, where values can be looked at for nothing, counts that nobody asks for are left out;
-    elsewhere shapes must not hang on values, and all are computed.
+    In eager PyTorch on the CPU, where values can be looked at without cost, unrequested counts are skipped; elsewhere
+    shapes must not depend on values, and all are computed.
 
     Args:
-        scores: float32 or float64 [..., n], in any order. ±inf counts as the largest number of its sign.
+        scores: float32 or float64 [..., n], in any order; finite, with finite differences.
         weights: [..., k, n], of any sign; constants in differentiation.
-        temperature: τ > 0, in the units of the scores: a number, a 0-d array, or an array [...] with one τ per row.
-        at: bool [..., n]; the items whose counts are wanted.
+        temperature: τ, [...] in the dtype of `scores`; > 0 or NaN.
+        at: bool [..., n], the requested items.
 
     Returns:
-        Counts, in an order of their own. Each item asked for is there once; what else is there must be given no
-        cotangent. Differentiable in scores and temperature, more than once. A NaN score, or a temperature that is not
-        > 0, makes its row NaN.
+        Counts. Every requested item is there once; any other must be given no cotangent. Differentiable in scores and
+        temperature, more than once. A NaN score or temperature makes its row NaN.
 
-    Cost: O(n) time and memory for each of the k sums and, unless very few items are asked for, a sort.
+    Cost: the pairs of the requested items where these are few, and all pairs of a small pool; else a sort and O(n) time
+    and memory for each of the k sums.
     """
-    xp = array_namespace(scores, weights)
-    if scores.shape[-1] == 0:
-        return Counts(_of_nothing(scores, weights), weights, xp.astype(at, xp.int64))
-    scores, temperature = _within_range(scores, temperature)
-    weights = ops.stop_gradient(xp.astype(weights, scores.dtype))
-    if ops.prefers_opaque(scores):
-        places = xp.broadcast_to(xp.arange(scores.shape[-1], device=scores.device), scores.shape)
-        return Counts(ops.opaque_soft_counts(scores, weights, temperature, at), weights, places)
-    if (places := very_few_places(at)) is not None:
-        counts = _pair_by_pair(scores, weights, temperature, places)
-        return Counts(counts, of_each_sum(weights, places), places)
-    scores, order = sorted_participants(scores, weights, at)
-    weights = of_each_sum(weights, order)
-    if (places := few_places(at, order)) is None:
-        return Counts(_at_all(scores, weights, temperature), weights, order)
-    counts = _at_few(scores, weights, temperature, places)
-    return Counts(counts, of_each_sum(weights, places), ops.rearrange(order, places))
+    weights = ops.stop_gradient(weights)
+    if weights.dtype != scores.dtype:
+        weights = array_namespace(scores).astype(weights, scores.dtype)
+    requested = ops.greatest_count(at)
+    if requested is None:
+        if is_small(scores):
+            return Counts(_dense(scores, weights, temperature), weights, None)
+    elif (requested - _PAIRS_PER_ITEM) * math.prod(at.shape) <= _PAIRS_EAGER_CPU:
+        indices = ops.places(at, max(1, requested))
+        matrix = _dense_in_parts if dense.is_long(scores, indices) else _dense
+        return Counts(matrix(scores, weights, temperature, indices), of_each_sum(weights, indices), indices)
+    return ops.outside_compiler(_in_blocks)(scores, weights, temperature, at)
 
 
-def _of_nothing(scores: Array, weights: Array) -> Array:
-    """The counts of rows without items, [..., k, 0]; differentiable like any."""
-    xp = array_namespace(scores)
-    return xp.astype(weights, scores.dtype) + xp.sum(scores, axis=-1)[..., None, None]
-
-
-def sorted_participants(scores: Array, weights: Array, at: Array) -> tuple[Array, Array]:
-    """Scores in ascending order and their places, [..., m]; who neither counts nor is asked for may be missing."""
-    xp = array_namespace(scores)
-    taking_part = participants(weights, at)
-    count = ops.greatest_count(taking_part)
-    if count is None or count == scores.shape[-1]:
-        return ops.sort_with_order(scores)
-    _, order = ops.sort_with_order(xp.where(taking_part, ops.stop_gradient(scores), xp.nan))  # NaN comes last
-    order = order[..., : max(1, count)]
-    return in_order(scores, taking_part, order), order
-
-
-def participants(weights: Array, at: Array) -> Array:
-    """The items that count or are asked for, bool [..., n]."""
-    return at | array_namespace(weights).any(weights != 0, axis=-2)
-
-
-def in_order(scores: Array, taking_part: Array, order: Array) -> Array:
-    """The scores [..., m] in an ascending order, of all items or of those that take part.
-
-    Among the latter, rows of fewer end in copies of their greatest score, in place of others that would not ascend.
-    """
-    if order.shape[-1] == scores.shape[-1]:
-        return ops.rearrange(scores, order)
-    xp = array_namespace(scores)
-    greatest = xp.max(xp.where(taking_part, ops.stop_gradient(scores), -xp.inf), axis=-1, keepdims=True)
-    greatest = xp.where(greatest == -xp.inf, 0.0, greatest)
-    return xp.where(ops.rearrange(taking_part, order), ops.rearrange(scores, order), greatest)
-
-
-def very_few_places(at: Array) -> Array | None:
-    """Where the items are that are asked for, or None where it is better to sort first."""
-    wanted = ops.greatest_count(at)
-    if wanted is None or (wanted - _PAIRS_PER_ITEM) * math.prod(at.shape) > _CHEAP_PAIRS:
-        return None
-    return ops.places(at, max(1, wanted))
-
-
-def few_places(at: Array, order: Array) -> Array | None:
-    """Where in this order the items are that are asked for, or None where it is better to expand all."""
-    wanted = ops.greatest_count(at)
-    if wanted is None or wanted > _FEW * order.shape[-1]:
-        return None
-    return ops.places(ops.rearrange(at, order), max(1, wanted))
-
-
-def of_each_sum(weights: Array, places: Array) -> Array:
-    """The weights [..., k, m] at places [..., m]."""
-    xp = array_namespace(places)
-    return ops.rearrange(weights, xp.broadcast_to(places[..., None, :], (*weights.shape[:-1], places.shape[-1])))
+def is_small(scores: Array) -> bool:
+    """Whether all pairs are visited as one matrix; a matter of speed alone."""
+    if ops.is_eager_cpu(scores):
+        most = _PAIRS_EAGER_CPU
+    else:
+        most = _PAIRS_ACCELERATOR if ops.is_on_accelerator(scores) else _PAIRS_CPU
+    return math.prod(scores.shape) * scores.shape[-1] <= most
 
 
 def _within_range(scores: Array, temperature: Array) -> tuple[Array, Array]:
@@ -180,6 +128,43 @@ def _within_range(scores: Array, temperature: Array) -> tuple[Array, Array]:
     return xp.clip(scores, min=-largest, max=largest), temperature
 
 
+def _at_all_in_blocks(scores: Array, weights: Array, temperature: Array) -> Array:
+    """The counts of all items, in the order of the input."""
+    scores, order = ops.sort_with_order(scores)
+    counts = _at_all(scores, of_each_sum(weights, order), temperature)
+    return of_each_sum(counts, ops.inverse_permutation(order))
+
+
+def _in_blocks(scores: Array, weights: Array, temperature: Array, at: Array) -> Counts:
+    """The counts of the requested items of long rows."""
+    scores, order = _sorted_participants(scores, weights, at)
+    weights = of_each_sum(weights, order)
+    requested = ops.greatest_count(at)
+    if requested is None or requested > _FEW * order.shape[-1]:
+        return Counts(_at_all(scores, weights, temperature), weights, order)
+    indices = ops.places(ops.rearrange(at, order), max(1, requested))
+    counts = _at_few(scores, weights, temperature, indices)
+    return Counts(counts, of_each_sum(weights, indices), ops.rearrange(order, indices))
+
+
+def _sorted_participants(scores: Array, weights: Array, at: Array) -> tuple[Array, Array]:
+    """Scores in ascending order and their indices, [..., m]; items of weight 0 that are not requested may be dropped.
+
+    Rows that keep fewer than m end in copies of their greatest score, in place of others that would not ascend.
+    """
+    xp = array_namespace(scores)
+    participates = at | xp.any(weights != 0, axis=-2)
+    count = ops.greatest_count(participates)
+    if count is None or count == scores.shape[-1]:
+        return ops.sort_with_order(scores)
+    constant_scores = ops.stop_gradient(scores)
+    _, order = ops.sort_with_order(xp.where(participates, constant_scores, xp.nan))  # NaN comes last
+    order = order[..., : max(1, count)]
+    greatest = xp.max(xp.where(participates, constant_scores, -xp.inf), axis=-1, keepdims=True)
+    greatest = xp.where(greatest == -xp.inf, 0.0, greatest)
+    return xp.where(ops.rearrange(participates, order), ops.rearrange(scores, order), greatest), order
+
+
 def counts_of_all(scores: Array, weights: Array, temperature: Array) -> tuple[Array, Array]:
     """The counts, and what arrived at each block, which serves their derivative as well."""
     kernel = LOGISTIC[array_namespace(scores).finfo(scores.dtype).bits]
@@ -189,17 +174,17 @@ def counts_of_all(scores: Array, weights: Array, temperature: Array) -> tuple[Ar
     return _blocks.in_rows(counts, blocks, scores.shape), arrived
 
 
-def slopes_of_all(cotangent: Array, arrived: Array, scores: Array, weights: Array, temperature: Array) -> Array:
+def gradient_of_all(cotangent: Array, arrived: Array, scores: Array, weights: Array, temperature: Array) -> Array:
     """The gradient of Σ_ki c_ki · count_ki by the scores, with c the cotangent, see `_vjp_of_all`."""
     xp = array_namespace(scores)
-    kernel = LOGISTIC_SLOPE[xp.finfo(scores.dtype).bits]
+    kernel = LOGISTIC_DERIVATIVE[xp.finfo(scores.dtype).bits]
     both = xp.concat([weights, cotangent], axis=-2)
     blocks = _blocks.cut(scores, both, temperature, _blocks.block_size(scores.shape[-1]))
     of_cotangents = blocks._replace(w=blocks.w[:, weights.shape[-2] :, :])
     of_cotangents = _blocks.between_blocks(blocks, kernel, _blocks.moments(of_cotangents, kernel))
     both_arrived = xp.concat([arrived[:, :, :, 1:, :], of_cotangents], axis=1)
-    slopes = _blocks.sums_over_pairs(blocks, kernel, both_arrived, _slopes_in_block)
-    return _blocks.in_rows(slopes, blocks, scores.shape)[..., 0, :] / temperature[..., None]
+    gradient = _blocks.sums_over_pairs(blocks, kernel, both_arrived, _gradient_in_block)
+    return _blocks.in_rows(gradient, blocks, scores.shape)[..., 0, :] / temperature[..., None]
 
 
 def _vjp_of_all(cotangent: Array, arrived: Array, scores: Array, weights: Array, temperature: Array) -> tuple:
@@ -210,62 +195,50 @@ def _vjp_of_all(cotangent: Array, arrived: Array, scores: Array, weights: Array,
     """
     xp = array_namespace(scores)
 
-    def of_scores() -> Array:
-        return slopes_of_all(cotangent, arrived, scores, weights, temperature)
+    def by_scores() -> Array:
+        return gradient_of_all(cotangent, arrived, scores, weights, temperature)
 
-    def of_weights() -> Array:
+    def by_weights() -> Array:
         return xp.sum(cotangent, axis=-1, keepdims=True) - counts_of_all(scores, cotangent, temperature)[0]
 
-    def of_temperature() -> Array:
-        return slope_by_temperature(of_scores(), scores, temperature)
+    def by_temperature() -> Array:
+        return temperature_gradient(by_scores(), scores, temperature)
 
-    return of_scores, of_weights, of_temperature
-
-
-def slope_by_temperature(of_scores: Array, scores: Array, temperature: Array) -> Array:
-    """The gradient by τ [...] from that by the scores, both [..., n]: counts depend on s/τ alone."""
-    return -array_namespace(scores).sum(scores * of_scores, axis=-1) / temperature
+    return by_scores, by_weights, by_temperature
 
 
-def _few_vjp(slopes: Callable[..., Array]) -> Callable[..., tuple]:
-    """The derivative of counts at some of the items, where `slopes` gives the gradient by the scores."""
+def _few_vjp(cotangent: Array, arrived: Array, scores: Array, weights: Array, temperature: Array, at: Array) -> tuple:
+    """The derivative of `few.counts_at`; the weights are constants."""
 
-    def vjp(cotangent: Array, *inputs: Array) -> tuple:
-        scores, _, temperature, _ = inputs[-4:]
+    def by_scores() -> Array:
+        return few.gradient_at(cotangent, arrived, scores, weights, temperature, at)
 
-        def of_scores() -> Array:
-            return slopes(cotangent, *inputs)
+    def by_temperature() -> Array:
+        return temperature_gradient(by_scores(), scores, temperature)
 
-        def of_temperature() -> Array:
-            return slope_by_temperature(of_scores(), scores, temperature)
-
-        return of_scores, None, of_temperature, None
-
-    return vjp
+    return by_scores, None, by_temperature, None
 
 
+_dense = ops.with_vjp(dense.counts, dense.vjp, keeps=True)
+_dense_in_parts = ops.with_vjp(dense.counts_in_parts, dense.vjp_in_parts)
 _at_all = ops.with_vjp(counts_of_all, _vjp_of_all, keeps=True)
-_at_few = ops.with_vjp(few.counts_at, _few_vjp(few.slopes_at), keeps=True)
-_pair_by_pair = ops.with_vjp(few.counts_pair_by_pair, _few_vjp(few.slopes_pair_by_pair))
+_at_few = ops.with_vjp(few.counts_at, _few_vjp, keeps=True)
 
 
 def _counts_in_block(w: Array, x: Array, from_others: Array) -> Array:
     """Σ_j w_kj σ((s_j − s_i)/τ), [block, k, item i]."""
-    return expansions.weighted_sums(ops.sigmoid, x, w) + from_others
+    return w @ ops.sigmoid(x) + from_others
 
 
-def _slopes_in_block(both: Array, x: Array, from_others: Array) -> Array:
+def _gradient_in_block(both: Array, x: Array, from_others: Array) -> Array:
     """Σ_kj (w_km c_kj − c_km w_kj) σ'((s_m − s_j)/τ), [block, 1, item m], for w and c in one array.
 
     An item's own terms cancel; in this form they do so exactly. Rounded, they would bury those of its far neighbours.
     """
     xp = array_namespace(both)
     k = both.shape[1] // 2
-
-    def of_pair(x: Array, at_m: list[Array], at_j: list[Array]) -> Array:
-        p = ops.sigmoid(-xp.abs(x))
-        return sum(at_m[i] * at_j[k + i] - at_m[k + i] * at_j[i] for i in range(k)) * (p * (1.0 - p))
-
-    inside = expansions.sums_over_pairs(of_pair, x, both)
-    outside = (both[:, i] * from_others[:, k + i] - both[:, k + i] * from_others[:, i] for i in range(k))
-    return sum(outside, start=inside)[:, None, :]
+    w, c = both[:, :k, :], both[:, k:, :]
+    d = c.mT @ w
+    inside = xp.sum(ops.times_logistic_derivative(d - d.mT, x), axis=1)
+    outside = xp.sum(w * from_others[:, k:, :] - c * from_others[:, :k, :], axis=1)
+    return (inside + outside)[:, None, :]

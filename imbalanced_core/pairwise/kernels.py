@@ -1,4 +1,4 @@
-"""The logistic function and its slope as polynomials in t = exp(−|x|), for the pairwise engine."""
+"""The logistic function and its derivative as polynomials in t = exp(−|x|), for the pairwise engine."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -40,7 +40,7 @@ def _logistic(order: int) -> Kernel:
     return Kernel(0, order, ops.table(-np.arange(order + 1)), ops.table([_matrix(0.0, c), _matrix(1.0, -c)]))
 
 
-def _logistic_slope(order: int) -> Kernel:
+def _logistic_derivative(order: int) -> Kernel:
     """σ'(x) = t/(1 + t)², an even function."""
     matrix = _matrix(0.0, _power_coefficients(lambda t: 1 / (1 + t) ** 2, order))
     return Kernel(1, order, ops.table(-np.arange(1, order + 1)), ops.table([matrix[1:, 1:]] * 2))
@@ -59,4 +59,4 @@ def _matrix(constant: float, c: np.ndarray) -> np.ndarray:
 
 # By bits of the dtype. A higher order would not help: its larger coefficients make more of the rounding.
 LOGISTIC = {32: _logistic(10), 64: _logistic(21)}
-LOGISTIC_SLOPE = {32: _logistic_slope(10), 64: _logistic_slope(21)}
+LOGISTIC_DERIVATIVE = {32: _logistic_derivative(10), 64: _logistic_derivative(21)}

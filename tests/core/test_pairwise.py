@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from pairwise_cases import dense_counts, dense_gradients
 
 from imbalanced_core.ops.namespace import array_namespace
+from imbalanced_core.pairwise import counts as _counts
 from imbalanced_core.pairwise.counts import soft_counts_above
 
 REGIMES = [  # n, spread of the scores, temperature
@@ -19,6 +20,19 @@ REGIMES = [  # n, spread of the scores, temperature
     (2500, 1e-3, 10.0),
     (3000, 1.0, 0.5),
 ]
+
+
+@pytest.fixture(params=["one matrix", "blocks"], autouse=True)
+def way(request, monkeypatch):
+    """Both ways of the engine, whatever the length of a row and the backend."""
+    most = {"one matrix": 2**24, "blocks": 0}[request.param]
+    for limit in ("_PAIRS_EAGER_CPU", "_PAIRS_CPU"):
+        monkeypatch.setattr(_counts, limit, most)
+
+
+def above():
+    """The function as a new one, so that nothing compiled for another way is found again."""
+    return lambda *arrays: soft_counts_above(*arrays)
 
 
 def drawn(n, spread, dtype, ties=False):
@@ -74,7 +88,7 @@ def test_rows_are_independent_and_each_may_have_its_temperature(backend):
     rng = np.random.default_rng(3)
     scores, weights = rng.standard_normal((2, 3, 50)), rng.random((2, 3, 4, 50))
     temperature = rng.uniform(0.01, 1.0, (2, 3))
-    counts = backend.run(soft_counts_above, scores, weights, temperature)
+    counts = backend.run(above(), scores, weights, temperature)
     assert counts.shape == weights.shape
     for row in np.ndindex(2, 3):
         np.testing.assert_allclose(counts[row], dense_counts(scores[row], weights[row], temperature[row]), rtol=1e-11)
@@ -105,15 +119,15 @@ def test_infinite_scores_are_the_ends_of_the_ranking(grad_backend):
 def test_nan_scores_and_temperatures_that_are_not_positive_give_nan(backend):
     scores = np.linspace(-1, 1, 100)
     weights = np.ones((1, 100))
-    assert not np.isnan(backend.run(soft_counts_above, scores, weights, np.array(0.1))).any()
+    assert not np.isnan(backend.run(above(), scores, weights, np.array(0.1))).any()
     for temperature in (0.0, -1.0, np.nan):
-        assert np.isnan(backend.run(soft_counts_above, scores, weights, np.array(temperature))).all()
+        assert np.isnan(backend.run(above(), scores, weights, np.array(temperature))).all()
     scores[40] = np.nan
-    assert np.isnan(backend.run(soft_counts_above, scores, weights, np.array(0.1))).all()
+    assert np.isnan(backend.run(above(), scores, weights, np.array(0.1))).all()
 
 
 def test_no_items(backend):
-    assert backend.run(soft_counts_above, np.ones((2, 0)), np.ones((2, 3, 0)), np.array(1.0)).shape == (2, 3, 0)
+    assert backend.run(above(), np.ones((2, 0)), np.ones((2, 3, 0)), np.array(1.0)).shape == (2, 3, 0)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

@@ -1,4 +1,4 @@
-"""Counts of some of the items: the three ways to them, where numbers can be looked at and where they cannot."""
+"""Counts of requested items: one matrix, blocks for the few, blocks for all."""
 
 import numpy as np
 import pytest
@@ -24,12 +24,15 @@ def drawn(wanted, n, weightless, rows, *, spread=1.0, ties=False):
 
 def all_counts(scores, weights, temperature, at):
     """The counts where they are asked for, in the order of the scores, and 0 elsewhere."""
-    counts, _, places = soft_counts_at(scores, weights, temperature, at)
-    assert counts.shape == (*weights.shape[:-1], places.shape[-1])
+    counts, _, indices = soft_counts_at(scores, weights, temperature, at)
     xp = array_namespace(scores)
+    if indices is None:
+        assert counts.shape == weights.shape
+        return xp.where(at[..., None, :], counts, 0.0)
+    assert counts.shape == (*weights.shape[:-1], indices.shape[-1])
     result = xp.zeros_like(weights)
     for k in range(weights.shape[-2]):
-        found = ops.put_along(xp.zeros_like(scores), places, counts[..., k, :])
+        found = ops.put_along(xp.zeros_like(scores), indices, counts[..., k, :])
         result = xp.concat([result[..., :k, :], found[..., None, :], result[..., k + 1 :, :]], axis=-2)
     return xp.where(at[..., None, :], result, 0.0)
 
@@ -43,7 +46,7 @@ def test_counts_equal_the_sum_over_all_pairs(backend, wanted, n, weightless, row
         pytest.skip("slow to compile, and one way for all: nothing is looked at while tracing")
     scores, weights, at, _ = drawn(wanted, n, weightless, rows)
     expected = dense_counts(scores, weights, 0.2) * at[:, None, :]
-    counts = backend.run(all_counts, scores, weights, np.array(0.2), at)
+    counts = backend.run(lambda *arrays: all_counts(*arrays), scores, weights, np.full(rows, 0.2), at)
     np.testing.assert_allclose(counts, expected, rtol=1e-11, atol=1e-11)
 
 
@@ -78,7 +81,7 @@ def test_rows_of_unequal_numbers_of_participants(wanted):
     taking_part = np.random.default_rng(0).random((len(shares), n)) < shares
     weights, at, cotangent = weights * taking_part[:, None], at & taking_part, cotangent * taking_part[:, None]
     s = torch.tensor(scores, requires_grad=True)
-    counts = all_counts(s, torch.tensor(weights), 0.001, torch.tensor(at))
+    counts = all_counts(s, torch.tensor(weights), torch.full((4,), 0.001, dtype=torch.float64), torch.tensor(at))
     (counts * torch.tensor(cotangent)).sum().backward()
     np.testing.assert_allclose(counts.detach(), dense_counts(scores, weights, 0.001) * at[:, None], atol=1e-10)
     for row in range(len(shares)):
@@ -99,29 +102,73 @@ def test_second_derivative(wanted, n):
 
     expected = (slope(1e-5) - slope(-1e-5)) / 2e-5
     s = torch.tensor(scores, requires_grad=True)
-    total = (all_counts(s, torch.tensor(weights), 0.5, torch.tensor(at)) * torch.tensor(cotangent)).sum()
+    total = (
+        all_counts(s, torch.tensor(weights), torch.tensor(0.5, dtype=torch.float64), torch.tensor(at))
+        * torch.tensor(cotangent)
+    ).sum()
     (first,) = torch.autograd.grad(total, s, create_graph=True)
     (second,) = torch.autograd.grad(first @ torch.tensor(direction), s)
     np.testing.assert_allclose(second @ torch.tensor(direction), expected, rtol=1e-6)
 
 
 def test_the_few_do_not_pay_for_all():
-    """Counts of items that are not asked for are left out where their number can be looked at, and only there."""
+    """Unrequested counts are skipped where values can be looked at, and only there."""
     torch = pytest.importorskip("torch")
 
     for wanted, n, left in ((3, 1000, 3), (150, 1000, 150), (600, 1000, 1000)):
         scores, weights, at, _ = (torch.tensor(x) for x in drawn(wanted, n, 0, 1))
-        assert soft_counts_at(scores, weights, 0.1, at).places.shape == (1, left)
-        one = torch.vmap(lambda s, w, a: soft_counts_at(s, w, 0.1, a).above)(scores, weights, at)
-        assert one.shape == (1, 2, n)
+        tau = torch.full((1,), 0.1, dtype=torch.float64)
+        assert soft_counts_at(scores, weights, tau, at).indices.shape == (1, left)
+        unseen = torch.vmap(lambda s, w, t, a: soft_counts_at(s, w, t, a).above)(scores, weights, tau, at)
+        assert unseen.shape == (1, 2, n)
 
 
-def test_nan_scores_make_their_row_nan():
+@pytest.mark.parametrize("bad", ["score", "temperature"])
+def test_a_nan_makes_its_row_nan(bad):
     torch = pytest.importorskip("torch")
 
     for wanted, n in ((3, 200), (300, 2000), (600, 800)):
         scores, weights, at, _ = drawn(wanted, n, 100, 2)
-        scores[0, np.flatnonzero(weights[0, 0])[-1]] = np.nan
-        counts = soft_counts_at(*(torch.tensor(x) for x in (scores, weights)), 0.1, torch.tensor(at)).above
+        tau = np.array([0.1, 0.1])
+        if bad == "score":
+            scores[0, np.flatnonzero(weights[0, 0])[-1]] = np.nan
+        else:
+            tau[0] = np.nan
+        scores, weights, tau, at = (torch.tensor(x) for x in (scores, weights, tau, at))
+        scores.requires_grad_()
+        counts = soft_counts_at(scores, weights, tau, at).above
         assert counts[0].isnan().all()
         assert not counts[1].isnan().any()
+        counts[:, :, :1].sum().backward()
+        assert scores.grad[0].isnan().any()
+        assert not scores.grad[1].isnan().any()
+
+
+def test_one_matrix_is_few_device_calls():
+    """Forward and backward on the device `meta`, where values cannot be looked at and any host sync raises."""
+    torch = pytest.importorskip("torch")
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    views = {"transpose", "unsqueeze", "expand", "view", "_unsafe_view", "detach", "slice", "select", "alias"}
+
+    class Calls(TorchDispatchMode):
+        def __init__(self):
+            super().__init__()
+            self.names = []
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            name = function._schema.name.split("::")[1]
+            self.names += [] if name in views else [name]
+            return function(*args, **(kwargs or {}))
+
+    scores = torch.empty(10, 1056, device="meta", requires_grad=True)
+    weights, tau = torch.empty(10, 2, 1056, device="meta"), torch.empty(10, device="meta")
+    at = torch.empty(10, 1056, dtype=torch.bool, device="meta")
+    with Calls() as forward:
+        counts = soft_counts_at(scores, weights, tau, at)
+    assert counts.indices is None
+    cotangent = torch.empty_like(counts.above)
+    with Calls() as backward:
+        torch.autograd.grad(counts.above, scores, cotangent)
+    assert len(forward.names) <= 4, forward.names
+    assert len(backward.names) <= 8, backward.names

@@ -12,16 +12,17 @@ from imbalanced_core.ops.generic import (
     evaluate,
     exp_of_difference,
     greatest_count,
-    is_compiled,
+    is_eager_cpu,
     known_within,
     lerp,
+    outside_compiler,
     pick,
     places,
-    prefers_opaque,
     put,
     row_by_row,
     rows_and_geometric_sums,
     take_rows,
+    times_logistic_derivative,
     unit_or_nan,
     where,
     zero_unless_finite,
@@ -30,6 +31,7 @@ from imbalanced_core.ops.on_jax.order import (
     add_rows,
     cumulative_sum,
     inverse_permutation,
+    is_on_accelerator,
     put_along,
     rearrange,
     sort,
@@ -45,12 +47,13 @@ __all__ = [
     "exp_of_difference",
     "greatest_count",
     "inverse_permutation",
-    "is_compiled",
+    "is_eager_cpu",
+    "is_on_accelerator",
     "known_within",
     "lerp",
+    "outside_compiler",
     "pick",
     "places",
-    "prefers_opaque",
     "put",
     "put_along",
     "rearrange",
@@ -59,6 +62,7 @@ __all__ = [
     "sort",
     "sort_with_order",
     "take_rows",
+    "times_logistic_derivative",
     "unit_or_nan",
     "where",
     "zero_unless_finite",
@@ -113,15 +117,19 @@ def has_exact_float64(x: jax.Array) -> bool:
 
 def with_vjp(primal: Callable, vjp: Callable, keeps: bool) -> Callable:
     def function(*arrays: jax.Array, **static: Any) -> jax.Array:
+        # by default an accelerator may round the factors of matrix products to half precision
         def value(*inputs: jax.Array) -> jax.Array:
-            return primal(*inputs, **static)[0] if keeps else primal(*inputs, **static)
+            with jax.default_matmul_precision("highest"):
+                return primal(*inputs, **static)[0] if keeps else primal(*inputs, **static)
 
         def forward(*inputs: jax.Array) -> tuple[jax.Array, tuple]:
-            result = primal(*inputs, **static)
+            with jax.default_matmul_precision("highest"):
+                result = primal(*inputs, **static)
             return (result[0], (result[1], *inputs)) if keeps else (result, inputs)
 
         def backward(saved: tuple, cotangent: jax.Array) -> tuple:
-            return tuple(map(evaluate, vjp(cotangent, *saved, **static)))
+            with jax.default_matmul_precision("highest"):
+                return tuple(map(evaluate, vjp(cotangent, *saved, **static)))
 
         differentiable = jax.custom_vjp(value)
         differentiable.defvjp(forward, backward)

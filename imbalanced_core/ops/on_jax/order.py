@@ -1,23 +1,27 @@
-"""Sorting, and entries taken from and put in places: operations of `ops` on JAX arrays.
+"""Sorting, gathering and scattering: operations of `ops` on JAX arrays.
 
-On the CPU, XLA sorts floats, and keys that carry values, by calling a comparison for every pair it looks at; plain
-integers it sorts with the standard library of C++, about seven times as fast. So floats are sorted as integers of the
-same order, and their places by a radix sort: a few bits of the key at a time, in one integer with the place.
+XLA sorts integers far faster than floats: on the CPU plain integers with the standard library of C++, about seven times
+as fast as by calling a comparison for every pair, and on GPUs by a radix sort, with an integer as value if need be. So
+floats are sorted as integers of the same order. On the CPU a key with a value would be compared by calls again; there
+the order comes from a radix sort of ours: a few bits of the key at a time, in one integer with the index.
 """
 
 import jax
 import jax.numpy as jnp
 
 
-def sort(x: jax.Array) -> jax.Array:
-    def as_integers(x: jax.Array) -> jax.Array:
-        return _from_key(jnp.sort(_key(x)), x.dtype)
+def is_on_accelerator(x: jax.Array) -> bool:
+    return jax.default_backend() != "cpu"  # a traced array has no device
 
-    return jax.lax.platform_dependent(jax.lax.stop_gradient(x), cpu=as_integers, default=jnp.sort)
+
+def sort(x: jax.Array) -> jax.Array:
+    x = jax.lax.stop_gradient(x)
+    return _from_key(jnp.sort(_key(x)), x.dtype)
 
 
 def sort_with_order(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    order = jax.lax.platform_dependent(jax.lax.stop_gradient(x), cpu=_order_by_digits, default=_order)
+    key = _key(jax.lax.stop_gradient(x))
+    order = _order(key) if is_on_accelerator(x) else _order_by_digits(key)
     return jnp.take_along_axis(x, order, axis=-1), order
 
 
@@ -42,18 +46,18 @@ def cumulative_sum(x: jax.Array) -> jax.Array:
     return jnp.cumsum(x, axis=-1)
 
 
-def _order(x: jax.Array) -> jax.Array:
-    places = jnp.broadcast_to(jnp.arange(x.shape[-1], dtype=jnp.int32), x.shape)
-    places = jnp.where(jnp.isnan(x), places, places)  # under `shard_map` the order has to vary where x does
-    return jax.lax.sort_key_val(x, places)[1]
+def _order(key: jax.Array) -> jax.Array:
+    """The stable order of the last axis."""
+    indices = jnp.broadcast_to(jnp.arange(key.shape[-1], dtype=jnp.int32), key.shape)
+    indices += (key & 0).astype(jnp.int32)  # under `shard_map` the indices have to vary where the key does
+    return jax.lax.sort((key, indices), num_keys=1)[1]
 
 
-def _order_by_digits(x: jax.Array) -> jax.Array:
-    """The stable order of the last axis, digit by digit from the lowest."""
-    key = _key(x)
-    bits, for_places = 8 * key.dtype.itemsize, max(1, (x.shape[-1] - 1).bit_length())
+def _order_by_digits(key: jax.Array) -> jax.Array:
+    """`_order`, digit by digit from the lowest."""
+    bits, for_places = 8 * key.dtype.itemsize, max(1, (key.shape[-1] - 1).bit_length())
     width = bits - for_places
-    places = jnp.broadcast_to(jnp.arange(x.shape[-1], dtype=key.dtype), x.shape)
+    places = jnp.broadcast_to(jnp.arange(key.shape[-1], dtype=key.dtype), key.shape)
     order = places.astype(jnp.int32)
     for low in range(0, bits, width):
         digit = (key >> low) << for_places  # higher bits than fit fall out

@@ -6,9 +6,9 @@ from itertools import pairwise
 import torch
 
 from imbalanced_core.ops import generic
+from imbalanced_core.ops.on_torch.compiler import outside_compiler
 from imbalanced_core.ops.on_torch.constants import arange, constant, where
 from imbalanced_core.ops.on_torch.derivatives import clear, logistic, with_class_slope, with_partials, with_vjp
-from imbalanced_core.ops.on_torch.opaque import opaque_soft_counts, prefers_opaque
 from imbalanced_core.ops.on_torch.order import (
     add_rows,
     cumulative_sum,
@@ -32,10 +32,10 @@ __all__ = [
     "greatest_count",
     "in_pieces",
     "inverse_permutation",
+    "is_eager_cpu",
     "logistic",
-    "opaque_soft_counts",
+    "outside_compiler",
     "places",
-    "prefers_opaque",
     "put_along",
     "rearrange",
     "sort",
@@ -50,6 +50,10 @@ __all__ = [
 sigmoid = torch.sigmoid
 lerp = torch.lerp
 log_sigmoid = torch.nn.functional.logsigmoid
+
+
+def times_logistic_derivative(x: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    return torch.ops.aten.sigmoid_backward(x, torch.sigmoid(torch.copysign(at, -1.0)))  # at −|at|, where σ is small
 
 
 def log_softmax(x: torch.Tensor, *, axis: int) -> torch.Tensor:
@@ -72,8 +76,8 @@ def has_exact_float64(x: torch.Tensor) -> bool:
     return x.device.type != "mps"
 
 
-def is_compiled(x: torch.Tensor) -> bool:
-    return torch.compiler.is_compiling()
+def is_on_accelerator(x: torch.Tensor) -> bool:
+    return x.device.type != "cpu"
 
 
 def exp_of_difference(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

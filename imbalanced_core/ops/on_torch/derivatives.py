@@ -57,10 +57,13 @@ class _WithKept(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
         ctx.primal, ctx.vjp, ctx.static, *arrays = inputs
         ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)  # of what is kept: zeros that may be many
         ctx.save_for_backward(output[1], *arrays)
 
     @staticmethod
-    def backward(ctx: Any, cotangent: torch.Tensor, _: Any) -> tuple:
+    def backward(ctx: Any, cotangent: torch.Tensor | None, _: None) -> tuple:
+        if cotangent is None:
+            return (None,) * len(ctx.needs_input_grad)
         kept, *arrays = ctx.saved_tensors
         with _without_autocast(arrays):
             if torch.is_grad_enabled() and not torch.compiler.is_compiling():  # to be differentiated again

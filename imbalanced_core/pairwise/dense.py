@@ -1,0 +1,129 @@
+"""The sums of small pools: all pairs as one matrix, in as few calls as there can be.
+
+The gradient uses that σ' is even: with D = wᵀc − (wᵀc)ᵀ, which is antisymmetric, one sum over D ∘ σ' holds both what
+item i does to the counts of others and what the others do to its own. An item's pair with itself cancels exactly.
+"""
+
+import math
+from collections.abc import Iterator
+
+from imbalanced_core import ops
+from imbalanced_core.ops.namespace import Array, array_namespace
+
+_PAIRS_PER_PART = 2**18  # of a long row on the CPU: the temporaries of so many pairs stay in the cache
+
+
+def counts(scores: Array, weights: Array, temperature: Array, *indices: Array) -> tuple[Array, Array]:
+    """Σ_j weights_kj σ((s_j − s_i)/τ) at the items i of `indices`, and the differences, which the gradient needs.
+
+    Args:
+        scores: [..., n].
+        weights: [..., k, n].
+        temperature: τ, [...].
+        *indices: integers [..., m], distinct within a row; without them every item is requested.
+
+    Returns:
+        Counts [..., k, m] and scaled differences (s_j − s_i)/τ [..., m, n].
+    """
+    requested = ops.rearrange(scores, *indices) if indices else scores
+    x = _differences(scores, requested, temperature)
+    return weights @ ops.sigmoid(x).mT, x
+
+
+def vjp(cotangent: Array, x: Array, scores: Array, weights: Array, temperature: Array, *indices: Array) -> tuple:
+    """The gradients of Σ_ki cotangent_ki · count_ki, each as a function to be called when it is needed."""
+
+    def by_scores() -> Array:
+        return _gradient(cotangent, x, weights, temperature, *indices)
+
+    def by_weights() -> Array:
+        return cotangent @ ops.sigmoid(x)
+
+    def by_temperature() -> Array:
+        return temperature_gradient(by_scores(), scores, temperature)
+
+    return by_scores, by_weights, by_temperature, *(None for _ in indices)
+
+
+def _gradient(cotangent: Array, x: Array, weights: Array, temperature: Array, *indices: Array) -> Array:
+    """The gradient by the scores, [..., n], from the scaled differences x [..., m, n]."""
+    xp = array_namespace(x)
+    if not indices:
+        d = weights.mT @ cotangent
+        d = ops.times_logistic_derivative(d - d.mT, x)
+        return xp.sum(d, axis=-1) / temperature[..., None]
+    d = cotangent.mT @ weights
+    columns = xp.broadcast_to(indices[0][..., None, :], (*d.shape[:-1], d.shape[-2]))
+    among = ops.rearrange(d, columns)  # pairs of two requested items
+    d = ops.times_logistic_derivative(ops.put_along(d, columns, among - among.mT), x)
+    gradient = ops.put_along(xp.sum(d, axis=-2), indices[0], -xp.sum(d, axis=-1))
+    return gradient / temperature[..., None]
+
+
+def counts_in_parts(scores: Array, weights: Array, temperature: Array, indices: Array) -> Array:
+    """`counts` for rows so long that their matrix would leave the cache: part by part, and no matrix is kept."""
+    requested = ops.rearrange(scores, indices)
+    return _total(
+        weights[..., part] @ ops.sigmoid(_differences(scores[..., part], requested, temperature)).mT
+        for part in _parts(scores, indices)
+    )
+
+
+def vjp_in_parts(cotangent: Array, scores: Array, weights: Array, temperature: Array, indices: Array) -> tuple:
+    """`vjp` for `counts_in_parts`; the weights are constants."""
+
+    def by_scores() -> Array:
+        return _gradient_in_parts(cotangent, scores, weights, temperature, indices)
+
+    def by_temperature() -> Array:
+        return temperature_gradient(by_scores(), scores, temperature)
+
+    return by_scores, None, by_temperature, None
+
+
+def _gradient_in_parts(cotangent: Array, scores: Array, weights: Array, temperature: Array, indices: Array) -> Array:
+    xp = array_namespace(scores)
+    requested = ops.rearrange(scores, indices)
+    own_weights = of_each_sum(weights, indices)
+    columns = xp.broadcast_to(indices[..., None, :], own_weights.shape)
+    others = ops.put_along(weights, columns, 0.0)  # pairs of two requested items are one matrix of their own
+    by_column, by_row = [], []
+    for part in _parts(scores, indices):
+        x = _differences(scores[..., part], requested, temperature)
+        d = ops.times_logistic_derivative(cotangent.mT @ others[..., part], x)
+        by_column.append(xp.sum(d, axis=-2))
+        by_row.append(xp.sum(d, axis=-1))
+    tau = temperature[..., None]
+    among = _gradient(cotangent, _differences(requested, requested, temperature), own_weights, temperature)
+    return ops.put_along(xp.concat(by_column, axis=-1) / tau, indices, among - _total(iter(by_row)) / tau)
+
+
+def is_long(scores: Array, indices: Array) -> bool:
+    """Whether the matrix of the requested rows is better cut in parts."""
+    return math.prod(indices.shape) * scores.shape[-1] > 2 * _PAIRS_PER_PART
+
+
+def temperature_gradient(by_scores: Array, scores: Array, temperature: Array) -> Array:
+    """The gradient by τ [...] from that by the scores, both [..., n]: counts depend on s/τ alone."""
+    return -array_namespace(scores).sum(scores * by_scores, axis=-1) / temperature
+
+
+def of_each_sum(weights: Array, indices: Array) -> Array:
+    """The weights [..., k, m] of the items at `indices` [..., m]."""
+    xp = array_namespace(indices)
+    return ops.rearrange(weights, xp.broadcast_to(indices[..., None, :], (*weights.shape[:-1], indices.shape[-1])))
+
+
+def _differences(scores: Array, requested: Array, temperature: Array) -> Array:
+    """(s_j − s_i)/τ, [..., i, j]; scores are subtracted before they are scaled: the other order loses a digit."""
+    return (scores[..., None, :] - requested[..., :, None]) / temperature[..., None, None]
+
+
+def _parts(scores: Array, indices: Array) -> Iterator[slice]:
+    step = max(1, _PAIRS_PER_PART // math.prod(indices.shape))
+    return (slice(start, start + step) for start in range(0, scores.shape[-1], step))
+
+
+def _total(terms: Iterator[Array]) -> Array:
+    first = next(terms)
+    return sum(terms, start=first)

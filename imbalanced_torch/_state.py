@@ -9,18 +9,21 @@ import torch
 from torch import Tensor
 
 from imbalanced_core import checks
+from imbalanced_core.losses.gated import Gate, closed
 from imbalanced_core.pool import queue
 from imbalanced_core.pool.queue import Queue
 from imbalanced_torch import validation
 from imbalanced_torch._class_queue import ClassQueue
 
 _QUEUE_BUFFERS = tuple(f"queue_{name}" for name in Queue._fields)
+_GATE_BUFFERS = tuple(f"gate_{name}" for name in Gate._fields)
 
 
 class RankingState(ClassQueue):
     """The queue, the temperature and the number of random draws of a ranking module, in buffers."""
 
     class_parallel: bool
+    gated: bool
     queue_size: int
     queue_weights: Tensor
     queue_is_iid: Tensor
@@ -40,6 +43,9 @@ class RankingState(ClassQueue):
         # entry, because of a 0-d tensor it first takes the number for an input, and then begins anew without it
         self.register_buffer("_temperature", torch.tensor([self._initial_temperature], dtype=torch.float64))
         self.register_buffer("_draws", torch.zeros((), dtype=torch.int64))
+        if self.gated:
+            for name, buffer in zip(_GATE_BUFFERS, closed(self.num_classes, xp=xp), strict=True):
+                self.register_buffer(name, buffer)
 
     @property
     def temperature(self) -> float:
@@ -74,6 +80,11 @@ class RankingState(ClassQueue):
         parts = (x if isinstance(x, Tensor) else torch.tensor(np.asarray(x)) for x in new)
         self.load_state_dict(dict(zip(_QUEUE_BUFFERS, parts, strict=True)), strict=False)
 
+    @property
+    def gate(self) -> Gate:
+        """Of a gated loss: what its ranking reaches, and the positives and negatives seen, per class."""
+        return Gate(*(self._buffers[name] for name in _GATE_BUFFERS))
+
     def reset_queue(self) -> None:
         """Forgets all rows of earlier batches."""
         if self.class_parallel:
@@ -86,16 +97,23 @@ class RankingState(ClassQueue):
         self.temperature = self._initial_temperature
         self._draws.zero_()
         self.reset_queue()
+        if self.gated:
+            for buffer in self.gate:
+                buffer.zero_()
 
     @torch.no_grad()
-    def _store(self, new: Queue) -> None:
+    def _store(self, new: Queue, gate: Gate | None = None) -> None:
         if self.queue_size > 0:
             for buffer, array in zip(self.queue, new, strict=True):
+                buffer.copy_(array)
+        if gate is not None:
+            for buffer, array in zip(self.gate, gate, strict=True):
                 buffer.copy_(array)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "RankingState":
         """Moves and casts, but for the state: the temperature stays wide, the queue at least float32."""
-        before = {name: self._buffers[name] for name in ("queue_logits", "queue_weights", "_temperature")}
+        names = ("queue_logits", "queue_weights", "_temperature", *(_GATE_BUFFERS if self.gated else ()))
+        before = {name: self._buffers[name] for name in names}
         self._buffers["_temperature"] = self._temperature.float()  # some devices have no float64
         super()._apply(fn, recurse)
         for name, old in before.items():

@@ -91,32 +91,27 @@ class PAUCAtBudgetLoss(PooledLoss):
         )
 
     @classmethod
-    def recommended(cls, num_classes: int, budget: float, **overrides: Any) -> Self:
-        """The options that did best in a study of real data: pairs, a wider band, a softer temperature.
+    def recommended(cls, num_classes: int, budget: float, positive_rate: float | None = None, **overrides: Any) -> Self:
+        """The preset: pairs in a band of twice the budget, blended with a cross entropy until the ranking succeeds.
 
-        Sets surrogate="pairwise", beta=2 * budget (at most 1), tau_scale="std" and temperature=1.0; the rest is as the
-        constructor has it, with pos_numerator="pool". Train with it from the first step on, without a warm-up. A
-        temperature that falls from 2.0 to 1.0 over the training did as well:
-
-            loss_fn.temperature = 2.0 * 0.5 ** (step / steps)
-
-        Evidence, in `docs/which_loss.md`: on two real sets, made imbalanced, this had an average
-        precision of 0.925 and 0.907, the constructor's own options 0.065 and 0.769, and the best of four tuned
-        pointwise losses 0.908 and 0.848. It does not suit a budget so small that batch and queue hold only a few
-        negatives above it.
+        Sets surrogate="pairwise", beta=2 * budget (at most 1), tau_scale="std", temperature=1.0 and gated=True; the
+        rest is as the constructor has it. Use it alone, from the first step on. A loss of pairs alone (gated=False) can
+        end with equal scores where labels are noisy: see `docs/collapse.md`, which has the evidence as well.
 
         Args:
             num_classes: C, the number of logits of a row; 1 is binary.
             budget: the false-positive rate that can be afforded, in (0, 1].
+            positive_rate: the share of positives in the population, in (0, 1). None: as in the batches so far.
             **overrides: options of the constructor, which take precedence.
 
         Returns:
-            The module.
+            The module. Its loss is >= 0; with a cross entropy in it, it is not bounded by 1.
 
         Raises:
-            ValueError: if the budget is no number in (0, 1], or an option is bad.
+            ValueError: if budget or positive_rate is out of range, or an option is bad.
         """
         is_rate = isinstance(budget, float | int) and not isinstance(budget, bool) and 0 < budget <= 1
         checks.require(is_rate, "budget", "a number in (0, 1]", budget)
         options: dict[str, Any] = {"beta": min(1.0, 2 * budget), "surrogate": "pairwise", "tau_scale": "std"}
-        return cls(num_classes, **(options | {"temperature": 1.0} | overrides))
+        options |= {"temperature": 1.0, "gated": True, "positive_rate": positive_rate}
+        return cls(num_classes, **(options | overrides))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from imbalanced_core import checks
+from imbalanced_core.losses.gated import OPEN_AT, OPENS_AT, gated
 from imbalanced_core.pool.items import POSITIVE_NUMERATORS, make_items
 from imbalanced_core.pool.labels import taking_part
 from imbalanced_core.pool.step import PooledResult, pooled_loss
@@ -26,6 +27,9 @@ class RankingOptions(TypedDict, total=False):
 
     Attributes:
         multilabel: targets are 0/1 per class, [N, C], instead of class ids. Default: False.
+        gated: whether the loss is blended with a weighted cross entropy of the batch, from which the ranking takes over
+            as it succeeds, as `recommended` sets it; see `imbalanced_core.losses.gated`. Default: False.
+        positive_rate: of a gated loss, the share of positives in the population, in (0, 1). Default: None, as seen.
         persistent_queue: whether `state_dict()` holds the queue. Default: True. Loading a state without a queue starts
             with an empty one in either case.
         process_group: the processes to gather from. Default: None, all.
@@ -43,6 +47,8 @@ class RankingOptions(TypedDict, total=False):
     """
 
     multilabel: bool
+    gated: bool
+    positive_rate: float | None
     persistent_queue: bool
     process_group: Any
     grad_reduction: str
@@ -60,10 +66,12 @@ class PooledLoss(RankingState):
     Attributes:
         objective: the function of `imbalanced_core.pool.items.Items`.
         iid_aware: whether it looks at `Items.is_iid`.
+        gate_limits: what its ranking reaches where its weight in a gated loss begins to grow, and where that is 1.
     """
 
     objective: ClassVar[Callable[..., tuple]]
     iid_aware: ClassVar[bool] = False
+    gate_limits: ClassVar[tuple[float, float]] = (OPENS_AT, OPEN_AT)
 
     def __init__(
         self,
@@ -96,6 +104,8 @@ class PooledLoss(RankingState):
         self.max_pool_size = max_pool_size
         self.multilabel = options.get("multilabel", False)
         self.pos_numerator = pos_numerator
+        self.gated = options.get("gated", False)
+        self.positive_rate = options.get("positive_rate")
         self.process_group = options.get("process_group")
         self.grad_reduction = options.get("grad_reduction", "mean")
         self.generator = options.get("generator")
@@ -108,18 +118,33 @@ class PooledLoss(RankingState):
         self._start_state(temperature, multilabel=self.multilabel, persistent=options.get("persistent_queue", True))
         if self.class_parallel:
             checks.require(max_pool_size is None, "max_pool_size", "None with class_parallel=True", max_pool_size)
+            checks.require(not self.gated, "gated", "False with class_parallel=True", self.gated)
         if max_pool_size is not None:
             checks.at_least("max_pool_size", max_pool_size, strata_count(num_classes, multilabel=self.multilabel))
         self._own = tuple(own)
         for name, value in own.items():
             setattr(self, name, value)
         row = torch.zeros(1, 1, device="cpu")  # the objective checks its options
-        self._objective_at(1.0)(make_items(row, row > 0))
+        self._ranking()(make_items(row, row > 0), temperature=1.0)
+        if self.positive_rate is not None:
+            in_range = isinstance(self.positive_rate, float) and 0 < self.positive_rate < 1
+            checks.require(in_range, "positive_rate", "a number in (0, 1), or None", self.positive_rate)
 
-    def _objective_at(self, temperature: Tensor | float) -> Callable[..., tuple]:
-        """The core objective with the module's options."""
+    def _ranking(self) -> Callable[..., tuple]:
+        """The core objective with the module's own options."""
+        return partial(type(self).objective, **{name: getattr(self, name) for name in self._own})
+
+    def _objective(self) -> Callable[..., tuple]:
+        """What a step evaluates, with the temperature of this step."""
+        if not self.gated:
+            return partial(self._ranking(), temperature=self._temperature[0])
         return partial(
-            type(self).objective, temperature=temperature, **{name: getattr(self, name) for name in self._own}
+            gated,
+            ranking=self._ranking(),
+            gate=self.gate,
+            temperature=self._temperature[0],
+            limits=self.gate_limits,
+            positive_rate=self.positive_rate,
         )
 
     def forward(
@@ -193,9 +218,10 @@ class PooledLoss(RankingState):
             "reduction": self.reduction,
             "pos_numerator": self.pos_numerator,
             "iid_aware": self.iid_aware,
+            "live_aware": self.gated,
             "update_queue": update_queue,
         }
-        objective = self._objective_at(self._temperature[0])
+        objective = self._objective()
         if self.class_parallel:
             return self._step_by_class(objective, logits, targets, iid_mask, sample_weight, gather, options)
         local = None
@@ -231,7 +257,7 @@ class PooledLoss(RankingState):
                 **options,
             )
         if update_queue:
-            self._store(result.queue)
+            self._store(result.queue, result.gate)
         return loss, result
 
     def _step_by_class(
@@ -304,7 +330,7 @@ class PooledLoss(RankingState):
 
     def extra_repr(self) -> str:
         """The configuration, for `repr`."""
-        names = ["num_classes", *self._own, "pos_numerator", "queue_size", "reduction", "ignore_index"]
+        names = ["num_classes", *self._own, "gated", "pos_numerator", "queue_size", "reduction", "ignore_index"]
         names += [] if self._temperature.is_meta else ["temperature"]
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 

@@ -73,31 +73,25 @@ class SmoothAPLoss(PooledLoss):
         )
 
     @classmethod
-    def recommended(cls, num_classes: int, **overrides: Any) -> Self:
-        """The options that a study of real data prefers: a temperature in units of the spread of the negatives.
+    def recommended(cls, num_classes: int, positive_rate: float | None = None, **overrides: Any) -> Self:
+        """The preset: a temperature in units of the spread, blended with a cross entropy until the ranking succeeds.
 
-        Sets temperature_scale="std" and temperature=0.2; the rest is as the constructor has it, with
-        pos_numerator="pool". Train with it from the first step on, without a warm-up. A temperature that falls from 0.5
-        to 0.1 over the training did as well or a little better:
-
-            loss_fn.temperature = 0.5 * 0.2 ** (step / steps)
-
-        Evidence, in `docs/which_loss.md`: on two real sets, made imbalanced, this had an average
-        precision of 0.909 and 0.887, the constructor's own options 0.874 and 0.855, and the best of four tuned
-        pointwise losses 0.908 and 0.848. Pairwise partial AUC, `PAUCAtBudgetLoss.recommended`, had 0.925 and 0.907.
+        Sets temperature_scale="std", temperature=0.2 and gated=True; the rest is as the constructor has it. Use it
+        alone, from the first step on. `docs/collapse.md` has the evidence.
 
         Args:
             num_classes: C, the number of logits of a row; 1 is binary.
+            positive_rate: the share of positives in the population, in (0, 1). None: as in the batches so far.
             **overrides: options of the constructor, which take precedence.
 
         Returns:
-            The module.
+            The module. Its loss is >= 0; with a cross entropy in it, it is not bounded by 1.
 
         Raises:
-            ValueError: if an option is bad.
+            ValueError: if positive_rate is out of range, or an option is bad.
         """
-        options: dict[str, Any] = {"temperature_scale": "std", "temperature": 0.2}
-        return cls(num_classes, **(options | overrides))
+        options: dict[str, Any] = {"temperature_scale": "std", "temperature": 0.2, "gated": True}
+        return cls(num_classes, **(options | {"positive_rate": positive_rate} | overrides))
 
 
 class RecallAtQuantileLoss(PooledLoss):

@@ -20,6 +20,7 @@ class Items(NamedTuple):
     numerator: Array  # weight · multiplicity of the positives that the loss is the mean over, else 0
     multiplicity: Array | None  # how many items each one stands for; None: 1
     is_iid: Array | None  # bool, drawn from the population; None: all
+    live: Array | None  # bool, of the current batch; None: all, or not needed
     has_nan: Array  # bool [...]: a NaN score that is not masked, or an invalid weight
 
 
@@ -86,8 +87,8 @@ def make_items(
     if multiplicity is not None:
         multiplicity = ops.astype(ops.stop_gradient(multiplicity), scores.dtype)
         multiplicity = ops.where(where, multiplicity, 0.0)
-    in_numerator = live if pos_numerator == "live" else None
-    return assemble(scores, positives & where, where, weights, multiplicity, in_numerator, is_iid, is_bad)
+    only_live = pos_numerator == "live"
+    return assemble(scores, positives & where, where, weights, multiplicity, live, is_iid, is_bad, only_live=only_live)
 
 
 def assemble(
@@ -96,16 +97,18 @@ def assemble(
     where: Array,
     weights: Array | None,
     multiplicity: Array | None,
-    in_numerator: Array | None,
+    live: Array | None,
     is_iid: Array | None,
     is_bad: Array | None,
+    *,
+    only_live: bool,
 ) -> Items:
     """The items of arrays that are known to be right: positives are not masked, weights are finite and >= 0."""
     xp = array_namespace(scores)
     largest = float(xp.finfo(scores.dtype).max) ** 0.5  # differences, and their ratio to τ, stay finite
     clean, is_nan = ops.clear(scores, where, largest)
     has_nan = xp.any(is_nan, axis=-1)
-    counted = positives if in_numerator is None else positives & in_numerator
+    counted = positives & live if only_live and live is not None else positives
     numerator = ops.astype(counted, clean.dtype) if weights is None else ops.where(counted, weights, 0.0)
     return Items(
         scores=clean,
@@ -115,6 +118,7 @@ def assemble(
         numerator=numerator if multiplicity is None else numerator * multiplicity,
         multiplicity=multiplicity,
         is_iid=is_iid,
+        live=live,
         has_nan=has_nan if is_bad is None else has_nan | is_bad,
     )
 

@@ -22,6 +22,8 @@ class Diagnostics(NamedTuple):
     band_neg_count: Array | None = None  # iid negatives in the band
     pauc_var: Array | None = None  # variance of the contributions of single positives
     grad_pos_count: Array | None = None  # positives of this process's share of the batch: those that carry gradient
+    reached: Array | None = None  # of a gated loss, what its ranking reaches: a running mean, in [0, 1]
+    ranking_weight: Array | None = None  # of a gated loss, how much its ranking loss counts, in [0, 1]
 
 
 class PooledResult(NamedTuple):
@@ -31,6 +33,7 @@ class PooledResult(NamedTuple):
     per_class: Any  # [C], NaN where invalid; differentiable
     valid: Array  # bool [C], which classes have a loss
     diagnostics: Any  # Diagnostics
+    gate: Any = None  # the state of a gated loss after the step
 
 
 def pooled_loss(
@@ -51,6 +54,7 @@ def pooled_loss(
     noise: Array | None = None,
     update_queue: bool = True,
     iid_aware: bool = False,
+    live_aware: bool = False,
     per_class: bool = True,
     diagnostics: bool = True,
     undefined: float = nan,
@@ -78,6 +82,7 @@ def pooled_loss(
         noise: uniform in [0, 1), [N + Q]; needed only when the pool is larger than `max_pool_size`.
         update_queue: whether the batch enters the queue.
         iid_aware: whether `objective` looks at `Items.is_iid`.
+        live_aware: whether it looks at `Items.live`.
         per_class: whether the result is to hold the loss of each class.
         diagnostics: whether it is to hold figures of each class.
         undefined: the loss of an invalid class in `per_class` and for reduction "none".
@@ -97,12 +102,13 @@ def pooled_loss(
     rows, is_bad = _read(logits, targets, sample_weight, iid_mask, ignore_index=ignore_index, multilabel=multilabel)
     _check_queue(queue, num_classes=rows.logits.shape[1], multilabel=multilabel)
     only_live = pos_numerator == "live"
-    with_masks = only_live or max_pool_size is not None
+    with_masks = only_live or live_aware or max_pool_size is not None
     pool = _join(queue, rows, local=local, with_masks=with_masks, with_iid=iid_aware)
     if max_pool_size is not None:
         pool = _cut_to_size(pool, max_pool_size, noise)
     items = _one_vs_rest_items(pool, is_bad, only_live=only_live)
     losses, valid, figures = objective(items, diagnostics=diagnostics)
+    gate = figures.pop("gate", None)
     losses, valid = settle(losses, valid, items)
     if diagnostics:
         figures = nan_where_unsettled(figures, items)
@@ -111,7 +117,7 @@ def pooled_loss(
         queue = push(queue, rows if is_storable is None else _only_storable(rows, is_storable))
     of_classes = ops.where(valid, losses, undefined) if per_class or reduction == "none" else None
     loss = of_classes if reduction == "none" else reduce_classes(losses, valid, reduction=reduction)
-    result = PooledResult(queue, of_classes, valid, Diagnostics(**figures) if diagnostics else None)
+    result = PooledResult(queue, of_classes, valid, Diagnostics(**figures) if diagnostics else None, gate)
     return loss, result
 
 
@@ -204,9 +210,10 @@ def _one_vs_rest_items(pool: Pool, is_bad: Array | None, *, only_live: bool) -> 
         where,
         weights,
         multiplicity,
-        live if only_live else None,
+        live,
         is_iid,
         is_bad,
+        only_live=only_live,
     )
 
 

@@ -1,0 +1,114 @@
+"""A ranking loss that earns its weight: cross entropy until the scores rank, then the ranking loss more and more.
+
+A ranking loss alone can be at its least for a model whose scores are all equal, where labels are noisy and positives
+rare (docs/collapse.md). A cross entropy of the same scores cannot, and finds the features that the ranking loss then
+refines.
+"""
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from imbalanced_core import checks, ops
+from imbalanced_core.ops.namespace import Array, array_namespace
+from imbalanced_core.pool.items import Items, count_of, weight_of
+
+LEAST_WEIGHT = 0.25  # of the ranking loss, from the first step on
+OPENS_AT, OPEN_AT = 0.3, 0.6  # what the ranking reaches where its weight begins to grow, and where it is 1
+MEMORY = 0.02  # weight of a step in the running mean of what the ranking reaches
+PRIOR_POWER = 1.5  # of the odds of a positive that the logits of the cross entropy start from
+
+
+class Gate(NamedTuple):
+    """What a gated loss remembers of each class, [C] each."""
+
+    reached: Array  # running mean of what the ranking reaches, in [0, 1]: 1 − the loss at a sharp temperature
+    positives: Array  # how many rows of the class were seen
+    negatives: Array  # and of others
+
+
+def closed(num_classes: int, *, xp: ModuleType, device: Any = None) -> Gate:
+    """The gate before the first step."""
+    checks.at_least("num_classes", num_classes, 1)
+    return Gate(*(xp.zeros((num_classes,), dtype=xp.float32, device=device) for _ in Gate._fields))
+
+
+def gated(
+    items: Items,
+    *,
+    ranking: Callable[..., tuple],
+    gate: Gate,
+    temperature: Array,
+    sharpness: float = 50.0,
+    limits: tuple[float, float] = (OPENS_AT, OPEN_AT),
+    positive_rate: float | None = None,
+    diagnostics: bool = False,
+) -> tuple[Array, Array, dict[str, Any]]:
+    """The objective of the presets: a blend of a cross entropy and a ranking loss, whose weight w grows with success.
+
+    For each class, with n₊ and n₋ the numbers of positives and negatives seen, z the scores of the batch, τ the
+    temperature in units of the scores, and m the running mean of 1 − the ranking loss at a sharp temperature:
+
+        cross entropy = n₋/n₊ · mean BCE(z + 1.5 log(n₊/n₋), y),
+        w = ¼ + ¾ · clip((m − 0.3) / 0.3, 0, 1),
+        loss = (1 − w) · cross entropy + w · 4τ · ranking loss.
+
+    The cross entropy is weighted as usual, n₋/n₊ for a positive, but by one factor for all rows, and the logits start
+    below the prior: so the first steps go into the features, not into an intercept. 4τ makes the gradient of the
+    ranking loss by one score as large as that of a cross entropy, whatever the scale of the scores. τ, w, n₊ and n₋ are
+    constants in differentiation.
+
+    Args:
+        items: of shape [C, M], with `live`.
+        ranking: an objective that takes `temperature`.
+        gate: the state before the step.
+        temperature: of the ranking loss.
+        sharpness: what the ranking reaches is measured at a temperature so many times smaller.
+        limits: of m, where the weight begins to grow and where it is 1.
+        positive_rate: the share of positives in the population, in (0, 1). None: as seen so far.
+        diagnostics: whether to return figures.
+
+    Returns:
+        (loss [C] >= 0, valid bool [C], figures). A class is valid with a row in the batch. figures["gate"] is the state
+        after the step; with `diagnostics` those of the ranking loss, and "reached" and "ranking_weight".
+    """
+    xp = array_namespace(items.scores)
+    missed, ranks, figures = ranking(items, temperature=temperature, diagnostics=True)
+    constants = items._replace(scores=ops.stop_gradient(items.scores))
+    sharply_missed, _, _ = ranking(constants, temperature=temperature / sharpness)
+    kept = Gate(*(ops.astype(array, items.scores.dtype) for array in gate))
+    gain = 1.0 - sharply_missed - kept.reached
+    new = Gate(
+        reached=ops.where(ranks, kept.reached + MEMORY * gain, kept.reached),
+        positives=kept.positives + count_of(items.positives & items.live, items),
+        negatives=kept.negatives + count_of(items.negatives & items.live, items),
+    )
+    low, high = limits
+    w = LEAST_WEIGHT + (1.0 - LEAST_WEIGHT) * xp.clip((new.reached - low) / (high - low), min=0.0, max=1.0)
+    pointwise, is_seen = _cross_entropy(items, _odds(new, positive_rate))
+    loss = (1.0 - w) * pointwise + w * (4.0 * ops.stop_gradient(figures["tau_eff"])) * missed
+    gate = Gate(*(ops.astype(ops.stop_gradient(x), old.dtype) for x, old in zip(new, gate, strict=True)))
+    if not diagnostics:
+        return loss, is_seen, {"gate": gate}
+    return loss, is_seen, figures | {"gate": gate, "reached": new.reached, "ranking_weight": w}
+
+
+def _odds(gate: Gate, positive_rate: float | None) -> Array:
+    """n₊/n₋ of each class, [C]; a number of 0 counts as 1."""
+    xp = array_namespace(gate.positives)
+    if positive_rate is None:
+        return xp.clip(gate.positives, min=1.0) / xp.clip(gate.negatives, min=1.0)
+    checks.require(0 < positive_rate < 1, "positive_rate", "a number in (0, 1)", positive_rate)
+    return xp.full_like(gate.positives, positive_rate / (1.0 - positive_rate))
+
+
+def _cross_entropy(items: Items, odds: Array) -> tuple[Array, Array]:
+    """The weighted cross entropy of each class, [C], and whether the batch has a row for it."""
+    xp = array_namespace(items.scores)
+    logits = items.scores + PRIOR_POWER * xp.log(odds)[:, None]
+    losses = -ops.log_sigmoid(ops.where(items.positives, logits, -logits))
+    rows = items.where & items.live
+    total = xp.sum(weight_of(rows, items), axis=-1)
+    weights = ops.where(items.positives, items.numerator, weight_of(rows, items))
+    weights = ops.where(rows, weights, 0.0)
+    return xp.sum(weights * losses, axis=-1) / (xp.clip(total, min=1.0) * odds), total > 0

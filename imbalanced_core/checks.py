@@ -144,6 +144,12 @@ def weights(values: np.ndarray, *, name: str = "sample_weight", where: np.ndarra
     return all_within(name, values, lambda x: (x >= 0) & (x < math.inf), "finite and >= 0", where=where)
 
 
+def counts(values: np.ndarray) -> None:
+    """ValueError, naming values, if a count is negative or not finite, or there are some and all are 0."""
+    weights(values, name="counts")
+    require(values.size == 0 or bool(values.any()), "counts", "greater than 0 for some class", values.tolist())
+
+
 def all_within(
     name: str,
     values: np.ndarray,

@@ -84,6 +84,12 @@ def check_weights(weights: Any, *, where: Any = None, name: str = "sample_weight
         checks.weights(np.asarray(weights), name=name, where=_read(where))
 
 
+def check_counts(counts: Any) -> None:
+    """ValueError, naming values, if a readable count is negative or not finite, or all are 0."""
+    if can_read(counts):
+        checks.counts(np.asarray(counts))
+
+
 def validate_targets(
     targets: Any, *, num_classes: int, ignore_index: int | None = -100, multilabel: bool = False
 ) -> None:

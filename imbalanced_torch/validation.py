@@ -85,6 +85,12 @@ def check_weights(weights: Tensor | None, *, where: Tensor | None = None, name: 
         checks.weights(_values(weights), name=name, where=mask)
 
 
+def check_counts(counts: Tensor) -> None:
+    """ValueError, naming values, if a readable count is negative or not finite, or all are 0."""
+    if can_read(counts):
+        checks.counts(_values(counts))
+
+
 def validate_targets(
     targets: Tensor, *, num_classes: int, ignore_index: int | None = -100, multilabel: bool = False
 ) -> None:

@@ -199,8 +199,8 @@ def all_within(
 def _reduced(where: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
     """Whether any entry is seen of those that each of `shape` stands for; None if the shapes do not fit."""
     if where.ndim > len(shape) == 1 and where.shape[:1] == shape:
-        return where.reshape(len(where), -1).any(axis=1)
+        return np.asarray(where.reshape(len(where), -1).any(axis=1))
     if where.ndim != len(shape) or any(size not in (1, wide) for size, wide in zip(shape, where.shape, strict=True)):
         return None
     wide = tuple(axis for axis, size in enumerate(shape) if size == 1 < where.shape[axis])
-    return where.any(axis=wide, keepdims=True)
+    return np.asarray(where.any(axis=wide, keepdims=True))

@@ -54,7 +54,9 @@ def number(value: Any) -> Any:
     return value.item() if isinstance(value, Tensor) and value.ndim == 0 and can_read(value) else value
 
 
-def check_class_ids(targets: Tensor, *, num_classes: int, ignore_index: int | None = None) -> bool:
+def check_class_ids(
+    targets: Tensor, *, num_classes: int, ignore_index: int | None = None, where: Tensor | None = None
+) -> bool:
     """ValueError, naming values, if a readable id is neither in [0, num_classes) nor `ignore_index`.
 
     Returns:
@@ -62,7 +64,7 @@ def check_class_ids(targets: Tensor, *, num_classes: int, ignore_index: int | No
     """
     if not can_read(targets):
         return False
-    are_classes = checks.class_ids(_values(targets), num_classes, ignore_index=ignore_index)
+    are_classes = checks.class_ids(_values(targets), num_classes, ignore_index=ignore_index, where=_read(where))
     return are_classes and not (ignore_index is not None and 0 <= ignore_index < num_classes)
 
 
@@ -72,17 +74,18 @@ def check_binary_targets(targets: Tensor, *, ignore_index: int | None = None) ->
         checks.labels(_values(targets), ignore_index=ignore_index)
 
 
-def check_unit_targets(targets: Tensor, *, ignore_index: int | None = None, name: str = "targets") -> None:
+def check_unit_targets(
+    targets: Tensor, *, ignore_index: int | None = None, where: Tensor | None = None, name: str = "targets"
+) -> None:
     """ValueError, naming values, if a readable target is neither in [0, 1] nor `ignore_index`."""
     if can_read(targets):
-        checks.probabilities(_values(targets), name=name, ignore_index=ignore_index)
+        checks.probabilities(_values(targets), name=name, ignore_index=ignore_index, where=_read(where))
 
 
 def check_weights(weights: Tensor | None, *, where: Tensor | None = None, name: str = "sample_weight") -> None:
     """ValueError, naming values, if a readable weight is negative or not finite, at an entry where `where` holds."""
     if weights is not None and can_read(weights):
-        mask = None if where is None or not can_read(where) else _values(where)
-        checks.weights(_values(weights), name=name, where=mask)
+        checks.weights(_values(weights), name=name, where=_read(where))
 
 
 def check_counts(counts: Tensor) -> None:
@@ -112,4 +115,9 @@ def validate_targets(
 
 def _values(tensor: Tensor) -> np.ndarray:
     """The values, of a tensor on the CPU without a copy; bfloat16, which numpy lacks, as float32."""
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy(force=True)
+    with torch._C._DisableFuncTorch():  # inside `grad` or `vmap` even `detach` returns a tensor without storage
+        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy(force=True)
+
+
+def _read(where: Tensor | None) -> np.ndarray | None:
+    return _values(where) if where is not None and can_read(where) else None

@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict, TypeVar
 
+from imbalanced_core import checks
+from imbalanced_core.losses.partial_auc import BAND_TEMPERATURE_SCALES
 from imbalanced_core.ops.namespace import Array
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -94,6 +96,13 @@ def split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     of_objective = ("temperature_scale", "pos_numerator", "margin")
     rest = dict(options)
     return {name: rest.pop(name) for name in of_objective if name in rest}, rest
+
+
+def band_unit(tau_scale: str, temperature_scale: str | None) -> str:
+    """The `tau_scale` of partial AUC: `temperature_scale`, its name in the other losses, if that is given."""
+    if temperature_scale is not None:  # checked here, for the error to have this name
+        checks.one_of("temperature_scale", temperature_scale, BAND_TEMPERATURE_SCALES)
+    return tau_scale if temperature_scale is None else temperature_scale
 
 
 def unknown_keyword(function: str, keyword: str, known: Iterable[str]) -> TypeError:

@@ -5,6 +5,7 @@ from typing import Unpack
 from torch import Tensor
 
 from imbalanced_core.losses.partial_auc import band_auc
+from imbalanced_core.options import band_unit
 from imbalanced_core.pool.queue import Queue
 from imbalanced_torch.functional.ranking import Number, RankingOptions, Result, evaluate, ranking_function
 
@@ -34,7 +35,7 @@ def pauc_at_budget_loss(
         "beta": beta,
         "surrogate": surrogate,
         "n_knots": n_knots,
-        "tau_scale": options.pop("temperature_scale") or tau_scale,
+        "tau_scale": band_unit(tau_scale, options.pop("temperature_scale")),
         "budget_basis": budget_basis,
         "quantile_interpolation": quantile_interpolation,
     }

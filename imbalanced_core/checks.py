@@ -1,11 +1,12 @@
-"""Checks that need no array values, so they cost nothing in a compiled function. One wording for every error:
-``{name} must be {rule}, got {value}``.
+"""Checks with one wording for every error: ``{name} must be {rule}, got {value}``.
 
-A 0-d array stands for a number that is only known at run time; its value is not looked at.
+Most need no array values, so they cost nothing in a compiled function: a 0-d array stands for a number that is only
+known at run time. Those from `targets` on look at values, in numpy; the adapters decide when values can be read.
 """
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -106,3 +107,100 @@ def broadcastable(name: str, array: Array | None, other_name: str, other: Array)
         size in (1, wanted) for size, wanted in zip(reversed(shape), reversed(target), strict=False)
     )
     require(fits, name, f"broadcastable to the shape of {other_name}, {target}", shape)
+
+
+def targets(values: np.ndarray, *, num_classes: int, ignore_index: int | None, multilabel: bool) -> None:
+    """ValueError, naming values, if one is no target of a loss with these options."""
+    at_least("num_classes", num_classes, 1)
+    if ignore_index is not None:
+        index("ignore_index", ignore_index)
+    if multilabel or num_classes == 1:
+        labels(values, ignore_index=ignore_index)
+    else:
+        class_ids(values, num_classes, ignore_index=ignore_index)
+
+
+def class_ids(values: np.ndarray, num_classes: int, *, name: str = "targets", **exempt: Any) -> bool:
+    """ValueError, naming values, if an id is not in [0, num_classes); keywords and result as for `all_within`."""
+    rule = f"class ids in [0, {num_classes})"
+    return all_within(name, values, lambda x: (x >= 0) & (x < num_classes), rule, whole=True, **exempt)
+
+
+def labels(values: np.ndarray, **exempt: Any) -> bool:
+    """ValueError, naming values, if a target is neither 0 nor 1; keywords and result as for `all_within`."""
+    return all_within("targets", values, lambda x: (x >= 0) & (x <= 1), "0 or 1", whole=True, **exempt)
+
+
+def probabilities(values: np.ndarray, *, name: str = "targets", **exempt: Any) -> bool:
+    """ValueError, naming values, if one is not in [0, 1]; keywords and result as for `all_within`."""
+    return all_within(name, values, lambda x: (x >= 0) & (x <= 1), "in [0, 1]", **exempt)
+
+
+def weights(values: np.ndarray, *, name: str = "sample_weight", where: np.ndarray | None = None) -> bool:
+    """ValueError, naming values, if a weight is negative or not finite; `where` and result as for `all_within`.
+
+    A weight that stands for several entries of `where`, such as one per row, counts if one of them does.
+    """
+    return all_within(name, values, lambda x: (x >= 0) & (x < math.inf), "finite and >= 0", where=where)
+
+
+def counts(values: np.ndarray) -> None:
+    """ValueError, naming values, if a count is negative or not finite, or there are some and all are 0."""
+    weights(values, name="counts")
+    require(values.size == 0 or bool(values.any()), "counts", "greater than 0 for some class", values.tolist())
+
+
+def all_within(
+    name: str,
+    values: np.ndarray,
+    holds: Callable[[Any], Any],
+    rule: str,
+    *,
+    whole: bool = False,
+    ignore_index: int | None = None,
+    where: np.ndarray | None = None,
+) -> bool:
+    """ValueError, naming values, if a value outside of an interval is neither ignored nor masked.
+
+    Args:
+        name: of the argument, for the error.
+        values: any shape.
+        holds: tells, elementwise, which numbers lie in the interval.
+        rule: what the error says about the interval.
+        whole: whether fractions are outside as well.
+        ignore_index: a value that is never outside; None for none.
+        where: bool, the entries that are looked at, of the shape of `values` or one that has more axes; None: all.
+
+    Returns:
+        Whether every value lies in the interval, ignored and masked ones included.
+    """
+    if values.dtype.kind not in "biuf":  # bfloat16
+        values = values.astype(np.float32)
+    whole = whole and values.dtype.kind == "f"
+    if values.size == 0:
+        return True
+    if holds(values.min()) and holds(values.max()) and not (whole and (values != np.round(values)).any()):
+        return True  # two passes without a temporary array, for the usual case
+    is_bad = ~holds(values)
+    if whole:
+        is_bad |= values != np.round(values)
+    if ignore_index is not None:
+        is_bad &= values != ignore_index
+        rule = f"{rule} or the ignore_index {ignore_index}"
+    if where is not None and (is_seen := _reduced(where, values.shape)) is not None:
+        is_bad &= is_seen
+    if is_bad.any():
+        found = np.unique(values[is_bad])
+        shown = ", ".join(map(str, found[:5].tolist())) + (", ..." if len(found) > 5 else "")
+        raise ValueError(f"{name} must be {rule}, got {shown}")
+    return False
+
+
+def _reduced(where: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Whether any entry is seen of those that each of `shape` stands for; None if the shapes do not fit."""
+    if where.ndim > len(shape) == 1 and where.shape[:1] == shape:
+        return np.asarray(where.reshape(len(where), -1).any(axis=1))
+    if where.ndim != len(shape) or any(size not in (1, wide) for size, wide in zip(shape, where.shape, strict=True)):
+        return None
+    wide = tuple(axis for axis, size in enumerate(shape) if size == 1 < where.shape[axis])
+    return np.asarray(where.any(axis=wide, keepdims=True))

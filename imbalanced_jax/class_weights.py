@@ -1,20 +1,20 @@
 """Class weights from class counts, as JAX arrays."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 
-from imbalanced_core import checks
-from imbalanced_core.losses import class_balance as core
+from imbalanced_core.losses import class_balance
 from imbalanced_jax import validation
 
 
 def class_weights(counts: jax.Array | Sequence[float], *, scheme: str = "inverse", beta: float = 0.999) -> jax.Array:
     """One weight per class, greater for rarer classes: `alpha` of `softmax_focal_loss`, `weight` of a cross entropy.
 
-    With n_c the count of class c, where a count of 0 counts as 1: "inverse" is min(n) / n_c, so that the rarest class
-    has weight 1; "balanced" is Σn / (C · n_c); "effective" is proportional to (1 − β) / (1 − β^n_c), with mean 1.
+    With n_c the count of class c and K the number of classes that occur: "inverse" is min(n) / n_c, so that the rarest
+    class has weight 1; "balanced" is Σn / (K · n_c), so that the mean weight of the items is 1; "effective" is
+    proportional to (1 − β) / (1 − β^n_c), with mean 1 over the classes. Only classes that occur count in these; an
+    empty class has weight 0. See `imbalanced_core.losses.class_balance.class_weights`.
 
     Args:
         counts: items per class [C], such as `jnp.bincount(targets, length=C)`; an array or a sequence of numbers.
@@ -25,15 +25,15 @@ def class_weights(counts: jax.Array | Sequence[float], *, scheme: str = "inverse
         [C], floating point.
 
     Raises:
-        ValueError: if the shape, an option or a readable count is out of range.
+        ValueError: if the shape, an option or a readable count is out of range, or all are 0.
 
     References:
         Cui et al., Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019,
         https://arxiv.org/abs/1901.05555
     """
     counts = validation.as_floats("counts", counts)
-    validation.check_weights(counts, name="counts")
-    return core.class_weights(counts, scheme=scheme, beta=beta)
+    validation.check_counts(counts)
+    return class_balance.class_weights(counts, scheme=scheme, beta=beta)
 
 
 def pos_weight(
@@ -60,11 +60,7 @@ def pos_weight(
         ValueError: if an option or a readable count is out of range.
     """
     labels = validation.as_floats("positives", positives)
-    items: Any = total
-    if not isinstance(total, (int, float)):
-        items = validation.as_floats("total", total)
-        fits = items.ndim == 0 or items.shape == labels.shape
-        checks.require(fits, "total", f"one number, or one per label as positives {labels.shape}", total)
+    items = total if isinstance(total, (int, float)) else validation.as_floats("total", total)
     validation.check_weights(labels, name="positives")
-    validation.check_weights(items - labels, name="total - positives")
-    return core.pos_weight(labels, items, scheme=scheme, beta=beta)
+    validation.check_weights(class_balance.binary_counts(labels, items)[1], name="total - positives")
+    return class_balance.pos_weight(labels, items, scheme=scheme, beta=beta)

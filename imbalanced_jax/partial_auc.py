@@ -1,14 +1,16 @@
 """Partial AUC at a budget of false positives, of a batch and a queue."""
 
+from typing import Unpack
+
 import jax
 
 from imbalanced_core.losses.partial_auc import band_auc
+from imbalanced_core.options import band_unit
 from imbalanced_core.pool.queue import Queue
-from imbalanced_core.pool.step import PooledResult
-from imbalanced_jax.distributed import AxisName
-from imbalanced_jax.pooled import ranking_loss
+from imbalanced_jax.ranking import RankingOptions, Result, evaluate, ranking_function
 
 
+@ranking_function(temperature_scale=None)
 def pauc_at_budget_loss(
     logits: jax.Array,
     targets: jax.Array,
@@ -19,21 +21,11 @@ def pauc_at_budget_loss(
     surrogate: str = "pairwise",
     n_knots: int = 2,
     tau_scale: str = "iqr",
-    pos_numerator: str = "pool",
     budget_basis: str = "fpr",
+    quantile_interpolation: str = "higher",
     temperature: float | jax.Array = 0.1,
-    reduction: str = "mean",
-    ignore_index: int = -100,
-    multilabel: bool = False,
-    temperature_scale: str | None = None,
-    sample_weight: jax.Array | None = None,
-    iid_mask: jax.Array | None = None,
-    max_pool_size: int | None = None,
-    key: jax.Array | None = None,
-    update_queue: bool = True,
-    axis_name: AxisName = None,
-    class_parallel: bool = False,
-) -> tuple[jax.Array, PooledResult]:
+    **options: Unpack[RankingOptions],
+) -> Result:
     """One minus the smooth partial AUC over the false-positive rates [alpha, beta], averaged over classes.
 
     The scores of the iid negatives in batch and queue set, as constants, the thresholds t(f) of false-positive rates f
@@ -43,7 +35,7 @@ def pauc_at_budget_loss(
     > 1e-12 and, for "pairwise", a negative in the band. See `imbalanced_core.losses.partial_auc.partial_auc`.
 
     Args:
-        logits: as for `smooth_ap_loss`, and so are all arguments that are not named here.
+        logits: as for `smooth_ap_loss`.
         targets: class ids or 0/1 labels.
         queue: the rows of earlier batches.
         alpha: the lowest false-positive rate of the band, a Python number, 0 <= alpha < beta.
@@ -53,25 +45,16 @@ def pauc_at_budget_loss(
         n_knots: number of thresholds of the trapezoid, >= 2.
         tau_scale: the unit of the temperature: "iqr" or "std" of the reference scores, "band" = t(alpha) − t(beta), or
             "absolute" = 1.
-        pos_numerator: the mean runs over all positives ("pool") or over those of the batch ("live").
         budget_basis: rates are fractions of the iid negatives ("fpr") or of all iid rows ("population").
+        quantile_interpolation: of the thresholds: "higher", "lower", "linear", "nearest" or "midpoint".
         temperature: in units of `tau_scale`, > 0. On real data 1.0 with tau_scale="std" did better than the default.
-        reduction: "mean", "sum" or "none".
-        ignore_index: the target of what takes no part.
-        multilabel: whether targets are 0/1 per class.
-        temperature_scale: takes the place of `tau_scale` if given: its name in the other ranking losses.
-        sample_weight: weights of the positives.
-        iid_mask: bool [N], the rows drawn as the population is: only they set thresholds and scale. None: all.
-        max_pool_size: look at a random part of the rows.
-        key: for `max_pool_size`.
-        update_queue: whether the batch enters the queue.
-        axis_name: mapped axis or axes whose devices' rows are looked at together.
-        class_parallel: divides the classes among the devices.
+        **options: the keywords of `imbalanced_jax.RankingOptions`. `temperature_scale` takes the place of `tau_scale`
+            if given: its name in the other ranking losses.
 
     Returns:
-        (loss, aux) as for `smooth_ap_loss`, with all of `aux.diagnostics` filled: t_alpha and t_beta, the scores at the
-        edges of the band; tau_eff, the temperature in units of the logits; band_neg_count, the iid negatives in the
-        band; pauc_var, the variance of the contributions of single positives; grad_pos_count, the batch's positives.
+        (loss, aux) as for `smooth_ap_loss`, with all of `aux.diagnostics`: t_alpha and t_beta, the scores at the edges
+        of the band; tau_eff, the temperature in units of the logits; band_neg_count, the iid negatives in the band;
+        pauc_var, the variance of the contributions of single positives; grad_pos_count, the batch's positives.
 
     Raises:
         TypeError, ValueError: as `smooth_ap_loss`.
@@ -81,30 +64,13 @@ def pauc_at_budget_loss(
     References:
         Narasimhan, Agarwal, A Structural SVM Based Approach for Optimizing Partial AUC, ICML 2013.
     """
-    return ranking_loss(
-        band_auc,
-        logits,
-        targets,
-        queue,
-        temperature=temperature,
-        options={
-            "alpha": alpha,
-            "beta": beta,
-            "surrogate": surrogate,
-            "n_knots": n_knots,
-            "tau_scale": tau_scale if temperature_scale is None else temperature_scale,
-            "pos_numerator": pos_numerator,
-            "budget_basis": budget_basis,
-        },
-        iid_aware=True,
-        reduction=reduction,
-        ignore_index=ignore_index,
-        multilabel=multilabel,
-        sample_weight=sample_weight,
-        iid_mask=iid_mask,
-        max_pool_size=max_pool_size,
-        key=key,
-        update_queue=update_queue,
-        axis_name=axis_name,
-        class_parallel=class_parallel,
-    )
+    own = {
+        "alpha": alpha,
+        "beta": beta,
+        "surrogate": surrogate,
+        "n_knots": n_knots,
+        "tau_scale": band_unit(tau_scale, options.pop("temperature_scale")),
+        "budget_basis": budget_basis,
+        "quantile_interpolation": quantile_interpolation,
+    }
+    return evaluate(band_auc, logits, targets, queue, temperature, options, own, iid_aware=True)

@@ -1,33 +1,56 @@
-"""Smooth average precision and recall at a quantile of a batch and a queue."""
+"""Smooth average precision and recall at a quantile of a batch and a queue, and what all ranking functions share."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias, Unpack
 
 import jax
 
+from imbalanced_core import options as shared
 from imbalanced_core.losses import ranking
 from imbalanced_core.pool.queue import Queue
 from imbalanced_core.pool.step import PooledResult
 from imbalanced_jax.distributed import AxisName
 from imbalanced_jax.pooled import ranking_loss
 
+Result: TypeAlias = tuple[jax.Array, PooledResult]
 
+
+class RankingOptions(shared.RankingOptions, total=False):
+    """The keywords of every ranking function: those of `imbalanced_core.options.RankingOptions`, and three of JAX.
+
+    Attributes:
+        key: `jax.random.key` for `max_pool_size`; a new one at every step.
+        axis_name: mapped axis or axes whose devices' rows are ranked together, in `shard_map`, `vmap` or `pmap`. The
+            gradient is then right after the usual `lax.pmean`. Every device passes the same queue.
+        class_parallel: for many classes, needs `axis_name`: each device computes C/W of them from the rows of all
+            devices, which takes W times less memory, work and forward traffic than gathering all logits; same value and
+            gradient. A device passes, and gets back, the queue of its own classes: `init_queue(size, num_classes,
+            multilabel=True)` split by `imbalanced_jax.class_parallel.queue_specs(axis_name)`, with C rounded up to a
+            multiple of W.
+    """
+
+    key: jax.Array | None
+    axis_name: AxisName
+    class_parallel: bool
+
+
+DEFAULTS: RankingOptions = {**shared.RANKING_DEFAULTS, "key": None, "axis_name": None, "class_parallel": False}
+
+
+def ranking_function(**defaults: Any) -> Callable[[shared.Function], shared.Function]:
+    """Fills in the keywords of `RankingOptions` that a call leaves out; `defaults` take the place of `DEFAULTS`."""
+    return lambda function: shared.with_options(function, RankingOptions, {**DEFAULTS, **defaults})
+
+
+@ranking_function()
 def smooth_ap_loss(
     logits: jax.Array,
     targets: jax.Array,
     queue: Queue | None = None,
     *,
     temperature: float | jax.Array = 0.01,
-    reduction: str = "mean",
-    ignore_index: int = -100,
-    multilabel: bool = False,
-    temperature_scale: str = "absolute",
-    pos_numerator: str = "pool",
-    sample_weight: jax.Array | None = None,
-    iid_mask: jax.Array | None = None,
-    max_pool_size: int | None = None,
-    key: jax.Array | None = None,
-    update_queue: bool = True,
-    axis_name: AxisName = None,
-    class_parallel: bool = False,
-) -> tuple[jax.Array, PooledResult]:
+    **options: Unpack[RankingOptions],
+) -> Result:
     """One minus the smooth average precision, averaged over classes, of the batch and a queue of earlier rows.
 
     For each positive i of a class, among all rows V and positives P of batch and queue:
@@ -39,41 +62,21 @@ def smooth_ap_loss(
     Args:
         logits: floating point [N, C]; C = 1 is binary.
         targets: class ids [N] or [N, 1], of any integer or bool dtype; 0 or 1 (floats too) for one class. With
-            `multilabel` 0/1 per class, [N, C], of any dtype. `ignore_index` marks rows, or single labels, that take no
-            part; their logits may hold anything.
+            `multilabel` 0/1 per class, [N, C], of any dtype. `ignore_index` marks rows, or single labels, that are
+            ignored; their logits may hold anything.
         queue: the rows of earlier batches, from `init_queue` or the `aux.queue` of the step before; constants in
             differentiation. None: the batch alone.
-        temperature: τ > 0 of the logistic function; smaller is closer to the true ranks and harder to follow. A new
+        temperature: τ > 0 of the logistic function; smaller is closer to the true ranks and harder to optimise. A new
             value does not recompile.
-        reduction: "mean" or "sum" over the classes that count, or "none": one loss per class, NaN where it does not.
-        ignore_index: the target of what takes no part; a Python number.
-        multilabel: whether targets are 0/1 per class.
-        temperature_scale: the unit of the temperature: "absolute" is 1; "iqr" or "std" of the class's negatives make
-            the sharpness independent of the scale of the logits.
-        pos_numerator: the mean over i runs over all positives ("pool") or over those of the batch ("live"). With "live"
-            a long queue does not dilute the gradient of the positives, but nothing of like size holds the negatives
-            down: in long runs the scores may drift upwards and the ranking suffer.
-        sample_weight: >= 0, [N]; how much a positive counts. Carries no gradient. None: all 1.
-        iid_mask: bool [N], the rows drawn as the population is; kept in the queue for losses that look at it.
-        max_pool_size: rank a random part of the rows, of no more than this many, rare classes first; the expected
-            counts stay those of all rows. None (recommended): all.
-        key: `jax.random.key` for `max_pool_size`; a new one at every step.
-        update_queue: whether the batch enters the queue; False for validation.
-        axis_name: mapped axis or axes whose devices' rows are ranked together, in `shard_map`, `vmap` or `pmap`. The
-            gradient is then right after the usual `lax.pmean`. Every device passes the same queue.
-        class_parallel: for many classes, needs `axis_name`: each device computes C/W of them from the rows of all
-            devices, which takes W times less memory, work and forward traffic than gathering all logits; same value and
-            gradient. A device passes, and gets back, the queue of its own classes: `init_queue(size, num_classes,
-            multilabel=True)` split by `imbalanced_jax.class_parallel.queue_specs(axis_name)`, with C rounded up to a
-            multiple of W.
+        **options: the keywords of `imbalanced_jax.RankingOptions`.
 
     Returns:
         (loss, aux), for `jax.value_and_grad(..., has_aux=True)`. The loss is 0-d, or [C] for reduction "none", within
-        [0, 1] per class, float32 or float64; 0 with zero gradient if no class counts; NaN if a logit that takes part is
-        NaN, or if a target or weight that could not be looked at is out of range. aux = (queue, per_class, valid,
-        diagnostics): the next queue, newest row first; the loss [C] of each class, NaN where invalid; which classes are
-        valid, bool [C]; and figures [C] that are constants, of which this loss fills `grad_pos_count`, the positives of
-        the batch (with `axis_name`: of all devices).
+        [0, 1] per class, float32 or float64; 0 with zero gradient if no class counts; NaN if a logit that is not
+        ignored is NaN, or if a target or weight that could not be looked at is out of range. aux = (queue, per_class,
+        valid, diagnostics): the next queue; the loss [C] of each class, NaN where invalid; which classes are valid,
+        bool [C]; and figures [C] that are constants, of which this loss has `grad_pos_count`, the positives of the
+        batch (with `axis_name`: of all devices).
 
     Raises:
         TypeError, ValueError: if dtypes, shapes or options do not fit, a readable target or weight is out of range, or
@@ -85,27 +88,10 @@ def smooth_ap_loss(
         Brown et al., Smooth-AP: Smoothing the Path Towards Large-Scale Image Retrieval, ECCV 2020,
         https://arxiv.org/abs/2007.12163
     """
-    return ranking_loss(
-        ranking.average_precision,
-        logits,
-        targets,
-        queue,
-        temperature=temperature,
-        options={"temperature_scale": temperature_scale, "pos_numerator": pos_numerator},
-        iid_aware=False,
-        reduction=reduction,
-        ignore_index=ignore_index,
-        multilabel=multilabel,
-        sample_weight=sample_weight,
-        iid_mask=iid_mask,
-        max_pool_size=max_pool_size,
-        key=key,
-        update_queue=update_queue,
-        axis_name=axis_name,
-        class_parallel=class_parallel,
-    )
+    return evaluate(ranking.average_precision, logits, targets, queue, temperature, options)
 
 
+@ranking_function()
 def recall_at_quantile_loss(
     logits: jax.Array,
     targets: jax.Array,
@@ -114,19 +100,8 @@ def recall_at_quantile_loss(
     quantile: float = 0.005,
     quantile_interpolation: str = "higher",
     temperature: float | jax.Array = 0.01,
-    reduction: str = "mean",
-    ignore_index: int = -100,
-    multilabel: bool = False,
-    temperature_scale: str = "absolute",
-    pos_numerator: str = "pool",
-    sample_weight: jax.Array | None = None,
-    iid_mask: jax.Array | None = None,
-    max_pool_size: int | None = None,
-    key: jax.Array | None = None,
-    update_queue: bool = True,
-    axis_name: AxisName = None,
-    class_parallel: bool = False,
-) -> tuple[jax.Array, PooledResult]:
+    **options: Unpack[RankingOptions],
+) -> Result:
     """One minus the smooth recall when the top `quantile` of the scores is flagged, averaged over classes.
 
     With θ the (1 − quantile)-quantile of a class's scores in batch and queue, a constant in differentiation:
@@ -137,24 +112,13 @@ def recall_at_quantile_loss(
     needs several times 1/quantile rows for a meaningful threshold, and the quantile should exceed the positives' share.
 
     Args:
-        logits: as for `smooth_ap_loss`, and so are all arguments that are not named here.
+        logits: as for `smooth_ap_loss`.
         targets: class ids or 0/1 labels.
         queue: the rows of earlier batches.
         quantile: the flagged fraction, a Python number in [0, 1].
         quantile_interpolation: "higher", "lower", "linear", "nearest" or "midpoint".
         temperature: τ > 0.
-        reduction: "mean", "sum" or "none".
-        ignore_index: the target of what takes no part.
-        multilabel: whether targets are 0/1 per class.
-        temperature_scale: "absolute", "iqr" or "std".
-        pos_numerator: "pool" or "live"; the threshold is always that of all rows.
-        sample_weight: weights of the positives.
-        iid_mask: kept in the queue.
-        max_pool_size: look at a random part of the rows.
-        key: for `max_pool_size`.
-        update_queue: whether the batch enters the queue.
-        axis_name: mapped axis or axes whose devices' rows are looked at together.
-        class_parallel: divides the classes among the devices.
+        **options: the keywords of `imbalanced_jax.RankingOptions`. The threshold is always that of all rows.
 
     Returns:
         (loss, aux) as for `smooth_ap_loss`.
@@ -164,27 +128,30 @@ def recall_at_quantile_loss(
 
     Cost: one sort of n = N + queue size scores per class.
     """
+    own = {"quantile": quantile, "quantile_interpolation": quantile_interpolation}
+    return evaluate(ranking.recall, logits, targets, queue, temperature, options, own)
+
+
+def evaluate(
+    objective: Callable[..., tuple],
+    logits: jax.Array,
+    targets: jax.Array,
+    queue: Queue | None,
+    temperature: float | jax.Array,
+    options: RankingOptions,
+    own: dict[str, Any] | None = None,
+    *,
+    iid_aware: bool = False,
+) -> Result:
+    """The step of a ranking function: `options` are all there, `own` are further options of the objective."""
+    of_objective, rest = shared.split(options)
     return ranking_loss(
-        ranking.recall,
+        objective,
         logits,
         targets,
         queue,
         temperature=temperature,
-        options={
-            "quantile": quantile,
-            "quantile_interpolation": quantile_interpolation,
-            "temperature_scale": temperature_scale,
-            "pos_numerator": pos_numerator,
-        },
-        iid_aware=False,
-        reduction=reduction,
-        ignore_index=ignore_index,
-        multilabel=multilabel,
-        sample_weight=sample_weight,
-        iid_mask=iid_mask,
-        max_pool_size=max_pool_size,
-        key=key,
-        update_queue=update_queue,
-        axis_name=axis_name,
-        class_parallel=class_parallel,
+        options={**of_objective, **(own or {})},
+        iid_aware=iid_aware,
+        **rest,
     )

@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from imbalanced_core import checks
-from imbalanced_core.losses import class_balance as class_weights
-from imbalanced_core.pool.labels import taking_part
+from imbalanced_core.losses import class_balance
 
 
 def can_read(array: Any) -> bool:
@@ -51,7 +50,7 @@ def as_floats(name: str, numbers: Any) -> jax.Array:
     """The floats of an array, a number or a sequence of numbers; TypeError, naming the argument, for anything else."""
     array = numbers if isinstance(numbers, (jax.Array, np.ndarray)) else np.asarray(numbers)
     check_arrays(**{name: array})
-    return jnp.asarray(class_weights.as_floats(array))  # floats first: JAX would cut large numpy integers to 32 bits
+    return jnp.asarray(class_balance.as_floats(array))  # floats first: JAX would cut large numpy integers to 32 bits
 
 
 def number(value: Any) -> Any:
@@ -64,32 +63,31 @@ def check_class_ids(
 ) -> None:
     """ValueError, naming values, if a readable id is neither in [0, num_classes) nor `ignore_index`."""
     if can_read(targets):
-        _class_ids(np.asarray(targets), num_classes, ignore_index, where, name)
+        checks.class_ids(np.asarray(targets), num_classes, name=name, ignore_index=ignore_index, where=_read(where))
 
 
 def check_binary_targets(targets: Any, *, ignore_index: int | None = None, where: Any = None) -> None:
     """ValueError, naming values, if a readable target is neither 0, 1 nor `ignore_index`."""
     if can_read(targets):
-        _binary(np.asarray(targets), ignore_index, where)
+        checks.labels(np.asarray(targets), ignore_index=ignore_index, where=_read(where))
 
 
 def check_unit_targets(targets: Any, *, ignore_index: int | None = None, where: Any = None) -> None:
     """ValueError, naming values, if a readable target is neither in [0, 1] nor `ignore_index`."""
     if can_read(targets):
-        values = np.asarray(targets)
-        _refuse(values, ~((values >= 0) & (values <= 1)), ignore_index, where, "targets", "in [0, 1]")
+        checks.probabilities(np.asarray(targets), ignore_index=ignore_index, where=_read(where))
 
 
 def check_weights(weights: Any, *, where: Any = None, name: str = "sample_weight") -> None:
-    """ValueError, naming values, if a readable weight is negative or not finite, at an entry where `where` holds.
-
-    A weight per row, of which `where` has several entries, counts if one of them does.
-    """
+    """ValueError, naming values, if a readable weight is negative or not finite, at an entry where `where` holds."""
     if weights is not None and can_read(weights):
-        values = np.asarray(weights)
-        if where is not None and can_read(where) and values.ndim == 1 < where.ndim and len(values) == len(where):
-            where = np.asarray(where).reshape(len(where), -1).any(axis=1)
-        _refuse(values, ~((values >= 0) & (values < np.inf)), None, where, name, "finite and >= 0")
+        checks.weights(np.asarray(weights), name=name, where=_read(where))
+
+
+def check_counts(counts: Any) -> None:
+    """ValueError, naming values, if a readable count is negative or not finite, or all are 0."""
+    if can_read(counts):
+        checks.counts(np.asarray(counts))
 
 
 def validate_targets(
@@ -112,33 +110,8 @@ def validate_targets(
         raise TypeError("targets must be concrete, got a tracer; call validate_targets outside jit, grad and vmap")
     targets = np.asarray(targets)
     check_arrays(targets=targets)
-    checks.at_least("num_classes", num_classes, 1)
-    if ignore_index is not None:
-        checks.index("ignore_index", ignore_index)
-    if multilabel or num_classes == 1:
-        _binary(targets, ignore_index, None)
-    else:
-        _class_ids(targets, num_classes, ignore_index, None, "targets")
+    checks.targets(targets, num_classes=num_classes, ignore_index=ignore_index, multilabel=multilabel)
 
 
-def _class_ids(values: np.ndarray, num_classes: int, ignore_index: int | None, where: Any, name: str) -> None:
-    bad = ~((values >= 0) & (values < num_classes) & (values == np.round(values)))
-    _refuse(values, bad, ignore_index, where, name, f"class ids in [0, {num_classes})")
-
-
-def _binary(values: np.ndarray, ignore_index: int | None, where: Any) -> None:
-    _refuse(values, (values != 0) & (values != 1), ignore_index, where, "targets", "0 or 1")
-
-
-def _refuse(values: np.ndarray, bad: np.ndarray, ignore_index: int | None, where: Any, name: str, rule: str) -> None:
-    if not bad.any():
-        return
-    if ignore_index is not None:
-        bad = bad & taking_part(values, ignore_index=ignore_index)
-        rule = f"{rule} or the ignore_index {ignore_index}"
-    if where is not None and can_read(where) and np.shape(where) == bad.shape:
-        bad = bad & np.asarray(where)
-    if bad.any():
-        found = np.unique(values[bad])
-        shown = ", ".join(str(value) for value in found[:5].tolist()) + (", ..." if len(found) > 5 else "")
-        raise ValueError(f"{name} must be {rule}, got {shown}")
+def _read(where: Any) -> np.ndarray | None:
+    return np.asarray(where) if where is not None and can_read(where) else None

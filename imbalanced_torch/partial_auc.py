@@ -4,6 +4,7 @@ from typing import Any, Self, Unpack
 
 from imbalanced_core import checks
 from imbalanced_core.losses.partial_auc import band_auc
+from imbalanced_core.options import band_unit
 from imbalanced_torch.pooled import PooledLoss, RankingOptions
 
 
@@ -74,7 +75,7 @@ class PAUCAtBudgetLoss(PooledLoss):
                 "beta": beta,
                 "surrogate": surrogate,
                 "n_knots": n_knots,
-                "tau_scale": tau_scale if temperature_scale is None else temperature_scale,
+                "tau_scale": band_unit(tau_scale, temperature_scale),
                 "budget_basis": budget_basis,
                 "quantile_interpolation": quantile_interpolation,
                 "margin": margin,

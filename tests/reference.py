@@ -99,14 +99,16 @@ def reduce_elements(losses, *, reduction, where=None, weights=None, positives=No
 
 
 def class_weights(counts, *, scheme, beta=0.999):
-    n = [max(count, 1) for count in counts]
-    if scheme == "inverse":
-        weights = [sum(n) / (len(n) * c) for c in n]
-        return np.array([w / max(weights) for w in weights])
-    if scheme == "balanced":
-        return np.array([sum(n) / (len(n) * c) for c in n])
-    weights = [(1 - beta) / (1 - beta**c) for c in n]
-    return np.array([w * len(n) / sum(weights) for w in weights])
+    """Normalised over the classes that occur; 0 for those that do not."""
+    n = [count for count in counts if count > 0]
+    if scheme == "effective":
+        rarity = [(1 - beta) / (1 - beta**count) for count in n]
+        unit = sum(rarity) / len(n)
+    else:
+        rarity = [1 / count for count in n]
+        unit = max(rarity) if scheme == "inverse" else len(n) / sum(n)
+    weights = iter(w / unit for w in rarity)
+    return np.array([next(weights) if count > 0 else 0.0 for count in counts])
 
 
 # --------------------------------------------------------------------------------------------------- ranking losses

@@ -11,12 +11,14 @@ SCHEMES = ("inverse", "balanced", "effective")
 def class_weights(counts: Array, *, scheme: str = "inverse", beta: float = 0.999) -> Array:
     """One weight per class, greater for rarer classes.
 
-    With n_c the count of class c, where a count of 0 counts as 1:
+    With n_c the count of class c and K the number of classes with a count > 0:
 
-    - "inverse": min(n) / n_c, so that the rarest class has weight 1;
-    - "balanced": Σn / (C · n_c), so that the mean weight of the items is 1;
-    - "effective": proportional to (1 − β) / (1 − β^n_c), one over the effective number of items, with mean 1 over the
-      classes; β → 0 gives equal weights, β → 1 inverse frequencies.
+    - "inverse": min(n) / n_c, the minimum over those K, so that the rarest of them has weight 1;
+    - "balanced": Σn / (K · n_c), so that the mean weight of the items is 1;
+    - "effective": proportional to (1 − β) / (1 − β^n_c), one over the effective number of items, with mean 1 over those
+      K; β → 0 gives equal weights, β → 1 inverse frequencies.
+
+    An empty class has weight 0 and changes no other weight.
 
     Args:
         counts: items per class [C], >= 0, integer or floating point; relative frequencies serve for the first two.
@@ -24,8 +26,8 @@ def class_weights(counts: Array, *, scheme: str = "inverse", beta: float = 0.999
         beta: β of "effective", in [0, 1); the paper uses 0.9, 0.99, 0.999, 0.9999.
 
     Returns:
-        [C], floating point, all > 0: the `alpha` of the softmax focal loss or the `weight` of a cross entropy. NaN for
-        all classes if a count is negative or not finite.
+        [C], floating point, >= 0: the `alpha` of the softmax focal loss or the `weight` of a cross entropy. NaN for all
+        classes if a count is negative or not finite, or all are 0.
 
     Raises:
         ValueError: if `counts` is not one-dimensional, or scheme or beta is none of those above.
@@ -35,13 +37,17 @@ def class_weights(counts: Array, *, scheme: str = "inverse", beta: float = 0.999
         https://arxiv.org/abs/1901.05555
     """
     checks.require(counts.ndim == 1 and counts.shape[0] > 0, "counts", "of shape [classes]", tuple(counts.shape))
-    rarity = _rarity(counts, scheme=scheme, beta=beta)
-    xp = array_namespace(rarity)
+    counts = as_floats(counts)
+    xp = array_namespace(counts)
+    occurs = counts != 0
+    empty = xp.where(xp.any(occurs), xp.zeros_like(counts), xp.nan)
+    rarity = xp.where(occurs, _rarity(counts, scheme=scheme, beta=beta), empty)
     if scheme == "inverse":
         return rarity / xp.max(rarity)
+    classes = xp.clip(xp.sum(xp.astype(occurs, counts.dtype)), min=1.0)
     if scheme == "balanced":
-        return rarity * xp.mean(1.0 / rarity)
-    return rarity / xp.mean(rarity)
+        return rarity * (xp.sum(counts) / classes)
+    return rarity / (xp.sum(rarity) / classes)
 
 
 def pos_weight(positives: Array, total: Array | float, *, scheme: str = "balanced", beta: float = 0.999) -> Array:
@@ -64,9 +70,19 @@ def pos_weight(positives: Array, total: Array | float, *, scheme: str = "balance
     Raises:
         ValueError: if scheme or beta is none of those above.
     """
-    positives = as_floats(positives)
-    negatives = (total if isinstance(total, (int, float)) else as_floats(total)) - positives
+    positives, negatives = binary_counts(positives, total)
     return _rarity(positives, scheme=scheme, beta=beta) / _rarity(negatives, scheme=scheme, beta=beta)
+
+
+def binary_counts(positives: Array, total: Array | float) -> tuple[Array, Array]:
+    """The numbers of positives and of negatives as floats; ValueError unless `total` is one, or one per label."""
+    positives = as_floats(positives)
+    if not isinstance(total, (int, float)):
+        shape = tuple(positives.shape)
+        rule = f"one number, or one per label as positives {shape}"
+        checks.require(tuple(total.shape) in ((), shape), "total", rule, tuple(total.shape))
+        total = as_floats(total)
+    return positives, total - positives
 
 
 def _rarity(counts: Array, *, scheme: str, beta: float) -> Array:

@@ -15,10 +15,15 @@ except ModuleNotFoundError as error:
     message = "imbalanced_jax.nnx needs flax: python -m pip install flax. The functions of imbalanced_jax do not"
     raise ModuleNotFoundError(message, name="flax") from error
 
-from imbalanced_jax.nnx.partial_auc import PAUCAtBudgetLoss
-from imbalanced_jax.nnx.pointwise import SigmoidFocalLoss, SoftmaxFocalLoss, SymmetricCrossEntropyLoss
-from imbalanced_jax.nnx.pooled import LossState
-from imbalanced_jax.nnx.ranking import RecallAtQuantileLoss, SmoothAPLoss
+from imbalanced_jax.nnx.losses import (
+    PAUCAtBudgetLoss,
+    RecallAtQuantileLoss,
+    SigmoidFocalLoss,
+    SmoothAPLoss,
+    SoftmaxFocalLoss,
+    SymmetricCrossEntropyLoss,
+)
+from imbalanced_jax.nnx.module import LossState
 from imbalanced_jax.nnx.warmup import LossWarmupWrapper
 
 __all__ = [

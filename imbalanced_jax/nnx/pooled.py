@@ -1,8 +1,7 @@
 """What every ranking module is: options, a queue and a temperature in Variables, and one call of a pure function."""
 
-from abc import abstractmethod
-from collections.abc import Callable
-from typing import Any
+import inspect
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -10,82 +9,76 @@ from flax import nnx
 
 from imbalanced_core import checks
 from imbalanced_core.pool.queue import Queue
-from imbalanced_core.pool.step import PooledResult
 from imbalanced_jax import validation
-from imbalanced_jax.distributed import AxisName
+from imbalanced_jax.nnx.module import LossModule, LossState
 from imbalanced_jax.pooled import init_queue
 
 
-class LossState(nnx.Variable):
-    """What a loss remembers and no optimizer trains: a queue, a temperature, the number of steps."""
-
-
-class PooledLoss(nnx.Module):
+class PooledLoss(LossModule):
     """A ranking loss over the batch and a queue of earlier rows; the base of the ranking modules.
 
-    A subclass names its function and the options that the function takes; the rest is here.
+    Call it as `loss_fn(logits, targets)`, see `__call__`; `loss_fn.temperature[...] = 0.1` sets the temperature,
+    `reset_queue()` forgets the queue.
+
+    Args:
+        num_classes: C, the number of logits of a row; 1 is binary.
+        queue_size: how many rows of earlier batches are ranked along with the batch; 0 for none.
+        temperature: τ > 0, at first.
+        update_queue_in_eval: whether rows enter the queue in `eval()` mode as well.
+        dtype: of the queue's logits.
+        deterministic: whether the module starts in `eval()` mode.
+        rngs: for `max_pool_size`: the stream "subsample" of an `nnx.Rngs` (else "default"), or a stream; it is forked.
+        **options: further options of the function: those of its own and of `imbalanced_jax.RankingOptions`, but for
+            `class_parallel`. `sample_weight`, `iid_mask` and `update_queue` are given with each call.
 
     Attributes:
         temperature: the Variable of τ, 0-d; `loss_fn.temperature[...] = 0.1` sets it and never recompiles.
         queue_logits, queue_targets, queue_weights, queue_is_iid: the Variables of the queue; `queue` reads them.
         deterministic: whether the queue is frozen and the random stream stands still, unless `update_queue_in_eval`
             lets the queue move. `train()` and `eval()` of this module or of one around it, and `nnx.view`, set it.
+
+    Raises:
+        TypeError, ValueError: on a bad option.
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        *,
-        queue_size: int,
-        temperature: float | jax.Array,
-        reduction: str,
-        ignore_index: int,
-        update_queue_in_eval: bool,
-        max_pool_size: int | None,
-        multilabel: bool,
-        axis_name: AxisName,
-        dtype: Any,
-        deterministic: bool,
-        rngs: nnx.Rngs | nnx.RngStream | None,
-    ) -> None:
-        self.num_classes = num_classes
-        self.queue_size = queue_size
-        self.reduction = reduction
-        self.ignore_index = ignore_index
-        self.update_queue_in_eval = update_queue_in_eval
-        self.max_pool_size = max_pool_size
-        self.multilabel = multilabel
-        self.axis_name = axis_name
-        self.deterministic = deterministic
-        queue = self._empty(dtype)
-        self.queue_logits = LossState(queue.logits)
-        self.queue_targets = LossState(queue.targets)
-        self.queue_weights = LossState(queue.weights)
-        self.queue_is_iid = LossState(queue.is_iid)
+    more: ClassVar[dict[str, Any]] = {
+        "num_classes": inspect.Parameter.empty,
+        "queue_size": 1024,
+        "update_queue_in_eval": False,
+        "dtype": jnp.float32,
+        "deterministic": False,
+        "rngs": None,
+    }
+    of_the_call = ("logits", "targets", "queue", "sample_weight", "iid_mask", "key", "update_queue", "class_parallel")
+
+    num_classes: int
+    queue_size: int
+    multilabel: bool
+    max_pool_size: int | None
+    update_queue_in_eval: bool
+    deterministic: bool
+
+    def _start(self, arguments: dict[str, Any]) -> None:
+        temperature, rngs = arguments.pop("temperature"), arguments.pop("rngs")
         checks.positive("temperature", temperature)
         self.temperature = LossState(jnp.asarray(temperature, dtype=jnp.result_type(float)))
-        self.rngs = _own_stream(rngs, max_pool_size)
-
-    @abstractmethod
-    def _loss_function(self) -> Callable[..., tuple[jax.Array, PooledResult]]:
-        """The pure function with the options that are its own."""
-
-    def _empty(self, dtype: Any) -> Queue:
-        options: dict[str, Any] = {"multilabel": self.multilabel, "ignore_index": self.ignore_index}
-        return init_queue(self.queue_size, self.num_classes, dtype=dtype, **options)
+        self.rngs = _own_stream(rngs, arguments["max_pool_size"])
+        dtype, sizes = arguments.pop("dtype"), (arguments["queue_size"], arguments["num_classes"])
+        for name, array in init_queue(*sizes, multilabel=arguments["multilabel"], dtype=dtype)._asdict().items():
+            setattr(self, f"queue_{name}", LossState(array))
+        super()._start(arguments)
 
     def _check_options(self) -> None:
-        """Lets the function check its options, on the shapes of a row, without computing anything."""
         shape = (1, self.num_classes) if self.multilabel else (1,)
         logits, targets = jnp.zeros((1, self.num_classes), jnp.float32), jnp.zeros(shape, jnp.int32)
         key = None if self.max_pool_size is None else jax.random.key(0)
         options: dict[str, Any] = {"key": key, "temperature": 1.0, "axis_name": None}
-        jax.eval_shape(lambda logits: self.evaluate(logits, targets, self.queue, **options)[0], logits)
+        jax.eval_shape(lambda: self.evaluate(logits, targets, self.queue, **options)[0])
 
     @property
     def queue(self) -> Queue:
-        """The rows of earlier batches, newest first; the targets of empty slots are `ignore_index`."""
-        return Queue(self.queue_logits[...], self.queue_targets[...], self.queue_weights[...], self.queue_is_iid[...])
+        """The rows of earlier batches, in the order of `imbalanced_jax.init_queue`."""
+        return Queue(*(getattr(self, f"queue_{name}")[...] for name in Queue._fields))
 
     def store(self, new: Queue) -> None:
         """Replaces the queue."""
@@ -94,7 +87,8 @@ class PooledLoss(nnx.Module):
 
     def reset_queue(self) -> None:
         """Forgets all rows of earlier batches."""
-        self.store(self._empty(self.queue_logits[...].dtype))
+        dtype = self.queue.logits.dtype
+        self.store(init_queue(self.queue_size, self.num_classes, multilabel=self.multilabel, dtype=dtype))
 
     def set_view(self, deterministic: bool | None = None) -> None:
         """What `nnx.view` calls.
@@ -107,7 +101,7 @@ class PooledLoss(nnx.Module):
 
     @property
     def updates_queue(self) -> bool:
-        """Whether a call puts its rows into the queue."""
+        """Whether the rows of a call that says nothing else enter the queue."""
         return not self.deterministic or self.update_queue_in_eval
 
     def draw_key(self) -> jax.Array | None:
@@ -123,15 +117,8 @@ class PooledLoss(nnx.Module):
         validation.check_arrays(logits=logits)
         rule = f"of shape [rows, num_classes] = [N, {self.num_classes}]"
         checks.require(logits.ndim == 2 and logits.shape[1] == self.num_classes, "logits", rule, tuple(logits.shape))
-        common: dict[str, Any] = {
-            "reduction": self.reduction,
-            "ignore_index": self.ignore_index,
-            "multilabel": self.multilabel,
-            "max_pool_size": self.max_pool_size,
-            "update_queue": self.updates_queue,
-            "axis_name": self.axis_name,
-        }
-        return self._loss_function()(logits, targets, queue, **(common | options))
+        options = {"update_queue": self.updates_queue, **options}
+        return type(self).loss(logits, targets, queue, **self.options() | options)
 
     def __call__(
         self,
@@ -142,32 +129,45 @@ class PooledLoss(nnx.Module):
         return_diagnostics: bool = False,
         *,
         sample_weight: jax.Array | None = None,
+        update_queue: bool | None = None,
     ) -> Any:
         """The loss of a batch, which then enters the queue, unless that is frozen.
 
         Args:
             logits: floating point [N, num_classes].
             targets: class ids [N] or [N, 1]; 0 or 1 (floats too) for one class; with `multilabel` 0/1 per class,
-                [N, num_classes]. `ignore_index` marks rows, or single labels, that take no part.
+                [N, num_classes]. `ignore_index` marks rows, or single labels, that are ignored.
             iid_mask: bool [N], the rows drawn as the population is; only partial AUC looks at it. None: all.
             return_per_class: whether to return the loss and the validity of each class as well.
             return_diagnostics: whether to return figures of each class as well.
             sample_weight: >= 0, [N]; how much a positive counts. Carries no gradient.
+            update_queue: whether the rows enter the queue; None: unless the module is `deterministic`. JAX cannot tell
+                whether a gradient is taken, so validation in training mode, or a second pass over the same batch, has
+                to say False.
 
         Returns:
             loss, (loss, per_class, valid), (loss, stats) or (loss, per_class, valid, stats). The loss is 0-d, or
-            [num_classes] for reduction "none"; 0 with zero gradient if no class is valid, NaN if a logit that takes
-            part is NaN. per_class is the loss [num_classes], NaN where `valid` is False. stats is the
-            `aux.diagnostics` of `imbalanced_jax.pauc_at_budget_loss`, whose figures are NaN where a loss has none.
+            [num_classes] for reduction "none"; 0 with zero gradient if no class is valid, NaN if a logit that is
+            not ignored is NaN. per_class is the loss [num_classes], NaN where `valid` is False. stats is the
+            `aux.diagnostics` of `imbalanced_jax.pauc_at_budget_loss`, without a figure (None) where a loss has none.
 
         Raises:
             TypeError, ValueError: as the function.
         """
         rule = "an nnx.Variable; set it by temperature[...] = value"
         checks.require(isinstance(self.temperature, nnx.Variable), "temperature", rule, self.temperature)
-        options: dict[str, Any] = {"iid_mask": iid_mask, "sample_weight": sample_weight, "key": self.draw_key()}
-        loss, aux = self.evaluate(logits, targets, self.queue, temperature=self.temperature[...], **options)
-        if self.updates_queue:
+        update_queue = self.updates_queue if update_queue is None else update_queue
+        loss, aux = self.evaluate(
+            logits,
+            targets,
+            self.queue,
+            temperature=self.temperature[...],
+            iid_mask=iid_mask,
+            sample_weight=sample_weight,
+            key=self.draw_key(),
+            update_queue=update_queue,
+        )
+        if update_queue:
             self.store(aux.queue)
         return with_extras(loss, aux, return_per_class=return_per_class, return_diagnostics=return_diagnostics)
 

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from imbalanced_core import checks
-from imbalanced_jax.nnx.pooled import LossState, PooledLoss, with_extras
+from imbalanced_jax.nnx.module import LossState
+from imbalanced_jax.nnx.pooled import PooledLoss, with_extras
 from imbalanced_jax.warmup import blend_schedule, temperature_schedule, warmup_blend
 
 

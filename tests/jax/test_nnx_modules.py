@@ -222,6 +222,24 @@ def test_what_is_returned_beside_the_loss():
     same_arrays(module(logits, y, None, False, True), (loss, stats))
 
 
+def test_misspelt_options_are_named():
+    for make in (partial(SmoothAPLoss, 3), SoftmaxFocalLoss):
+        with pytest.raises(
+            TypeError, match=r"Loss got an unexpected keyword argument 'reducton'; did you mean 'reduct"
+        ):
+            make(reducton="mean")
+    with pytest.raises(TypeError, match="missing a required argument: 'num_classes'"):
+        SmoothAPLoss(queue_size=3)
+
+
+def test_options_may_be_lists_and_numpy_arrays():
+    logits, y = batch(0)[0][:, :CLASSES], batch(0)[1]
+    expected = softmax_focal_loss(logits, y, alpha=[1.0, 0.5, 2.0])
+    for alpha in ([1.0, 0.5, 2.0], np.array([1.0, 0.5, 2.0], np.float32), jnp.array([1.0, 0.5, 2.0], jnp.float32)):
+        np.testing.assert_allclose(evaluate(SoftmaxFocalLoss(alpha), logits, y), expected, rtol=1e-6)
+    SoftmaxFocalLoss(reduction="mean_positive", background_class=4)  # of how many classes is not known yet
+
+
 def test_masks_and_weights_reach_the_function():
     logits, y = batch(0)[0][:, :1], batch(0)[1] % 2
     iid, weights = jnp.arange(ROWS) % 3 > 0, jnp.linspace(0, 2, ROWS, dtype=jnp.float32)
@@ -328,6 +346,21 @@ def test_update_queue_in_eval():
     loss_fn = SmoothAPLoss(CLASSES, QUEUE, 0.2, update_queue_in_eval=True, deterministic=True)
     loss_fn(batch(0)[0][:, :CLASSES], batch(0)[1])
     assert np.sum(loss_fn.queue.targets >= 0) == ROWS
+
+
+def test_a_call_may_say_whether_its_rows_are_stored():
+    loss_fn = SmoothAPLoss(CLASSES, QUEUE, 0.2)
+    logits, y = batch(0)[0][:, :CLASSES], batch(0)[1]
+    first = loss_fn(logits, y, update_queue=False)  # the first pass of a method that makes two
+    same_arrays(loss_fn.queue, init_queue(QUEUE, CLASSES))
+    assert loss_fn(logits, y) == first
+    queue = loss_fn.queue
+    assert np.sum(queue.targets >= 0) == ROWS
+    loss_fn.eval()
+    loss_fn(logits, y, update_queue=None)
+    same_arrays(loss_fn.queue, queue)
+    loss_fn(logits[:3], y[:3], update_queue=True)
+    assert np.sum(loss_fn.queue.targets >= 0) == ROWS + 3
 
 
 def test_wrapper_stands_still_in_eval():
@@ -530,7 +563,7 @@ def test_streams_are_its_own():
         (lambda: SigmoidFocalLoss(reduction="x"), "reduction must be"),
         (lambda: SoftmaxFocalLoss(alpha=[1.0, -1.0]), "alpha must be finite and >= 0, got -1"),
         (lambda: SoftmaxFocalLoss(alpha=jnp.asarray([1.0, -1.0])), "alpha must be finite and >= 0, got -1"),
-        (lambda: SoftmaxFocalLoss(alpha=0.25), "alpha must be one weight per class"),
+        (lambda: SoftmaxFocalLoss(alpha=0.25), r"alpha must be of shape \[classes\] = \(2,\), got \(\)"),
         (lambda: SoftmaxFocalLoss(gamma=-1.0), "gamma must be a finite number >= 0"),
         (lambda: SoftmaxFocalLoss(background_class=-1), "background_class must be an integer >= 0, got -1"),
         (lambda: SymmetricCrossEntropyLoss(epsilon=0.0), "epsilon must be"),

@@ -365,6 +365,7 @@ def test_class_weights_of_wrong_counts(package):
     mistakes = [
         (lambda: package.class_weights([3, -1]), ValueError, "counts must be finite and >= 0, got -1"),
         (lambda: package.class_weights([3, np.nan]), ValueError, "counts must be finite and >= 0, got nan"),
+        (lambda: package.class_weights([0, 0]), ValueError, r"counts must be greater than 0 for some class, got \[0"),
         (lambda: package.class_weights([]), ValueError, r"counts must be of shape \[classes\], got \(0,\)"),
         (lambda: package.class_weights([[1, 2]]), ValueError, r"counts must be of shape \[classes\], got \(1, 2\)"),
         (lambda: package.class_weights(None), TypeError, "counts must be .*, got"),

@@ -1,0 +1,94 @@
+"""The losses as modules: each names its function, whose options and defaults it has."""
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from imbalanced_jax import partial_auc, pointwise, ranking
+from imbalanced_jax.nnx.module import PointwiseLoss
+from imbalanced_jax.nnx.pooled import PooledLoss
+
+
+class SmoothAPLoss(PooledLoss):
+    """One minus the smooth average precision of the batch and a queue: `imbalanced_jax.smooth_ap_loss` with state.
+
+    Arguments, attributes and errors as in `PooledLoss`.
+    """
+
+    loss = staticmethod(ranking.smooth_ap_loss)
+    positional = (
+        *("num_classes", "queue_size", "temperature", "reduction", "ignore_index"),
+        *("update_queue_in_eval", "max_pool_size"),
+    )
+
+
+class RecallAtQuantileLoss(PooledLoss):
+    """One minus the smooth recall of the top `quantile`: `imbalanced_jax.recall_at_quantile_loss` with state.
+
+    Arguments, attributes and errors as in `PooledLoss`; own options: `quantile`, `quantile_interpolation`.
+    """
+
+    loss = staticmethod(ranking.recall_at_quantile_loss)
+    positional = (
+        *("num_classes", "quantile", "queue_size", "temperature", "reduction", "ignore_index"),
+        *("update_queue_in_eval", "quantile_interpolation", "max_pool_size"),
+    )
+
+
+class PAUCAtBudgetLoss(PooledLoss):
+    """One minus the smooth partial AUC at a budget of false positives: `imbalanced_jax.pauc_at_budget_loss` with state.
+
+    Arguments, attributes and errors as in `PooledLoss`; own options: `alpha`, `beta`, `surrogate`, `n_knots`,
+    `tau_scale` and `budget_basis`.
+    """
+
+    loss = staticmethod(partial_auc.pauc_at_budget_loss)
+    positional = (
+        *("num_classes", "alpha", "beta", "surrogate", "n_knots", "tau_scale", "pos_numerator", "budget_basis"),
+        *("queue_size", "temperature", "reduction", "ignore_index", "update_queue_in_eval", "max_pool_size"),
+    )
+
+
+class SigmoidFocalLoss(PointwiseLoss):
+    """Focal loss of independent binary predictions: `imbalanced_jax.sigmoid_focal_loss` with its options.
+
+    Args:
+        **options: those of the function, but for `where`; and `ignore_index`, the target value of entries that are
+            ignored, None for none.
+
+    Raises:
+        TypeError, ValueError: on a bad option.
+    """
+
+    loss = staticmethod(pointwise.sigmoid_focal_loss)
+    positional = ("alpha", "gamma", "reduction")
+    more: ClassVar = {"ignore_index": None}
+    ignore_index: int | None
+
+    def __call__(self, logits: jax.Array, targets: jax.Array, *, sample_weight: jax.Array | None = None) -> jax.Array:
+        """The loss of logits [*] against targets [*] in [0, 1]; see `imbalanced_jax.sigmoid_focal_loss`."""
+        where = None if self.ignore_index is None else jnp.asarray(targets) != self.ignore_index
+        return type(self).loss(logits, targets, sample_weight=sample_weight, where=where, **self.options())
+
+
+class SoftmaxFocalLoss(PointwiseLoss):
+    """Focal loss of mutually exclusive classes: `imbalanced_jax.softmax_focal_loss` with its options.
+
+    Raises:
+        TypeError, ValueError: on a bad option.
+    """
+
+    loss = staticmethod(pointwise.softmax_focal_loss)
+    positional = ("alpha", "gamma", "reduction", "label_smoothing", "ignore_index", "background_class")
+
+
+class SymmetricCrossEntropyLoss(PointwiseLoss):
+    """Cross entropy plus reverse cross entropy: `imbalanced_jax.symmetric_cross_entropy_loss` with its options.
+
+    Raises:
+        TypeError, ValueError: on a bad option.
+    """
+
+    loss = staticmethod(pointwise.symmetric_cross_entropy_loss)
+    positional = ("alpha", "beta", "epsilon", "reduction", "ignore_index")

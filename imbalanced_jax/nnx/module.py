@@ -1,0 +1,101 @@
+"""What every loss module is: a function of `imbalanced_jax` whose options are the attributes of a module."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+from flax import nnx
+
+from imbalanced_core.options import unknown_keyword
+from imbalanced_jax import validation
+
+
+class LossState(nnx.Variable):
+    """What a loss remembers and no optimizer trains: a queue, a temperature, the number of steps."""
+
+
+class LossModule(nnx.Module):
+    """A module that is made of a function: its constructor takes the function's options, with their defaults.
+
+    A concrete subclass says which function, by `loss=staticmethod(...)`, and which arguments of the constructor may be
+    given by position. All options are attributes; an array among them can change without a recompilation.
+    """
+
+    loss: ClassVar[Callable[..., Any]]
+    positional: ClassVar[tuple[str, ...]]
+    more: ClassVar[dict[str, Any]] = {}  # arguments of the constructor beside the function's options
+    of_the_call: ClassVar[tuple[str, ...]]  # arguments of the function that are no options
+    _options: ClassVar[tuple[str, ...]]  # the names of the function's options
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "loss" not in cls.__dict__:
+            return
+        options = {
+            name: parameter.default
+            for name, parameter in inspect.signature(cls.loss).parameters.items()
+            if name not in cls.of_the_call
+        }
+        cls._options = tuple(options)
+        kind, defaults = inspect.Parameter, cls.more | options
+        by_position = [kind(name, kind.POSITIONAL_OR_KEYWORD, default=defaults.pop(name)) for name in cls.positional]
+        by_name = [kind(name, kind.KEYWORD_ONLY, default=default) for name, default in defaults.items()]
+        signature = inspect.Signature([*by_position, *by_name])
+
+        def __init__(self: LossModule, *arguments: Any, **given: Any) -> None:  # noqa: N807
+            for name in given.keys() - signature.parameters.keys():
+                raise unknown_keyword(cls.__name__, name, signature.parameters)
+            bound = signature.bind(*arguments, **given)
+            bound.apply_defaults()
+            self._start(bound.arguments)
+
+        own = [kind("self", kind.POSITIONAL_OR_KEYWORD), *by_position, *by_name]
+        __init__.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
+        cls.__init__ = __init__  # type: ignore[assignment, method-assign]
+
+    def _start(self, arguments: dict[str, Any]) -> None:
+        """Makes the arguments of the constructor attributes, and has the function check the options among them."""
+        for name, value in arguments.items():
+            # a list or a numpy array is no part of a configuration to NNX: it must be hashable
+            is_fixed = not isinstance(value, (list, np.ndarray)) or np.ndim(value) == 0
+            setattr(self, name, value if is_fixed else tuple(np.asarray(value).tolist()))
+        self._check_options()
+
+    def _check_options(self) -> None:
+        """Lets the function check its options, on the shapes of a row, without computing anything."""
+        raise NotImplementedError
+
+    def options(self) -> dict[str, Any]:
+        """The options of the function, by name."""
+        return {name: getattr(self, name) for name in self._options}
+
+
+class PointwiseLoss(LossModule):
+    """A loss of positions: options, and no state."""
+
+    of_the_call = ("logits", "targets", "where", "sample_weight")
+
+    def _check_options(self) -> None:
+        options = self.options() | {"axis_name": None}
+        weights: Any = options.get("alpha")
+        width = max(2, 1 + options.get("background_class", 0))
+        if np.ndim(weights) == 1:
+            checked = weights if isinstance(weights, jax.Array) else np.asarray(weights)
+            validation.check_weights(checked, name="alpha")  # here: once they are traced nobody can read them
+            width = len(checked)
+        logits = targets = np.zeros((1, width), np.float32)
+        if "axis" in options:
+            options["axis"], targets = -1, np.zeros(1, np.int32)
+        jax.eval_shape(lambda: type(self).loss(logits, targets, **options))
+
+    def __call__(self, logits: jax.Array, targets: jax.Array, *, sample_weight: jax.Array | None = None) -> jax.Array:
+        """The loss of logits against targets, as the function takes them.
+
+        Args:
+            logits: floating point; `SigmoidFocalLoss`: any shape; else with C classes on `axis`.
+            targets: as in the function of `imbalanced_jax`.
+            sample_weight: >= 0; carries no gradient.
+        """
+        return type(self).loss(logits, targets, sample_weight=sample_weight, **self.options())

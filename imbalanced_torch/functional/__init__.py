@@ -1,0 +1,30 @@
+"""The losses as functions without state, under the names and with the arguments of `imbalanced_jax`.
+
+A queue goes in and the next one comes out, so that they work under `torch.func`: gradients by sample, ensembles of
+models under `vmap`, second passes over a batch. They see the rows that they are given and communicate with no other
+process.
+
+    loss, aux = smooth_ap_loss(logits, targets, queue, temperature=0.1)
+    queue = aux.queue
+
+The classes of `imbalanced_torch` keep queue, temperature and schedule for you, and gather the rows of all processes.
+"""
+
+from imbalanced_torch.functional.partial_auc import pauc_at_budget_loss
+from imbalanced_torch.functional.pointwise import (
+    sigmoid_focal_loss,
+    softmax_focal_loss,
+    symmetric_cross_entropy_loss,
+)
+from imbalanced_torch.functional.ranking import RankingOptions, init_queue, recall_at_quantile_loss, smooth_ap_loss
+
+__all__ = [
+    "RankingOptions",
+    "init_queue",
+    "pauc_at_budget_loss",
+    "recall_at_quantile_loss",
+    "sigmoid_focal_loss",
+    "smooth_ap_loss",
+    "softmax_focal_loss",
+    "symmetric_cross_entropy_loss",
+]

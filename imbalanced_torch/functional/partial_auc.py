@@ -1,0 +1,42 @@
+"""Partial AUC at a budget of false positives as a function."""
+
+from typing import Unpack
+
+from torch import Tensor
+
+from imbalanced_core.losses.partial_auc import band_auc
+from imbalanced_core.options import band_unit
+from imbalanced_core.pool.queue import Queue
+from imbalanced_torch.functional.ranking import Number, RankingOptions, Result, evaluate, ranking_function
+
+
+@ranking_function(temperature_scale=None)
+def pauc_at_budget_loss(
+    logits: Tensor,
+    targets: Tensor,
+    queue: Queue | None = None,
+    *,
+    alpha: float = 0.0,
+    beta: float = 0.005,
+    surrogate: str = "pairwise",
+    n_knots: int = 2,
+    tau_scale: str = "iqr",
+    budget_basis: str = "fpr",
+    quantile_interpolation: str = "higher",
+    temperature: Number = 0.1,
+    **options: Unpack[RankingOptions],
+) -> Result:
+    """One minus the smooth partial AUC at a budget of false positives: the loss of `imbalanced_torch.PAUCAtBudgetLoss`.
+
+    Arguments and results as for `smooth_ap_loss`, own options as for the class, but for the default of `surrogate`.
+    """
+    own = {
+        "alpha": alpha,
+        "beta": beta,
+        "surrogate": surrogate,
+        "n_knots": n_knots,
+        "tau_scale": band_unit(tau_scale, options.pop("temperature_scale")),
+        "budget_basis": budget_basis,
+        "quantile_interpolation": quantile_interpolation,
+    }
+    return evaluate(band_auc, logits, targets, queue, temperature, options, own, iid_aware=True)

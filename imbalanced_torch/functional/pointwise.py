@@ -1,0 +1,150 @@
+"""Focal losses and symmetric cross entropy as functions."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from imbalanced_core import checks, reductions
+from imbalanced_core.losses import pointwise
+from imbalanced_core.pool.labels import are_probabilities, foreground, taking_part
+from imbalanced_torch import validation
+from imbalanced_torch.functional.ranking import Number
+
+
+def sigmoid_focal_loss(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    alpha: Number | None = 0.25,
+    gamma: Number = 2.0,
+    where: Tensor | None = None,
+    ignore_index: int | None = None,
+    sample_weight: Tensor | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """Focal loss of independent binary predictions: the loss of `imbalanced_torch.SigmoidFocalLoss`.
+
+    Args:
+        logits: floating point, any shape.
+        targets: in [0, 1], of any dtype, in the shape of `logits`.
+        alpha: weight of the positive class in [0, 1]; None or −1 for no weights.
+        gamma: focusing exponent, >= 0.
+        where: bool, the shape of `logits`: the entries that count. The others may hold anything.
+        ignore_index: the target of entries that do not count; None for none.
+        sample_weight: >= 0, one per entry or per row; carries no gradient.
+        reduction: "mean", "mean_positive", "sum" or "none".
+
+    Returns, Raises: as `imbalanced_torch.SigmoidFocalLoss`.
+    """
+    alpha = None if isinstance(alpha, (int, float)) and alpha == -1 else alpha
+    validation.check_tensors(logits=logits, targets=targets)
+    validation.check_optional_tensors(where=where, sample_weight=sample_weight)
+    validation.check_unit_targets(targets, ignore_index=ignore_index, where=where)
+    where = _counted(targets, where, ignore_index)
+    losses = pointwise.sigmoid_focal(logits, targets, alpha=alpha, gamma=gamma, where=where)
+    return _reduce(losses, reduction, where, sample_weight, targets)
+
+
+def softmax_focal_loss(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    alpha: Tensor | Sequence[float] | None = None,
+    gamma: Number = 2.0,
+    label_smoothing: Number = 0.0,
+    where: Tensor | None = None,
+    ignore_index: int = -100,
+    background_class: int = 0,
+    sample_weight: Tensor | None = None,
+    reduction: str = "mean",
+    axis: int = -1,
+) -> Tensor:
+    """Focal loss of mutually exclusive classes: the loss of `imbalanced_torch.SoftmaxFocalLoss`.
+
+    Args:
+        logits: floating point, C classes on `axis`; the last one, unlike in the class.
+        targets: class ids in the shape of `logits` without `axis`, or probabilities in the shape of `logits`.
+        alpha: one weight per class [C], >= 0; None for no weights.
+        gamma: focusing exponent, >= 0.
+        label_smoothing: in [0, 1].
+        where: bool, one per position: the positions that count. The others may hold anything.
+        ignore_index: the class id of positions that do not count.
+        background_class: the class id that "mean_positive" does not count.
+        sample_weight: >= 0, one per position or per row; carries no gradient.
+        reduction: "mean", "mean_positive", "sum" or "none".
+        axis: the class axis.
+
+    Returns, Raises: as `imbalanced_torch.SoftmaxFocalLoss`.
+    """
+    where = _counted_positions(logits, targets, where, ignore_index, axis)
+    if alpha is not None:
+        alpha = validation.as_tensor("alpha", alpha).to(logits.device)
+        validation.check_weights(alpha, name="alpha")
+    losses = pointwise.softmax_focal(
+        logits, targets, alpha=alpha, gamma=gamma, label_smoothing=label_smoothing, axis=axis, where=where
+    )
+    positives = None
+    if reduction == "mean_positive":
+        positives = foreground(targets, num_classes=logits.shape[axis], background_class=background_class, axis=axis)
+    return _reduce(losses, reduction, where, sample_weight, positives)
+
+
+def symmetric_cross_entropy_loss(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    alpha: Number = 1.0,
+    beta: Number = 1.0,
+    epsilon: float = 1e-8,
+    where: Tensor | None = None,
+    ignore_index: int = -100,
+    sample_weight: Tensor | None = None,
+    reduction: str = "mean",
+    axis: int = -1,
+) -> Tensor:
+    """Cross entropy plus reverse cross entropy: the loss of `imbalanced_torch.SymmetricCrossEntropyLoss`.
+
+    Arguments as for `softmax_focal_loss`, own options as for the class.
+    """
+    checks.one_of("reduction", reduction, ("mean", "sum", "none"))
+    where = _counted_positions(logits, targets, where, ignore_index, axis)
+    losses = pointwise.symmetric_cross_entropy(
+        logits, targets, alpha=alpha, beta=beta, epsilon=epsilon, axis=axis, where=where
+    )
+    return _reduce(losses, reduction, where, sample_weight, None)
+
+
+def _counted(targets: Tensor, where: Tensor | None, ignore_index: int | None) -> Tensor | None:
+    """The entries that count, by `where` and by `ignore_index`; None: all."""
+    checks.boolean("where", where)
+    if ignore_index is None:
+        return where
+    checks.index("ignore_index", ignore_index)
+    is_counted = taking_part(targets, ignore_index=ignore_index)
+    if where is None:
+        return is_counted
+    checks.same_shape("where", where, "targets", targets)
+    return where & is_counted
+
+
+def _counted_positions(
+    logits: Tensor, targets: Tensor, where: Tensor | None, ignore_index: int, axis: int
+) -> Tensor | None:
+    """As `_counted`, of class ids or probabilities, whose values are checked where they can be read."""
+    validation.check_tensors(logits=logits, targets=targets)
+    validation.check_optional_tensors(where=where)
+    checks.several_classes("logits", logits, axis=axis, instead="sigmoid_focal_loss")
+    if are_probabilities(targets):
+        seen = None if where is None else where.unsqueeze(axis).expand(targets.shape)
+        validation.check_unit_targets(targets, where=seen)
+        return _counted(targets, where, None)
+    validation.check_class_ids(targets, num_classes=logits.shape[axis], ignore_index=ignore_index, where=where)
+    return _counted(targets, where, ignore_index)
+
+
+def _reduce(
+    losses: Tensor, reduction: str, where: Tensor | None, weights: Tensor | None, positives: Tensor | None
+) -> Tensor:
+    validation.check_optional_tensors(sample_weight=weights)
+    validation.check_weights(weights, where=where)
+    return reductions.reduce_elements(losses, reduction=reduction, where=where, weights=weights, positives=positives)

@@ -1,0 +1,167 @@
+"""Smooth average precision and recall at a quantile as functions, and what all ranking functions share."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias, Unpack
+
+import array_api_compat.torch as xp
+import torch
+from torch import Tensor
+
+from imbalanced_core import checks
+from imbalanced_core import options as shared
+from imbalanced_core.losses import ranking
+from imbalanced_core.pool import queue as queues
+from imbalanced_core.pool.labels import taking_part
+from imbalanced_core.pool.queue import Queue
+from imbalanced_core.pool.step import PooledResult, pooled_loss
+from imbalanced_torch import validation
+from imbalanced_torch.pooled import _without_autocast
+
+Result: TypeAlias = tuple[Tensor, PooledResult]
+Number: TypeAlias = float | Tensor
+
+
+class RankingOptions(shared.RankingOptions, total=False):
+    """The keywords of every ranking function: those of `imbalanced_core.options.RankingOptions`, and one of torch.
+
+    Attributes:
+        generator: source of the randomness of `max_pool_size`; None: the global one.
+    """
+
+    generator: torch.Generator | None
+
+
+def ranking_function(**defaults: Any) -> Callable[[shared.Function], shared.Function]:
+    """Fills in the keywords of `RankingOptions` that a call leaves out; `defaults` go before the shared ones."""
+    given = {**shared.RANKING_DEFAULTS, "generator": None, **defaults}
+    return lambda function: shared.with_options(function, RankingOptions, given)
+
+
+def init_queue(
+    size: int,
+    num_classes: int,
+    *,
+    multilabel: bool = False,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str | None = None,
+) -> Queue:
+    """A queue of `size` empty slots, for the ranking functions to fill: each returns the next queue in `aux.queue`.
+
+    Args:
+        size: how many rows of earlier batches are remembered; 0 for none.
+        num_classes: C, the number of logits of a row; 1 is binary.
+        multilabel: targets are 0/1 per class instead of class ids.
+        dtype: of the logits.
+        device: of all tensors.
+
+    Returns:
+        Queue(logits [size, C], targets int32 [size] or [size, C], weights [size], is_iid bool [size]). The last row is
+        the newest; the targets of empty slots are −1.
+    """
+    return queues.empty(size, num_classes, xp=xp, dtype=dtype, multilabel=multilabel, device=device)
+
+
+@ranking_function()
+def smooth_ap_loss(
+    logits: Tensor,
+    targets: Tensor,
+    queue: Queue | None = None,
+    *,
+    temperature: Number = 0.01,
+    **options: Unpack[RankingOptions],
+) -> Result:
+    """One minus the smooth average precision of the batch and a queue: the loss of `imbalanced_torch.SmoothAPLoss`.
+
+    Args:
+        logits: floating point [N, C]; C = 1 is binary.
+        targets: class ids [N] or [N, 1], 0 or 1 for one class, or with `multilabel` 0/1 per class, [N, C].
+        queue: the rows of earlier batches, from `init_queue` or the `aux.queue` of the step before; constants in
+            differentiation. None: the batch alone.
+        temperature: τ > 0, a number or a 0-d tensor.
+        **options: the keywords of `RankingOptions`.
+
+    Returns:
+        (loss, aux), for `torch.func.grad(..., has_aux=True)`. The loss is 0-d, or [C] for reduction "none", within
+        [0, 1] per class; 0 with zero gradient if no class counts. aux = (queue, per_class, valid, diagnostics): the
+        next queue; the loss [C] of each class, NaN where invalid; which classes are valid, bool [C]; and a dict of
+        figures [C], constants, without those that this loss lacks.
+
+    Raises:
+        TypeError, ValueError: if dtypes, shapes or options do not fit, or a readable target or weight is out of range;
+            a value that cannot be read, as under `vmap`, makes the loss NaN.
+    """
+    return evaluate(ranking.average_precision, logits, targets, queue, temperature, options)
+
+
+@ranking_function()
+def recall_at_quantile_loss(
+    logits: Tensor,
+    targets: Tensor,
+    queue: Queue | None = None,
+    *,
+    quantile: float = 0.005,
+    quantile_interpolation: str = "higher",
+    temperature: Number = 0.01,
+    **options: Unpack[RankingOptions],
+) -> Result:
+    """One minus the smooth recall of the top `quantile`: the loss of `imbalanced_torch.RecallAtQuantileLoss`.
+
+    Arguments and results as for `smooth_ap_loss`, own options as for the class.
+    """
+    own = {"quantile": quantile, "quantile_interpolation": quantile_interpolation}
+    return evaluate(ranking.recall, logits, targets, queue, temperature, options, own)
+
+
+def evaluate(
+    objective: Callable[..., tuple],
+    logits: Tensor,
+    targets: Tensor,
+    queue: Queue | None,
+    temperature: Number,
+    options: RankingOptions,
+    own: dict[str, Any] | None = None,
+    *,
+    iid_aware: bool = False,
+) -> Result:
+    """The step of a ranking function: `options` are all there, `own` are further options of the objective."""
+    of_objective, rest = shared.split(options)
+    pos_numerator, generator = of_objective.pop("pos_numerator"), rest.pop("generator")
+    checks.positive("temperature", validation.number(temperature))
+    validation.check_tensors(logits=logits, targets=targets)
+    validation.check_optional_tensors(sample_weight=rest["sample_weight"], iid_mask=rest["iid_mask"])
+    checks.index("ignore_index", rest["ignore_index"])
+    checks.require(logits.ndim == 2 and logits.shape[1] > 0, "logits", "of shape [rows, classes]", tuple(logits.shape))
+    _check_values(logits, targets, rest["sample_weight"], rest["ignore_index"], multilabel=rest["multilabel"])
+    if queue is None:
+        queue = init_queue(0, logits.shape[1], multilabel=rest["multilabel"], device=logits.device)
+    if not isinstance(queue, Queue):
+        raise TypeError(f"queue must be a Queue, from init_queue or aux.queue, or None, got {type(queue).__name__}")
+    rows, noise = logits.shape[0] + queue.logits.shape[0], None
+    if rest["max_pool_size"] is not None and rows > rest["max_pool_size"]:
+        noise = torch.rand(rows, generator=generator, device=logits.device)
+    with _without_autocast(logits.device.type):
+        loss, aux = pooled_loss(
+            partial(objective, temperature=temperature, **of_objective, **(own or {})),
+            logits,
+            targets,
+            queue,
+            pos_numerator=pos_numerator,
+            noise=noise,
+            iid_aware=iid_aware,
+            **rest,
+        )
+    figures = {name: figure for name, figure in aux.diagnostics._asdict().items() if figure is not None}
+    return loss, aux._replace(diagnostics=figures)  # `torch.func` refuses None in an aux
+
+
+def _check_values(
+    logits: Tensor, targets: Tensor, weights: Tensor | None, ignore_index: int, *, multilabel: bool
+) -> None:
+    if multilabel or logits.shape[1] == 1:
+        validation.check_binary_targets(targets, ignore_index=ignore_index)
+    else:
+        validation.check_class_ids(targets, num_classes=logits.shape[1], ignore_index=ignore_index)
+    if weights is not None:
+        is_counted = taking_part(targets, ignore_index=ignore_index)
+        validation.check_weights(weights, where=is_counted.any(dim=1) if is_counted.ndim == 2 else is_counted)

@@ -1,0 +1,207 @@
+"""The functions without state: the values and gradients of the modules, and the transformations of `torch.func`."""
+
+import inspect
+from functools import partial
+
+import pytest
+import torch
+
+import imbalanced_torch
+from imbalanced_torch import functional as F
+
+ROWS, CLASSES, QUEUE = 12, 3, 20
+RANKING = {
+    "smooth_ap": ("SmoothAPLoss", F.smooth_ap_loss, {"temperature": 0.2, "temperature_scale": "std"}),
+    "smooth_ap_live": ("SmoothAPLoss", F.smooth_ap_loss, {"temperature": 0.2, "pos_numerator": "live", "margin": 0.5}),
+    "recall": (
+        "RecallAtQuantileLoss",
+        F.recall_at_quantile_loss,
+        {"temperature": 0.2, "quantile": 0.3, "quantile_interpolation": "linear"},
+    ),
+    "pauc": ("PAUCAtBudgetLoss", F.pauc_at_budget_loss, {"beta": 0.5, "surrogate": "pairwise", "tau_scale": "std"}),
+}
+POINTWISE = {
+    "sigmoid": ("SigmoidFocalLoss", F.sigmoid_focal_loss, {"alpha": 0.6, "gamma": 1.5, "reduction": "mean_positive"}),
+    "softmax": (
+        "SoftmaxFocalLoss",
+        F.softmax_focal_loss,
+        {"alpha": [1.0, 0.5, 2.0], "label_smoothing": 0.1, "reduction": "mean_positive", "background_class": 1},
+    ),
+    "symmetric": ("SymmetricCrossEntropyLoss", F.symmetric_cross_entropy_loss, {"alpha": 0.3, "epsilon": 1e-3}),
+}
+
+
+def batch(seed, rows=ROWS):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(rows, CLASSES, generator=generator, dtype=torch.float64)
+    return logits, torch.randint(0, CLASSES, (rows,), generator=generator)
+
+
+@pytest.mark.parametrize("name", RANKING)
+def test_ranking_functions_are_the_modules(name):
+    module, function, options = RANKING[name]
+    loss_fn = getattr(imbalanced_torch, module)(CLASSES, queue_size=QUEUE, ignore_index=2, **options).double()
+    queue = F.init_queue(QUEUE, CLASSES, dtype=torch.float64)
+    for step in range(4):
+        logits, targets = batch(step)
+        extras = {"sample_weight": torch.linspace(0, 2, ROWS), "iid_mask": torch.arange(ROWS) % 4 > 0}
+        given = [logits.clone().requires_grad_() for _ in range(2)]
+        loss, aux = function(given[0], targets, queue, ignore_index=2, **extras, **options)
+        expected, per_class, valid = loss_fn(given[1], targets, return_per_class=True, **extras)
+        torch.testing.assert_close(loss, expected)
+        torch.testing.assert_close((aux.per_class, aux.valid), (per_class, valid), equal_nan=True)
+        loss.backward()
+        expected.backward()
+        assert given[0].grad.abs().sum() > 0
+        torch.testing.assert_close(given[0].grad, given[1].grad)
+        queue = aux.queue
+        torch.testing.assert_close(tuple(queue), tuple(loss_fn.queue))
+
+
+@pytest.mark.parametrize("name", POINTWISE)
+def test_pointwise_functions_are_the_modules(name):
+    module, function, options = POINTWISE[name]
+    logits, targets = batch(0)
+    if name == "sigmoid":
+        targets = torch.nn.functional.one_hot(targets, CLASSES)
+    weights = torch.linspace(0, 1, ROWS, dtype=torch.float64)
+    given = [logits.clone().requires_grad_() for _ in range(2)]
+    loss = function(given[0], targets, sample_weight=weights, **options)
+    expected = getattr(imbalanced_torch, module)(**options)(given[1], targets, sample_weight=weights)
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    expected.backward()
+    torch.testing.assert_close(given[0].grad, given[1].grad)
+
+
+@pytest.mark.parametrize("name", POINTWISE)
+def test_what_does_not_count_may_be_told_by_mask_and_by_index(name):
+    _, function, options = POINTWISE[name]
+    logits, targets = batch(0)
+    if name == "sigmoid":
+        targets = torch.nn.functional.one_hot(targets, CLASSES)
+    counted = torch.ones(ROWS, dtype=torch.bool)
+    counted[[2, 7]] = False
+    entries = counted[:, None].expand(targets.shape) if targets.ndim == 2 else counted
+    expected = function(logits[counted], targets[counted], **options)
+    marked = torch.where(entries, targets, 9)
+    broken = torch.where(counted[:, None], logits, torch.nan)
+    torch.testing.assert_close(function(broken, marked, where=entries, **options), expected)
+    torch.testing.assert_close(function(broken, marked, ignore_index=9, **options), expected)
+    with pytest.raises(ValueError, match=r"targets must be .*, got 9"):
+        function(logits, marked, **options)
+
+
+def test_class_axis():
+    logits = torch.randn(2, CLASSES, 4, generator=torch.Generator().manual_seed(0))
+    targets = torch.ones(2, 4, dtype=torch.int64)
+    for function in (F.softmax_focal_loss, F.symmetric_cross_entropy_loss):
+        expected = function(logits.movedim(1, -1), targets)
+        torch.testing.assert_close(function(logits, targets, axis=1), expected)
+
+
+@pytest.mark.parametrize("name", RANKING)
+def test_func_grad(name):
+    _, function, options = RANKING[name]
+    queue = F.init_queue(QUEUE, CLASSES, dtype=torch.float64)
+    for step in range(2):
+        logits, targets = batch(step)
+        gradient, aux = torch.func.grad(function, has_aux=True)(logits, targets, queue, **options)
+        leaf = logits.clone().requires_grad_()
+        function(leaf, targets, queue, **options)[0].backward()
+        torch.testing.assert_close(gradient, leaf.grad)
+        queue = aux.queue
+    assert (queue.targets >= 0).sum() == QUEUE
+
+
+@pytest.mark.parametrize("name", RANKING)
+def test_an_ensemble_of_models_is_a_loop_over_models(name):
+    """Each model has its parameters and its queue: `torch.func.functional_call` and `vmap`, as for any other loss."""
+    _, function, options = RANKING[name]
+    models = [torch.nn.Linear(5, CLASSES, dtype=torch.float64) for _ in range(3)]
+    parameters, _ = torch.func.stack_module_state(models)
+    x = torch.randn(ROWS, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    targets = batch(0)[1]
+
+    def loss_fn(parameters, queue):
+        return function(torch.func.functional_call(models[0], parameters, (x,)), targets, queue, **options)
+
+    start = F.init_queue(QUEUE, CLASSES, dtype=torch.float64)
+    queues, loop = type(start)(*(torch.stack([part] * 3) for part in start)), [start] * 3
+    for _ in range(2):
+        gradients, aux = torch.func.vmap(torch.func.grad(loss_fn, has_aux=True))(parameters, queues)
+        queues = aux.queue
+        for i in range(3):
+            one = {key: value[i].detach() for key, value in parameters.items()}
+            expected, one_aux = torch.func.grad(loss_fn, has_aux=True)(one, loop[i])
+            loop[i] = one_aux.queue
+            torch.testing.assert_close({key: value[i] for key, value in gradients.items()}, expected)
+            torch.testing.assert_close([part[i] for part in queues], list(one_aux.queue))
+
+
+@pytest.mark.parametrize("name", POINTWISE)
+def test_gradients_by_sample(name):
+    _, function, options = POINTWISE[name]
+    logits, targets = batch(0)
+    if name == "sigmoid":
+        targets = torch.nn.functional.one_hot(targets, CLASSES)
+    options = dict(options, reduction="sum")
+    each = torch.func.vmap(torch.func.grad(lambda x, y: function(x[None], y[None], **options)))(logits, targets)
+    whole = torch.func.grad(lambda x: function(x, targets, **options))(logits)
+    torch.testing.assert_close(each, whole)
+
+
+def test_a_part_of_the_pool_is_drawn_with_the_generator():
+    logits, targets = batch(0, rows=40)
+    step = partial(F.smooth_ap_loss, logits, targets, temperature=0.2, max_pool_size=30)
+    losses = [step(generator=torch.Generator().manual_seed(seed))[0] for seed in (0, 0, 1)]
+    assert losses[0] == losses[1] != losses[2]
+    assert step(max_pool_size=40)[0] == F.smooth_ap_loss(logits, targets, temperature=0.2)[0]
+
+
+def test_the_queue_moves_only_when_asked_to():
+    logits, targets = batch(0)
+    queue = F.init_queue(QUEUE, CLASSES)
+    _, aux = F.smooth_ap_loss(logits, targets, queue, update_queue=False)
+    assert all(map(torch.equal, aux.queue, queue))
+
+
+@pytest.mark.parametrize(("name", "prefix"), [("temprature", "temperature"), ("multi_label", "multilabel")])
+def test_misspelt_keywords_are_named(name, prefix):
+    with pytest.raises(TypeError, match=rf"unexpected keyword argument '{name}'; did you mean '{prefix}'"):
+        F.smooth_ap_loss(*batch(0), **{name: 1})
+
+
+def test_signatures_show_all_keywords():
+    for _, function, _ in RANKING.values():
+        parameters = inspect.signature(function).parameters
+        assert parameters["reduction"].default == "mean"
+        assert all(p.kind is not p.VAR_KEYWORD for p in parameters.values())
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda x, y: F.smooth_ap_loss(x.tolist(), y), TypeError, "logits must be a torch.Tensor"),
+        (lambda x, y: F.smooth_ap_loss(x, y, temperature=0), ValueError, "temperature must be a finite number > 0"),
+        (lambda x, y: F.smooth_ap_loss(x, y, reduction="x"), ValueError, "reduction must be one of"),
+        (lambda x, y: F.smooth_ap_loss(x, y, {}), TypeError, "queue must be a Queue"),
+        (lambda x, y: F.smooth_ap_loss(x, y + 1), ValueError, r"targets must be class ids in \[0, 3\)"),
+        (
+            lambda x, y: F.smooth_ap_loss(x, y, sample_weight=-(x[:, 0] ** 2)),
+            ValueError,
+            "sample_weight must be finite",
+        ),
+        (
+            lambda x, y: F.softmax_focal_loss(x, y, alpha=[1, 2, -3]),
+            ValueError,
+            "alpha must be finite and >= 0, got -3",
+        ),
+        (lambda x, y: F.softmax_focal_loss(x, y + 1), ValueError, r"targets must be class ids in \[0, 3\)"),
+        (lambda x, y: F.softmax_focal_loss(x[:, :1], y), ValueError, "logits must be of at least 2 classes"),
+        (lambda x, y: F.symmetric_cross_entropy_loss(x, y, reduction="mean_positive"), ValueError, "reduction must be"),
+    ],
+)
+def test_wrong_calls_are_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call(*batch(0))

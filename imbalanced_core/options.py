@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict, TypeVar
 
 from imbalanced_core import checks
+from imbalanced_core.losses.gated import Gate
 from imbalanced_core.losses.partial_auc import BAND_TEMPERATURE_SCALES
 from imbalanced_core.ops.namespace import Array
 
@@ -26,6 +27,10 @@ class RankingOptions(TypedDict, total=False):
             queue does not dilute the gradient of the positives, but nothing of like size holds the negatives down: in
             long runs the scores may drift upwards and the ranking suffer.
         margin: >= 0, in units of the temperature: by how much a positive is to score above what it is compared with.
+        gate: the state of a gated loss, from `init_gate` or `aux.gate` of the step before: the loss is then a blend
+            with a weighted cross entropy of the batch, from which the ranking takes over as it succeeds; see
+            `imbalanced_core.losses.gated`. None: the ranking loss alone.
+        positive_rate: of a gated loss, the share of positives in the population, in (0, 1). None: as seen so far.
         sample_weight: >= 0, [N]; how much a positive counts. Carries no gradient. None: all 1.
         iid_mask: bool [N], the rows drawn as the population is; kept in the queue. Only partial AUC looks at it: these
             rows alone set its thresholds and its scale. None: all.
@@ -40,6 +45,8 @@ class RankingOptions(TypedDict, total=False):
     temperature_scale: str | None
     pos_numerator: str
     margin: float
+    gate: Gate | None
+    positive_rate: float | None
     sample_weight: Array | None
     iid_mask: Array | None
     max_pool_size: int | None
@@ -53,11 +60,23 @@ RANKING_DEFAULTS: RankingOptions = {
     "temperature_scale": "absolute",
     "pos_numerator": "pool",
     "margin": 0.0,
+    "gate": None,
+    "positive_rate": None,
     "sample_weight": None,
     "iid_mask": None,
     "max_pool_size": None,
     "update_queue": True,
 }
+
+
+SMOOTH_AP_PRESET = {"temperature_scale": "std", "temperature": 0.2}
+
+
+def pauc_preset(budget: float) -> dict[str, Any]:
+    """The options of partial AUC in the preset: pairs in a band of twice the budget, at one standard deviation."""
+    is_rate = isinstance(budget, (int, float)) and not isinstance(budget, bool) and 0 < budget <= 1
+    checks.require(is_rate, "budget", "a number in (0, 1]", budget)
+    return {"beta": min(1.0, 2 * budget), "surrogate": "pairwise", "tau_scale": "std", "temperature": 1.0}
 
 
 def with_options(function: Function, kinds: type, defaults: Mapping[str, Any]) -> Function:

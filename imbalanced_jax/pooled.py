@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 
 from imbalanced_core import checks
+from imbalanced_core.losses.gated import Gate, closed, with_gate
 from imbalanced_core.pool import queue
 from imbalanced_core.pool.labels import taking_part
 from imbalanced_core.pool.queue import Queue
@@ -43,6 +44,11 @@ def init_queue(size: int, num_classes: int, *, multilabel: bool = False, dtype: 
     return queue.empty(size, num_classes, xp=jnp, dtype=dtype, multilabel=multilabel)
 
 
+def init_gate(num_classes: int) -> Gate:
+    """The gate of a gated loss before its first step, for the keyword `gate`: Gate(reached, positives, negatives)."""
+    return closed(num_classes, xp=jnp)
+
+
 def ranking_loss(
     objective: Callable[..., tuple],
     logits: jax.Array,
@@ -61,12 +67,16 @@ def ranking_loss(
     checks.positive("temperature", validation.number(temperature))
     validation.check_arrays(logits=logits, targets=targets)
     validation.check_optional_arrays(sample_weight=sample_weight, iid_mask=rest["iid_mask"])
-    static = {name: rest[name] for name in ("reduction", "max_pool_size", "update_queue", "class_parallel")}
+    static = {
+        name: rest[name] for name in ("reduction", "max_pool_size", "update_queue", "class_parallel", "positive_rate")
+    }
     validation.check_static(**options, **static, ignore_index=ignore_index, multilabel=multilabel)
     checks.index("ignore_index", ignore_index)
     if queue is not None and not isinstance(queue, Queue):
         rule = "a Queue, from init_queue or aux.queue (a restored dict: Queue(**it)), or None"
         raise TypeError(f"queue must be {rule}, got {type(queue).__name__}")
+    if rest["gate"] is not None and not isinstance(rest["gate"], Gate):
+        raise TypeError(f"gate must be a Gate, from init_gate or aux.gate, or None, got {type(rest['gate']).__name__}")
     if rest["key"] is not None and not isinstance(rest["key"], (jax.Array, np.ndarray)):
         raise TypeError(f"key must be an array of jax.random.key, got {rest['key']!r}")
     _check_values(logits, targets, sample_weight, ignore_index=ignore_index, multilabel=multilabel)
@@ -95,6 +105,7 @@ _STATIC = (
     "objective",
     "options",
     "pos_numerator",
+    "positive_rate",
     "without_nan",
     "iid_aware",
     "reduction",
@@ -125,14 +136,18 @@ def _step(
     axis_name: tuple,
     class_parallel: bool,
     without_nan: bool,
+    gate: Gate | None,
+    positive_rate: float | None,
     **rest: Any,
 ) -> tuple[jax.Array, PooledResult]:
-    rest["undefined"] = 0.0 if without_nan else math.nan
-    objective = partial(objective, temperature=temperature, **dict(options))
+    rest |= {"undefined": 0.0 if without_nan else math.nan, "live_aware": gate is not None}
+    ranking = partial(objective, **dict(options))
+    objective = with_gate(ranking, gate, temperature=temperature, positive_rate=positive_rate)
     checks.require(logits.ndim == 2 and logits.shape[1] > 0, "logits", "of shape [rows, classes]", tuple(logits.shape))
     if class_parallel:
         checks.require(bool(axis_name), "axis_name", "given with class_parallel=True", None)
         checks.require(max_pool_size is None, "max_pool_size", "None with class_parallel=True", max_pool_size)
+        checks.require(gate is None, "gate", "None with class_parallel=True", gate)
         rest |= {"ignore_index": ignore_index, "multilabel": multilabel, "axis_name": axis_name}
         rest |= {"sample_weight": sample_weight, "iid_mask": iid_mask}
         return class_parallel_loss(objective, logits, targets, queue, **rest)
@@ -160,6 +175,7 @@ def _step(
         per_class=distributed.mean_loss(result.per_class, axis_name),
         valid=distributed.invariant(result.valid, axis_name),
         diagnostics=distributed.invariant(result.diagnostics, axis_name),
+        gate=distributed.invariant(result.gate, axis_name),
     )
 
 

@@ -2,9 +2,8 @@
 
 from typing import Any, Self, Unpack
 
-from imbalanced_core import checks
 from imbalanced_core.losses.partial_auc import band_auc
-from imbalanced_core.options import band_unit
+from imbalanced_core.options import band_unit, pauc_preset
 from imbalanced_torch.pooled import PooledLoss, RankingOptions
 
 
@@ -111,8 +110,5 @@ class PAUCAtBudgetLoss(PooledLoss):
         Raises:
             ValueError: if budget or positive_rate is out of range, or an option is bad.
         """
-        is_rate = isinstance(budget, float | int) and not isinstance(budget, bool) and 0 < budget <= 1
-        checks.require(is_rate, "budget", "a number in (0, 1]", budget)
-        options: dict[str, Any] = {"beta": min(1.0, 2 * budget), "surrogate": "pairwise", "tau_scale": "std"}
-        options |= {"temperature": 1.0, "gated": True, "positive_rate": positive_rate}
+        options = pauc_preset(budget) | {"gated": True, "positive_rate": positive_rate}
         return cls(num_classes, **(options | overrides))

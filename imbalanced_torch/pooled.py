@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from imbalanced_core import checks
-from imbalanced_core.losses.gated import OPEN_AT, OPENS_AT, gated
+from imbalanced_core.losses.gated import with_gate
 from imbalanced_core.pool.items import POSITIVE_NUMERATORS, make_items
 from imbalanced_core.pool.labels import taking_part
 from imbalanced_core.pool.step import PooledResult, pooled_loss
@@ -66,12 +66,10 @@ class PooledLoss(RankingState):
     Attributes:
         objective: the function of `imbalanced_core.pool.items.Items`.
         iid_aware: whether it looks at `Items.is_iid`.
-        gate_limits: what its ranking reaches where its weight in a gated loss begins to grow, and where that is 1.
     """
 
     objective: ClassVar[Callable[..., tuple]]
     iid_aware: ClassVar[bool] = False
-    gate_limits: ClassVar[tuple[float, float]] = (OPENS_AT, OPEN_AT)
 
     def __init__(
         self,
@@ -125,27 +123,17 @@ class PooledLoss(RankingState):
         for name, value in own.items():
             setattr(self, name, value)
         row = torch.zeros(1, 1, device="cpu")  # the objective checks its options
-        self._ranking()(make_items(row, row > 0), temperature=1.0)
-        if self.positive_rate is not None:
-            in_range = isinstance(self.positive_rate, float) and 0 < self.positive_rate < 1
-            checks.require(in_range, "positive_rate", "a number in (0, 1), or None", self.positive_rate)
+        self._objective()(make_items(row, row > 0, live=row == 0))
 
     def _ranking(self) -> Callable[..., tuple]:
         """The core objective with the module's own options."""
         return partial(type(self).objective, **{name: getattr(self, name) for name in self._own})
 
     def _objective(self) -> Callable[..., tuple]:
-        """What a step evaluates, with the temperature of this step."""
-        if not self.gated:
-            return partial(self._ranking(), temperature=self._temperature[0])
-        return partial(
-            gated,
-            ranking=self._ranking(),
-            gate=self.gate,
-            temperature=self._temperature[0],
-            limits=self.gate_limits,
-            positive_rate=self.positive_rate,
-        )
+        """What a step evaluates, with the temperature and the gate of this step."""
+        gate = self.gate if self.gated else None
+        temperature, positive_rate = self._temperature[0], self.positive_rate
+        return with_gate(self._ranking(), gate, temperature=temperature, positive_rate=positive_rate)
 
     def forward(
         self,
@@ -257,7 +245,7 @@ class PooledLoss(RankingState):
                 **options,
             )
         if update_queue:
-            self._store(result.queue, result.gate)
+            self._store(result.queue, result.gate or None)
         return loss, result
 
     def _step_by_class(

@@ -3,6 +3,7 @@
 from typing import Any, Self, Unpack
 
 from imbalanced_core.losses.ranking import average_precision, recall
+from imbalanced_core.options import SMOOTH_AP_PRESET
 from imbalanced_torch.pooled import PooledLoss, RankingOptions
 
 
@@ -90,8 +91,8 @@ class SmoothAPLoss(PooledLoss):
         Raises:
             ValueError: if positive_rate is out of range, or an option is bad.
         """
-        options: dict[str, Any] = {"temperature_scale": "std", "temperature": 0.2, "gated": True}
-        return cls(num_classes, **(options | {"positive_rate": positive_rate} | overrides))
+        options = SMOOTH_AP_PRESET | {"gated": True, "positive_rate": positive_rate}
+        return cls(num_classes, **(options | overrides))  # type: ignore[arg-type]
 
 
 class RecallAtQuantileLoss(PooledLoss):

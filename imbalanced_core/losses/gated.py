@@ -6,6 +6,7 @@ refines.
 """
 
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -31,6 +32,19 @@ def closed(num_classes: int, *, xp: ModuleType, device: Any = None) -> Gate:
     """The gate before the first step."""
     checks.at_least("num_classes", num_classes, 1)
     return Gate(*(xp.zeros((num_classes,), dtype=xp.float32, device=device) for _ in Gate._fields))
+
+
+def with_gate(
+    ranking: Callable[..., tuple], gate: Gate | None, *, temperature: Array, positive_rate: float | None = None
+) -> Callable[..., tuple]:
+    """The objective of a step: a ranking loss alone or, where there is a gate, `gated`."""
+    if positive_rate is not None:
+        checks.require(gate is not None, "positive_rate", "None unless there is a gate", positive_rate)
+        in_range = isinstance(positive_rate, float) and 0 < positive_rate < 1
+        checks.require(in_range, "positive_rate", "a number in (0, 1)", positive_rate)
+    if gate is None:
+        return partial(ranking, temperature=temperature)
+    return partial(gated, ranking=ranking, gate=gate, temperature=temperature, positive_rate=positive_rate)
 
 
 def gated(
@@ -98,7 +112,6 @@ def _odds(gate: Gate, positive_rate: float | None) -> Array:
     xp = array_namespace(gate.positives)
     if positive_rate is None:
         return xp.clip(gate.positives, min=1.0) / xp.clip(gate.negatives, min=1.0)
-    checks.require(0 < positive_rate < 1, "positive_rate", "a number in (0, 1)", positive_rate)
     return xp.full_like(gate.positives, positive_rate / (1.0 - positive_rate))
 
 

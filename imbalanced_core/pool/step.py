@@ -33,7 +33,7 @@ class PooledResult(NamedTuple):
     per_class: Any  # [C], NaN where invalid; differentiable
     valid: Array  # bool [C], which classes have a loss
     diagnostics: Any  # Diagnostics
-    gate: Any = None  # the state of a gated loss after the step
+    gate: Any = ()  # the state of a gated loss after the step
 
 
 def pooled_loss(
@@ -108,7 +108,7 @@ def pooled_loss(
         pool = _cut_to_size(pool, max_pool_size, noise)
     items = _one_vs_rest_items(pool, is_bad, only_live=only_live)
     losses, valid, figures = objective(items, diagnostics=diagnostics)
-    gate = figures.pop("gate", None)
+    gate = figures.pop("gate", ())
     losses, valid = settle(losses, valid, items)
     if diagnostics:
         figures = nan_where_unsettled(figures, items)

@@ -1,10 +1,11 @@
 """The losses as modules: each names its function, whose options and defaults it has."""
 
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 
+from imbalanced_core.options import SMOOTH_AP_PRESET, pauc_preset
 from imbalanced_jax import partial_auc, pointwise, ranking
 from imbalanced_jax.nnx.module import PointwiseLoss
 from imbalanced_jax.nnx.pooled import PooledLoss
@@ -21,6 +22,12 @@ class SmoothAPLoss(PooledLoss):
         *("num_classes", "queue_size", "temperature", "reduction", "ignore_index"),
         *("update_queue_in_eval", "max_pool_size"),
     )
+
+    @classmethod
+    def recommended(cls, num_classes: int, positive_rate: float | None = None, **overrides: Any) -> Self:
+        """The preset: `imbalanced_jax.presets.smooth_ap` with state. Use it alone, from the first step on."""
+        options = SMOOTH_AP_PRESET | {"gated": True, "positive_rate": positive_rate}
+        return cls(num_classes, **(options | overrides))  # type: ignore[call-arg]
 
 
 class RecallAtQuantileLoss(PooledLoss):
@@ -48,6 +55,12 @@ class PAUCAtBudgetLoss(PooledLoss):
         *("num_classes", "alpha", "beta", "surrogate", "n_knots", "tau_scale", "pos_numerator", "budget_basis"),
         *("queue_size", "temperature", "reduction", "ignore_index", "update_queue_in_eval", "max_pool_size"),
     )
+
+    @classmethod
+    def recommended(cls, num_classes: int, budget: float, positive_rate: float | None = None, **overrides: Any) -> Self:
+        """The preset: `imbalanced_jax.presets.pauc_at_budget` with state. Use it alone, from the first step on."""
+        options = pauc_preset(budget) | {"gated": True, "positive_rate": positive_rate}
+        return cls(num_classes, **(options | overrides))  # type: ignore[call-arg]
 
 
 class SigmoidFocalLoss(PointwiseLoss):

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from imbalanced_core import checks
+from imbalanced_core.losses.gated import Gate
 from imbalanced_core.pool.queue import Queue
 from imbalanced_jax import validation
 from imbalanced_jax.nnx.module import LossModule, LossState
-from imbalanced_jax.pooled import init_queue
+from imbalanced_jax.pooled import init_gate, init_queue
 
 
 class PooledLoss(LossModule):
@@ -28,6 +29,7 @@ class PooledLoss(LossModule):
         dtype: of the queue's logits.
         deterministic: whether the module starts in `eval()` mode.
         rngs: for `max_pool_size`: the stream "subsample" of an `nnx.Rngs` (else "default"), or a stream; it is forked.
+        gated: whether the loss is blended with a weighted cross entropy, as `recommended` sets it.
         **options: further options of the function: those of its own and of `imbalanced_jax.RankingOptions`, but for
             `class_parallel`. `sample_weight`, `iid_mask` and `update_queue` are given with each call.
 
@@ -48,8 +50,19 @@ class PooledLoss(LossModule):
         "dtype": jnp.float32,
         "deterministic": False,
         "rngs": None,
+        "gated": False,
     }
-    of_the_call = ("logits", "targets", "queue", "sample_weight", "iid_mask", "key", "update_queue", "class_parallel")
+    of_the_call = (
+        "gate",
+        "logits",
+        "targets",
+        "queue",
+        "sample_weight",
+        "iid_mask",
+        "key",
+        "update_queue",
+        "class_parallel",
+    )
 
     num_classes: int
     queue_size: int
@@ -57,6 +70,7 @@ class PooledLoss(LossModule):
     max_pool_size: int | None
     update_queue_in_eval: bool
     deterministic: bool
+    gated: bool
 
     def _start(self, arguments: dict[str, Any]) -> None:
         temperature, rngs = arguments.pop("temperature"), arguments.pop("rngs")
@@ -66,6 +80,9 @@ class PooledLoss(LossModule):
         dtype, sizes = arguments.pop("dtype"), (arguments["queue_size"], arguments["num_classes"])
         for name, array in init_queue(*sizes, multilabel=arguments["multilabel"], dtype=dtype)._asdict().items():
             setattr(self, f"queue_{name}", LossState(array))
+        if arguments["gated"]:
+            for name, array in init_gate(arguments["num_classes"])._asdict().items():
+                setattr(self, f"gate_{name}", LossState(array))
         super()._start(arguments)
 
     def _check_options(self) -> None:
@@ -79,6 +96,11 @@ class PooledLoss(LossModule):
     def queue(self) -> Queue:
         """The rows of earlier batches, in the order of `imbalanced_jax.init_queue`."""
         return Queue(*(getattr(self, f"queue_{name}")[...] for name in Queue._fields))
+
+    @property
+    def gate(self) -> Gate | None:
+        """Of a gated loss: what its ranking reaches, and the positives and negatives seen, per class; else None."""
+        return Gate(*(getattr(self, f"gate_{name}")[...] for name in Gate._fields)) if self.gated else None
 
     def store(self, new: Queue) -> None:
         """Replaces the queue."""
@@ -117,7 +139,7 @@ class PooledLoss(LossModule):
         validation.check_arrays(logits=logits)
         rule = f"of shape [rows, num_classes] = [N, {self.num_classes}]"
         checks.require(logits.ndim == 2 and logits.shape[1] == self.num_classes, "logits", rule, tuple(logits.shape))
-        options = {"update_queue": self.updates_queue, **options}
+        options = {"update_queue": self.updates_queue, "gate": self.gate, **options}
         return type(self).loss(logits, targets, queue, **self.options() | options)
 
     def __call__(
@@ -169,6 +191,8 @@ class PooledLoss(LossModule):
         )
         if update_queue:
             self.store(aux.queue)
+            for name in aux.gate and Gate._fields:
+                getattr(self, f"gate_{name}")[...] = getattr(aux.gate, name)
         return with_extras(loss, aux, return_per_class=return_per_class, return_diagnostics=return_diagnostics)
 
 

@@ -16,10 +16,17 @@ from imbalanced_torch.functional.pointwise import (
     softmax_focal_loss,
     symmetric_cross_entropy_loss,
 )
-from imbalanced_torch.functional.ranking import RankingOptions, init_queue, recall_at_quantile_loss, smooth_ap_loss
+from imbalanced_torch.functional.ranking import (
+    RankingOptions,
+    init_gate,
+    init_queue,
+    recall_at_quantile_loss,
+    smooth_ap_loss,
+)
 
 __all__ = [
     "RankingOptions",
+    "init_gate",
     "init_queue",
     "pauc_at_budget_loss",
     "recall_at_quantile_loss",

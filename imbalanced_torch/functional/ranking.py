@@ -11,6 +11,7 @@ from torch import Tensor
 from imbalanced_core import checks
 from imbalanced_core import options as shared
 from imbalanced_core.losses import ranking
+from imbalanced_core.losses.gated import Gate, closed, with_gate
 from imbalanced_core.pool import queue as queues
 from imbalanced_core.pool.labels import taking_part
 from imbalanced_core.pool.queue import Queue
@@ -60,6 +61,11 @@ def init_queue(
         the newest; the targets of empty slots are −1.
     """
     return queues.empty(size, num_classes, xp=xp, dtype=dtype, multilabel=multilabel, device=device)
+
+
+def init_gate(num_classes: int, *, device: torch.device | str | None = None) -> Gate:
+    """The gate of a gated loss before its first step, for the keyword `gate`: Gate(reached, positives, negatives)."""
+    return closed(num_classes, xp=xp, device=device)
 
 
 @ranking_function()
@@ -140,15 +146,18 @@ def evaluate(
     rows, noise = logits.shape[0] + queue.logits.shape[0], None
     if rest["max_pool_size"] is not None and rows > rest["max_pool_size"]:
         noise = torch.rand(rows, generator=generator, device=logits.device)
+    gate, positive_rate = rest.pop("gate"), rest.pop("positive_rate")
+    objective = partial(objective, **of_objective, **(own or {}))
     with _without_autocast(logits.device.type):
         loss, aux = pooled_loss(
-            partial(objective, temperature=temperature, **of_objective, **(own or {})),
+            with_gate(objective, gate, temperature=temperature, positive_rate=positive_rate),
             logits,
             targets,
             queue,
             pos_numerator=pos_numerator,
             noise=noise,
             iid_aware=iid_aware,
+            live_aware=gate is not None,
             **rest,
         )
     figures = {name: figure for name, figure in aux.diagnostics._asdict().items() if figure is not None}

@@ -1,0 +1,83 @@
+"""The recommended losses: a ranking loss that earns its weight from a cross entropy, with all options set."""
+
+from typing import Any, NamedTuple
+
+import jax
+
+from imbalanced_core.losses.gated import Gate
+from imbalanced_core.options import SMOOTH_AP_PRESET, pauc_preset
+from imbalanced_core.pool.queue import Queue
+from imbalanced_core.pool.step import PooledResult
+from imbalanced_jax.partial_auc import pauc_at_budget_loss
+from imbalanced_jax.pooled import init_gate, init_queue
+from imbalanced_jax.ranking import smooth_ap_loss
+
+
+class PresetState(NamedTuple):
+    """What a preset remembers between steps, a pytree: the queue of earlier rows, and the gate."""
+
+    queue: Queue
+    gate: Gate
+
+
+def init_state(num_classes: int, *, queue_size: int = 1024, multilabel: bool = False) -> PresetState:
+    """The state before the first step.
+
+    Args:
+        num_classes: C, the number of logits of a row; 1 is binary.
+        queue_size: how many rows of earlier batches are ranked along; 0 for none.
+        multilabel: targets are 0/1 per class instead of class ids.
+    """
+    return PresetState(init_queue(queue_size, num_classes, multilabel=multilabel), init_gate(num_classes))
+
+
+def pauc_at_budget(
+    logits: jax.Array,
+    targets: jax.Array,
+    state: PresetState,
+    *,
+    budget: float,
+    positive_rate: float | None = None,
+    **overrides: Any,
+) -> tuple[jax.Array, tuple[PresetState, PooledResult]]:
+    """The preset for a budget of false positives: `imbalanced_torch.PAUCAtBudgetLoss.recommended` as a function.
+
+    `pauc_at_budget_loss` of pairs in a band of twice the budget, at a temperature of one standard deviation, gated: a
+    cross entropy at first, from which the ranking takes over as it succeeds. Use it alone, from the first step on.
+
+    Args:
+        logits: floating point [N, C]; C = 1 is binary.
+        targets: as for `pauc_at_budget_loss`.
+        state: from `init_state`, or of the step before.
+        budget: the false-positive rate that can be afforded, a Python number in (0, 1].
+        positive_rate: the share of positives in the population, in (0, 1). None: as in the batches so far.
+        **overrides: options of `pauc_at_budget_loss`, which take precedence.
+
+    Returns:
+        (loss, (state, aux)), for `jax.value_and_grad(..., has_aux=True)`: the loss >= 0, the next state, and the aux of
+        `pauc_at_budget_loss`.
+
+    Raises:
+        TypeError, ValueError: if budget or positive_rate is out of range, and as `pauc_at_budget_loss`.
+    """
+    options = pauc_preset(budget) | {"gate": state.gate, "positive_rate": positive_rate}
+    loss, aux = pauc_at_budget_loss(logits, targets, state.queue, **(options | overrides))
+    return loss, (PresetState(aux.queue, aux.gate), aux)
+
+
+def smooth_ap(
+    logits: jax.Array,
+    targets: jax.Array,
+    state: PresetState,
+    *,
+    positive_rate: float | None = None,
+    **overrides: Any,
+) -> tuple[jax.Array, tuple[PresetState, PooledResult]]:
+    """The preset for average precision: `imbalanced_torch.SmoothAPLoss.recommended` as a function.
+
+    `smooth_ap_loss` at a temperature of 0.2 standard deviations, gated. Arguments, results and errors as for
+    `pauc_at_budget`, without a budget.
+    """
+    options = SMOOTH_AP_PRESET | {"gate": state.gate, "positive_rate": positive_rate}
+    loss, aux = smooth_ap_loss(logits, targets, state.queue, **(options | overrides))
+    return loss, (PresetState(aux.queue, aux.gate), aux)

@@ -49,6 +49,10 @@ class PooledLoss(LossModule):
         "deterministic": False,
         "rngs": None,
     }
+    positional: ClassVar[tuple[str, ...]] = (
+        *("num_classes", "queue_size", "temperature", "reduction", "ignore_index"),
+        *("update_queue_in_eval", "max_pool_size"),
+    )
     of_the_call = ("logits", "targets", "queue", "sample_weight", "iid_mask", "key", "update_queue", "class_parallel")
 
     num_classes: int

@@ -78,6 +78,6 @@ def smooth_ap(
     `smooth_ap_loss` at a temperature of 0.2 standard deviations, gated. Arguments, results and errors as for
     `pauc_at_budget`, without a budget.
     """
-    options = SMOOTH_AP_PRESET | {"gate": state.gate, "positive_rate": positive_rate}
+    options: dict[str, Any] = SMOOTH_AP_PRESET | {"gate": state.gate, "positive_rate": positive_rate}
     loss, aux = smooth_ap_loss(logits, targets, state.queue, **(options | overrides))
     return loss, (PresetState(aux.queue, aux.gate), aux)

@@ -18,10 +18,6 @@ class SmoothAPLoss(PooledLoss):
     """
 
     loss = staticmethod(ranking.smooth_ap_loss)
-    positional = (
-        *("num_classes", "queue_size", "temperature", "reduction", "ignore_index"),
-        *("update_queue_in_eval", "max_pool_size"),
-    )
 
     @classmethod
     def recommended(cls, num_classes: int, positive_rate: float | None = None, **overrides: Any) -> Self:

@@ -52,16 +52,13 @@ class PooledLoss(LossModule):
         "rngs": None,
         "gated": False,
     }
+    positional: ClassVar[tuple[str, ...]] = (
+        *("num_classes", "queue_size", "temperature", "reduction", "ignore_index"),
+        *("update_queue_in_eval", "max_pool_size"),
+    )
     of_the_call = (
-        "gate",
-        "logits",
-        "targets",
-        "queue",
-        "sample_weight",
-        "iid_mask",
-        "key",
-        "update_queue",
-        "class_parallel",
+        *("logits", "targets", "queue", "gate", "sample_weight", "iid_mask"),
+        *("key", "update_queue", "class_parallel"),
     )
 
     num_classes: int

@@ -1,0 +1,39 @@
+"""The debugging modes of JAX: each ranking loss is traced, and one step computed, with them on."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from imbalanced_jax import init_queue, pauc_at_budget_loss, recall_at_quantile_loss, smooth_ap_loss
+
+LOSSES = {
+    "smooth_ap": (smooth_ap_loss, {}),
+    "recall": (recall_at_quantile_loss, {}),
+    "pauc": (pauc_at_budget_loss, {"beta": 0.5}),
+}
+
+
+@pytest.fixture(params=LOSSES)
+def step(request):
+    function, options = LOSSES[request.param]
+    logits = jnp.asarray(np.random.default_rng(0).standard_normal((12, 3)), jnp.float32)
+    targets = jnp.arange(12, dtype=jnp.int32) % 2  # the third class has no positive
+
+    def of_logits(logits, queue):
+        return function(logits, targets, queue, **options)
+
+    return lambda way: way(jax.value_and_grad(of_logits, has_aux=True))(logits, init_queue(8, 3))
+
+
+def test_a_default_step_holds_no_nan(step):
+    with jax.debug_nans(True):
+        (loss, aux), gradient = step(jax.jit)
+    assert np.isfinite(loss)
+    assert np.isfinite(gradient).all()
+    assert np.isfinite(aux.per_class).all()
+
+
+def test_strict_promotion_of_dtypes(step):
+    with jax.numpy_dtype_promotion("strict"):
+        step(jax.make_jaxpr)

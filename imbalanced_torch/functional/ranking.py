@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias, Unpack
+from typing import Any, TypeAlias, Unpack
 
 import array_api_compat.torch as xp
 import torch
@@ -15,21 +15,12 @@ from imbalanced_core.losses.gated import Gate, closed, with_gate
 from imbalanced_core.pool import queue as queues
 from imbalanced_core.pool.labels import taking_part
 from imbalanced_core.pool.queue import Queue
-from imbalanced_core.pool.step import pooled_loss
+from imbalanced_core.pool.step import PooledResult, pooled_loss
 from imbalanced_torch import validation
 from imbalanced_torch.pooled import _without_autocast
 
 
-class Aux(NamedTuple):
-    """What a ranking function returns beside its loss; `torch.func` refuses None in it."""
-
-    queue: Queue
-    per_class: Tensor
-    valid: Tensor
-    diagnostics: dict[str, Tensor]
-
-
-Result: TypeAlias = tuple[Tensor, Aux]
+Result: TypeAlias = tuple[Tensor, PooledResult]
 Number: TypeAlias = float | Tensor
 
 
@@ -171,7 +162,7 @@ def evaluate(
             **rest,
         )
     figures = {name: figure for name, figure in aux.diagnostics._asdict().items() if figure is not None}
-    return loss, Aux(aux.queue, aux.per_class, aux.valid, figures)
+    return loss, aux._replace(diagnostics=figures)  # `torch.func` refuses None in an aux
 
 
 def _check_values(

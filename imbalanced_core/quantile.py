@@ -1,26 +1,28 @@
 """Quantiles of the participating entries of each row: any number of rows and levels in one sort, at exact positions."""
 
-from collections.abc import Callable, Sequence
-from math import ceil
+import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from imbalanced_core import checks, ops
 from imbalanced_core.ops.namespace import Array, array_namespace
 
 INTERPOLATIONS = ("linear", "lower", "higher", "nearest", "midpoint")
 
-_BITS = 24  # of one limb: the sum of 31 of them fits an int32, and each is exact in a float32
-_LAST_BITS = 31  # of the largest place, n - 1
-_LEAST_LEVEL = 2.0**-80  # places of smaller levels are as little above 0
+_MOST_TABULATED = 2**16  # counts of participating entries whose positions are looked up
+_DIGIT, _DIGITS = 11, 3  # bits of a digit, and digits of a count, where there is no float64
+_FRACTION, _FINE = 22, 6  # bits of a fraction there, and how many more its parts have
 
 
 class Position(NamedTuple):
-    """The places q·(n−1), counted from 0, that the quantiles of n sorted values lie at; all [..., levels]."""
+    """The positions q·(n−1), counted from 0, of the quantiles of n sorted values; all [..., levels]."""
 
-    lower: Array  # int, the place rounded down
+    lower: Array  # int, the position rounded down
     upper: Array  # int, rounded up
     nearest: Array  # int, rounded half to even
-    fraction: Array  # float, place - lower
+    fraction: Array  # float, position - lower
 
 
 def masked_quantile(
@@ -33,24 +35,25 @@ def masked_quantile(
 ) -> Array:
     """Quantiles of the participating values of each row, as constants: no gradient flows through them.
 
-    The quantile at level q of n sorted values is the value at place q·(n−1), counted from 0. Between two places,
+    The quantile at level q of n sorted values is the value at position q·(n−1), counted from 0. Between two positions,
     `interpolation` takes the "lower" or the "higher" value, the "nearest" (half to even, as numpy and torch do),
-    their "midpoint", or the "linear" blend. The place is what float64 makes of q·(n−1), as in numpy, whatever the
-    dtype of the values and on devices without float64, for every n below 2³¹.
+    their "midpoint", or the "linear" blend. The position is what float64 makes of q·(n−1), as in numpy, whatever the
+    dtype of the values. Where the device has no float64 (JAX, mps), that holds without `multiplicity` up to 65536
+    entries, or for more if all participate; else the position is rounded to a multiple of 2⁻²².
 
     With `multiplicity` m the row stands for N = Σm values, rounded to the nearest integer and at least 1: each value
-    fills m consecutive places, and place p holds the first value whose cumulative m reaches p + ½. For whole m that
+    fills m consecutive positions, and position p holds the first value whose cumulative m reaches p + ½. For whole m that
     is exactly the quantile of the row with each value repeated m times.
 
     Args:
         values: floats [..., n]. ±inf are values like any other; what a masked entry holds does not matter.
         levels: L numbers in [0, 1]; Python numbers, fixed when the function is compiled.
-        where: bool, broadcastable to values; the entries that take part. None: all.
+        where: bool, broadcastable to values; the entries that participate. None: all.
         multiplicity: numbers >= 0, broadcastable to values; how many values each entry stands for. None: 1.
         interpolation: "linear", "lower", "higher", "nearest" or "midpoint".
 
     Returns:
-        [..., L], in the dtype of values. NaN where nothing takes part, and where a participating value is NaN.
+        [..., L], in the dtype of values. NaN where nothing participates, and where a participating value is NaN.
         Between −inf and any higher value, "linear" and "midpoint" are −inf.
 
     Raises:
@@ -71,164 +74,151 @@ def masked_quantile(
     if values.shape[-1] == 0:
         nothing = xp.sum(values, axis=-1, keepdims=True) + xp.nan
         return xp.broadcast_to(nothing, (*values.shape[:-1], len(levels)))
-    if where is not None:
-        # masked entries sort after every value but NaN, and a NaN is looked for at the very end
-        values = xp.where(where, values, xp.inf)
-    if multiplicity is None:
-        in_order, place_to_index, position, is_empty = _by_count(values, levels, where)
-    else:
-        in_order, place_to_index, position, is_empty = _by_multiplicity(values, levels, where, multiplicity)
-
-    def value_at(place: Array) -> Array:
-        return xp.take_along_axis(in_order, place_to_index(place), axis=-1)
-
-    result = _interpolate(value_at, position, interpolation)
-    return xp.where(is_empty | xp.isnan(in_order[..., -1:]), xp.nan, result)
-
-
-def positions(levels: Sequence[float], last: Array, dtype: Any) -> Position:
-    """The places level·last, rounded as float64 multiplication rounds them.
-
-    Args:
-        levels: L Python numbers in [0, 1].
-        last: integers [...] in [0, 2³¹), the place of each row's last value.
-        dtype: of the fractions.
-    """
-    if ops.has_exact_float64(last):
-        xp = array_namespace(last)
-        place = xp.stack([xp.astype(last, xp.float64) * float(level) for level in levels], axis=-1)
-        lower = xp.floor(place)
-        whole = xp.astype(lower, last.dtype)
-        return _round(whole, place - lower, place - lower - 0.5, dtype)
-    return positions_in_integers(levels, last, dtype)
-
-
-def positions_in_integers(levels: Sequence[float], last: Array, dtype: Any) -> Position:
-    """`positions` by 32-bit integer arithmetic alone, for devices whose float64 is missing or inexact.
-
-    A place is held as a whole number and a fraction in limbs of 24 bits. Both are sums over the bits of `last` of
-    tabulated multiples of the level; then the fraction is rounded, half to even, where a float64 would end.
-    """
-    xp = array_namespace(last)
-    levels = tuple(max(level, _LEAST_LEVEL) if level > 0 else 0.0 for level in map(float, levels))
-    exponents = [level.as_integer_ratio()[1].bit_length() - 1 for level in levels]
-    size = max(1, ceil(max(exponents) / _BITS))
-    bits = (xp.astype(last, xp.int32)[..., None] >> _int32(tuple(range(_LAST_BITS)), last)) & 1
-    multiples = _int32(tuple(_multiples(level, size) for level in levels), last)  # [levels, bits, 1 + size]
-    sums = xp.sum(bits[..., None, :, None] * multiples, axis=-2, dtype=xp.int32)
-    whole, *limbs = _carry([sums[..., k] for k in range(1 + size)])
-
-    powers = _int32(tuple(2**k for k in range(_LAST_BITS)), last)
-    one_half = _int32(2 ** (_BITS - 1), last)
-    starts = xp.astype((whole > 0) | (limbs[0] >= one_half), xp.int32)
-    significant = starts + xp.sum(xp.astype(whole[..., None] >= powers, xp.int32), axis=-1, dtype=xp.int32)
-    below_half, odd_bit, kept = (_int32(table, last)[significant] for table in _rounding_tables(size))
-    fraction = xp.stack(limbs, axis=-1)
-    is_odd = xp.astype(xp.any((fraction & odd_bit) != 0, axis=-1), xp.int32)
-    rounded = fraction + below_half
-    whole, *limbs = _carry([whole, *(rounded[..., k] for k in range(size - 1)), rounded[..., -1] + is_odd])
-    limbs = [limb & kept[..., k] for k, limb in enumerate(limbs)]
-
-    first, *rest = [xp.astype(limb, dtype) * 2.0 ** (-_BITS * (k + 1)) for k, limb in enumerate(limbs)]
-    # from the first limb on: then the difference from ½ is exact until its sign is certain
-    return _round(xp.astype(whole, last.dtype), sum(rest, first), sum(rest, first - 0.5), dtype)
-
-
-def _int32(numbers: tuple | int, like: Array) -> Array:
-    return array_namespace(like).astype(ops.constant(numbers, like=like), array_namespace(like).int32)
-
-
-def _carry(limbs: list[Array]) -> list[Array]:
-    """The same number with every limb but the first below 2²⁴."""
-    limbs = list(limbs)
-    for k in range(len(limbs) - 1, 0, -1):
-        limbs[k - 1] = limbs[k - 1] + (limbs[k] >> _BITS)
-        limbs[k] = limbs[k] & (2**_BITS - 1)
-    return limbs
-
-
-def _multiples(level: float, size: int) -> tuple[tuple[int, ...], ...]:
-    """level·2ᵇ for every bit b of a place: the whole part, then `size` limbs of the fraction."""
-    numerator, denominator = level.as_integer_ratio()
-    unit = 2 ** (_BITS * size)
-    parts = [divmod((numerator << b) * unit // denominator, unit) for b in range(_LAST_BITS)]
-    return tuple((whole, *_limbs(fraction, size)) for whole, fraction in parts)
-
-
-def _rounding_tables(size: int) -> tuple[tuple[tuple[int, ...], ...], ...]:
-    """Row s, for a number whose bits before the point, and the first after it, hold s significant bits: what to add
-    (half a unit in the 53rd significant bit, less the smallest), that bit itself, and the mask of the bits up to it.
-    Row 0 rounds nothing: below ½ a float64 has more bits than are needed to tell the place from 0 and from ½.
-    """
-    total = _BITS * size
-    rows = []
-    for significant in range(_LAST_BITS + 2):
-        dropped = total - (54 - significant)
-        if significant == 0 or dropped <= 0:
-            rows.append((0, 0, 2**total - 1))
-        else:
-            rows.append((2 ** (dropped - 1) - 1, 2**dropped, 2**total - 2**dropped))
-    return tuple(tuple(_limbs(number, size) for number in column) for column in zip(*rows, strict=True))
-
-
-def _limbs(number: int, size: int) -> tuple[int, ...]:
-    return tuple((number >> (_BITS * k)) % 2**_BITS for k in reversed(range(size)))
-
-
-def _round(lower: Array, fraction: Array, past_half: Array, dtype: Any) -> Position:
-    """`past_half` = fraction − ½ is given apart, because in float32 a fraction near ½ may round to ½."""
-    xp = array_namespace(lower)
-    rounds_up = (past_half > 0) | ((past_half == 0) & (lower % 2 == 1))
-    upper = lower + xp.astype(fraction > 0, lower.dtype)
-    return Position(lower, upper, lower + xp.astype(rounds_up, lower.dtype), xp.astype(fraction, dtype))
-
-
-def _by_count(values: Array, levels: Sequence[float], where: Array | None) -> tuple[Array, Callable, Position, Array]:
-    """Values in order, the index in them of a place, the places of the levels, and whether nothing takes part."""
-    xp = array_namespace(values)
-    shape = (*values.shape[:-1], len(levels))
+    if multiplicity is not None:
+        return _with_multiplicity(values, levels, where, multiplicity, interpolation)
     if where is None:
-        count = ops.constant(values.shape[-1], like=values)
+        in_order, count = ops.sort(values), None
     else:
-        count = xp.sum(xp.astype(xp.broadcast_to(where, values.shape), xp.int32), axis=-1)
-    position = positions(levels, xp.where(count > 0, count - 1, 0), values.dtype)
-    return ops.sort(values), lambda place: xp.broadcast_to(place, shape), position, (count == 0)[..., None]
+        where = xp.broadcast_to(where, values.shape)
+        in_order, count = ops.sort(ops.where(where, values, xp.nan)), xp.count_nonzero(where, axis=-1)
+    indices, fraction = _places(tuple(map(float, levels)), values, count, interpolation)
+    return _interpolated(ops.rearrange(in_order, indices), fraction, interpolation)
 
 
-def _by_multiplicity(
-    values: Array, levels: Sequence[float], where: Array | None, multiplicity: Array
-) -> tuple[Array, Callable, Position, Array]:
-    """`_by_count` for values that stand for several; the whole parts of those numbers are summed apart, exactly."""
+def _places(
+    levels: tuple[float, ...], values: Array, count: Array | None, interpolation: str
+) -> tuple[Array, Array | float]:
+    """Which of the sorted values, the masked ones last, the quantiles are made of.
+
+    Returns:
+        (indices [..., m + 1], fraction), the former as `_columns` gives them and behind them the index of the last
+        participating value: NaN is sorted last, so that it is NaN where one participates and where nothing does.
+    """
+    xp, n = array_namespace(values), values.shape[-1]
+    if count is None:
+        key = levels, interpolation, n, n
+        indices = ops.tabulated(_index_table, *key, like=values)
+        fraction = ops.tabulated(_fraction_table, *key, like=values, dtype=values.dtype)
+        return xp.broadcast_to(indices, (*values.shape[:-1], indices.shape[1])), fraction
+    if n > _MOST_TABULATED:
+        last = xp.clip(count - 1, min=0)
+        indices, fraction = _columns(positions(levels, last, values.dtype), interpolation)
+        return xp.concat([indices, ops.astype(last, indices.dtype)[..., None]], axis=-1), fraction
+    key = levels, interpolation, 0, 2 ** n.bit_length()  # one table serves many n
+    at = xp.reshape(count, (-1,))
+    indices = ops.take_rows(ops.tabulated(_index_table, *key, like=values), at)
+    indices = xp.reshape(indices, (*count.shape, indices.shape[1]))
+    if interpolation != "linear":
+        return indices, 0.5
+    fraction = ops.take_rows(ops.tabulated(_fraction_table, *key, like=values, dtype=values.dtype), at)
+    return indices, xp.reshape(fraction, (*count.shape, len(levels)))
+
+
+@functools.cache
+def _tables(levels: tuple[float, ...], interpolation: str, least: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """`_places` for every count from `least` to `most`: int32 [count, m + 1], float64 [count, levels]."""
+    last = np.maximum(np.arange(least, most + 1) - 1, 0)[:, None]
+    place = last * np.array(levels)
+    lower = np.floor(place)
+    indices, fraction = _columns(Position(lower, np.ceil(place), np.rint(place), place - lower), interpolation)
+    return np.concatenate([indices, last], axis=-1).astype(np.int32), fraction
+
+
+def _index_table(*key: Any) -> np.ndarray:
+    return _tables(*key)[0]
+
+
+def _fraction_table(*key: Any) -> np.ndarray:
+    return _tables(*key)[1]
+
+
+def _columns(position: Position, interpolation: str) -> tuple[Array, Array]:
+    """The positions [..., m] that an interpolation uses, of two the lower ones first, and how far it goes to the upper."""
+    single = {"lower": position.lower, "higher": position.upper, "nearest": position.nearest}.get(interpolation)
+    if single is not None:
+        return single, position.fraction
+    xp = array_namespace(position.lower)
+    return xp.concat([position.lower, position.upper], axis=-1), position.fraction
+
+
+def _interpolated(found: Array, fraction: Array | float, interpolation: str) -> Array:
+    """The quantiles [..., levels] from the values at the indices of `_places`."""
+    xp = array_namespace(found)
+    found, last = found[..., :-1], found[..., -1:]
+    if interpolation not in ("linear", "midpoint"):
+        return ops.where(xp.isnan(last), xp.nan, found)
+    levels = found.shape[-1] // 2
+    lower, upper = found[..., :levels], found[..., levels:]
+    blend = 0.5 if interpolation == "midpoint" else fraction
+    # equal neighbours give their value exactly, so the spread of constant values is exactly 0; inf - inf is never used
+    is_end = (lower == upper) | xp.isinf(lower)
+    start, stop = ops.where(is_end, 0.0, lower), ops.where(is_end, 0.0, upper)
+    result = xp.where(is_end, lower, start + blend * (stop - start))
+    return ops.where(xp.isnan(last), xp.nan, result)
+
+
+def _with_multiplicity(
+    values: Array, levels: Sequence[float], where: Array | None, multiplicity: Array, interpolation: str
+) -> Array:
+    """`masked_quantile` for values that stand for several; whole parts of those numbers are summed apart, exactly."""
     xp = array_namespace(values)
-    repeats = xp.broadcast_to(ops.stop_gradient(xp.astype(multiplicity, values.dtype)), values.shape)
+    repeats = xp.broadcast_to(ops.stop_gradient(ops.astype(multiplicity, values.dtype)), values.shape)
+    is_nan = xp.isnan(values) if where is None else xp.isnan(values) & where
     if where is not None:
-        repeats = xp.where(where, repeats, 0.0)
+        values, repeats = ops.where(where, values, xp.inf), ops.where(where, repeats, 0.0)
     in_order, order = ops.sort_with_order(values)
-    repeats = xp.take_along_axis(repeats, order, axis=-1)
+    repeats = ops.rearrange(repeats, order)
     whole = ops.cumulative_sum(xp.astype(xp.floor(repeats), xp.int32))
     part = ops.cumulative_sum(repeats - xp.floor(repeats))
     total = whole[..., -1] + xp.astype(xp.floor(part[..., -1] + 0.5), whole.dtype)
+    is_bad = xp.any(is_nan, axis=-1) | ((whole[..., -1] == 0) & (part[..., -1] == 0))
+    position = positions(tuple(map(float, levels)), xp.where(total > 1, total - 1, 0), values.dtype)
+    at, fraction = _columns(position, interpolation)
+    reached = xp.astype(whole[..., None, :] - at[..., None], part.dtype) + part[..., None, :]
+    before = reached < xp.clip(reached[..., -1:], max=0.5)  # never past the last value with any multiplicity
+    found = ops.rearrange(in_order, xp.sum(xp.astype(before, xp.int32), axis=-1, dtype=order.dtype))
+    return _interpolated(
+        xp.concat([found, ops.where(is_bad, xp.nan, found[..., 0])[..., None]], axis=-1), fraction, interpolation
+    )
 
-    def place_to_index(place: Array) -> Array:
-        reached = xp.astype(whole[..., None, :] - place[..., None], part.dtype) + part[..., None, :]
-        before = reached < xp.clip(reached[..., -1:], max=0.5)  # never past the last value with any multiplicity
-        return xp.sum(xp.astype(before, xp.int32), axis=-1)
 
-    is_empty = (whole[..., -1:] == 0) & (part[..., -1:] == 0)
-    return in_order, place_to_index, positions(levels, xp.where(total > 1, total - 1, 0), values.dtype), is_empty
+def positions(levels: tuple[float, ...], last: Array, dtype: Any) -> Position:
+    """The positions level·last, for integers last [...] in [0, 2³¹), as float64 rounds them where there is one."""
+    xp = array_namespace(last)
+    if not ops.has_exact_float64(last):
+        return positions_in_integers(levels, last, dtype)
+    place = xp.astype(last, xp.float64)[..., None] * ops.constant(levels, like=last, dtype=xp.float64)
+    lower = xp.floor(place)
+    whole = (xp.astype(x, last.dtype) for x in (lower, xp.ceil(place), xp.round(place)))
+    return Position(*whole, xp.astype(place - lower, dtype))
 
 
-def _interpolate(value_at: Callable[[Array], Array], position: Position, interpolation: str) -> Array:
-    if interpolation == "lower":
-        return value_at(position.lower)
-    if interpolation == "higher":
-        return value_at(position.upper)
-    if interpolation == "nearest":
-        return value_at(position.nearest)
-    lower, upper = value_at(position.lower), value_at(position.upper)
-    xp = array_namespace(lower)
-    blend = 0.5 if interpolation == "midpoint" else position.fraction
-    # equal neighbours give their value exactly, so the spread of constant values is exactly 0; inf - inf is never used
-    is_end = (lower == upper) | xp.isinf(lower)
-    start, stop = xp.where(is_end, 0.0, lower), xp.where(is_end, 0.0, upper)
-    return xp.where(is_end, lower, start + blend * (stop - start))
+def positions_in_integers(levels: tuple[float, ...], last: Array, dtype: Any) -> Position:
+    """`positions` rounded to multiples of 2⁻²², for devices whose float64 is missing or inexact.
+
+    Of each digit of `last` a table has the product with the levels: a whole number, and a fraction in fixed point.
+    """
+    xp = array_namespace(last)
+    last = xp.astype(last, xp.int32)
+    whole = fraction = 0
+    for digit in range(_DIGITS):
+        value = xp.reshape((last >> (_DIGIT * digit)) & (2**_DIGIT - 1), (-1,))
+        products = ops.take_rows(ops.tabulated(_digit_products, levels, digit, like=last), value)
+        products = xp.reshape(products, (*last.shape, 2, len(levels)))
+        whole, fraction = whole + products[..., 0, :], fraction + products[..., 1, :]
+    fraction = (fraction + 2 ** (_FINE - 1)) >> _FINE  # to multiples that are coarser than the sum's rounding
+    whole, fraction = whole + (fraction >> _FRACTION), fraction & (2**_FRACTION - 1)
+    least = ops.constant(tuple(int(level > 0) for level in levels), like=last, dtype=xp.int32)
+    is_tiny = (whole == 0) & (fraction == 0) & (last[..., None] > 0)
+    fraction = xp.where(is_tiny, least, fraction)  # a position above 0 stays there
+    half = 2 ** (_FRACTION - 1)
+    rounds_up = (fraction > half) | ((fraction == half) & (whole % 2 == 1))
+    upper, nearest = (whole + xp.astype(up, xp.int32) for up in (fraction > 0, rounds_up))
+    return Position(whole, upper, nearest, xp.astype(fraction, dtype) * 2.0**-_FRACTION)
+
+
+def _digit_products(levels: tuple[float, ...], digit: int) -> np.ndarray:
+    """level·value·2048^digit for every value of a digit: int32 [value, whole or fraction, level]."""
+    products = np.arange(2**_DIGIT)[:, None] * 2.0 ** (_DIGIT * digit) * np.array(levels)
+    whole = np.floor(products)
+    return np.stack([whole, np.rint((products - whole) * 2 ** (_FRACTION + _FINE))], axis=1).astype(np.int32)

@@ -154,6 +154,14 @@ def constant(numbers: Any, *, like: Array, dtype: Any = None) -> Array:
     return _backend(like).constant(numbers, like, dtype)
 
 
+def tabulated(table: Callable[..., np.ndarray], *arguments: Any, like: Array, dtype: Any = None) -> Array:
+    """The array table(*arguments), for hashable arguments, in the library and on the device of `like`; made once.
+
+    Without a dtype they are integers, of the type that indices have.
+    """
+    return _backend(like).tabulated(table, arguments, like, dtype)
+
+
 def has_exact_float64(x: Array) -> bool:
     """Whether float64 arithmetic on the device of x is there and follows IEEE 754."""
     return _backend(x).has_exact_float64(x)

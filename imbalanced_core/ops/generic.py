@@ -116,6 +116,10 @@ def constant(numbers: Any, like: Array, dtype: Any) -> Array:
     return array_namespace(like).asarray(numbers, dtype=dtype, device=like.device)
 
 
+def tabulated(table: Callable, arguments: tuple, like: Array, dtype: Any) -> Array:
+    return array_namespace(like).asarray(table(*arguments), dtype=dtype, device=like.device)
+
+
 def has_exact_float64(x: Array) -> bool:
     return True
 

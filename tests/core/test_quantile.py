@@ -155,18 +155,87 @@ def _last_places(rng):
     return np.concatenate([np.arange(1500), near_powers, 2**31 - 1 - np.arange(30), drawn]).astype(np.int32)
 
 
-@pytest.mark.parametrize("positions", [quantile.positions, quantile.positions_in_integers])
-def test_places_are_exactly_those_of_float64_up_to_2_to_the_31(backend, rng, positions):
-    if backend.name in ("strict", "torch.compile"):
-        pytest.skip("integer arrays as indices are not in the strict standard; compilation is covered elsewhere")
+def test_positions_of_few_entries_are_those_of_float64(backend, rng):
+    levels = TRICKY_LEVELS + EDGE_LEVELS + tuple(rng.random(20))
+    counts = np.array([1, 2, 3, 4, 5, 11, 21, 101, 201, 401, 1001, *rng.integers(1, 1200, 30)])
+    where = np.arange(1200) < counts[:, None]
+    values = np.broadcast_to(np.arange(1200.0), where.shape)
+    positions = np.array(levels) * (counts - 1)[:, None]
+    for round_ in (np.floor, np.ceil, np.round):
+        how = {np.floor: "lower", np.ceil: "higher", np.round: "nearest"}[round_]
+        found = backend.run(lambda v, w, h=how: masked_quantile(v, levels, where=w, interpolation=h), values, where)
+        np.testing.assert_array_equal(found, round_(positions))
+
+
+def test_positions_are_exactly_those_of_float64_up_to_2_to_the_31(backend, rng):
+    if backend.name in ("strict", "torch.compile") or backend.name.startswith("jax"):
+        pytest.skip("not in the strict standard; compilation is covered elsewhere; JAX has no exact float64")
     levels = TRICKY_LEVELS + EDGE_LEVELS + tuple(rng.random(20))
     last = _last_places(rng)
-    actual = backend.run(lambda n: positions(levels, n, array_namespace(n).float32), last)
-    place = [[level * int(n) for level in levels] for n in last]
+    actual = backend.run(lambda n: quantile.positions(levels, n, array_namespace(n).float32), last)
+    place = np.array([[level * int(n) for level in levels] for n in last])
     np.testing.assert_array_equal(actual.lower, np.floor(place))
     np.testing.assert_array_equal(actual.upper, np.ceil(place))
     np.testing.assert_array_equal(actual.nearest, np.round(place))
     np.testing.assert_allclose(actual.fraction, place - np.floor(place), atol=1e-7)
+
+
+def test_positions_without_float64_are_multiples_of_2_to_the_minus_22(backend, rng):
+    if backend.name in ("strict", "torch.compile"):
+        pytest.skip("not in the strict standard; compilation is covered elsewhere")
+    levels = TRICKY_LEVELS + EDGE_LEVELS + tuple(rng.random(20))
+    last = _last_places(rng)
+    actual = backend.run(lambda n: quantile.positions_in_integers(levels, n, array_namespace(n).float32), last)
+    place = np.array([[level * int(n) for level in levels] for n in last])
+    np.testing.assert_allclose(actual.lower + actual.fraction.astype(np.float64), place, atol=2.0**-22)
+    np.testing.assert_array_equal(actual.upper - actual.lower, actual.fraction > 0)
+    np.testing.assert_array_equal(actual.nearest, np.round(actual.lower + actual.fraction.astype(np.float64)))
+    is_whole = place == np.round(place)  # also where only rounding made them so
+    assert is_whole.sum() > 1000
+    np.testing.assert_array_equal(actual.lower[is_whole], place[is_whole])
+    np.testing.assert_array_equal(actual.upper[is_whole], place[is_whole])
+    is_away = np.abs(place - np.round(place)) > 2.0**-21
+    np.testing.assert_array_equal(actual.lower[is_away], np.floor(place)[is_away])
+    assert (actual.upper[place > 0] > 0).all()
+
+
+def test_many_entries_agree_with_numpy(monkeypatch, grad_backend, rng):
+    """More than a table is made for."""
+    monkeypatch.setattr(quantile, "_MOST_TABULATED", 100)
+    values, where = rng.standard_normal((4, 301)), rng.random((4, 301)) < 0.7
+    where[3] = False
+    for how in INTERPOLATIONS:
+        found = grad_backend.run(
+            lambda v, w, h=how: masked_quantile(v, LEVELS, where=w, interpolation=h), values, where
+        )
+        expected = [_as_numpy_does([v[w]], how)[0] for v, w in zip(values[:3], where, strict=False)]
+        np.testing.assert_allclose(found[:3], expected, rtol=1e-6)
+        assert np.isnan(found[3]).all()
+
+
+def test_masked_quantiles_are_few_device_calls():
+    """On the device `meta`, where values cannot be looked at and any host sync raises."""
+    torch = pytest.importorskip("torch")
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Calls(TorchDispatchMode):
+        def __init__(self):
+            super().__init__()
+            self.names = []
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            name = function._schema.name.split("::")[1]
+            is_view = name in {"view", "expand", "slice", "unsqueeze", "detach", "alias", "_unsafe_view"}
+            self.names += [] if is_view else [name]
+            return function(*args, **(kwargs or {}))
+
+    scores = torch.empty(10, 1056, device="meta")
+    where = torch.empty(10, 1056, dtype=torch.bool, device="meta")
+    for most, options in ((8, {"where": where}), (4, {}), (20, {"where": where, "interpolation": "linear"})):
+        masked_quantile(scores, (0.995, 0.5), **options)  # makes what is made once
+        with Calls() as calls:
+            masked_quantile(scores, (0.995, 0.5), **options)
+        assert len(calls.names) <= most, calls.names
 
 
 def test_places_are_exact_without_64_bit_types(rng):

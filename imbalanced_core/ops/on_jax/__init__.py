@@ -111,6 +111,10 @@ def constant(numbers: Any, like: jax.Array, dtype: Any) -> jax.Array:
     return jnp.asarray(numbers, dtype=dtype)
 
 
+def tabulated(table: Callable, arguments: tuple, like: jax.Array, dtype: Any) -> jax.Array:
+    return jnp.asarray(table(*arguments), dtype=dtype)
+
+
 def has_exact_float64(x: jax.Array) -> bool:
     return False  # off by default, and emulated with fewer bits on TPU
 

@@ -1,6 +1,7 @@
 """The operations of `ops` on torch tensors."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -66,6 +67,16 @@ def softmax(x: torch.Tensor, *, axis: int) -> torch.Tensor:
 
 def stop_gradient(x: torch.Tensor) -> torch.Tensor:
     return x.detach()
+
+
+def tabulated(table: Callable, arguments: tuple, like: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    return _table(table, arguments, like.device, dtype or torch.int64)  # which a gather takes
+
+
+@torch.compiler.assume_constant_result
+@functools.cache
+def _table(table: Callable, arguments: tuple, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    return torch.from_numpy(table(*arguments)).to(dtype).to(device)
 
 
 def row_by_row(x: torch.Tensor) -> torch.Tensor:

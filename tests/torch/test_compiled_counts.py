@@ -1,0 +1,86 @@
+"""The soft counts under `torch.compile` against eager mode: one matrix, and long rows that are not compiled."""
+
+import numpy as np
+import pytest
+import torch
+
+from imbalanced_core.losses.ranking import smooth_ap
+from imbalanced_core.pairwise import counts
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler():
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()  # what was compiled must not meet other tests
+
+
+@pytest.fixture
+def long_rows(monkeypatch):
+    """Every row is long."""
+    monkeypatch.setattr(counts, "_PAIRS_CPU", 0)
+
+
+def drawn(positives, rows=2, n=700, dtype=torch.float64):
+    rng = np.random.default_rng(positives)
+    scores = torch.tensor(rng.standard_normal((rows, n)), dtype=dtype, requires_grad=True)
+    mask = torch.tensor(np.argsort(rng.random((rows, n)), axis=-1) < positives)
+    where = torch.tensor(rng.random((rows, n)) < np.linspace(1, 0.3, rows)[:, None])
+    return scores, mask, where, torch.full((), 0.05, dtype=dtype, requires_grad=True)
+
+
+def loss_of(scores, positives, where, temperature):
+    return smooth_ap(scores, positives, where=where, temperature=temperature)[0].sum()
+
+
+def value_and_gradients(function, scores, positives, where, temperature):
+    value = function(scores, positives, where, temperature)
+    return [value.detach(), *torch.autograd.grad(value, (scores, temperature))]
+
+
+def assert_equal(function, inputs, expected):
+    for found, right in zip(value_and_gradients(function, *inputs), expected, strict=True):
+        torch.testing.assert_close(found, right, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("positives", [0, 300])
+def test_short_rows_are_one_graph(positives):
+    inputs = drawn(positives)
+    expected = value_and_gradients(loss_of, *inputs)
+    assert_equal(torch.compile(loss_of, fullgraph=True, backend="aot_eager"), inputs, expected)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # by torch, which hides it
+@pytest.mark.parametrize("positives", [0, 30])
+def test_long_rows_break_the_graph_and_are_evaluated_eagerly(long_rows, positives):
+    inputs, graphs = drawn(positives), []
+    expected = value_and_gradients(loss_of, *inputs)
+
+    def backend(graph, example_inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    assert_equal(torch.compile(loss_of, backend=backend), inputs, expected)
+    assert len(graphs) >= 2
+    assert not any(
+        "exp" in str(node.target).split(".")[-1].split("_") for graph in graphs for node in graph.graph.nodes
+    )
+
+
+def test_long_rows_are_compiled_where_the_graph_must_not_break(long_rows):
+    inputs = drawn(30)
+    expected = value_and_gradients(loss_of, *inputs)
+    assert_equal(torch.compile(loss_of, fullgraph=True, backend="aot_eager"), inputs, expected)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+@pytest.mark.parametrize("fullgraph", [True, False])
+def test_long_rows_inside_of_transforms(long_rows, fullgraph):
+    """Compiled `torch.func` transforms, against the loss row by row."""
+    scores, positives, where, _ = drawn(30, rows=3, n=60)
+
+    def of_row(s, p, w):
+        return smooth_ap(s, p, where=w, temperature=0.05)[0]
+
+    compiled = torch.compile(torch.func.vmap(of_row), fullgraph=fullgraph, backend="aot_eager")
+    torch.testing.assert_close(compiled(scores, positives, where), of_row(scores, positives, where))

@@ -270,12 +270,12 @@ def _curve(scores: Array, positives: Array, where: Array | None, weights: Array 
     xp = array_namespace(scores)
     n, dtype = scores.shape[-1], scores.dtype
     if n == 0:
-        nothing = xp.zeros_like(xp.sum(scores, axis=-1, keepdims=True))
+        nothing = xp.broadcast_to(xp.sum(scores, axis=-1, keepdims=True), (*scores.shape[:-1], 2))
         return _Curve(nothing, nothing, nothing)
     descending, order = ops.sort_with_order(-scores)
     place = ops.arange(n, like=scores)
     is_last = xp.concat([descending[..., 1:] != descending[..., :-1], xp.ones_like(positives[..., :1])], axis=-1)
-    last = xp.astype(ops.sort(xp.where(is_last, place, n - 1)), order.dtype)
+    last = xp.astype(xp.sort(xp.where(is_last, place, n - 1), axis=-1), order.dtype)
     is_broken = xp.isnan(descending[..., -1:])
 
     def above(x: Array) -> Array:

@@ -1,14 +1,12 @@
 """Ranking metrics of rows of scores: what the ranking losses smooth, exactly, with ties and weights as scikit-learn.
 
-One implementation for numpy, torch and JAX arrays. Shapes are static and nothing is read back from a device, so the
-functions work under `torch.compile`, `jax.jit` and `vmap`. They carry no gradient.
+One implementation for numpy, torch and JAX arrays: static shapes, nothing is read back from a device, no gradient.
 
-Every function takes scores [..., n], positives bool [..., n], and
-    where: bool, broadcastable to scores; the items that count. None: all. What a masked item holds does not matter.
-    weights: >= 0, broadcastable to scores; how much each item counts. None: all 1. An item of weight 0 is masked.
-and returns one value in [0, 1] per row [...], in the dtype of the scores, half precision in float32. The value is NaN
-where the metric is undefined, which each function states, and where an item that counts has the score NaN. Scores of
-±inf are scores like any other. Cost: two sorts of each row, O(n log n) time, O(n) memory, unless stated otherwise.
+Every function takes scores [..., n], positives bool [..., n], `where`, the mask of the items that count (None: all; what
+a masked item holds does not matter), and `weights`, how much each counts (None: all 1; weight 0 is masked). It returns
+one value in [0, 1] per row, in the dtype of the scores, half precision in float32: NaN where the metric is undefined,
+where a score that counts is NaN, and where a weight is negative or not finite. Scores of ±inf are scores like any
+other. Cost: two sorts of each row, O(n log n) time and O(n) memory, unless stated otherwise.
 """
 
 from collections.abc import Callable
@@ -40,8 +38,6 @@ def average_precision(
     R_k and P_k are recall and precision of the items that score at least the k-th of them: tied items enter together.
     This is scikit-learn's `average_precision_score`, and for distinct scores the limit of `smooth_ap` as τ → 0.
 
-    Args, cost: as the module states.
-
     Returns:
         [...], in (0, 1]. NaN without a positive; 1 without a negative.
     """
@@ -53,8 +49,6 @@ def average_precision(
 
 def roc_auc(scores: Array, positives: Array, *, where: Array | None = None, weights: Array | None = None) -> Array:
     """Area under the ROC curve: the weighted share of pairs with the positive above the negative, ties count ½.
-
-    Args, cost: as the module states.
 
     Returns:
         [...], in [0, 1]; NaN without a positive or without a negative. Equal to scikit-learn's `roc_auc_score`.
@@ -77,8 +71,12 @@ def partial_auc(
     area for `max_fpr=β` before its standardisation, divided by β. A model without skill has (α + β) / 2.
 
     Args:
-        scores, positives, where, weights: as the module states.
-        alpha, beta: the band, 0 <= α < β <= 1; Python numbers.
+        scores: floating point [..., n].
+        positives: bool [..., n].
+        alpha: the lowest false-positive rate of the band, a Python number in [0, beta).
+        beta: the highest, a Python number in (alpha, 1].
+        where: bool, broadcastable to scores; the items that count.
+        weights: >= 0, broadcastable to scores.
 
     Returns:
         [...], in [0, 1]; NaN without a positive or without a negative.
@@ -114,8 +112,11 @@ def coverage_at_budget(
     Tied items are above a threshold together, so a tie that exceeds the budget is not found at all.
 
     Args:
-        scores, positives, where, weights: as the module states.
+        scores: floating point [..., n].
+        positives: bool [..., n].
         budget: the largest false-positive rate, in [0, 1]; a Python number.
+        where: bool, broadcastable to scores; the items that count.
+        weights: >= 0, broadcastable to scores.
 
     Returns:
         [...], in [0, 1]; NaN without a positive or without a negative.
@@ -146,9 +147,12 @@ def recall_at_quantile(
     Items that are tied with θ are above it.
 
     Args:
-        scores, positives, where, weights: as the module states, but an item of weight 0 still moves θ.
+        scores: floating point [..., n].
+        positives: bool [..., n].
         quantile: q, the share of items that are looked at, in [0, 1]; a Python number.
         interpolation: of `masked_quantile`: "higher", "lower", "nearest", "linear" or "midpoint".
+        where: bool, broadcastable to scores; the items that count.
+        weights: >= 0, broadcastable to scores; an item of weight 0 still moves θ.
 
     Returns:
         [...], in [0, 1]; NaN without a positive.
@@ -177,8 +181,11 @@ def precision_at_k(
     the tie. Places are counted in items, without weights.
 
     Args:
-        scores, positives, where, weights: as the module states.
+        scores: floating point [..., n].
+        positives: bool [..., n].
         k: how many items, at least 1; a Python integer.
+        where: bool, broadcastable to scores; the items that count.
+        weights: >= 0, broadcastable to scores.
 
     Returns:
         [...], in [0, 1]; NaN without a positive, of which none could be found.
@@ -295,6 +302,6 @@ def _steps(x: Array) -> Array:
 
 
 def _ratio(part: Array, whole: Array) -> Array:
-    """part / whole; NaN where the whole is 0 or NaN, without numpy's warning."""
+    """Quotients; NaN where the whole is 0 or NaN, without numpy's warning."""
     xp = array_namespace(part, whole)
     return xp.where(whole > 0, part / xp.where(whole > 0, whole, 1.0), xp.nan)

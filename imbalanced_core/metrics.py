@@ -2,9 +2,9 @@
 
 One implementation for numpy, torch and JAX arrays: static shapes, nothing is read back from a device, no gradient.
 
-Every function takes scores [..., n], positives bool [..., n], `where`, the mask of the items that count (None: all; what
-a masked item holds does not matter), and `weights`, how much each counts (None: all 1; weight 0 is masked). It returns
-one value in [0, 1] per row, in the dtype of the scores, half precision in float32: NaN where the metric is undefined,
+Every function takes scores [..., n], positives bool [..., n], `where`, the mask of the items that count (None: all;
+what a masked item holds does not matter), and `weights`, how much each counts (None: all 1; weight 0 is masked).
+It returns one value in [0, 1] per row, in the dtype of the scores, half precision in float32: NaN where undefined,
 where a score that counts is NaN, and where a weight is negative or not finite. Scores of ±inf are scores like any
 other. Cost: two sorts of each row, O(n log n) time and O(n) memory, unless stated otherwise.
 """
@@ -18,8 +18,6 @@ from imbalanced_core.pool.step import _read_targets
 from imbalanced_core.pool.subsampling import one_vs_rest
 from imbalanced_core.quantile import masked_quantile
 from imbalanced_core.reductions import safe_divide
-
-AVERAGES = ("macro", "none")
 
 
 class _Curve(NamedTuple):
@@ -53,15 +51,15 @@ def roc_auc(scores: Array, positives: Array, *, where: Array | None = None, weig
     Returns:
         [...], in [0, 1]; NaN without a positive or without a negative. Equal to scikit-learn's `roc_auc_score`.
     """
-    return partial_auc(scores, positives, where=where, weights=weights)
+    return partial_auc(scores, positives, beta=1.0, where=where, weights=weights)
 
 
 def partial_auc(
     scores: Array,
     positives: Array,
     *,
+    beta: float,
     alpha: float = 0.0,
-    beta: float = 1.0,
     where: Array | None = None,
     weights: Array | None = None,
 ) -> Array:
@@ -73,8 +71,8 @@ def partial_auc(
     Args:
         scores: floating point [..., n].
         positives: bool [..., n].
-        alpha: the lowest false-positive rate of the band, a Python number in [0, beta).
-        beta: the highest, a Python number in (alpha, 1].
+        beta: the highest false-positive rate of the band, a Python number in (alpha, 1].
+        alpha: the lowest, a Python number in [0, beta).
         where: bool, broadcastable to scores; the items that count.
         weights: >= 0, broadcastable to scores.
 
@@ -94,8 +92,7 @@ def partial_auc(
     tpr = _ratio(curve.positives, curve.positives[..., -1:])
     inside = xp.clip(fpr, min=alpha, max=beta)
     middle = (inside[..., :-1] + inside[..., 1:]) / 2.0
-    place = safe_divide(middle - fpr[..., :-1], _steps(fpr))
-    height = tpr[..., :-1] + _steps(tpr) * place
+    height = tpr[..., :-1] + _steps(tpr) * safe_divide(middle - fpr[..., :-1], _steps(fpr))
     return xp.sum(_steps(inside) * height, axis=-1) / (beta - alpha)
 
 
@@ -228,11 +225,8 @@ def of_classes(
     Returns:
         0-d for "macro", else [C]. NaN where undefined, and where a target is no class or a logit that counts is NaN;
         such a class makes the mean NaN.
-
-    Raises:
-        ValueError, TypeError: on a wrong shape, dtype or option.
     """
-    checks.one_of("average", average, AVERAGES)
+    checks.one_of("average", average, ("macro", "none"))
     checks.floating("logits", logits)
     checks.require(logits.ndim == 2 and logits.shape[1] > 0, "logits", "of shape [rows, classes]", tuple(logits.shape))
     xp = array_namespace(logits, targets)
@@ -243,10 +237,10 @@ def of_classes(
     values = metric(scores, one_vs_rest(labels, logits.shape[1]), where=counts, weights=weights)
     if average == "none":
         return values
-    is_broken = xp.any(counts & xp.isnan(scores))
+    is_broken = xp.isnan(scores) if weights is None else xp.isnan(scores) | ~((weights >= 0) & (weights < xp.inf))
     defined = ~xp.isnan(values)
     mean = _ratio(xp.sum(xp.where(defined, values, 0.0)), xp.sum(xp.astype(defined, values.dtype)))
-    return xp.where(is_broken, xp.nan, mean)
+    return xp.where(xp.any(counts & is_broken), xp.nan, mean)
 
 
 def _read(scores: Array, positives: Array, where: Array | None, weights: Array | None) -> tuple[Array, Array, Array]:
@@ -257,13 +251,12 @@ def _read(scores: Array, positives: Array, where: Array | None, weights: Array |
     checks.boolean("where", where)
     checks.broadcastable("where", where, "scores", scores)
     checks.broadcastable("weights", weights, "scores", scores)
-    if weights is not None:
-        checks.real("weights", weights)
     xp = array_namespace(scores, positives, where, weights)
     scores = ops.widen(ops.stop_gradient(scores))
     where = xp.ones_like(positives) if where is None else xp.broadcast_to(where, scores.shape)
     weight = xp.astype(where, xp.int32)  # whole numbers are summed exactly
     if weights is not None:
+        checks.real("weights", weights)
         weights = xp.astype(ops.stop_gradient(weights), scores.dtype)
         is_weight = (weights >= 0) & (weights < xp.inf)
         weight = xp.where(where, xp.where(is_weight, weights, xp.nan), 0.0)
@@ -272,7 +265,7 @@ def _read(scores: Array, positives: Array, where: Array | None, weights: Array |
 
 
 def _curve(scores: Array, positives: Array, where: Array | None, weights: Array | None) -> _Curve:
-    """The distinct scores from the highest, as the last item of each; repeated to a static length, with steps of 0."""
+    """The curve at the last item of each distinct score, from the highest; repetitions fill it up."""
     scores, weight, where = _read(scores, positives, where, weights)
     xp = array_namespace(scores)
     n, dtype = scores.shape[-1], scores.dtype
@@ -290,11 +283,9 @@ def _curve(scores: Array, positives: Array, where: Array | None, weights: Array 
         total = xp.where(is_broken, xp.nan, total)
         return xp.concat([xp.zeros_like(total[..., :1]), total], axis=-1)
 
-    counted = xp.astype(where, xp.int32)
     nothing = xp.zeros_like(weight)
-    return _Curve(
-        above(xp.where(positives, weight, nothing)), above(xp.where(positives, nothing, weight)), above(counted)
-    )
+    found, wrong = xp.where(positives, weight, nothing), xp.where(positives, nothing, weight)
+    return _Curve(above(found), above(wrong), above(xp.astype(where, xp.int32)))
 
 
 def _steps(x: Array) -> Array:

@@ -1,21 +1,25 @@
 """Losses for imbalanced data as pure JAX functions."""
 
 from imbalanced_core.pool.queue import Queue
+from imbalanced_jax.calibration import prior_correction
 from imbalanced_jax.class_weights import class_weights, pos_weight
 from imbalanced_jax.partial_auc import pauc_at_budget_loss
 from imbalanced_jax.pointwise import sigmoid_focal_loss, softmax_focal_loss, symmetric_cross_entropy_loss
 from imbalanced_jax.pooled import init_queue
 from imbalanced_jax.ranking import recall_at_quantile_loss, smooth_ap_loss
+from imbalanced_jax.samplers import balanced_rows
 from imbalanced_jax.validation import validate_targets
 from imbalanced_jax.warmup import blend_schedule, temperature_schedule, warmup_blend
 
 __all__ = [
     "Queue",
+    "balanced_rows",
     "blend_schedule",
     "class_weights",
     "init_queue",
     "pauc_at_budget_loss",
     "pos_weight",
+    "prior_correction",
     "recall_at_quantile_loss",
     "sigmoid_focal_loss",
     "smooth_ap_loss",

@@ -72,7 +72,7 @@ class RankingMetric(torchmetrics.Metric):
             core.of_classes, partial(self.function, **own), average=average, **labels
         )
         ids: dict[str, Any] = {"num_classes": 2 if multilabel else max(2, num_classes), "ignore_index": ignore_index}
-        self._check_targets = partial(validation.check_class_ids, **ids)
+        self._check_targets: Callable[..., Any] = partial(validation.check_class_ids, **ids)
         self._of_no_rows()  # checks the options
         for name in ("logits", "targets", "weights"):
             self.add_state(name, default=[], dist_reduce_fx="cat")

@@ -65,7 +65,7 @@ class RankingMetric(nnx.Metric):
         self.targets[...] = jnp.full_like(self.targets[...], self.ignore_index)
         self.rows_seen[...] = jnp.zeros_like(self.rows_seen[...])
 
-    def update(
+    def update(  # type: ignore[override]
         self, *, logits: jax.Array, targets: jax.Array, sample_weight: jax.Array | None = None, **_: Any
     ) -> None:
         """Adds the rows of a batch; further keywords, for other metrics of an `nnx.MultiMetric`, are ignored.

@@ -2,7 +2,6 @@
 
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -29,6 +28,9 @@ def rows(rng, n=40, classes=3):
     return rng.normal(size=(n, classes)), targets, rng.random(n)
 
 
+compute = nnx.jit(lambda metric: metric.compute())
+
+
 def feed(metric, logits, targets, weights, *cuts):
     update = nnx.jit(lambda metric, *arrays: metric.update(**dict(zip(("logits", "targets", "sample_weight"), arrays))))  # noqa: B905
     for part in zip(*(np.split(x, cuts) for x in (logits, targets, weights)), strict=True):
@@ -41,7 +43,7 @@ def test_ring_equals_the_newest_rows(kind, rng):
     metric = kind(3, capacity=25, average="none", dtype=jnp.float64)
     function = metric._of_classes.args[0]
     feed(metric, logits, targets, weights, 20)
-    value = nnx.jit(lambda metric: metric.compute())(metric)
+    value = compute(metric)
     expected = core.of_classes(function, logits[-25:], targets[-25:], average="none", weights=weights[-25:])
     np.testing.assert_allclose(value, expected, rtol=1e-12)
     assert metric.rows_seen[...] == 40
@@ -52,9 +54,9 @@ def test_batch_larger_than_the_ring_and_reset(rng):
     metric = metrics.ROCAUC(3, capacity=15, dtype=jnp.float64)
     metric.update(logits=logits, targets=targets[:, None], sample_weight=weights, values=1.0)
     expected = core.of_classes(core.roc_auc, logits[-15:], targets[-15:], weights=weights[-15:])
-    np.testing.assert_allclose(metric.compute(), expected, rtol=1e-12)
+    np.testing.assert_allclose(compute(metric), expected, rtol=1e-12)
     metric.reset()
-    assert jnp.isnan(metric.compute())
+    assert jnp.isnan(compute(metric))
     assert metric.rows_seen[...] == 0
 
 
@@ -63,9 +65,9 @@ def test_several_labels_beside_another_metric(rng):
     both = nnx.MultiMetric(
         ap=metrics.AveragePrecision(2, capacity=64, multilabel=True, dtype=jnp.float64), loss=nnx.metrics.Average()
     )
-    both.update(logits=logits, targets=targets, values=jnp.ones(3))
+    both.update(logits=logits, targets=targets, values=jnp.ones(3, jnp.float32))
     expected = core.of_classes(core.average_precision, logits, targets, multilabel=True)
-    np.testing.assert_allclose(both.compute()["ap"], expected, rtol=1e-12)
+    np.testing.assert_allclose(compute(both.ap), expected, rtol=1e-12)
 
 
 def test_bad_input_is_refused(rng):
@@ -88,5 +90,4 @@ def test_bad_targets_that_cannot_be_read_are_nan(rng):
     logits, targets, weights = rows(rng)
     metric = metrics.ROCAUC(3, capacity=50)
     feed(metric, logits, np.where(targets < 0, 7, targets), weights, 20)
-    assert jnp.isnan(metric.compute())
-    assert isinstance(jax.tree.leaves(metric)[0], jax.Array)
+    assert jnp.isnan(compute(metric))

@@ -1,6 +1,7 @@
 """Rows of a batch: uniform ones, then added positives of rare classes."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,12 +44,16 @@ def balanced_rows(
     first, *keys = jax.random.split(key, 1 + len(added))
     parts = [jax.random.randint(first, (uniform,), 0, len(labels), dtype=jnp.int32)]
     for own, (c, count) in zip(keys, added.items(), strict=True):
-        is_positive = labels == c if labels.ndim == 1 else labels[:, c] == 1
-        if validation.can_read(labels):
-            checks.require(bool(np.any(is_positive)), "labels", f"such that class {c} has a positive", "none")
-        up_to = jnp.cumsum(is_positive, dtype=jnp.int32)
+        if validation.can_read(labels):  # by numpy: in a transformed function JAX would trace it
+            found = bool(_positives(np.asarray(labels), c).any())
+            checks.require(found, "labels", f"such that class {c} has a positive", "none")
+        up_to = jnp.cumsum(_positives(labels, c), dtype=jnp.int32)
         number = jax.random.randint(own, (count,), 0, jnp.maximum(up_to[-1], 1), dtype=jnp.int32)
         rows = jnp.searchsorted(up_to, number + 1).astype(jnp.int32)  # the first row with so many positives up to it
         other = jax.random.randint(own, (count,), 0, len(labels), dtype=jnp.int32)
         parts.append(jnp.where(up_to[-1] > 0, rows, other))
     return jnp.concatenate(parts), jnp.arange(batch) < uniform
+
+
+def _positives(labels: Any, c: int) -> Any:
+    return labels == c if labels.ndim == 1 else labels[:, c] == 1

@@ -10,12 +10,11 @@ other. Cost: two sorts of each row, O(n log n) time and O(n) memory, unless stat
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from imbalanced_core import checks, ops
 from imbalanced_core.ops.namespace import Array, array_namespace
-from imbalanced_core.pool.step import _read_targets
-from imbalanced_core.pool.subsampling import one_vs_rest
+from imbalanced_core.pool.labels import one_vs_rest, read_labels
 from imbalanced_core.quantile import masked_quantile
 from imbalanced_core.reductions import safe_divide
 
@@ -230,11 +229,14 @@ def of_classes(
     checks.floating("logits", logits)
     checks.require(logits.ndim == 2 and logits.shape[1] > 0, "logits", "of shape [rows, classes]", tuple(logits.shape))
     xp = array_namespace(logits, targets)
-    labels, is_bad = _read_targets(targets, logits.shape, ignore_index=ignore_index, multilabel=multilabel)
-    counts = xp.matrix_transpose(labels != ignore_index) if multilabel else (labels != ignore_index)[None, :]
-    counts = (counts | is_bad) if where is None else (counts | is_bad) & where
-    scores = xp.where(is_bad, xp.nan, xp.matrix_transpose(logits))
-    values = metric(scores, one_vs_rest(labels, logits.shape[1]), where=counts, weights=weights)
+    rows, classes = logits.shape
+    options: dict[str, Any] = {"ignore_index": ignore_index, "multilabel": multilabel}
+    labels, is_bad = read_labels(targets, rows=rows, num_classes=classes, **options)
+    counts, scores = xp.matrix_transpose(labels >= 0) if multilabel else labels >= 0, xp.matrix_transpose(logits)
+    if is_bad is not None:
+        counts, scores = counts | is_bad, xp.where(is_bad, xp.nan, scores)
+    counts = counts if where is None else counts & where
+    values = metric(scores, one_vs_rest(labels, classes), where=counts, weights=weights)
     if average == "none":
         return values
     is_broken = xp.isnan(scores) if weights is None else xp.isnan(scores) | ~((weights >= 0) & (weights < xp.inf))

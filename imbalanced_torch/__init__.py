@@ -1,5 +1,6 @@
 """Losses for imbalanced data as PyTorch modules."""
 
+from imbalanced_torch.calibration import prior_correction
 from imbalanced_torch.class_weights import class_weights, pos_weight
 from imbalanced_torch.partial_auc import PAUCAtBudgetLoss
 from imbalanced_torch.pointwise import SigmoidFocalLoss, SoftmaxFocalLoss, SymmetricCrossEntropyLoss
@@ -17,5 +18,6 @@ __all__ = [
     "SymmetricCrossEntropyLoss",
     "class_weights",
     "pos_weight",
+    "prior_correction",
     "validate_targets",
 ]

@@ -4,5 +4,6 @@
 - `ranking`: average precision, recall at a quantile
 - `partial_auc`: partial AUC over a band of false-positive rates
 - `class_balance`: class weights from counts
+- `calibration`: logits of other odds as those of the population
 - `schedules`: warm-up, blend, temperature
 """

@@ -19,7 +19,11 @@ from as_users import settings_of_users  # noqa: F401  (used by every test here)
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LANGUAGES = {"python", "bash", "text", "toml"}  # a misspelt one would hide a block from the test
-INTEGRATIONS = {"lightning", "transformers"}  # extras: without them the blocks that import them are left out
+INTEGRATIONS = {
+    "lightning",
+    "torchmetrics",
+    "transformers",
+}  # extras: without them the blocks that import them are left out
 IMPORT = re.compile(r"^(?:import|from) (\w+)", re.MULTILINE)
 FENCE = re.compile(r"^```(?P<language>.*)\n(?P<code>(?:.*\n)*?)```\s*$", re.MULTILINE)
 

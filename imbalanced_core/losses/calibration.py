@@ -1,0 +1,62 @@
+"""From the logits of a model trained on other odds than the population's to those of the population."""
+
+from imbalanced_core import checks
+from imbalanced_core.ops.namespace import Array, array_namespace
+
+
+def prior_correction(
+    logits: Array,
+    *,
+    weights: Array | None = None,
+    train_prior: Array | None = None,
+    prior: Array | None = None,
+    tau: float = 0.0,
+    binary: bool = False,
+) -> Array:
+    """The logits of the population, of which softmax, or sigmoid, gives its probabilities.
+
+    A model trained by cross entropy with class weights w on data in which class c has the share π'_c, where the
+    population has π_c, and with τ log π' added to its logits in the loss, learns p'(c|x) ∝ w_c π'_c^(−τ) (π'_c / π_c)
+    p(c|x). So the correction is
+
+        logits − log w − log π' + log π + τ log π'
+
+    which leaves the ranking within a class as it is. With `binary` every logit is that of one positive class: w is its
+    weight relative to the negatives (`pos_weight`), π its share, and log π is read as log(π / (1 − π)).
+
+    Args:
+        logits: floating point [..., C].
+        weights: > 0, broadcastable to logits; the class weights of the loss. None: 1.
+        train_prior: > 0, broadcastable to logits; shares of the classes in training, or counts unless `binary`. None:
+            those of the population.
+        prior: > 0, broadcastable to logits; shares in the population. None: those of training.
+        tau: τ of a logit-adjusted loss, which then needs one of the priors; 0 for other losses.
+        binary: whether each logit is of a sigmoid, as in binary and multi-label problems.
+
+    Returns:
+        The shape of `logits`. NaN where a weight or share is out of range, infinite where it is at its end.
+
+    Raises:
+        ValueError: on shapes that do not fit, or if `tau` has no prior.
+
+    References:
+        Saerens et al., Adjusting the Outputs of a Classifier to New a Priori Probabilities, Neural Computation 2002
+        Elkan, The Foundations of Cost-Sensitive Learning, IJCAI 2001
+        Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021, https://arxiv.org/abs/2007.07314
+    """
+    checks.floating("logits", logits)
+    for name, numbers in (("weights", weights), ("train_prior", train_prior), ("prior", prior)):
+        checks.broadcastable(name, numbers, "logits", logits)
+    seen = train_prior if train_prior is not None else prior
+    checks.require(tau == 0 or seen is not None, "tau", "0 unless train_prior or prior is given", tau)
+    xp = array_namespace(logits, weights, train_prior, prior)
+
+    def log_odds(shares: Array) -> Array:
+        shares = xp.astype(shares, logits.dtype)
+        return xp.log(shares) - xp.log1p(-shares) if binary else xp.log(shares)
+
+    if weights is not None:
+        logits = logits - xp.log(xp.astype(weights, logits.dtype))
+    if train_prior is not None and prior is not None:
+        logits = logits - log_odds(train_prior) + log_odds(prior)
+    return logits if seen is None or tau == 0 else logits + tau * log_odds(seen)

@@ -1,0 +1,300 @@
+"""Ranking metrics of rows of scores: what the ranking losses smooth, exactly, with ties and weights as scikit-learn.
+
+One implementation for numpy, torch and JAX arrays: static shapes, nothing is read back from a device, no gradient.
+
+Every function takes scores [..., n], positives bool [..., n], `where`, the mask of the items that count (None: all;
+what a masked item holds does not matter), and `weights`, how much each counts (None: all 1; weight 0 is masked).
+It returns one value in [0, 1] per row, in the dtype of the scores, half precision in float32: NaN where undefined,
+where a score that counts is NaN, and where a weight is negative or not finite. Scores of ±inf are scores like any
+other. Cost: two sorts of each row, O(n log n) time and O(n) memory, unless stated otherwise.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from imbalanced_core import checks, ops
+from imbalanced_core.ops.namespace import Array, array_namespace
+from imbalanced_core.pool.labels import one_vs_rest, read_labels
+from imbalanced_core.quantile import masked_quantile
+from imbalanced_core.reductions import safe_divide
+
+
+class _Curve(NamedTuple):
+    """What lies at or above each threshold, [..., n + 1]: nothing, then down the distinct scores, then all again."""
+
+    positives: Array  # weight
+    negatives: Array  # weight
+    items: Array  # number
+
+
+def average_precision(
+    scores: Array, positives: Array, *, where: Array | None = None, weights: Array | None = None
+) -> Array:
+    """Average precision: Σ_k (R_k − R_{k−1}) P_k over the distinct scores in descending order.
+
+    R_k and P_k are recall and precision of the items that score at least the k-th of them: tied items enter together.
+    This is scikit-learn's `average_precision_score`, and for distinct scores the limit of `smooth_ap` as τ → 0.
+
+    Returns:
+        [...], in (0, 1]. NaN without a positive; 1 without a negative.
+    """
+    curve = _curve(scores, positives, where, weights)
+    precision = safe_divide(curve.positives, curve.positives + curve.negatives)[..., 1:]
+    found = _steps(curve.positives) * precision
+    return _ratio(array_namespace(scores).sum(found, axis=-1), curve.positives[..., -1])
+
+
+def roc_auc(scores: Array, positives: Array, *, where: Array | None = None, weights: Array | None = None) -> Array:
+    """Area under the ROC curve: the weighted share of pairs with the positive above the negative, ties count ½.
+
+    Returns:
+        [...], in [0, 1]; NaN without a positive or without a negative. Equal to scikit-learn's `roc_auc_score`.
+    """
+    return partial_auc(scores, positives, beta=1.0, where=where, weights=weights)
+
+
+def partial_auc(
+    scores: Array,
+    positives: Array,
+    *,
+    beta: float,
+    alpha: float = 0.0,
+    where: Array | None = None,
+    weights: Array | None = None,
+) -> Array:
+    """The mean true-positive rate over a band of false-positive rates: ∫_α^β TPR(f) df / (β − α).
+
+    TPR(f) joins the points of the ROC curve, one per distinct score, by straight lines. At α = 0 this is scikit-learn's
+    area for `max_fpr=β` before its standardisation, divided by β. A model without skill has (α + β) / 2.
+
+    Args:
+        scores: floating point [..., n].
+        positives: bool [..., n].
+        beta: the highest false-positive rate of the band, a Python number in (alpha, 1].
+        alpha: the lowest, a Python number in [0, beta).
+        where: bool, broadcastable to scores; the items that count.
+        weights: >= 0, broadcastable to scores.
+
+    Returns:
+        [...], in [0, 1]; NaN without a positive or without a negative.
+
+    Raises:
+        ValueError: unless 0 <= alpha < beta <= 1.
+
+    References:
+        McClish, Analyzing a Portion of the ROC Curve, Medical Decision Making 1989
+    """
+    checks.require(0 <= alpha < beta <= 1, "(alpha, beta)", "numbers with 0 <= alpha < beta <= 1", (alpha, beta))
+    xp = array_namespace(scores)
+    curve = _curve(scores, positives, where, weights)
+    fpr = _ratio(curve.negatives, curve.negatives[..., -1:])
+    tpr = _ratio(curve.positives, curve.positives[..., -1:])
+    inside = xp.clip(fpr, min=alpha, max=beta)
+    middle = (inside[..., :-1] + inside[..., 1:]) / 2.0
+    height = tpr[..., :-1] + _steps(tpr) * safe_divide(middle - fpr[..., :-1], _steps(fpr))
+    return xp.sum(_steps(inside) * height, axis=-1) / (beta - alpha)
+
+
+def coverage_at_budget(
+    scores: Array,
+    positives: Array,
+    *,
+    budget: float,
+    where: Array | None = None,
+    weights: Array | None = None,
+) -> Array:
+    """The highest recall of a threshold whose false-positive rate is at most the budget.
+
+    Tied items are above a threshold together, so a tie that exceeds the budget is not found at all.
+
+    Args:
+        scores: floating point [..., n].
+        positives: bool [..., n].
+        budget: the largest false-positive rate, in [0, 1]; a Python number.
+        where: bool, broadcastable to scores; the items that count.
+        weights: >= 0, broadcastable to scores.
+
+    Returns:
+        [...], in [0, 1]; NaN without a positive or without a negative.
+
+    Raises:
+        ValueError: if the budget is not in [0, 1].
+    """
+    checks.require(0 <= budget <= 1, "budget", "a number in [0, 1]", budget)
+    xp = array_namespace(scores)
+    curve = _curve(scores, positives, where, weights)
+    fpr = _ratio(curve.negatives, curve.negatives[..., -1:])
+    found = xp.max(xp.where(fpr <= budget, curve.positives, 0.0), axis=-1)
+    return xp.where(xp.isnan(fpr[..., -1]), xp.nan, _ratio(found, curve.positives[..., -1]))
+
+
+def recall_at_quantile(
+    scores: Array,
+    positives: Array,
+    *,
+    quantile: float,
+    interpolation: str = "higher",
+    where: Array | None = None,
+    weights: Array | None = None,
+) -> Array:
+    """The weighted share of positives among the top share of all items: Σ_{i∈P} w_i [s_i >= θ] / Σ_{i∈P} w_i.
+
+    θ is the quantile of all items that count, at level 1 − q, as in the loss of this name. Weights do not move it.
+    Items that are tied with θ are above it.
+
+    Args:
+        scores: floating point [..., n].
+        positives: bool [..., n].
+        quantile: q, the share of items that are looked at, in [0, 1]; a Python number.
+        interpolation: of `masked_quantile`: "higher", "lower", "nearest", "linear" or "midpoint".
+        where: bool, broadcastable to scores; the items that count.
+        weights: >= 0, broadcastable to scores; an item of weight 0 still moves θ.
+
+    Returns:
+        [...], in [0, 1]; NaN without a positive.
+
+    Raises:
+        ValueError: if the quantile is not in [0, 1], or for an unknown interpolation.
+
+    Cost: one sort.
+    """
+    checks.require(0 <= quantile <= 1, "quantile", "a number in [0, 1]", quantile)
+    scores, weight, where = _read(scores, positives, where, weights)
+    xp = array_namespace(scores)
+    levels = (1.0 - quantile,)
+    threshold = masked_quantile(scores, levels, where=where, interpolation=interpolation)
+    weight = xp.where(positives, xp.astype(weight, scores.dtype), 0.0)
+    found = xp.sum(xp.where(scores >= threshold, weight, 0.0), axis=-1)
+    return xp.where(xp.isnan(threshold[..., 0]), xp.nan, _ratio(found, xp.sum(weight, axis=-1)))
+
+
+def precision_at_k(
+    scores: Array, positives: Array, *, k: int, where: Array | None = None, weights: Array | None = None
+) -> Array:
+    """The weighted share of positives among the k items of the highest scores; of fewer than k items, among all.
+
+    Of items that are tied at place k the share that still fits counts, which is the expectation over random orders of
+    the tie. Places are counted in items, without weights.
+
+    Args:
+        scores: floating point [..., n].
+        positives: bool [..., n].
+        k: how many items, at least 1; a Python integer.
+        where: bool, broadcastable to scores; the items that count.
+        weights: >= 0, broadcastable to scores.
+
+    Returns:
+        [...], in [0, 1]; NaN without a positive, of which none could be found.
+
+    Raises:
+        ValueError: if k is not an integer of at least 1.
+    """
+    checks.at_least("k", k, 1)
+    xp = array_namespace(scores)
+    curve = _curve(scores, positives, where, weights)
+    fits = xp.clip(safe_divide(k - curve.items[..., :-1], _steps(curve.items)), min=0.0, max=1.0)
+    found = xp.sum(_steps(curve.positives) * fits, axis=-1)
+    wrong = xp.sum(_steps(curve.negatives) * fits, axis=-1)
+    return xp.where(curve.positives[..., -1] > 0, safe_divide(found, found + wrong), xp.nan)
+
+
+def of_classes(
+    metric: Callable[..., Array],
+    logits: Array,
+    targets: Array,
+    *,
+    average: str = "macro",
+    multilabel: bool = False,
+    ignore_index: int = -100,
+    where: Array | None = None,
+    weights: Array | None = None,
+) -> Array:
+    """A metric of each class against the rest, or its mean.
+
+    Args:
+        metric: one of the functions above with its options, such as `functools.partial(partial_auc, beta=0.01)`.
+        logits: floating point [N, C]; C = 1 is binary.
+        targets: class ids [N] or [N, 1], 0 or 1 where C = 1; with `multilabel` 0/1 per class, [N, C].
+        average: "macro", the mean of the classes in which the metric is defined, or "none".
+        multilabel: whether a row has a label per class.
+        ignore_index: the target of rows, or with `multilabel` of single labels, that are masked.
+        where: bool [N], rows that count. None: all.
+        weights: >= 0, [N]. None: all 1.
+
+    Returns:
+        0-d for "macro", else [C]. NaN where undefined, and where a target is no class or a logit that counts is NaN;
+        such a class makes the mean NaN.
+    """
+    checks.one_of("average", average, ("macro", "none"))
+    checks.floating("logits", logits)
+    checks.require(logits.ndim == 2 and logits.shape[1] > 0, "logits", "of shape [rows, classes]", tuple(logits.shape))
+    xp = array_namespace(logits, targets)
+    rows, classes = logits.shape
+    options: dict[str, Any] = {"ignore_index": ignore_index, "multilabel": multilabel}
+    labels, is_bad = read_labels(targets, rows=rows, num_classes=classes, **options)
+    counts, scores = xp.matrix_transpose(labels >= 0) if multilabel else labels >= 0, xp.matrix_transpose(logits)
+    if is_bad is not None:
+        counts, scores = counts | is_bad, xp.where(is_bad, xp.nan, scores)
+    counts = counts if where is None else counts & where
+    values = metric(scores, one_vs_rest(labels, classes), where=counts, weights=weights)
+    if average == "none":
+        return values
+    is_broken = xp.isnan(scores) if weights is None else xp.isnan(scores) | ~((weights >= 0) & (weights < xp.inf))
+    defined = ~xp.isnan(values)
+    mean = _ratio(xp.sum(xp.where(defined, values, 0.0)), xp.sum(xp.astype(defined, values.dtype)))
+    return xp.where(xp.any(counts & is_broken), xp.nan, mean)
+
+
+def _read(scores: Array, positives: Array, where: Array | None, weights: Array | None) -> tuple[Array, Array, Array]:
+    """Scores that are NaN where broken and −inf where masked, weights that are 0 where masked, and the mask."""
+    checks.floating("scores", scores)
+    checks.boolean("positives", positives)
+    checks.same_shape("positives", positives, "scores", scores)
+    checks.boolean("where", where)
+    checks.broadcastable("where", where, "scores", scores)
+    checks.broadcastable("weights", weights, "scores", scores)
+    xp = array_namespace(scores, positives, where, weights)
+    scores = ops.widen(ops.stop_gradient(scores))
+    where = xp.ones_like(positives) if where is None else xp.broadcast_to(where, scores.shape)
+    weight = xp.astype(where, xp.int32)  # whole numbers are summed exactly
+    if weights is not None:
+        checks.real("weights", weights)
+        weights = xp.astype(ops.stop_gradient(weights), scores.dtype)
+        is_weight = (weights >= 0) & (weights < xp.inf)
+        weight = xp.where(where, xp.where(is_weight, weights, xp.nan), 0.0)
+        scores = xp.where(xp.isnan(weight), xp.nan, scores)
+    return xp.where(where, scores, -xp.inf), weight, where
+
+
+def _curve(scores: Array, positives: Array, where: Array | None, weights: Array | None) -> _Curve:
+    """The curve at the last item of each distinct score, from the highest; repetitions fill it up."""
+    scores, weight, where = _read(scores, positives, where, weights)
+    xp = array_namespace(scores)
+    n, dtype = scores.shape[-1], scores.dtype
+    if n == 0:
+        nothing = xp.broadcast_to(xp.sum(scores, axis=-1, keepdims=True), (*scores.shape[:-1], 2))
+        return _Curve(nothing, nothing, nothing)
+    descending, order = ops.sort_with_order(-scores)
+    place = ops.arange(n, like=scores)
+    is_last = xp.concat([descending[..., 1:] != descending[..., :-1], xp.ones_like(positives[..., :1])], axis=-1)
+    last = xp.astype(xp.sort(xp.where(is_last, place, n - 1), axis=-1), order.dtype)
+    is_broken = xp.isnan(descending[..., -1:])
+
+    def above(x: Array) -> Array:
+        total = xp.astype(ops.rearrange(ops.cumulative_sum(ops.rearrange(x, order)), last), dtype)
+        total = xp.where(is_broken, xp.nan, total)
+        return xp.concat([xp.zeros_like(total[..., :1]), total], axis=-1)
+
+    nothing = xp.zeros_like(weight)
+    found, wrong = xp.where(positives, weight, nothing), xp.where(positives, nothing, weight)
+    return _Curve(above(found), above(wrong), above(xp.astype(where, xp.int32)))
+
+
+def _steps(x: Array) -> Array:
+    return x[..., 1:] - x[..., :-1]
+
+
+def _ratio(part: Array, whole: Array) -> Array:
+    """Quotients; NaN where the whole is 0 or NaN, without numpy's warning."""
+    xp = array_namespace(part, whole)
+    return xp.where(whole > 0, part / xp.where(whole > 0, whole, 1.0), xp.nan)

@@ -1,0 +1,138 @@
+"""The ranking metrics of `imbalanced_core.metrics` as `nnx.Metric`, one class against the rest."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from imbalanced_core import checks
+from imbalanced_core import metrics as core
+from imbalanced_jax import validation
+
+
+class RankingMetric(nnx.Metric):
+    """A ranking metric over the newest `capacity` rows since `reset`, exact: the base of the metrics below.
+
+    The state is a ring of fixed size, so `update` and `compute` work in `nnx.jit`: about capacity·(4·C + 8) bytes (with
+    `multilabel` capacity·(8·C + 4)). `rows_seen` counts all rows; where it exceeds the capacity, the oldest have left.
+    `compute` ranks every class of the whole ring, O(C·capacity log capacity).
+
+    Args:
+        num_classes: C; 1 is binary.
+        capacity: how many rows are kept; at least the rows of an evaluation.
+        average: "macro", the mean of the classes in which the metric is defined, or "none", one value per class.
+        multilabel: whether a row has a label per class.
+        ignore_index: the target of rows, or with `multilabel` of single labels, that are masked.
+        dtype: of the logits that are kept.
+        **options: of the metric, such as `beta` of `PartialAUC`.
+    """
+
+    function: Callable[..., jax.Array]
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        capacity: int,
+        average: str = "macro",
+        multilabel: bool = False,
+        ignore_index: int = -100,
+        dtype: Any = jnp.float32,
+        **options: Any,
+    ) -> None:
+        checks.at_least("num_classes", num_classes, 1)
+        checks.at_least("capacity", capacity, 1)
+        checks.index("ignore_index", ignore_index)
+        self.num_classes = num_classes
+        self.capacity = capacity
+        self.multilabel = multilabel
+        self.ignore_index = ignore_index
+        labels: dict[str, Any] = {"multilabel": multilabel, "ignore_index": ignore_index}
+        metric = partial(self.function, **options)
+        self._of_classes: Callable[..., jax.Array] = partial(core.of_classes, metric, average=average, **labels)
+        shape = (capacity, num_classes) if multilabel else (capacity,)
+        self.logits = nnx.metrics.MetricState(jnp.zeros((capacity, num_classes), dtype))
+        self.targets = nnx.metrics.MetricState(jnp.full(shape, ignore_index, jnp.int32))
+        self.weights = nnx.metrics.MetricState(jnp.zeros(capacity, dtype))
+        self.rows_seen = nnx.metrics.MetricState(jnp.zeros((), jnp.int32))
+        jax.eval_shape(self._of_classes, self.logits[...], self.targets[...])  # checks the options
+
+    def reset(self) -> None:
+        """Forgets all rows."""
+        self.targets[...] = jnp.full_like(self.targets[...], self.ignore_index)
+        self.rows_seen[...] = jnp.zeros_like(self.rows_seen[...])
+
+    def update(  # type: ignore[override]
+        self, *, logits: jax.Array, targets: jax.Array, sample_weight: jax.Array | None = None, **_: Any
+    ) -> None:
+        """Adds the rows of a batch; further keywords, for other metrics of an `nnx.MultiMetric`, are ignored.
+
+        Args:
+            logits: floating point [N, C]; any score that ranks will do.
+            targets: class ids [N] or [N, 1], 0 or 1 for one class; with `multilabel` 0/1 per class, [N, C].
+            sample_weight: >= 0, [N]; how much a row counts. None: 1.
+
+        Raises:
+            ValueError, TypeError: on a wrong shape or dtype, or a readable value out of range; elsewhere `compute`
+                answers it with NaN.
+        """
+        validation.check_arrays(logits=logits, targets=targets)
+        validation.check_optional_arrays(sample_weight=sample_weight)
+        rule = f"of shape [rows, num_classes] = [N, {self.num_classes}]"
+        checks.require(logits.ndim == 2 and logits.shape[1] == self.num_classes, "logits", rule, tuple(logits.shape))
+        rows = (logits.shape[0],)
+        weights = jnp.ones(rows) if sample_weight is None else sample_weight
+        checks.shaped("sample_weight", weights, rows, "[rows]")
+        targets = targets if self.multilabel or targets.shape != (*rows, 1) else targets[:, 0]
+        checks.shaped("targets", targets, rows + targets.shape[1:], "[rows, ...]")
+        jax.eval_shape(self._of_classes, logits, targets)  # checks the other axes and the dtypes
+        classes = 2 if self.multilabel else max(2, self.num_classes)
+        validation.check_class_ids(targets, num_classes=classes, ignore_index=self.ignore_index)
+        validation.check_weights(weights)
+        place = (self.rows_seen[...] + jnp.arange(rows[0], dtype=jnp.int32))[-self.capacity :] % self.capacity
+        for state, new in ((self.logits, logits), (self.targets, targets), (self.weights, weights)):
+            state[...] = state[...].at[place].set(jnp.asarray(new)[-self.capacity :].astype(state[...].dtype))
+        self.rows_seen[...] += rows[0]
+
+    def compute(self) -> jax.Array:
+        """The value over the rows in the ring: 0-d, or [C] for average "none". NaN where the metric is undefined."""
+        return self._of_classes(self.logits[...], self.targets[...], weights=self.weights[...])
+
+
+class AveragePrecision(RankingMetric):
+    """Exact `imbalanced_core.metrics.average_precision`; options as `RankingMetric`."""
+
+    function = staticmethod(core.average_precision)
+
+
+class ROCAUC(RankingMetric):
+    """Exact `imbalanced_core.metrics.roc_auc`; options as `RankingMetric`."""
+
+    function = staticmethod(core.roc_auc)
+
+
+class PartialAUC(RankingMetric):
+    """Exact `imbalanced_core.metrics.partial_auc`: beta, alpha=0; other options as `RankingMetric`."""
+
+    function = staticmethod(core.partial_auc)
+
+
+class CoverageAtBudget(RankingMetric):
+    """Exact `imbalanced_core.metrics.coverage_at_budget`: budget; other options as `RankingMetric`."""
+
+    function = staticmethod(core.coverage_at_budget)
+
+
+class RecallAtQuantile(RankingMetric):
+    """Exact `imbalanced_core.metrics.recall_at_quantile`: quantile, interpolation; others as `RankingMetric`."""
+
+    function = staticmethod(core.recall_at_quantile)
+
+
+class PrecisionAtK(RankingMetric):
+    """Exact `imbalanced_core.metrics.precision_at_k`: k; other options as `RankingMetric`."""
+
+    function = staticmethod(core.precision_at_k)

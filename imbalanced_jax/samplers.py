@@ -1,0 +1,59 @@
+"""Rows of a batch: uniform ones, then added positives of rare classes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from imbalanced_core import checks
+from imbalanced_jax import validation
+
+
+def balanced_rows(
+    key: jax.Array, labels: jax.Array, batch: int, added: Mapping[int, int]
+) -> tuple[jax.Array, jax.Array]:
+    """Indices of uniform rows, then of added[c] positives of each class c, all drawn with replacement.
+
+    A pure function with static shapes: give each step, and each device, a key of its own, such as
+    `jax.random.fold_in(key, step)` and, in `shard_map`, `jax.random.fold_in(key, jax.lax.axis_index(name))`.
+
+    Args:
+        key: of `jax.random`.
+        labels: class ids [N], or labels 0/1 per class [N, C].
+        batch: rows in all, the added ones among them; a Python integer.
+        added: class -> how many of its positives are added; Python integers.
+
+    Returns:
+        The rows, int32 [batch], and bool [batch], which of them are uniform: the `iid_mask` of the losses. Uniform rows
+        stand in for those of a class without a positive, unmarked.
+
+    Raises:
+        ValueError: on a wrong shape, if nothing is left for uniform rows, or if readable labels have no positive of a
+            class.
+
+    Cost: O(N) per class, two passes over the labels.
+    """
+    validation.check_arrays(labels=labels)
+    checks.require(labels.ndim in (1, 2) and len(labels) > 0, "labels", "of shape [N] or [N, C]", labels.shape)
+    for c, count in added.items():
+        checks.at_least(f"added[{c}]", count, 1)
+    uniform = batch - sum(added.values())
+    checks.require(uniform >= 1, "batch", f"greater than all added, {sum(added.values())}", batch)
+    first, *keys = jax.random.split(key, 1 + len(added))
+    parts = [jax.random.randint(first, (uniform,), 0, len(labels), dtype=jnp.int32)]
+    for own, (c, count) in zip(keys, added.items(), strict=True):
+        if validation.can_read(labels):  # by numpy: in a transformed function JAX would trace it
+            found = bool(_positives(np.asarray(labels), c).any())
+            checks.require(found, "labels", f"such that class {c} has a positive", "none")
+        up_to = jnp.cumsum(_positives(labels, c), dtype=jnp.int32)
+        number = jax.random.randint(own, (count,), 0, jnp.maximum(up_to[-1], 1), dtype=jnp.int32)
+        rows = jnp.searchsorted(up_to, number + 1).astype(jnp.int32)  # the first row with so many positives up to it
+        other = jax.random.randint(own, (count,), 0, len(labels), dtype=jnp.int32)
+        parts.append(jnp.where(up_to[-1] > 0, rows, other))
+    return jnp.concatenate(parts), jnp.arange(batch) < uniform
+
+
+def _positives(labels: Any, c: int) -> Any:
+    return labels == c if labels.ndim == 1 else labels[:, c] == 1

@@ -1,0 +1,153 @@
+"""The ranking metrics of `imbalanced_core.metrics` as `torchmetrics.Metric`, one class against the rest.
+
+Needs torchmetrics; the functions of `imbalanced_core.metrics` take tensors without it.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from imbalanced_core import checks, ops
+from imbalanced_core import metrics as core
+from imbalanced_torch import validation
+
+try:
+    import torchmetrics
+    from torchmetrics.utilities import dim_zero_cat
+except ModuleNotFoundError as error:
+    if error.name != "torchmetrics":
+        raise
+    message = (
+        "imbalanced_torch.metrics needs torchmetrics: python -m pip install torchmetrics. "
+        "The functions of imbalanced_core.metrics take tensors and do not"
+    )
+    raise ModuleNotFoundError(message, name="torchmetrics") from error
+
+
+class RankingMetric(torchmetrics.Metric):
+    """A ranking metric over all rows since `reset`, exact: the base of the metrics below.
+
+    The state holds the rows themselves, in lists that grow, about 4·(C + 3) bytes each in float32 (with `multilabel`
+    12·C + 4); processes gather theirs, so the value is that of one process with all rows. `compute` ranks every class,
+    O(C·n log n). `compute_on_cpu=True` of torchmetrics keeps the rows off an accelerator.
+
+    Args:
+        num_classes: C; 1 is binary.
+        average: "macro", the mean of the classes in which the metric is defined, or "none", one value per class.
+        multilabel: whether a row has a label per class.
+        ignore_index: the target of rows, or with `multilabel` of single labels, that are masked.
+        **options: of the metric, such as `beta` of `PartialAUC`, and of `torchmetrics.Metric`.
+    """
+
+    function: Callable[..., Tensor]
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    plot_lower_bound, plot_upper_bound = 0.0, 1.0
+    logits: list[Tensor]
+    targets: list[Tensor]
+    weights: list[Tensor]
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        average: str = "macro",
+        multilabel: bool = False,
+        ignore_index: int = -100,
+        **options: Any,
+    ) -> None:
+        own = {name: options.pop(name) for name in signature(self.function).parameters if name in options}
+        super().__init__(**options)
+        checks.at_least("num_classes", num_classes, 1)
+        checks.index("ignore_index", ignore_index)
+        self.num_classes = num_classes
+        self.multilabel = multilabel
+        labels: dict[str, Any] = {"multilabel": multilabel, "ignore_index": ignore_index}
+        self._of_classes: Callable[..., Tensor] = partial(
+            core.of_classes, partial(self.function, **own), average=average, **labels
+        )
+        ids: dict[str, Any] = {"num_classes": 2 if multilabel else max(2, num_classes), "ignore_index": ignore_index}
+        self._check_targets: Callable[..., Any] = partial(validation.check_class_ids, **ids)
+        self._of_no_rows()  # checks the options
+        for name in ("logits", "targets", "weights"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def _of_no_rows(self) -> Tensor:
+        logits = torch.zeros((0, self.num_classes), device=self.device)
+        return self._of_classes(logits, (logits if self.multilabel else logits[:, 0]).long())
+
+    def update(self, logits: Tensor, targets: Tensor, sample_weight: Tensor | None = None) -> None:
+        """Adds the rows of a batch.
+
+        Args:
+            logits: floating point [N, C]; any score that ranks will do.
+            targets: class ids [N] or [N, 1], 0 or 1 for one class; with `multilabel` 0/1 per class, [N, C].
+            sample_weight: >= 0, [N]; how much a row counts. None: 1.
+
+        Raises:
+            ValueError, TypeError: on a wrong shape or dtype, or (on the CPU) a value out of range; elsewhere `compute`
+                answers it with NaN.
+        """
+        validation.check_tensors(logits=logits, targets=targets)
+        validation.check_optional_tensors(sample_weight=sample_weight)
+        rule = f"of shape [rows, num_classes] = [N, {self.num_classes}]"
+        checks.require(logits.ndim == 2 and logits.shape[1] == self.num_classes, "logits", rule, tuple(logits.shape))
+        rows = (logits.shape[0],)
+        weights = logits.new_ones(rows) if sample_weight is None else sample_weight.to(ops.widen(logits).dtype)
+        checks.shaped("sample_weight", weights, rows, "[rows]")
+        targets = targets if self.multilabel or targets.shape != (*rows, 1) else targets[:, 0]
+        checks.shaped("targets", targets, rows + tuple(targets.shape[1:]), "[rows, ...]")
+        self._of_classes(logits[:0], targets[:0])  # checks the other axes and the dtypes
+        self._check_targets(targets)
+        validation.check_weights(weights)
+        self.logits.append(logits.detach())
+        self.targets.append(targets.detach())
+        self.weights.append(weights.detach())
+
+    def compute(self) -> Tensor:
+        """The value over all rows: 0-d, or [C] for average "none". NaN where the metric is undefined."""
+        if len(self.logits) == 0:
+            return self._of_no_rows()
+        logits, targets, weights = (dim_zero_cat(x) for x in (self.logits, self.targets, self.weights))
+        return self._of_classes(logits, targets, weights=weights)
+
+
+class AveragePrecision(RankingMetric):
+    """Exact `imbalanced_core.metrics.average_precision`; options as `RankingMetric`."""
+
+    function = staticmethod(core.average_precision)
+
+
+class ROCAUC(RankingMetric):
+    """Exact `imbalanced_core.metrics.roc_auc`; options as `RankingMetric`."""
+
+    function = staticmethod(core.roc_auc)
+
+
+class PartialAUC(RankingMetric):
+    """Exact `imbalanced_core.metrics.partial_auc`: beta, alpha=0; other options as `RankingMetric`."""
+
+    function = staticmethod(core.partial_auc)
+
+
+class CoverageAtBudget(RankingMetric):
+    """Exact `imbalanced_core.metrics.coverage_at_budget`: budget; other options as `RankingMetric`."""
+
+    function = staticmethod(core.coverage_at_budget)
+
+
+class RecallAtQuantile(RankingMetric):
+    """Exact `imbalanced_core.metrics.recall_at_quantile`: quantile, interpolation; others as `RankingMetric`."""
+
+    function = staticmethod(core.recall_at_quantile)
+
+
+class PrecisionAtK(RankingMetric):
+    """Exact `imbalanced_core.metrics.precision_at_k`: k; other options as `RankingMetric`."""
+
+    function = staticmethod(core.precision_at_k)

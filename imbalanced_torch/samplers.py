@@ -1,0 +1,134 @@
+"""A batch sampler that adds positives of rare classes to uniform rows, and says which rows are which."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Sampler
+
+from imbalanced_core import checks
+
+
+class BalancedBatchSampler(Sampler[list[int]]):
+    """Batches of uniform rows followed by added positives of rare classes::
+
+        sampler = BalancedBatchSampler(labels, batch_size=64, added={1: 8})
+        for x, y in DataLoader(dataset, batch_sampler=sampler):
+            loss = loss_fn(model(x), y, iid_mask=sampler.iid_mask)
+
+    The first `batch_size − Σ added` rows of a batch are the next of a random order of all rows, as in an ordinary
+    epoch; then come the next added[c] of a random order of the positives of each class c, which starts anew whenever it
+    is through. `iid_mask` marks the first part, so that thresholds stay those of the population. All batches have the
+    same size: the last one is filled up from the beginning of the order, or dropped with `drop_last`.
+
+    Batches are numbered through an epoch, and process r of W takes number r, r + W, ...: all have equally many, and
+    together they take what one process would. A pass is an epoch: each iteration after the first starts the next one,
+    whether or not `set_epoch` is called.
+
+    Args:
+        labels: class ids [N], or labels 0/1 per class [N, C], whose order is that of the data set.
+        batch_size: rows per batch and process, the added ones among them.
+        added: class -> how many of its positives each batch gets in addition.
+        drop_last: whether to drop the rows that do not fill a batch for every process.
+        seed: of the random orders; the same in all processes.
+        rank: of this process. None: that of `torch.distributed` when it is initialised, else 0. With Accelerate's
+            `prepare`, which deals out batches itself, give rank=0 and world_size=1.
+        world_size: the number of processes; None as for `rank`.
+
+    Attributes:
+        iid_mask: bool [batch_size], True for the uniform rows.
+        epoch: the number of the current or coming pass.
+
+    Raises:
+        ValueError: if a class has no positive, nothing is left for uniform rows, or an option is out of range.
+    """
+
+    def __init__(
+        self,
+        labels: Any,
+        batch_size: int,
+        added: Mapping[int, int],
+        *,
+        drop_last: bool = False,
+        seed: int = 0,
+        rank: int | None = None,
+        world_size: int | None = None,
+    ) -> None:
+        labels = np.asarray(labels)
+        checks.require(labels.ndim in (1, 2) and len(labels) > 0, "labels", "of shape [N] or [N, C]", labels.shape)
+        checks.require((rank is None) == (world_size is None), "rank", "given together with world_size", rank)
+        checks.at_least("seed", seed, 0)
+        for name, count in added.items():
+            checks.at_least(f"added[{name}]", count, 1)
+        self.batch_size, self.drop_last, self.seed = batch_size, drop_last, seed
+        self._rows = len(labels)
+        self._uniform = batch_size - sum(added.values())
+        checks.require(self._uniform >= 1, "batch_size", f"greater than all added, {sum(added.values())}", batch_size)
+        self._added = {
+            c: (count, np.flatnonzero(labels == c if labels.ndim == 1 else labels[:, c] == 1))
+            for c, count in added.items()
+        }
+        for name, (_, positives) in self._added.items():
+            checks.require(len(positives) > 0, "labels", f"such that class {name} has a positive", "none")
+        self._group = None if rank is None or world_size is None else (rank, world_size)
+        if self._group is not None:
+            checks.require(0 <= self._group[0] < self._group[1], "rank", f"in [0, {world_size})", rank)
+        self.iid_mask = torch.arange(batch_size) < self._uniform
+        self.set_epoch(0)
+
+    @property
+    def sampler(self) -> "BalancedBatchSampler":
+        """Itself: where Lightning and Accelerate look for `set_epoch`."""
+        return self
+
+    def _rank_and_size(self) -> tuple[int, int]:
+        # looked up late: a sampler made before `init_process_group` would take every process for the only one
+        if self._group is None and torch.distributed.is_available() and torch.distributed.is_initialized():
+            return torch.distributed.get_rank(), torch.distributed.get_world_size()
+        return self._group or (0, 1)
+
+    def __len__(self) -> int:
+        """The batches of an epoch, equally many in every process."""
+        rows = self._uniform * self._rank_and_size()[1]
+        return self._rows // rows if self.drop_last else -(-self._rows // rows)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Makes the next iteration the pass of this number, from its start or where `load_state_dict` has put it."""
+        checks.at_least("epoch", epoch, 0)
+        if getattr(self, "epoch", None) != epoch or self._started:
+            self.load_state_dict({"seed": self.seed, "epoch": epoch, "batches": 0})
+
+    def state_dict(self, batches: int | None = None) -> dict[str, int]:
+        """What continues this epoch to the bit.
+
+        Args:
+            batches: how many of its batches training has had. None: as many as were drawn, which is right for a
+                `DataLoader` without workers; workers are ahead of training.
+        """
+        return {"seed": self.seed, "epoch": self.epoch, "batches": self._batches if batches is None else batches}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Continues the epoch of `state_dict` in the next iteration."""
+        self.seed, self.epoch, self._batches = state["seed"], state["epoch"], state["batches"]
+        self._started = False
+
+    def __iter__(self) -> Iterator[list[int]]:
+        if self._started:
+            self.set_epoch(self.epoch + 1)
+        self._started = True
+        rank, size = self._rank_and_size()
+        total = len(self) * size
+        parts = [self._numbered(np.arange(self._rows), self._uniform, total, stream=0)]
+        for c, (count, positives) in self._added.items():
+            parts.append(self._numbered(positives, count, total, stream=1 + int(c)))
+        batches = np.concatenate(parts, axis=1)[rank::size]
+        while self._batches < len(batches):
+            self._batches += 1
+            yield batches[self._batches - 1].tolist()
+
+    def _numbered(self, rows: np.ndarray, count: int, batches: int, *, stream: int) -> np.ndarray:
+        """For each batch of the epoch, [batches, count], the next of one random order of `rows` after another."""
+        generator = np.random.default_rng([self.seed, self.epoch, stream])
+        orders = [generator.permutation(rows) for _ in range(-(-batches * count // len(rows)))]
+        return np.concatenate(orders or [rows])[: batches * count].reshape(batches, count)

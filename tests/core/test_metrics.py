@@ -1,0 +1,175 @@
+"""The ranking metrics against scikit-learn, with ties, weights and masks, and against their definitions by loops."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+from imbalanced_core import metrics
+from imbalanced_core.losses.ranking import recall_at_quantile as recall_loss
+
+METRICS = (
+    metrics.average_precision,
+    metrics.roc_auc,
+    partial(metrics.partial_auc, alpha=0.05, beta=0.3),
+    partial(metrics.coverage_at_budget, budget=0.1),
+    partial(metrics.recall_at_quantile, quantile=0.15),
+    partial(metrics.precision_at_k, k=7),
+)
+
+
+def all_metrics(scores, positives, where=None, weights=None, *, chosen=METRICS):
+    return tuple(metric(scores, positives, where=where, weights=weights) for metric in chosen)
+
+
+def tied_rows(rng, rows=3, n=80):
+    scores = np.round(rng.normal(size=(rows, n)), 1)  # about two items per distinct score
+    positives = rng.random((rows, n)) < 0.2
+    positives[:, :2] = [True, False]
+    where = rng.random((rows, n)) < 0.8
+    where[:, :2] = True
+    weights = rng.random((rows, n)) * (rng.random((rows, n)) < 0.9) + 1e-3
+    return scores, positives, where, weights
+
+
+def area_of_band(fpr, tpr, alpha, beta):
+    """The integral of the lines between the points, over their own abscissas and the ends of the band."""
+    inner = np.unique(np.r_[alpha, fpr[(fpr > alpha) & (fpr < beta)], beta])
+    upper = [np.interp(x, fpr, tpr) if x not in fpr else tpr[fpr == x].max() for x in inner[:-1]]
+    lower = [np.interp(x, fpr, tpr) if x not in fpr else tpr[fpr == x].min() for x in inner[1:]]
+    return sum((b - a) * (u + v) / 2 for a, b, u, v in zip(inner, inner[1:], upper, lower, strict=False)) / (
+        beta - alpha
+    )
+
+
+def expected_precision(scores, positives, weights, k):
+    """The k best, with the share of the tie at place k that still fits."""
+    threshold = np.sort(scores)[::-1][min(k, len(scores)) - 1]
+    above, tied = scores > threshold, scores == threshold
+    share = above + tied * (min(k, len(scores)) - above.sum()) / tied.sum()
+    return (share * weights * positives).sum() / (share * weights).sum()
+
+
+def of_sklearn(scores, positives, weights):
+    fpr, tpr, _ = roc_curve(positives, scores, sample_weight=weights, drop_intermediate=False)
+    found = positives & (scores >= np.quantile(scores, 0.85, method="higher"))
+    return (
+        average_precision_score(positives, scores, sample_weight=weights),
+        roc_auc_score(positives, scores, sample_weight=weights),
+        area_of_band(fpr, tpr, 0.05, 0.3),
+        tpr[fpr <= 0.1].max(),
+        weights[found].sum() / weights[positives].sum(),
+        expected_precision(scores, positives, weights, 7),
+    )
+
+
+def test_every_metric_equals_scikit_learn(backend, rng):
+    scores, positives, where, weights = tied_rows(rng, rows=6)
+    good = zip(scores[:3], positives[:3], where[:3], weights[:3], strict=True)
+    expected = np.full((6, len(METRICS)), np.nan)
+    expected[:3] = [of_sklearn(s[m], p[m], w[m]) for s, p, m, w in good]
+    scores[~where] = np.nan  # what is masked does not matter
+    weights[~where] = -1.0
+    positives[3], where[4], scores[5, 0] = False, False, np.nan  # no positive, no item, broken
+    chosen = METRICS[:2] if backend.name == "jax" else METRICS  # it compiles one operation at a time
+    values = backend.run(partial(all_metrics, chosen=chosen), scores, positives, where, weights)
+    np.testing.assert_allclose(np.stack(values, axis=-1), expected[:, : len(chosen)], rtol=1e-12)
+    assert all(value.shape == (6,) and value.dtype == np.float64 for value in values)
+
+
+@pytest.mark.parametrize("max_fpr", [0.1, 0.3, 1.0])
+def test_partial_auc_is_that_of_scikit_learn_before_its_standardisation(rng, max_fpr):
+    scores, positives, _, weights = (x[0] for x in tied_rows(rng))
+    standardised = roc_auc_score(positives, scores, sample_weight=weights, max_fpr=max_fpr)
+    least = max_fpr**2 / 2
+    area = least + (2 * standardised - 1) * (max_fpr - least) if max_fpr < 1 else standardised
+    value = metrics.partial_auc(scores, positives, beta=max_fpr, weights=weights)
+    np.testing.assert_allclose(value, area / max_fpr, rtol=1e-12, atol=1e-14)
+
+
+def test_half_precision_and_float32_are_near(rng):
+    scores, positives, where, weights = tied_rows(rng)
+    expected = all_metrics(scores, positives, where, weights)
+    values = all_metrics(scores.astype(np.float32), positives, where, weights.astype(np.float32))
+    np.testing.assert_allclose(np.stack(values), np.stack(expected), rtol=2e-6)
+    assert all(value.dtype == np.float32 for value in values)
+    assert metrics.roc_auc(scores.astype(np.float16), positives).dtype == np.float32
+
+
+def test_without_a_negative():
+    values = all_metrics(np.array([3.0, 2.0, 1.0]), np.array([True] * 3))
+    np.testing.assert_array_equal(values, [1.0, np.nan, np.nan, np.nan, 1 / 3, 1.0])  # no false-positive rate
+
+
+def test_infinite_scores_and_single_ties():
+    scores, positives = np.array([np.inf, 0.0, -np.inf, -np.inf]), np.array([True, False, True, False])
+    assert metrics.roc_auc(scores, positives) == roc_auc_score(positives, [9, 0, -9, -9])
+    assert metrics.average_precision(scores, positives) == average_precision_score(positives, [9, 0, -9, -9])
+    tied = np.zeros(4)
+    assert metrics.roc_auc(tied, positives) == 0.5
+    assert metrics.partial_auc(tied, positives, alpha=0.2, beta=0.4) == pytest.approx(0.3)
+    assert metrics.average_precision(tied, positives) == 0.5
+    assert metrics.precision_at_k(tied, positives, k=1) == 0.5
+    assert metrics.precision_at_k(tied, positives, k=9) == 0.5
+    assert metrics.coverage_at_budget(tied, positives, budget=0.5) == 0.0
+    assert metrics.recall_at_quantile(tied, positives, quantile=0.1) == 1.0
+
+
+def test_no_items_at_all():
+    nothing = np.zeros((2, 0)), np.zeros((2, 0), dtype=bool)
+    assert np.isnan(np.stack(all_metrics(*nothing))).all()
+
+
+def test_a_negative_weight_is_nan():
+    values = all_metrics(np.array([2.0, 1.0]), np.array([True, False]), None, np.array([1.0, -1.0]))
+    assert np.isnan(np.stack(values)).all()
+
+
+def test_recall_is_what_the_loss_tends_to(rng):
+    scores, positives = rng.normal(size=(1, 300)), rng.random((1, 300)) < 0.1
+    loss, _ = recall_loss(scores, positives, quantile=0.1, temperature=1e-9)
+    value = metrics.recall_at_quantile(scores, positives, quantile=0.1)
+    at_threshold = positives & (scores == np.quantile(scores, 0.9, method="higher"))
+    np.testing.assert_allclose(value - at_threshold.sum() / positives.sum() / 2, 1 - loss)
+
+
+def test_classes_against_the_rest(rng):
+    logits, targets = rng.normal(size=(60, 4)), rng.integers(0, 3, size=60)  # nobody is of class 3
+    targets[:5] = -100
+    logits[:5] = np.nan
+    options = {"weights": rng.random(60)}
+    per_class = metrics.of_classes(metrics.roc_auc, logits, targets, average="none", **options)
+    mean = metrics.of_classes(metrics.roc_auc, logits, targets, **options)
+    broken = metrics.of_classes(metrics.roc_auc, logits[:, :1], targets * 0 + 5, **options)  # 5 is no class
+    weights = options["weights"]
+    expected = [roc_auc_score(targets[5:] == c, logits[5:, c], sample_weight=weights[5:]) for c in range(3)]
+    np.testing.assert_allclose(per_class, [*expected, np.nan], rtol=1e-12)
+    np.testing.assert_allclose(mean, np.mean(expected), rtol=1e-12)
+    assert np.isnan(broken)
+
+
+def test_labels_of_several_classes(rng):
+    logits, targets = rng.normal(size=(50, 2)), rng.integers(0, 2, size=(50, 2))
+    targets[:9, 1] = 7
+    value = metrics.of_classes(metrics.average_precision, logits, targets, multilabel=True, ignore_index=7)
+    first = average_precision_score(targets[:, 0], logits[:, 0])
+    second = average_precision_score(targets[9:, 1], logits[9:, 1])
+    np.testing.assert_allclose(value, (first + second) / 2)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda s, p: metrics.partial_auc(s, p, alpha=0.5, beta=0.5), "alpha < beta"),
+        (lambda s, p: metrics.coverage_at_budget(s, p, budget=1.5), "budget must be"),
+        (lambda s, p: metrics.recall_at_quantile(s, p, quantile=-0.1), "quantile must be"),
+        (lambda s, p: metrics.precision_at_k(s, p, k=0), "k must be"),
+        (lambda s, p: metrics.roc_auc(s, p[:1]), "positives must be of the same shape"),
+        (lambda s, p: metrics.of_classes(metrics.roc_auc, s[:, None], p, average="micro"), "average must be one of"),
+        (lambda s, p: metrics.of_classes(metrics.roc_auc, s, p), "logits must be of shape"),
+    ],
+)
+def test_bad_options_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(np.array([1.0, 2.0]), np.array([True, False]))

@@ -1,0 +1,53 @@
+"""Balanced rows in JAX: shares, masks, transformations."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from imbalanced_jax.samplers import balanced_rows
+
+LABELS = np.arange(103) % 20
+ADDED = {3: 2, 7: 4}
+
+
+def test_shares_are_right_under_jit_and_vmap():
+    draw = jax.jit(jax.vmap(partial(balanced_rows, batch=16, added=ADDED), in_axes=(0, None)))
+    rows, iid_mask = draw(jax.random.split(jax.random.key(0), 2000), jnp.asarray(LABELS))
+    assert rows.dtype == jnp.int32
+    np.testing.assert_array_equal(iid_mask, np.broadcast_to(np.arange(16) < 10, (2000, 16)))
+    np.testing.assert_array_equal(LABELS[rows[:, 10:]], np.broadcast_to([3, 3, 7, 7, 7, 7], (2000, 6)))
+    for part, among in ((rows[:, :10], np.arange(103)), (rows[:, 12:], np.flatnonzero(LABELS == 7))):
+        counts = np.bincount(np.ravel(part), minlength=103)[among]
+        freedom, expected = len(among) - 1, part.size / len(among)
+        assert ((counts - expected) ** 2 / expected).sum() < freedom + 5 * np.sqrt(2 * freedom)
+
+
+def test_one_key_gives_one_batch():
+    rows = [balanced_rows(jax.random.key(seed), LABELS, 16, ADDED)[0] for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(rows[0], rows[1])
+    assert (rows[0] != rows[2]).any()
+
+
+def test_several_labels_and_a_class_without_positives():
+    labels = np.zeros((50, 2), np.int32)
+    labels[[4, 9], 1] = 1
+    rows, _ = balanced_rows(jax.random.key(0), labels, 12, {1: 4})
+    assert set(np.asarray(rows[-4:]).tolist()) <= {4, 9}
+    rows, _ = jax.jit(partial(balanced_rows, batch=12, added={0: 4}))(jax.random.key(0), jnp.asarray(labels))
+    assert ((rows >= 0) & (rows < 50)).all()  # unreadable: uniform rows instead
+
+
+@pytest.mark.parametrize(
+    ("batch", "added", "message"),
+    [
+        (6, ADDED, "batch must be greater than all added, 6"),
+        (9, {99: 1}, "class 99 has a positive"),
+        (9, {3: 0}, r"added\[3\] must be an integer >= 1"),
+    ],
+)
+def test_bad_options_are_refused(batch, added, message):
+    with pytest.raises(ValueError, match=message):
+        balanced_rows(jax.random.key(0), LABELS, batch, added)

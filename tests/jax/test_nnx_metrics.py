@@ -1,0 +1,93 @@
+"""The metrics as `nnx.Metric`: a ring of rows, also in `nnx.jit`."""
+
+from functools import partial
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+pytest.importorskip("flax")
+from flax import nnx
+
+from imbalanced_core import metrics as core
+from imbalanced_jax.nnx import metrics
+
+KINDS = (
+    metrics.AveragePrecision,
+    metrics.ROCAUC,
+    partial(metrics.PartialAUC, beta=0.2),
+    partial(metrics.CoverageAtBudget, budget=0.1),
+    partial(metrics.RecallAtQuantile, quantile=0.1),
+    partial(metrics.PrecisionAtK, k=5),
+)
+
+
+def rows(rng, n=40, classes=3):
+    targets = rng.integers(0, classes, size=n)
+    targets[::7] = -100
+    return rng.normal(size=(n, classes)), targets, rng.random(n)
+
+
+compute = nnx.jit(lambda metric: metric.compute())
+
+
+def feed(metric, logits, targets, weights, *cuts):
+    update = nnx.jit(lambda metric, *arrays: metric.update(**dict(zip(("logits", "targets", "sample_weight"), arrays))))  # noqa: B905
+    for part in zip(*(np.split(x, cuts) for x in (logits, targets, weights)), strict=True):
+        update(metric, *map(jnp.asarray, part))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ring_equals_the_newest_rows(kind, rng):
+    logits, targets, weights = rows(rng)
+    metric = kind(3, capacity=25, average="none", dtype=jnp.float64)
+    function = metric._of_classes.args[0]
+    feed(metric, logits, targets, weights, 20)
+    value = compute(metric)
+    expected = core.of_classes(function, logits[-25:], targets[-25:], average="none", weights=weights[-25:])
+    np.testing.assert_allclose(value, expected, rtol=1e-12)
+    assert metric.rows_seen[...] == 40
+
+
+def test_batch_larger_than_the_ring_and_reset(rng):
+    logits, targets, weights = rows(rng)
+    metric = metrics.ROCAUC(3, capacity=15, dtype=jnp.float64)
+    metric.update(logits=logits, targets=targets[:, None], sample_weight=weights, values=1.0)
+    expected = core.of_classes(core.roc_auc, logits[-15:], targets[-15:], weights=weights[-15:])
+    np.testing.assert_allclose(compute(metric), expected, rtol=1e-12)
+    metric.reset()
+    assert jnp.isnan(compute(metric))
+    assert metric.rows_seen[...] == 0
+
+
+def test_several_labels_beside_another_metric(rng):
+    logits, targets = rng.normal(size=(30, 2)), rng.integers(0, 2, size=(30, 2))
+    both = nnx.MultiMetric(
+        ap=metrics.AveragePrecision(2, capacity=64, multilabel=True, dtype=jnp.float64), loss=nnx.metrics.Average()
+    )
+    both.update(logits=logits, targets=targets, values=jnp.ones(3, jnp.float32))
+    expected = core.of_classes(core.average_precision, logits, targets, multilabel=True)
+    np.testing.assert_allclose(compute(both.ap), expected, rtol=1e-12)
+
+
+def test_bad_input_is_refused(rng):
+    logits, targets, weights = rows(rng)
+    metric = metrics.ROCAUC(3, capacity=50)
+    with pytest.raises(ValueError, match=r"targets must be in|class ids in \[0, 3\)"):
+        metric.update(logits=logits, targets=targets + 1000)
+    with pytest.raises(ValueError, match="logits must be of shape"):
+        metric.update(logits=logits[:, :2], targets=targets)
+    with pytest.raises(ValueError, match="sample_weight must be finite"):
+        metric.update(logits=logits, targets=targets, sample_weight=-weights)
+    with pytest.raises(ValueError, match="budget must be"):
+        metrics.CoverageAtBudget(3, capacity=5, budget=2.0)
+    with pytest.raises(TypeError, match="beta"):
+        metrics.PartialAUC(3, capacity=5)
+    assert metric.rows_seen[...] == 0
+
+
+def test_bad_targets_that_cannot_be_read_are_nan(rng):
+    logits, targets, weights = rows(rng)
+    metric = metrics.ROCAUC(3, capacity=50)
+    feed(metric, logits, np.where(targets < 0, 7, targets), weights, 20)
+    assert jnp.isnan(compute(metric))

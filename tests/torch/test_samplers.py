@@ -1,0 +1,169 @@
+"""The balanced batch sampler: shares, processes, epochs, resuming, and the loaders that drive it."""
+
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from imbalanced_torch.samplers import BalancedBatchSampler
+
+LABELS = np.arange(103) % 20  # five or six rows of each of 20 classes
+ADDED = {3: 2, 7: 4}
+
+
+def sampler(batch_size=16, **options):
+    return BalancedBatchSampler(LABELS, batch_size, ADDED, **options)
+
+
+def chi_square(observed, expected):
+    return ((observed - expected) ** 2 / expected).sum()
+
+
+def test_a_batch_is_uniform_rows_then_positives():
+    balanced = sampler()
+    batches = list(balanced)
+    assert len(batches) == len(balanced) == 11  # of 10 uniform rows
+    assert balanced.iid_mask.tolist() == [True] * 10 + [False] * 6
+    for batch in batches:
+        assert len(batch) == 16
+        assert (LABELS[batch[10:]] == [3, 3, 7, 7, 7, 7]).all()
+    uniform = [row for batch in batches for row in batch[:10]]
+    assert sorted(uniform[:103]) == list(range(103))  # every row once, then the beginning again
+    assert set(uniform[103:]) <= set(range(103))
+    assert len(list(sampler(drop_last=True))) == 10
+
+
+def test_shares_are_right():
+    balanced = sampler()
+    counts, first = np.zeros(103), np.zeros(103)
+    for _ in range(400):
+        batches = list(balanced)
+        for batch in batches:
+            np.add.at(counts, batch[10:], 1)
+        np.add.at(first, batches[0][:10], 1)
+    seven = LABELS == 7
+    assert counts[~seven & (LABELS != 3)].sum() == 0
+    # draws without replacement scatter less than a multinomial, so the usual bound at 1e-6 is a safe one
+    assert chi_square(counts[seven], 400 * 11 * 4 / seven.sum()) < 40
+    assert chi_square(first, 400 * 10 / 103) < 102 + 5 * np.sqrt(2 * 102)
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_processes_together_draw_as_one(world_size, drop_last):
+    ranks = [list(sampler(drop_last=drop_last, rank=r, world_size=world_size)) for r in range(world_size)]
+    assert len({len(batches) for batches in ranks}) == 1
+    together = [batch for step in zip(*ranks, strict=True) for batch in step]
+    alone = list(sampler(drop_last=drop_last))
+    shared = min(len(alone), len(together))
+    assert shared >= 9
+    assert together[:shared] == alone[:shared]
+    # the same rows per step as one process with batches of all processes
+    large = BalancedBatchSampler(
+        LABELS, 16 * world_size, {c: n * world_size for c, n in ADDED.items()}, drop_last=drop_last
+    )
+    assert len(large) == len(ranks[0])
+    for step, batch in zip(zip(*ranks, strict=True), large, strict=True):
+        assert sorted(np.concatenate(step)) == sorted(batch)
+
+
+def test_passes_differ_and_repeat():
+    one, other = sampler(), sampler()
+    passes = [list(one) for _ in range(3)]
+    assert passes[0] != passes[1] != passes[2]
+    other.set_epoch(2)
+    assert list(other) == passes[2]
+    other.set_epoch(0)
+    assert list(other) == passes[0]
+    assert list(sampler(seed=1)) != passes[0]
+    next(iter(other))  # a pass that is left early is a pass
+    assert list(other) == passes[2]
+
+
+@pytest.mark.parametrize("at", [0, 4, 11])
+def test_resumes_to_the_bit(at):
+    whole, first = sampler(seed=5), sampler(seed=5)
+    whole.set_epoch(3)
+    first.set_epoch(3)
+    expected, after = list(whole), list(whole)
+    iterator = iter(first)
+    begun = [next(iterator) for _ in range(at)]
+    second = sampler()
+    second.load_state_dict(first.state_dict() if at else first.state_dict(batches=0))
+    second.set_epoch(3)  # as trainers do at the start of the epoch that they resume
+    assert begun + list(second) == expected
+    assert list(second) == after
+
+
+def test_state_of_a_loader():
+    balanced = sampler()
+    loader = DataLoader(TensorDataset(torch.arange(103)), batch_sampler=balanced)
+    seen = [batch for _, (batch,) in zip(range(4), loader, strict=False)]
+    assert seen[3].tolist() == list(sampler())[3]
+    assert balanced.state_dict() == {"seed": 0, "epoch": 0, "batches": 4}
+    assert balanced.state_dict(batches=2) == {"seed": 0, "epoch": 0, "batches": 2}
+
+
+def test_several_labels_and_tensors():
+    labels = torch.zeros(50, 2, dtype=torch.int64)
+    labels[[4, 9], 1] = 1
+    batches = list(BalancedBatchSampler(labels, 12, {1: 2}))
+    assert all(sorted(batch[-2:]) == [4, 9] for batch in batches)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 6}, "batch_size must be greater than all added, 6"),
+        ({"added": {99: 1}}, "class 99 has a positive"),
+        ({"added": {3: 0}}, r"added\[3\] must be an integer >= 1"),
+        ({"rank": 2, "world_size": 2}, r"rank must be in \[0, 2\)"),
+        ({"rank": 2}, "rank must be given together"),
+        ({"labels": np.zeros((0,))}, "labels must be of shape"),
+        ({"seed": -1}, "seed must be"),
+    ],
+)
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        BalancedBatchSampler(**({"labels": LABELS, "batch_size": 16, "added": ADDED} | options))
+
+
+def test_accelerate_deals_out_the_same_batches():
+    data_loader = pytest.importorskip("accelerate.data_loader")
+    shards = [
+        list(data_loader.BatchSamplerShard(sampler(rank=0, world_size=1, drop_last=True), 2, rank)) for rank in range(2)
+    ]
+    assert shards == [list(sampler(rank=r, world_size=2, drop_last=True)) for r in range(2)]
+
+
+def test_lightning_sets_the_epoch():
+    data = pytest.importorskip("lightning.fabric.utilities.data")
+    balanced = sampler()
+    data._set_sampler_epoch(DataLoader(TensorDataset(torch.arange(103)), batch_sampler=balanced), 4)
+    assert balanced.epoch == 4
+
+
+WORKER = """
+    import sys, torch
+    import torch.distributed as dist
+    from imbalanced_torch.samplers import BalancedBatchSampler
+    balanced = BalancedBatchSampler([0] * 40 + [1] * 3, 8, {1: 2})  # before the group is there
+    dist.init_process_group("gloo", init_method="file://" + sys.argv[1], rank=int(sys.argv[2]), world_size=2)
+    rows = [torch.zeros(len(balanced), 8, dtype=torch.int64) for _ in range(2)]
+    dist.all_gather(rows, torch.tensor(list(balanced)))
+    dist.destroy_process_group()
+    alone = torch.tensor(list(BalancedBatchSampler([0] * 40 + [1] * 3, 8, {1: 2}, rank=0, world_size=1)))
+    together = torch.stack(rows, dim=1).flatten(0, 1)
+    assert together.shape == (8, 8) and torch.equal(together, alone), together
+"""
+
+
+def test_finds_its_process_group(tmp_path):
+    command = [sys.executable, "-c", textwrap.dedent(WORKER), str(tmp_path / "group")]
+    workers = [subprocess.Popen([*command, str(rank)], stderr=subprocess.PIPE, text=True) for rank in range(2)]
+    errors = [worker.communicate(timeout=120)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], errors

@@ -1,0 +1,102 @@
+"""The metrics as `torchmetrics.Metric`, and the functions on tensors of an accelerator without data."""
+
+import sys
+from functools import partial
+
+import pytest
+import torch
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from imbalanced_core import metrics as core
+
+pytest.importorskip("torchmetrics")
+from torchmetrics import MetricCollection
+
+from imbalanced_torch import metrics
+
+CLASSES = {
+    metrics.AveragePrecision: {},
+    metrics.ROCAUC: {},
+    metrics.PartialAUC: {"beta": 0.2},
+    metrics.CoverageAtBudget: {"budget": 0.1},
+    metrics.RecallAtQuantile: {"quantile": 0.1},
+    metrics.PrecisionAtK: {"k": 5},
+}
+
+
+def batches(rows=40, classes=3):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(rows, classes, generator=generator, dtype=torch.float64)
+    targets = torch.randint(0, classes, (rows,), generator=generator)
+    targets[::7] = -100
+    return logits, targets, torch.rand(rows, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("kind", "options"), CLASSES.items(), ids=lambda x: getattr(x, "__name__", ""))
+def test_stream_equals_all_rows(kind, options):
+    logits, targets, weights = batches()
+    metric = kind(3, average="none", **options)
+    for rows in (slice(0, 13), slice(13, 14), slice(14, 40)):
+        metric.update(logits[rows], targets[rows, None], weights[rows])
+    function = partial(kind.function, **options)
+    torch.testing.assert_close(
+        metric.compute(), core.of_classes(function, logits, targets, average="none", weights=weights)
+    )
+    metric.reset()
+    with pytest.warns(UserWarning, match="before the ``update``"):
+        assert metric.compute().isnan().all()
+
+
+def test_collection_of_metrics_equals_scikit_learn():
+    logits, targets, _ = batches()
+    found = MetricCollection({"ap": metrics.AveragePrecision(3), "auc": metrics.ROCAUC(3)})
+    found.update(logits, targets)
+    keep = targets >= 0
+    for name, reference in (("ap", average_precision_score), ("auc", roc_auc_score)):
+        expected = sum(reference(targets[keep] == c, logits[keep, c]) for c in range(3)) / 3
+        assert found.compute()[name].item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_binary_and_several_labels():
+    logits, targets, _ = batches(classes=2)
+    binary = metrics.ROCAUC(1)
+    value = binary(logits[:, :1], (targets == 1)[:, None])
+    assert value.item() == pytest.approx(roc_auc_score(targets == 1, logits[:, 0]))
+    labels = torch.stack([targets == 0, targets == 1], dim=1).int()
+    labels[:4, 0] = -100
+    several = metrics.ROCAUC(2, multilabel=True, average="none")
+    several.update(logits, labels)
+    expected = [roc_auc_score(labels[4:, 0], logits[4:, 0]), roc_auc_score(labels[:, 1], logits[:, 1])]
+    torch.testing.assert_close(several.compute(), torch.tensor(expected, dtype=torch.float64))
+
+
+def test_bad_input_is_refused():
+    metric = metrics.PrecisionAtK(3, k=2)
+    logits, targets, weights = batches()
+    with pytest.raises(ValueError, match=r"targets must be class ids in \[0, 3\)"):
+        metric.update(logits, targets + 1000)
+    with pytest.raises(ValueError, match="logits must be of shape"):
+        metric.update(logits[:, :2], targets)
+    with pytest.raises(ValueError, match="targets must be of shape"):
+        metric.update(logits, targets[1:])
+    with pytest.raises(ValueError, match="sample_weight must be finite"):
+        metric.update(logits, targets, -weights)
+    with pytest.raises(ValueError, match="k must be"):
+        metrics.PrecisionAtK(3, k=0)
+    with pytest.raises(ValueError, match="Unexpected keyword"):
+        metrics.PrecisionAtK(3, k=1, budget=0.1)
+    assert not metric.logits  # a refused batch leaves nothing behind
+
+
+def test_functions_never_wait_for_a_device():
+    logits, targets = torch.empty(50, 4, device="meta"), torch.empty(50, dtype=torch.int64, device="meta")
+    for kind, options in CLASSES.items():
+        value = core.of_classes(partial(kind.function, **options), logits, targets, weights=logits[:, 0])
+        assert value.shape == ()
+
+
+def test_error_names_the_missing_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchmetrics", None)
+    monkeypatch.delitem(sys.modules, "imbalanced_torch.metrics")
+    with pytest.raises(ModuleNotFoundError, match="pip install torchmetrics"):
+        import imbalanced_torch.metrics  # noqa: F401

@@ -114,4 +114,6 @@ class PAUCAtBudgetLoss(PooledLoss):
         checks.require(is_rate, "budget", "a number in (0, 1]", budget)
         options: dict[str, Any] = {"beta": min(1.0, 2 * budget), "surrogate": "pairwise", "tau_scale": "std"}
         options |= {"temperature": 1.0, "gated": True, "positive_rate": positive_rate}
-        return cls(num_classes, **(options | overrides))
+        loss_fn = cls(num_classes, **(options | overrides))
+        loss_fn._keeps_temperature = True
+        return loss_fn

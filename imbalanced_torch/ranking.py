@@ -91,7 +91,9 @@ class SmoothAPLoss(PooledLoss):
             ValueError: if positive_rate is out of range, or an option is bad.
         """
         options: dict[str, Any] = {"temperature_scale": "std", "temperature": 0.2, "gated": True}
-        return cls(num_classes, **(options | {"positive_rate": positive_rate} | overrides))
+        loss_fn = cls(num_classes, **(options | {"positive_rate": positive_rate} | overrides))
+        loss_fn._keeps_temperature = True
+        return loss_fn
 
 
 class RecallAtQuantileLoss(PooledLoss):

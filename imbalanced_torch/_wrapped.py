@@ -96,7 +96,7 @@ def _check_cross_entropy(name: str, logits: Tensor, targets: Tensor) -> None:
     shape = (logits.shape[0], *logits.shape[2:])
     rule = f"class ids of shape {shape} for {name} with logits {tuple(logits.shape)} (such as targets.squeeze(1))"
     checks.require(targets.shape == shape, "targets", rule, tuple(targets.shape))
-    is_id = targets.dtype in (torch.int64, torch.uint8)
+    is_id = targets.dtype == torch.int64 or (targets.dtype == torch.uint8 and logits.ndim == 2)
     checks.require(is_id, "targets", f"class ids of dtype int64 for {name} (pass targets.long())", targets.dtype)
 
 

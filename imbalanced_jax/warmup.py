@@ -9,7 +9,7 @@ from jax import lax
 
 from imbalanced_core import checks
 from imbalanced_core.losses.schedules import blend_losses, blend_weight, geometric_decay, temperature_ends
-from imbalanced_core.pool.queue import Queue
+from imbalanced_core.pool.queue import Queue, emptied
 from imbalanced_jax import validation
 
 Schedule = Callable[[Any], Any]  # what optax calls one: step -> value
@@ -147,7 +147,7 @@ def warmup_blend(
     if queue is not None:
         if not isinstance(queue, Queue):
             raise TypeError(f"queue must be a Queue, from init_queue or aux.queue, or None, got {type(queue).__name__}")
-        queue = jax.tree.map(lambda old, new: jnp.where(step == warmup_steps, new, old), queue, _emptied(queue))
+        queue = jax.tree.map(lambda old, new: jnp.where(step == warmup_steps, new, old), queue, emptied(queue))
     main_form, aux_form = _form_of_main(main_fn, queue, temperature)
     warmup_form = jax.eval_shape(warmup_fn)
 
@@ -170,11 +170,6 @@ def _form_of_main(main_fn: Callable, queue: Queue | None, temperature: jax.Array
         name = type(form[1]).__name__
         raise TypeError(f"main_fn must return (loss, aux) with the next queue in the field aux.queue, got {name}")
     return form
-
-
-def _emptied(queue: Queue) -> Queue:
-    """A queue of empty slots: no loss has a class -1."""
-    return jax.tree.map(jnp.zeros_like, queue)._replace(targets=jnp.full_like(queue.targets, -1))
 
 
 def _absent(form: jax.ShapeDtypeStruct) -> jax.Array:

@@ -127,7 +127,7 @@ class LossWarmupWrapper(WarmupProgress):
     def reset(self) -> None:
         """Restarts the schedule for another run: no epoch, step or switch yet, and an empty queue."""
         self._restart()
-        self._reset_queue()
+        self._reset_main_loss()
 
     @property
     def current_temperature(self) -> float | None:
@@ -153,7 +153,7 @@ class LossWarmupWrapper(WarmupProgress):
         step, previous = whole_number("global_step", global_step), self._step or 0
         if self._switch_step is not None and step < previous and step <= self._switch_step:
             self._switch_step = None
-            self._reset_queue()
+            self._reset_main_loss()
         self._step = step
         self._batch_hook_called = True
         if self._switch_step is None and not self.in_warmup:
@@ -234,6 +234,12 @@ class LossWarmupWrapper(WarmupProgress):
                 elapsed, start=self.temp_start, end=self.temp_end, steps=self.temp_decay_steps
             )
             self.main_loss.temperature = self._temperature
+
+    def _reset_main_loss(self) -> None:
+        self._reset_queue()
+        if getattr(self.main_loss, "gated", False):
+            for buffer in self.main_loss.gate:
+                buffer.zero_()
 
     def _reset_queue(self) -> None:
         if hasattr(self.main_loss, "reset_queue"):

@@ -246,6 +246,23 @@ def test_a_second_run_is_the_first_again(unit, warmup, again):
     assert run() == first
 
 
+def test_a_second_run_closes_the_gate_of_a_preset():
+    wrapper = make(main_loss=SmoothAPLoss.recommended(1, queue_size=8), warmup_steps=1, blend_steps=1)
+
+    def run():
+        losses = []
+        for step in range(6):
+            wrapper.on_train_batch_start(step)
+            losses.append(wrapper(*batch(step)).item())
+        return losses
+
+    first = run()
+    assert any(buffer.any() for buffer in wrapper.main_loss.gate)
+    assert run() == first
+    wrapper.reset()
+    assert not any(buffer.any() for buffer in wrapper.main_loss.gate)
+
+
 def test_going_back_empties_the_queue_at_once():
     wrapper = make(warmup_steps=2, temp_start=0.5, temp_end=0.1, temp_decay_steps=4)
     for step in (0, 2, 3, 6):

@@ -1,4 +1,4 @@
-"""Warm-up, blend and temperature, stateless: schedules of the step, and a step that blends two losses by them."""
+"""Warm-up, blend and temperature without state: schedules of the step, and a step that blends two losses by them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,21 +8,21 @@ import jax.numpy as jnp
 from jax import lax
 
 from imbalanced_core import checks
-from imbalanced_core.losses.schedules import blend_losses, blend_weight, geometric_decay
-from imbalanced_core.pool.queue import Queue
+from imbalanced_core.losses.schedules import blend_losses, blend_weight, geometric_decay, temperature_ends
+from imbalanced_core.pool.queue import Queue, emptied
 from imbalanced_jax import validation
 
 Schedule = Callable[[Any], Any]  # what optax calls one: step -> value
 
 
 def blend_schedule(warmup_steps: int, blend_steps: int = 0, final_main_weight: float = 1.0) -> Schedule:
-    """How much the main loss counts: `step -> weight`, a schedule as optax has them.
+    """The weight of the main loss as an optax schedule: `step -> weight`.
 
     The weight is 0 for `warmup_steps` steps, (k + 1) / (blend_steps + 1) · final_main_weight in step k of the
     `blend_steps` that follow, and final_main_weight from then on.
 
     Args:
-        warmup_steps: steps before the main loss takes part.
+        warmup_steps: steps with weight 0.
         blend_steps: steps of the linear ramp; 0 is a hard switch.
         final_main_weight: the weight after the ramp, in (0, 1]; a number or a 0-d array.
 
@@ -44,12 +44,13 @@ def blend_schedule(warmup_steps: int, blend_steps: int = 0, final_main_weight: f
 
 
 def temperature_schedule(temp_start: float, temp_end: float, temp_decay_steps: int, warmup_steps: int = 0) -> Schedule:
-    """The temperature of the main loss: `step -> temperature`, a schedule as optax has them.
+    """The temperature of the main loss as an optax schedule: `step -> temperature`.
 
-    It is temp_start · (temp_end / temp_start) ^ min(1, (step - warmup_steps) / temp_decay_steps); temp_start before.
+    It is temp_start · (temp_end / temp_start) ^ min(1, (step - warmup_steps) / temp_decay_steps), and temp_start
+    before step `warmup_steps`.
 
     Args:
-        temp_start: temperature until the main loss takes part, > 0; a number or a 0-d array.
+        temp_start: temperature until then, > 0; a number or a 0-d array.
         temp_end: temperature after the decay, > 0; a number or a 0-d array.
         temp_decay_steps: steps of the decay, at least 1.
         warmup_steps: steps before the decay begins.
@@ -76,21 +77,20 @@ def warmup_blend(
     warmup_steps: int,
     blend_steps: int = 0,
     final_main_weight: float = 1.0,
-    temp_start: float = 0.05,
-    temp_end: float = 0.005,
+    temp_start: float | None = None,
+    temp_end: float | None = None,
     temp_decay_steps: int = 10_000,
-    ignore_index: int = -100,
 ) -> tuple[jax.Array, Any]:
-    """One step of a run that starts with one loss and ends with another: the stateless twin of torch's wrapper.
+    """One step of a training that starts with one loss and ends with another: the stateless form of torch's wrapper.
 
     The loss is ::
 
         (1 - w) · warmup_fn() + w · main_fn(queue, temperature)[0]
 
     with w from `blend_schedule` and the temperature from `temperature_schedule` at this step. While w is 0 the main
-    loss is not computed and the queue stays as it is; while w is 1 the warm-up loss is not computed. At step
-    `warmup_steps`, the switch, the main loss is given an empty queue. The step may be traced: one compilation serves
-    the whole schedule.
+    loss is not computed and the queue does not change; while w is 1 the warm-up loss is not computed. At step
+    `warmup_steps`, the switch, the main loss gets an empty queue. The step may be traced: one compilation serves the
+    whole schedule.
 
     All state is in the arguments, so a run resumes to the bit from its parameters, its step and its queue. Call it
     inside the function that `jax.value_and_grad(..., has_aux=True)` differentiates, under `jit`::
@@ -109,35 +109,35 @@ def warmup_blend(
         queue = aux.queue
 
     Args:
-        step: the number of this step, counted from 0: an integer or a 0-d integer array. It has to grow with every
-            call, since the queue is emptied whenever it is `warmup_steps`.
+        step: the number of this step, counted from 0: an integer or a 0-d integer array. It must grow with every
+            call, since the queue is emptied whenever it is `warmup_steps`. A second run starts again at 0.
         warmup_fn: `() -> loss`. A model with one logit needs a binary cross entropy here: the softmax over one class
-            is always 1 and trains nothing. The losses of this package refuse one class, those of others may not.
-        main_fn: `(queue, temperature) -> (loss, aux)`, the loss of the same shape. When there is a queue, `aux` is a
-            NamedTuple with the next one in its field `queue`, as all ranking losses here return it.
-        queue: the queue before this step; None when the main loss keeps none.
-        warmup_steps: steps before the main loss takes part.
+            is always 1 and trains nothing. Its targets must have the shape of the logits: optax broadcasts [N, 1]
+            against [N] to [N, N] without an error.
+        main_fn: `(queue, temperature) -> (loss, aux)`, the loss of the same shape. If there is a queue, `aux` is a
+            NamedTuple with the next one in its field `queue`, as all ranking losses here return it. A loss with a
+            temperature of its own, such as a preset, ignores the second argument.
+        queue: the queue before this step; None if the main loss has none.
+        warmup_steps: steps with w = 0.
         blend_steps: steps of the linear ramp after them; 0 is a hard switch.
         final_main_weight: the weight after the ramp, in (0, 1]; a number or a 0-d array.
-        temp_start: temperature at the switch, > 0; a number or a 0-d array.
-        temp_end: temperature after `temp_decay_steps`, > 0; a number or a 0-d array.
+        temp_start: temperature at the switch, > 0; a number or a 0-d array. None: 0.05.
+        temp_end: temperature after `temp_decay_steps`, > 0; a number or a 0-d array. None: 0.005.
         temp_decay_steps: steps from one to the other.
-        ignore_index: the mark of the slots that the switch empties. Left out, it does no harm: every loss takes a
-            target that is none of its classes for an empty slot.
 
     Returns:
-        The loss and the `aux` of the main loss. While that is not computed, `aux` is of the same structure: the queue
-        as it was, and else NaN, False and 0.
+        The loss and the `aux` of the main loss. While that is not computed, `aux` has the same structure: the queue
+        unchanged, and NaN, False and 0 elsewhere.
 
     Raises:
         ValueError: on a bad number, or if the two losses differ in shape.
         TypeError: if there is a queue and `aux` has no field `queue`.
 
-    Cost: that of the losses that count. Under `vmap` over the step both are computed. Outside `jit` every call is
-    traced anew, and slow.
+    Cost: that of the losses with a weight > 0. Under `vmap` over the step both are computed. Outside `jit` every call
+    is traced again, which is slow.
     """
     weight_at = blend_schedule(warmup_steps, blend_steps, final_main_weight)
-    temperature_at = temperature_schedule(temp_start, temp_end, temp_decay_steps, warmup_steps)
+    temperature_at = temperature_schedule(*temperature_ends(temp_start, temp_end), temp_decay_steps, warmup_steps)
     step = jnp.asarray(step)
     is_step = step.ndim == 0 and jnp.issubdtype(step.dtype, jnp.integer)  # a float may never equal `warmup_steps`
     checks.require(is_step, "step", "an integer or a 0-d integer array", step)
@@ -147,9 +147,7 @@ def warmup_blend(
     if queue is not None:
         if not isinstance(queue, Queue):
             raise TypeError(f"queue must be a Queue, from init_queue or aux.queue, or None, got {type(queue).__name__}")
-        queue = jax.tree.map(
-            lambda old, new: jnp.where(step == warmup_steps, new, old), queue, _emptied(queue, ignore_index)
-        )
+        queue = jax.tree.map(lambda old, new: jnp.where(step == warmup_steps, new, old), queue, emptied(queue))
     main_form, aux_form = _form_of_main(main_fn, queue, temperature)
     warmup_form = jax.eval_shape(warmup_fn)
 
@@ -174,12 +172,8 @@ def _form_of_main(main_fn: Callable, queue: Queue | None, temperature: jax.Array
     return form
 
 
-def _emptied(queue: Queue, ignore_index: int) -> Queue:
-    return jax.tree.map(jnp.zeros_like, queue)._replace(targets=jnp.full_like(queue.targets, ignore_index))
-
-
 def _absent(form: jax.ShapeDtypeStruct) -> jax.Array:
-    """What stands for a figure that was not computed: NaN, False or 0."""
+    """The value of a figure that was not computed: NaN, False or 0."""
     return _full(form, jnp.nan if jnp.issubdtype(form.dtype, jnp.floating) else 0)
 
 

@@ -1,7 +1,8 @@
-"""What a wrapper has to know of the losses inside it: what they take, and what they would have returned."""
+"""What a wrapper needs to know of the losses inside it: what they accept, and the form of what they return."""
 
 import inspect
 import operator
+import warnings
 from typing import Any
 
 import torch
@@ -10,14 +11,32 @@ from torch import Tensor, nn
 
 from imbalanced_core import checks, ops
 from imbalanced_core.pool.step import Diagnostics
+from imbalanced_torch import validation
+from imbalanced_torch.pointwise import SigmoidFocalLoss
 
 
 def whole_number(name: str, value: Any, *, least: int = 0) -> int:
-    """The value as an int, which numpy's integers count as too."""
+    """The value as an int; integers of numpy and 0-d integer tensors are accepted."""
     if not isinstance(value, (bool, float)) and hasattr(value, "__index__"):
         value = operator.index(value)
     checks.at_least(name, value, least)
     return value
+
+
+def warn_unless_it_has(loss: Any, attribute: str, option: str) -> bool:
+    """Whether the loss has the attribute; a warning, that the wrapper's option has no effect, if not."""
+    if not hasattr(loss, attribute):
+        warnings.warn(f"{option} has no effect: {name_of(loss)} has no `{attribute}`", stacklevel=3)
+    return hasattr(loss, attribute)
+
+
+def without_weights(loss: Any) -> str:
+    """The warning about a warm-up loss that does not accept sample weights."""
+    return (
+        f"{name_of(loss)} takes no sample_weight, so the warm-up loss is computed without it; "
+        "SigmoidFocalLoss(alpha=None, gamma=0) is BCEWithLogitsLoss, and SoftmaxFocalLoss(gamma=0) is "
+        "CrossEntropyLoss, with sample_weight"
+    )
 
 
 def name_of(loss: Any) -> str:
@@ -26,33 +45,73 @@ def name_of(loss: Any) -> str:
 
 
 def takes_sample_weight(loss: Any) -> bool:
-    """Whether the loss can be called with the keyword sample_weight."""
-    loss = getattr(loss, "_orig_mod", loss)  # a compiled module seems to take every keyword
+    """Whether the loss accepts the keyword sample_weight."""
+    loss = getattr(loss, "_orig_mod", loss)  # the signature of a compiled module has every keyword
     parameters = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).parameters
     return "sample_weight" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
-def check_several_classes(loss: Any, logits: Tensor) -> None:
-    """ValueError if torch's cross entropy would find a single class on dimension 1, or no such dimension.
+def targets_for(loss: Any, logits: Any, targets: Any) -> Any:
+    """The targets of a ranking loss in the shape and dtype that a pointwise loss of torch requires.
 
-    The probability of a single class is always 1 and its gradient always 0. [N] without classes is no better: the
-    softmax would run over the rows. The losses of this package look by themselves.
+    For binary cross entropy, [N] and [N, 1] are reshaped to the shape of the logits, and integers and bools become
+    floats. Elsewhere the targets are returned as they are.
+
+    Raises:
+        ValueError: where a conversion would be a guess, naming the shapes and what to pass or use instead.
     """
     loss = getattr(loss, "_orig_mod", loss)
     loss = getattr(loss, "func", loss)  # of a functools.partial
+    if not isinstance(logits, Tensor) or not isinstance(targets, Tensor):
+        return targets
     if loss is F.cross_entropy or isinstance(loss, nn.CrossEntropyLoss):
-        instead = "BCEWithLogitsLoss"
-        rule = f"of shape [N, C, *] for {name_of(loss)} (for one logit use {instead})"
-        checks.require(logits.ndim >= 2, "logits", rule, tuple(logits.shape))
-        checks.several_classes("logits", logits, axis=1, instead=instead)
+        _check_cross_entropy(name_of(loss), logits, targets)
+        return targets
+    is_bce = loss is F.binary_cross_entropy_with_logits or isinstance(loss, nn.BCEWithLogitsLoss)
+    if not is_bce and not isinstance(loss, SigmoidFocalLoss):
+        return targets
+    if (*targets.shape, 1) == logits.shape or targets.shape == (*logits.shape, 1):
+        targets = targets.reshape(logits.shape)
+    rule = (
+        f"of the shape of the logits, {tuple(logits.shape)}, for {name_of(loss)} (class ids go with CrossEntropyLoss)"
+    )
+    checks.require(targets.shape == logits.shape, "targets", rule, tuple(targets.shape))
+    return _as_float_labels(targets, logits.dtype) if is_bce and not targets.is_floating_point() else targets
 
 
-def with_absent_extras(loss: Tensor, logits: Tensor, keywords: dict[str, Any]) -> Any:
-    """The loss with what a ranking loss adds to it on request, for a step in which no ranking loss was computed."""
+def _as_float_labels(targets: Tensor, dtype: torch.dtype) -> Tensor:
+    """Labels as floats. What is neither 0 nor 1, such as a missing label, is an error or NaN."""
+    validation.check_binary_targets(targets)
+    labels = targets.to(dtype)
+    return torch.where((labels == 0) | (labels == 1), labels, torch.nan)
+
+
+def _check_cross_entropy(name: str, logits: Tensor, targets: Tensor) -> None:
+    """ValueError if torch's cross entropy would fail, or train nothing: a softmax over one class is always 1."""
+    rule = f"of shape [N, C, *] for {name} (for one logit use BCEWithLogitsLoss)"
+    checks.require(logits.ndim >= 2, "logits", rule, tuple(logits.shape))
+    checks.several_classes("logits", logits, axis=1, instead="BCEWithLogitsLoss")
+    if targets.is_floating_point() and targets.shape == logits.shape:
+        return  # probabilities
+    shape = (logits.shape[0], *logits.shape[2:])
+    rule = f"class ids of shape {shape} for {name} with logits {tuple(logits.shape)} (such as targets.squeeze(1))"
+    checks.require(targets.shape == shape, "targets", rule, tuple(targets.shape))
+    is_id = targets.dtype == torch.int64 or (targets.dtype == torch.uint8 and logits.ndim == 2)
+    checks.require(is_id, "targets", f"class ids of dtype int64 for {name} (pass targets.long())", targets.dtype)
+
+
+def with_absent_extras(loss: Tensor, logits: Any, keywords: dict[str, Any]) -> Any:
+    """The loss and the requested extras of a ranking loss (NaN, False) for a step in which it was not computed."""
+    requested = [name for name in ("return_per_class", "return_diagnostics") if keywords.get(name)]
+    if not requested:
+        return loss
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    rule = f"a tensor [N, C] for {requested[0]} while the main loss is not computed"
+    checks.require(isinstance(logits, Tensor) and logits.ndim == 2, "logits", rule, shape)
     per_class = ops.widen(logits.detach().new_full(logits.shape[-1:], torch.nan))
     extras: list[Any] = []
-    if keywords.get("return_per_class"):
+    if "return_per_class" in requested:
         extras += [per_class, torch.zeros_like(per_class, dtype=torch.bool)]
-    if keywords.get("return_diagnostics"):
+    if "return_diagnostics" in requested:
         extras.append(dict.fromkeys(Diagnostics._fields, per_class))
-    return (loss, *extras) if extras else loss
+    return (loss, *extras)

@@ -28,15 +28,16 @@ STATE_FILE = "loss_warmup.pt"
 
 
 class WarmupLossFunction:
-    """A loss module as the Trainer's `compute_loss_func`, for models with one row of logits per label.
+    """A loss module as the Trainer's `compute_loss_func`, for logits [N, C] and, per token, [B, T, C].
 
-    The loss module is no part of the model, so this also puts it into training mode where gradients are recorded and
-    into eval mode where they are not: evaluation leaves the queue alone.
+    The loss module is not part of the model, so this also sets its training mode where gradients are recorded and its
+    eval mode where they are not: evaluation does not change the queue. The tokens of a batch are ranked together, as
+    rows [B · T, C]; tokens with the label -100 are ignored.
 
-    The Trainer leaves it to a `compute_loss_func` to scale losses under gradient accumulation. Here each batch counts
-    by its share of the labels that are not -100, so that the mean losses of accumulated batches, and of processes, add
-    up to the mean over all labels. (A loss that gathers the rows of all processes is exact when they hold equally
-    many labels, as the Trainer's sampler sees to.)
+    The Trainer does not rescale the losses of a `compute_loss_func` under gradient accumulation. Here each batch is
+    weighted by its share of the labels that are not -100, so that the mean losses of accumulated batches, and of
+    processes, add up to the mean over all labels. (A loss that gathers the rows of all processes is exact when they
+    hold equally many labels, as with the Trainer's sampler.)
 
     Args:
         loss_fn: called as `loss_fn(logits, labels)`: a `LossWarmupWrapper`, or any loss module.
@@ -47,22 +48,48 @@ class WarmupLossFunction:
         self.loss_fn = loss_fn
         self.logits_from = logits_from
 
-    def __call__(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
-        """The loss of a batch, scaled to its share of the `num_items_in_batch` labels of the step."""
+    def __call__(
+        self,
+        outputs: Any,
+        labels: Tensor,
+        num_items_in_batch: Tensor | int | None = None,
+        *,
+        return_per_class: bool = False,
+    ) -> Any:
+        """The loss of a batch, scaled to its share of the `num_items_in_batch` labels of the step.
+
+        Args:
+            outputs: the output of the model.
+            labels: [N] or [B, T], or multilabel in the shape of the logits.
+            num_items_in_batch: the number of labels that are not -100 in the whole step; None: no scaling.
+            return_per_class: whether to return (loss, per_class, valid), of a ranking loss or a wrapper of one, where
+                the values of the classes are not scaled. For calls of your own: the Trainer needs the loss alone.
+        """
         self.loss_fn.train(torch.is_grad_enabled())
-        loss = self.loss_fn(outputs[self.logits_from], labels)
-        if num_items_in_batch is None:
-            return loss
-        share = (labels != -100).sum() / num_items_in_batch
-        return loss * share.to(loss.dtype)
+        logits = outputs[self.logits_from]
+        if logits.ndim > 2 and labels.shape in (logits.shape[:-1], logits.shape):
+            labels = labels.flatten() if labels.ndim < logits.ndim else labels.flatten(0, -2)
+            logits = logits.flatten(0, -2)
+        keywords = {"return_per_class": True} if return_per_class else {}
+        result = self.loss_fn(logits, labels, **keywords)
+        loss, *extras = result if return_per_class else (result,)
+        if num_items_in_batch is not None:
+            share = (labels != -100).sum() / num_items_in_batch
+            loss = loss * share.to(loss.dtype)
+        return (loss, *extras) if return_per_class else loss
 
 
 class LossWarmupTrainerCallback(TrainerCallback):
-    """Drives a `LossWarmupWrapper` from the Trainer's events, and saves and restores it with the checkpoints.
+    """Calls the hooks of a `LossWarmupWrapper`, logs its progress, and saves and restores it with the checkpoints.
 
     Steps are `state.global_step`, the steps of the optimizer. The loss is moved to the device of the training. Its
-    state (phase, temperature, queue) lies in each checkpoint folder as `loss_warmup.pt`; when training resumes it is
-    read from the folder it resumes from, which is `output_dir/checkpoint-STEP` unless `resume_from` says otherwise.
+    state (phase, temperature, queue) is saved in each checkpoint folder as `loss_warmup.pt`; when training resumes it
+    is read from the folder it resumes from, `output_dir/checkpoint-STEP` unless `resume_from` is given. A training that
+    starts at step 0 resets the wrapper.
+
+    `main_weight` and `temperature` are added to the logged training losses: in `state.log_history`, and for callbacks
+    that come after this one. The reporters of `report_to` come before it, unless it is moved to the front:
+    `trainer.callback_handler.callbacks.insert(0, callback)` in place of `callbacks=[callback]`.
 
     Args:
         loss_fn: the wrapper that is inside `compute_loss_func`.
@@ -70,7 +97,7 @@ class LossWarmupTrainerCallback(TrainerCallback):
             own checkpoints: the Trainer does not tell its callbacks.
 
     Raises:
-        TypeError: if `loss_fn` is no `LossWarmupWrapper`.
+        TypeError: if `loss_fn` is not a `LossWarmupWrapper`.
         FileNotFoundError: when training resumes from a `resume_from` without the file.
     """
 
@@ -81,8 +108,9 @@ class LossWarmupTrainerCallback(TrainerCallback):
         self.resume_from = resume_from
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Moves the loss to the device and, in a resumed training, restores it."""
+        """Moves the loss to the device and resets it or, if training resumes, restores it."""
         self.loss_fn.to(args.device)
+        self.loss_fn.reset()
         if state.global_step > 0:
             self._restore(Path(self.resume_from or _checkpoint_folder(args, state)), args.device)
 
@@ -94,8 +122,18 @@ class LossWarmupTrainerCallback(TrainerCallback):
         """Tells the wrapper the step."""
         self.loss_fn.on_train_batch_start(state.global_step)
 
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:  # noqa: ARG002
+        """Adds the weight and the temperature of the last step to the log of the training loss."""
+        if logs is None or "loss" not in logs:
+            return
+        temperature = self.loss_fn.current_temperature
+        progress = {"main_weight": self.loss_fn.main_weight}
+        progress |= {} if temperature is None else {"temperature": temperature}
+        logs |= progress
+        state.log_history[-1] |= progress
+
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Puts the state of the loss beside the checkpoint of the model."""
+        """Saves the state of the loss beside the checkpoint of the model."""
         if args.should_save:
             torch.save(self.loss_fn.state_dict(), _checkpoint_folder(args, state) / STATE_FILE)
 

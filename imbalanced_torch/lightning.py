@@ -9,7 +9,7 @@ from imbalanced_torch.warmup import LossWarmupWrapper
 
 
 def _lightning() -> ModuleType:
-    """The package that the user has imported, else the one that is installed: both may be, and their classes differ."""
+    """The imported package, else the installed one: both may be installed, and their classes differ."""
     names = ("lightning.pytorch", "pytorch_lightning")
     for name in sorted(names, key=lambda name: name not in sys.modules):
         try:
@@ -32,24 +32,25 @@ class LossWarmupCallback(_Callback):
                 self.loss_fn = LossWarmupWrapper(BCEWithLogitsLoss(), SmoothAPLoss(1), warmup_epochs=5)
             ...
 
-        Trainer(callbacks=[LossWarmupCallback(log=True)])
+        Trainer(callbacks=[LossWarmupCallback()])
 
     Epochs are `trainer.current_epoch`; steps are `trainer.global_step`, which counts steps of the optimizers: with
     `accumulate_grad_batches=k` it moves once in k batches, with two optimizers it moves by 2. The progress of the
-    wrapper is saved and restored with the module's `state_dict`.
+    wrapper is saved and restored with the module's `state_dict`. A `fit` that starts at step 0 resets the wrappers, so
+    that the folds of a cross-validation may share one.
 
     Args:
-        log: whether to log main_weight and temperature at every step, as `{prefix}main_weight` and
-            `{prefix}temperature`; of several wrappers, under their names in the module.
-        prefix: of the names in the log.
+        log: whether to log the weight and the temperature of every step, as `{prefix}main_weight` and
+            `{prefix}temperature`; with several wrappers, each name is preceded by that of the wrapper in the module.
+        prefix: prefix of the names in the log.
 
     Raises:
         ValueError: when training starts, if there is no `LossWarmupWrapper` in the module.
     """
 
-    def __init__(self, *, log: bool = False, prefix: str = "train/") -> None:
+    def __init__(self, *, log: bool = True, prefix: str = "train/") -> None:
         super().__init__()
-        self.log = log
+        self._logs = log  # Lightning itself assigns `callback.log`
         self.prefix = prefix
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
@@ -61,6 +62,12 @@ class LossWarmupCallback(_Callback):
                 "assign the loss to an attribute of the module, such as self.loss_fn"
             )
 
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Resets the wrappers, unless training resumes."""
+        if trainer.global_step == 0:  # known only after `on_fit_start`, when a checkpoint has been restored
+            for wrapper in _wrappers(pl_module).values():
+                wrapper.reset()
+
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Tells the wrappers the epoch."""
         for wrapper in _wrappers(pl_module).values():
@@ -71,7 +78,7 @@ class LossWarmupCallback(_Callback):
         wrappers = _wrappers(pl_module)
         for name, wrapper in wrappers.items():
             wrapper.on_train_batch_start(trainer.global_step)
-            if self.log:
+            if self._logs:
                 prefix = self.prefix if len(wrappers) == 1 else f"{self.prefix}{name}."
                 pl_module.log(f"{prefix}main_weight", wrapper.main_weight)
                 if (temperature := wrapper.current_temperature) is not None:

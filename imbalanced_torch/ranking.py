@@ -91,8 +91,10 @@ class SmoothAPLoss(PooledLoss):
         Raises:
             ValueError: if positive_rate is out of range, or an option is bad.
         """
-        options = SMOOTH_AP_PRESET | {"gated": True, "positive_rate": positive_rate}
-        return cls(num_classes, **(options | overrides))  # type: ignore[arg-type]
+        options: dict[str, Any] = SMOOTH_AP_PRESET | {"gated": True, "positive_rate": positive_rate}
+        loss_fn = cls(num_classes, **(options | overrides))
+        loss_fn._keeps_temperature = True
+        return loss_fn
 
 
 class RecallAtQuantileLoss(PooledLoss):

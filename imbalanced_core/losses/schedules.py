@@ -1,4 +1,4 @@
-"""The schedule of a warm start: how much the main loss counts, how sharp it is, and how two losses become one."""
+"""Warm-up schedules: the weight of the main loss, its temperature, and the blend of two losses."""
 
 import math
 from typing import Any
@@ -51,7 +51,7 @@ def geometric_decay(elapsed: Number, *, start: Number, end: Number, steps: int) 
 
         start · (end / start)^f = start^(1 - f) · end^f
 
-    computed in the second form, which meets both ends exactly.
+    The second form, which is computed, is exact at both ends.
 
     Args:
         elapsed: steps since the decay began: a number, or an array of signed integers or floats. Below 0 counts as 0.
@@ -71,6 +71,18 @@ def geometric_decay(elapsed: Number, *, start: Number, end: Number, steps: int) 
     checks.at_least("steps", steps, 1)
     fraction = _as_float(_clip(_signed(elapsed), 0, steps)) / steps
     return start ** (1 - fraction) * end**fraction
+
+
+def temperature_ends(start: Number | None, end: Number | None, *, own: Number | None = None) -> tuple[Number, Number]:
+    """The two ends of a temperature schedule, with defaults for those that are None.
+
+    Args:
+        start: the temperature at the switch, or None.
+        end: the temperature after the decay, or None.
+        own: the temperature of a loss with a preset of its own, the default of both ends; None: 0.05 and 0.005.
+    """
+    first, last = (0.05, 0.005) if own is None else (own, own)
+    return first if start is None else start, last if end is None else end
 
 
 def blend_losses(warmup_loss: Array, main_loss: Array, weight: Array) -> Array:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from imbalanced_core import checks
+from imbalanced_core.losses.schedules import temperature_ends
 from imbalanced_jax.nnx.module import LossState
 from imbalanced_jax.nnx.pooled import PooledLoss, with_extras
 from imbalanced_jax.warmup import blend_schedule, temperature_schedule, warmup_blend
@@ -20,33 +21,33 @@ class LossWarmupWrapper(nnx.Module):
 
     The loss is (1 − w) · warmup_loss + w · main_loss, with w from `imbalanced_jax.blend_schedule` and the temperature
     from `imbalanced_jax.temperature_schedule` at the number of calls made in training mode so far. At w = 0 the main
-    loss is not computed and its queue stays as it is; at w = 1 the warm-up loss is not computed. At the first step with
-    w > 0 the queue is emptied. The wrapper sets the temperature of the main loss. One compilation serves the whole
-    schedule.
+    loss is not computed and its queue does not change; at w = 1 the warm-up loss is not computed. At step
+    `warmup_steps` the queue is emptied. One compilation serves the whole schedule. For a second run call `reset()`.
 
-    In `eval()` mode the step stands still and the queue is frozen (see `PooledLoss`): the loss is that of the coming
-    training step.
+    In `eval()` mode the step and the queue do not change (see `PooledLoss`): the loss is that of the coming training
+    step.
 
     Attributes:
-        step: the Variable of the number of training steps so far, an int32 0-d array; `loss_fn.step[...] = 0` sets it.
-        deterministic: whether the step stands still; set by `train()`, `eval()` and `nnx.view`, as that of the main
-            loss, which `nnx.view` and `set_attributes` reach too.
+        step: the Variable of the number of training steps so far, an int32 0-d array; `loss_fn.step[...] = 9` sets it.
+        deterministic: whether the step stands still; `train()`, `eval()` and `nnx.view` set it here and in the main
+            loss.
 
     Args:
-        warmup_loss: called as `warmup_loss(logits, targets)`, with `sample_weight` too if it takes it. A function or
+        warmup_loss: called as `warmup_loss(logits, targets)`, with `sample_weight` too if it accepts it. A function or
             a module that writes no Variables.
         main_loss: a ranking module of this package; or a loss without state, called as the warm-up loss is.
-        warmup_steps: steps before the main loss takes part; 0 starts with it.
-        temp_start: temperature at the switch, > 0.
-        temp_end: temperature after `temp_decay_steps`, > 0.
+        warmup_steps: steps with w = 0; 0 starts with the main loss.
+        temp_start: temperature at the switch, > 0. None: 0.05; for a loss made by `recommended`, its own temperature.
+        temp_end: temperature after `temp_decay_steps`, > 0. None: 0.005, or likewise. With neither given, the
+            temperature of a loss made by `recommended` is never set.
         temp_decay_steps: steps from one to the other, at least 1.
         blend_steps: steps of the linear ramp; 0 is a hard switch.
-        final_main_weight: w after the ramp, in (0, 1]. Below 1 the warm-up loss stays in the mix for good.
+        final_main_weight: w after the ramp, in (0, 1]. Below 1 the warm-up loss is never dropped.
         deterministic: whether the wrapper starts in `eval()` mode; the mode of `main_loss` is its own.
 
     Raises:
         ValueError: on a bad number.
-        TypeError: if a loss cannot be called.
+        TypeError: if a loss is not callable.
     """
 
     def __init__(
@@ -54,8 +55,8 @@ class LossWarmupWrapper(nnx.Module):
         warmup_loss: Callable[..., jax.Array],
         main_loss: Callable[..., Any],
         warmup_steps: int = 0,
-        temp_start: float = 0.05,
-        temp_end: float = 0.005,
+        temp_start: float | None = None,
+        temp_end: float | None = None,
         temp_decay_steps: int = 10_000,
         *,
         blend_steps: int = 0,
@@ -66,14 +67,21 @@ class LossWarmupWrapper(nnx.Module):
             if not callable(loss) or isinstance(loss, type):
                 raise TypeError(f"{name} must be a loss module or function, got {loss!r}")
         blend_schedule(warmup_steps, blend_steps, final_main_weight)  # they check the numbers
-        temperature_schedule(temp_start, temp_end, temp_decay_steps, warmup_steps)
+        keeps = getattr(main_loss, "_keeps_temperature", False)
+        self._sets_temperature = not (keeps and temp_start is None and temp_end is None)
+        if self._sets_temperature:
+            own = float(main_loss.temperature[...]) if keeps else None  # type: ignore[attr-defined]
+            temp_start, temp_end = ends = temperature_ends(temp_start, temp_end, own=own)
+            temperature_schedule(*ends, temp_decay_steps, warmup_steps)
+        else:
+            checks.at_least("temp_decay_steps", temp_decay_steps, 1)
+        self.temp_start = temp_start
+        self.temp_end = temp_end
         self.warmup_loss = warmup_loss
         self.main_loss = main_loss
         self.warmup_steps = warmup_steps
         self.blend_steps = blend_steps
         self.final_main_weight = final_main_weight
-        self.temp_start = temp_start
-        self.temp_end = temp_end
         self.temp_decay_steps = temp_decay_steps
         self.deterministic = deterministic
         self.step = LossState(jnp.zeros((), jnp.int32))
@@ -87,14 +95,23 @@ class LossWarmupWrapper(nnx.Module):
     @property
     def current_temperature(self) -> jax.Array:
         """The temperature of the main loss at the current step, 0-d."""
+        if not self._sets_temperature:
+            return self.main_loss.temperature[...]  # type: ignore[attr-defined]
         return jnp.asarray(
-            temperature_schedule(self.temp_start, self.temp_end, self.temp_decay_steps, self.warmup_steps)(
-                self.step[...]
-            )
+            temperature_schedule(
+                *temperature_ends(self.temp_start, self.temp_end), self.temp_decay_steps, self.warmup_steps
+            )(self.step[...])
         )
 
+    def reset(self) -> None:
+        """Restarts the schedule for another run: step 0 and an empty queue."""
+        self.step[...] = jnp.zeros((), jnp.int32)
+        if isinstance(self.main_loss, PooledLoss):
+            self.main_loss.reset_queue()
+        self._show_temperature()
+
     def reset_queue(self) -> None:
-        """Forgets the queue of the main loss."""
+        """Empties the queue of the main loss."""
         checks.require(isinstance(self.main_loss, PooledLoss), "main_loss", "a loss with a queue", self.main_loss)
         self.main_loss.reset_queue()  # type: ignore[attr-defined]
 
@@ -120,12 +137,12 @@ class LossWarmupWrapper(nnx.Module):
         """The loss of a batch at the current step, which in training mode then is the next.
 
         Args:
-            logits: as both losses take them, such as [N, C].
-            targets: as both losses take them.
+            logits: as both losses accept them, such as [N, C].
+            targets: as both losses accept them.
             iid_mask: passed to a main loss with a queue.
             return_per_class: as in the ranking modules; NaN and False while the main loss is not computed.
             return_diagnostics: likewise, NaN.
-            sample_weight: passed to each loss that takes it; a warning tells of one that does not.
+            sample_weight: passed to each loss that accepts it; a warning names one that does not.
 
         Returns:
             As the ranking modules.
@@ -142,7 +159,6 @@ class LossWarmupWrapper(nnx.Module):
             temp_start=self.temp_start,
             temp_end=self.temp_end,
             temp_decay_steps=self.temp_decay_steps,
-            ignore_index=getattr(self.main_loss, "ignore_index", -100),
         )
         if isinstance(self.main_loss, PooledLoss) and self.main_loss.updates_queue:
             self.main_loss.store(aux.queue)
@@ -152,8 +168,8 @@ class LossWarmupWrapper(nnx.Module):
         return with_extras(loss, aux, return_per_class=return_per_class, return_diagnostics=return_diagnostics)
 
     def _show_temperature(self) -> None:
-        """Writes the temperature of this step where readers of the main loss look for it."""
-        if isinstance(self.main_loss, PooledLoss):
+        """Writes the temperature of this step to the main loss."""
+        if isinstance(self.main_loss, PooledLoss) and self._sets_temperature:
             variable = self.main_loss.temperature
             variable[...] = self.current_temperature.astype(variable[...].dtype)
 
@@ -163,8 +179,9 @@ class LossWarmupWrapper(nnx.Module):
         if not isinstance(main_loss, PooledLoss):
             return None, lambda _queue, _temperature: (_plain(main_loss, logits, targets, sample_weight), None)
         options = {"iid_mask": iid_mask, "sample_weight": sample_weight, "key": main_loss.draw_key()}
+        own = None if self._sets_temperature else main_loss.temperature[...]
         return main_loss.queue, lambda queue, temperature: main_loss.evaluate(
-            logits, targets, queue, temperature=temperature, **options
+            logits, targets, queue, temperature=temperature if own is None else own, **options
         )
 
 

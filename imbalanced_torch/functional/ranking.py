@@ -19,7 +19,6 @@ from imbalanced_core.pool.step import PooledResult, pooled_loss
 from imbalanced_torch import validation
 from imbalanced_torch.pooled import _without_autocast
 
-
 Result: TypeAlias = tuple[Tensor, PooledResult]
 Number: TypeAlias = float | Tensor
 

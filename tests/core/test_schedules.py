@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 
-from imbalanced_core.losses.schedules import blend_losses, blend_weight, geometric_decay
+from imbalanced_core.losses.schedules import blend_losses, blend_weight, geometric_decay, temperature_ends
 
 PLANS = [(0, 0, 1.0), (0, 3, 1.0), (2, 0, 1.0), (2, 2, 1.0), (3, 4, 0.75)]
 
@@ -118,3 +118,18 @@ def test_unsigned_steps_are_refused_because_they_wrap_around():
         blend_weight(np.array(0, dtype=np.uint32), warmup=3)
     with pytest.raises(TypeError, match="got dtype uint8"):
         geometric_decay(np.array(0, dtype=np.uint8), start=0.1, end=0.01, steps=4)
+
+
+@pytest.mark.parametrize(
+    ("given", "own", "expected"),
+    [
+        ((None, None), None, (0.05, 0.005)),
+        ((0.5, None), None, (0.5, 0.005)),
+        ((None, None), 0.2, (0.2, 0.2)),
+        ((2.0, None), 0.2, (2.0, 0.2)),
+        ((None, 0.1), 0.2, (0.2, 0.1)),
+        ((0.3, 0.1), 0.2, (0.3, 0.1)),
+    ],
+)
+def test_ends_of_the_temperature(given, own, expected):
+    assert temperature_ends(*given, own=own) == expected

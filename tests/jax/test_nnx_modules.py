@@ -381,6 +381,40 @@ def test_wrapper_stands_still_in_eval():
     assert not np.any(wrapper.main_loss.queue.targets >= 0)
 
 
+def test_a_second_run_after_reset_is_the_first_again():
+    wrapper = blended()
+    model, run = network(), nnx.jit(lambda model, wrapper, x, y: wrapper(model(x), y))
+
+    def losses():
+        return [float(run(model, wrapper, *batch(step))) for step in range(8)]
+
+    first = losses()
+    wrapper.reset()
+    assert (int(wrapper.step[...]), float(wrapper.main_loss.temperature[...])) == (0, 0.5)
+    assert not np.any(wrapper.main_loss.queue.targets >= 0)
+    assert losses() == first
+
+
+def test_a_preset_keeps_its_temperature():
+    def wrap(**ends):
+        main_loss = SmoothAPLoss(CLASSES, QUEUE, 0.25)
+        main_loss._keeps_temperature = True  # as `recommended` does
+        return LossWarmupWrapper(SoftmaxFocalLoss(), main_loss, warmup_steps=1, temp_decay_steps=2, **ends)
+
+    logits, y = batch(0)[0][:, :CLASSES], batch(0)[1]
+    wrapper = wrap()
+    evaluate(wrapper, logits, y)
+    assert wrapper.current_temperature == wrapper.main_loss.temperature[...] == 0.25
+    np.testing.assert_allclose(evaluate(wrapper, logits, y), smooth_ap_loss(logits, y, temperature=0.25)[0], rtol=1e-6)
+    for ends, expected in (({"temp_start": 1.0}, (1.0, 0.25)), ({"temp_end": 0.1}, (0.25, 0.1))):
+        wrapper = wrap(**ends)
+        seen = []
+        for step in (1, 3):
+            wrapper.step[...] = step
+            seen.append(float(wrapper.current_temperature))
+        np.testing.assert_allclose(seen, expected, rtol=1e-6)
+
+
 def test_extras_in_every_phase():
     wrapper = blended()
     with_extras = nnx.jit(lambda wrapper, logits, y: wrapper(logits, y, None, True, True))

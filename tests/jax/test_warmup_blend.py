@@ -173,7 +173,7 @@ def test_every_step_is_the_formula():
             jax.tree.map(np.testing.assert_array_equal, aux.queue, queue)
             assert np.isnan(aux.per_class).all()
             assert not aux.valid.any()
-            assert all(np.isnan(figure).all() for figure in aux.diagnostics)
+            assert all(np.isnan(figure).all() for figure in aux.diagnostics if figure is not None)
         else:
             jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), aux, expected_aux)
         queue = aux.queue
@@ -188,22 +188,33 @@ def test_the_queue_is_untouched_in_warmup_and_emptied_at_the_switch():
     old, clean = (step_fn(parameters, 4, queue, *batch(1)) for queue in (filled, init_queue(12, 1)))
     jax.tree.map(np.testing.assert_array_equal, old, clean)
     later = step_fn(parameters, 5, filled, *batch(1))[1].queue
-    np.testing.assert_array_equal(later.logits[8:], filled.logits[:4])
+    np.testing.assert_array_equal(later.logits[:4], filled.logits[8:])
 
 
-def test_another_ignore_index_marks_the_emptied_slots():
+def test_emptied_slots_are_no_class_whatever_the_ignore_index():
     inputs, targets = batch(0)
     logits = model(initial_parameters(), inputs)
+    filled = smooth_ap_loss(logits, targets, init_queue(12, 1))[1].queue
 
-    def at(step, queue):
-        def main_fn(queue, temperature):
-            return smooth_ap_loss(logits, targets, queue, temperature=temperature, ignore_index=7)
+    def main_fn(queue, temperature):
+        return smooth_ap_loss(logits, targets, queue, temperature=temperature, ignore_index=7)
 
-        return warmup_blend(step, lambda: bce(logits, targets), main_fn, queue, warmup_steps=2, ignore_index=7)
-
-    loss, aux = at(2, init_queue(12, 1, ignore_index=7))
-    np.testing.assert_array_equal(aux.queue.targets[8:], 7)
+    loss, aux = warmup_blend(2, lambda: bce(logits, targets), main_fn, filled, warmup_steps=2)
+    np.testing.assert_array_equal(aux.queue.targets[:4], -1)
+    np.testing.assert_array_equal(aux.queue.targets[4:], targets)
     np.testing.assert_allclose(loss, smooth_ap_loss(logits, targets, temperature=0.05)[0], rtol=1e-6)
+
+
+def test_default_temperatures_are_those_of_torch():
+    def at(step, **options):
+        def main_fn(_, temperature):
+            return temperature, {}
+
+        return warmup_blend(step, lambda: jnp.zeros(()), main_fn, warmup_steps=1, temp_decay_steps=2, **options)[0]
+
+    expected = [0.0, 0.05, math.sqrt(0.05 * 0.005), 0.005]
+    np.testing.assert_allclose([at(step) for step in range(4)], expected, rtol=1e-6)
+    np.testing.assert_allclose([at(step, temp_start=0.5) for step in (1, 3)], [0.5, 0.005], rtol=1e-6)
 
 
 def counting(counts, name, function):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from imbalanced_torch.pointwise import SigmoidFocalLoss
 from imbalanced_torch.ranking import SmoothAPLoss
 from imbalanced_torch.warmup import LossWarmupWrapper
 
@@ -106,6 +107,57 @@ def test_steps_are_steps_of_the_optimizer(tmp_path):
     trainer, recorder = make_trainer(loss_fn, tmp_path, batch=4, accumulate=2, epochs=2)
     trainer.train()
     assert [row[:2] for row in recorder.rows] == [(0, 0), (1, 0), (2, 0.5), (3, 1), (4, 1), (5, 1)]
+
+
+def test_log(tmp_path):
+    loss_fn = make_loss(warmup_steps=2, blend_steps=1)
+    trainer, recorder = make_trainer(loss_fn, tmp_path, epochs=2, eval_strategy="epoch")
+    trainer.train()
+    rows = [
+        (row["step"] - 1, row["main_weight"], row["temperature"]) for row in trainer.state.log_history if "loss" in row
+    ]
+    assert rows == recorder.rows
+    assert len({row[1:] for row in rows}) > 3
+    assert all("main_weight" not in row for row in trainer.state.log_history if "loss" not in row)
+
+
+def test_a_second_training_is_the_first_again(tmp_path):
+    loss_fn = make_loss(warmup_epochs=1, blend_epochs=1)
+    runs = []
+    for _ in range(2):
+        trainer, recorder = make_trainer(loss_fn, tmp_path, epochs=3)
+        trainer.train()
+        runs.append((recorder.rows, losses_of(trainer)))
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize("num_items", [None, 20])
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_token_classification_is_flattened(multilabel, num_items):
+    from imbalanced_torch.huggingface import WarmupLossFunction
+
+    def make():
+        warmup_loss = SigmoidFocalLoss() if multilabel else nn.CrossEntropyLoss()
+        loss_fn = LossWarmupWrapper(warmup_loss, SmoothAPLoss(3, queue_size=8, multilabel=multilabel), warmup_steps=1)
+        loss_fn.step()
+        return loss_fn
+
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 5, 3, generator=generator)
+    labels = torch.randint(0, 2, (2, 5, 3) if multilabel else (2, 5), generator=generator)
+    if not multilabel:
+        labels[:, 3:] = -100
+    rows, flat = logits.reshape(10, 3), labels.reshape((10, 3) if multilabel else 10)
+    function, plain = WarmupLossFunction(make()), make()
+    share = 1 if num_items is None else (labels != -100).sum() / num_items
+    for _ in range(2):  # warm-up, main
+        expected, per_class, valid = plain(rows, flat, return_per_class=True)
+        loss, *extras = function({"logits": logits}, labels, num_items, return_per_class=True)
+        torch.testing.assert_close(loss, expected * share)
+        torch.testing.assert_close(extras, [per_class, valid], equal_nan=True)
+        function.loss_fn.step()
+        plain.step()
+    assert function({"logits": logits}, labels).shape == ()
 
 
 def test_accumulated_batches_train_as_one(tmp_path):

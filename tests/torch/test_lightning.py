@@ -73,7 +73,7 @@ def loader(rows=32):
     return DataLoader(TensorDataset(inputs, (inputs[:, :1] > 0.6).float()), batch_size=8)
 
 
-def make_trainer(tmp_path, *, callback=True, log=False, **options):
+def make_trainer(tmp_path, *, callback=True, **options):
     from imbalanced_torch.lightning import LossWarmupCallback
 
     return lightning.Trainer(
@@ -82,7 +82,7 @@ def make_trainer(tmp_path, *, callback=True, log=False, **options):
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[LossWarmupCallback(log=log)] if callback else [],
+        callbacks=[LossWarmupCallback()] if callback else [],
         **({"enable_checkpointing": False, "max_epochs": 5} | options),
     )
 
@@ -117,12 +117,34 @@ def test_steps_are_steps_of_the_optimizer(tmp_path):
     assert model.loss_fn.switch_step == 2
 
 
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_second_fit_is_the_first_again(tmp_path, epochs):
+    model = Model(warmup_epochs=1, blend_epochs=1)
+    runs = []
+    for _ in range(2):
+        model.seen = []
+        nn.init.constant_(model.layer.weight, 0.1)
+        nn.init.zeros_(model.layer.bias)
+        make_trainer(tmp_path, max_epochs=epochs).fit(model, loader())
+        runs.append(model.seen)
+    assert runs[0] == runs[1]
+
+
 def test_log(tmp_path):
     model = Model(warmup_steps=0, blend_steps=1)
-    trainer = make_trainer(tmp_path, log=True, max_epochs=1)
+    trainer = make_trainer(tmp_path, max_epochs=1)
     trainer.fit(model, loader())
     assert trainer.logged_metrics["train/main_weight"] == 1
     assert trainer.logged_metrics["train/temperature"] == pytest.approx(0.5 * 0.1**0.6)
+
+
+def test_no_log(tmp_path):
+    from imbalanced_torch.lightning import LossWarmupCallback
+
+    trainer = make_trainer(tmp_path, callback=False, max_epochs=1)
+    trainer.callbacks.append(LossWarmupCallback(log=False))
+    trainer.fit(Model(warmup_steps=0), loader())
+    assert not trainer.logged_metrics
 
 
 @pytest.mark.parametrize("stop", [1, 2, 4], ids=["warm-up", "blend", "decay"])

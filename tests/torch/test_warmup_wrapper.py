@@ -1,5 +1,6 @@
 import copy
 import functools
+import math
 import warnings
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from torch import nn
 
 from imbalanced_torch.partial_auc import PAUCAtBudgetLoss
-from imbalanced_torch.pointwise import SoftmaxFocalLoss, SymmetricCrossEntropyLoss
+from imbalanced_torch.pointwise import SigmoidFocalLoss, SoftmaxFocalLoss, SymmetricCrossEntropyLoss
+from imbalanced_torch.ranking import SmoothAPLoss
 from imbalanced_torch.warmup import LossWarmupWrapper
 
 
@@ -217,6 +219,214 @@ def test_a_softmax_over_the_rows_is_refused():
         wrapper(torch.randn(4), torch.tensor([0.0, 1.0, 0.0, 1.0]))
 
 
+@pytest.mark.parametrize("warmup", [0, 2])
+@pytest.mark.parametrize("unit", ["epochs", "steps"])
+@pytest.mark.parametrize("again", ["hooks", "step", "reset"])
+def test_a_second_run_is_the_first_again(unit, warmup, again):
+    wrapper = make(**{f"warmup_{unit}": warmup, f"blend_{unit}": 1}, temp_start=0.5, temp_end=0.1, temp_decay_steps=4)
+
+    def run():
+        trace = []
+        for step in range(10):
+            if again == "step":
+                wrapper.step(step // 2)
+            else:
+                wrapper.on_train_epoch_start(step // 2)
+                wrapper.on_train_batch_start(step)
+            state = (wrapper.main_weight, wrapper.current_temperature, wrapper.switch_step)
+            trace.append((*state, wrapper(*batch(step)).item()))
+        return trace
+
+    first = run()
+    if again == "reset":
+        wrapper.reset()
+        assert not wrapper.main_loss.queue.any()
+        assert (wrapper.switch_step, wrapper.current_temperature) == (None, 0.5)
+        assert torch.equal(wrapper.get_extra_state(), torch.tensor([-1, -1, -1]))
+    assert run() == first
+
+
+def test_a_second_run_closes_the_gate_of_a_preset():
+    wrapper = make(main_loss=SmoothAPLoss.recommended(1, queue_size=8), warmup_steps=1, blend_steps=1)
+
+    def run():
+        losses = []
+        for step in range(6):
+            wrapper.on_train_batch_start(step)
+            losses.append(wrapper(*batch(step)).item())
+        return losses
+
+    first = run()
+    assert any(buffer.any() for buffer in wrapper.main_loss.gate)
+    assert run() == first
+    wrapper.reset()
+    assert not any(buffer.any() for buffer in wrapper.main_loss.gate)
+
+
+def test_going_back_empties_the_queue_at_once():
+    wrapper = make(warmup_steps=2, temp_start=0.5, temp_end=0.1, temp_decay_steps=4)
+    for step in (0, 2, 3, 6):
+        wrapper.on_train_batch_start(step)
+        wrapper(*batch(step))
+    wrapper.on_train_batch_start(5)  # back, but not before the switch
+    assert (wrapper.main_loss.resets, wrapper.switch_step) == (1, 2)
+    assert wrapper.main_loss.queue.any()
+    wrapper.on_train_batch_start(1)
+    assert (wrapper.main_weight, wrapper.switch_step, wrapper.current_temperature) == (0, None, 0.5)
+    assert not wrapper.main_loss.queue.any()
+    wrapper.on_train_batch_start(4)
+    assert (wrapper.switch_step, wrapper.current_temperature) == (4, 0.5)
+
+
+def test_an_epoch_that_goes_back_while_steps_go_on():
+    wrapper = make(warmup_epochs=2, temp_start=0.5, temp_end=0.1, temp_decay_steps=4)
+    for step, epoch in enumerate((0, 1, 2, 3, 0, 1, 2, 3)):
+        wrapper.on_train_epoch_start(epoch)
+        wrapper.on_train_batch_start(step)
+        switch = (None, None, 2, 2, None, None, 6, 6)[step]
+        assert wrapper.switch_step == switch
+        assert wrapper.current_temperature == pytest.approx(0.5 * 0.2 ** ((step - (switch or step)) / 4))
+
+
+def test_without_a_warm_up_the_clock_starts_at_step_0():
+    for options in ({}, {"blend_epochs": 3}, {"warmup_steps": 0, "blend_steps": 80}):
+        wrapper = make(temp_start=0.1, temp_end=0.001, temp_decay_steps=100, **options)
+        wrapper.on_train_batch_start(50)
+        assert wrapper.current_temperature == pytest.approx(0.01)
+        assert (wrapper.switch_step, wrapper.main_loss.resets) == (0, 1)
+
+
+PRESETS = {
+    "smooth_ap": (lambda: SmoothAPLoss.recommended(1, queue_size=8), 0.2),
+    "pauc": (lambda: PAUCAtBudgetLoss.recommended(1, 0.1, queue_size=8), 1.0),
+    "overridden": (lambda: SmoothAPLoss.recommended(1, queue_size=8, temperature=0.7), 0.7),
+    "copied": (lambda: copy.deepcopy(SmoothAPLoss.recommended(1, queue_size=8)), 0.2),
+}
+
+
+@pytest.mark.parametrize(("make_loss", "own"), PRESETS.values(), ids=PRESETS)
+def test_a_preset_keeps_its_temperature(make_loss, own):
+    wrapper = make(main_loss=make_loss(), warmup_steps=1, temp_decay_steps=2)
+    for _ in range(5):
+        wrapper.step()
+        assert wrapper.current_temperature == wrapper.main_loss.temperature == own
+    wrapper.main_loss.temperature = 0.3  # the user's
+    wrapper.step()
+    assert wrapper.current_temperature == wrapper.main_loss.temperature == 0.3
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [
+        ({"temp_start": 2.0}, (2.0, 0.2)),
+        ({"temp_end": 0.1}, (0.2, 0.1)),
+        ({"temp_start": 0.5, "temp_end": 0.05}, (0.5, 0.05)),
+    ],
+)
+def test_given_temperatures_win_over_a_preset(ends, expected):
+    start, end = expected
+    wrapper = make(main_loss=SmoothAPLoss.recommended(1, queue_size=8), temp_decay_steps=2, **ends)
+    for step, temperature in enumerate((start, math.sqrt(start * end), end, end)):
+        wrapper.on_train_batch_start(step)
+        assert wrapper.current_temperature == pytest.approx(temperature)
+        assert wrapper.main_loss.temperature == pytest.approx(temperature)
+
+
+def test_other_losses_get_the_seeds_temperatures():
+    wrapper = make(main_loss=SmoothAPLoss(1, queue_size=8, temperature=1.0), temp_decay_steps=2)
+    for step, temperature in enumerate((0.05, math.sqrt(0.05 * 0.005), 0.005)):
+        wrapper.on_train_batch_start(step)
+        assert wrapper.main_loss.temperature == pytest.approx(temperature)
+
+
+# ------------------------------------------------------------------------------------------------------------- targets
+
+BCE = {
+    "module": nn.BCEWithLogitsLoss(),
+    "function": nn.functional.binary_cross_entropy_with_logits,
+    "partial": functools.partial(nn.functional.binary_cross_entropy_with_logits, pos_weight=torch.tensor([1.0])),
+}
+
+
+@pytest.mark.parametrize("warmup_loss", BCE.values(), ids=BCE)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.bool, torch.uint8])
+@pytest.mark.parametrize("shape", [(6,), (6, 1)])
+def test_targets_are_converted_for_binary_cross_entropy(warmup_loss, dtype, shape):
+    wrapper = make(warmup_loss, SmoothAPLoss(1, queue_size=4), warmup_steps=0, blend_steps=1)
+    wrapper.step()
+    logits, targets = batch()
+    expected = 0.5 * nn.functional.binary_cross_entropy_with_logits(logits, targets)
+    expected = expected + 0.5 * SmoothAPLoss(1, queue_size=4, temperature=0.05)(logits, targets)
+    torch.testing.assert_close(wrapper(logits, targets.to(dtype).reshape(shape)), expected)
+
+
+def test_the_binary_focal_loss_gets_the_shape_too_and_labels_per_class_stay():
+    wrapper = make(SigmoidFocalLoss(alpha=None, gamma=0), warmup_steps=1)
+    wrapper.step()
+    logits, targets = batch()
+    expected = nn.functional.binary_cross_entropy_with_logits(logits, targets)
+    torch.testing.assert_close(wrapper(logits, targets[:, 0].long()), expected)
+    wrapper, labels = make(warmup_steps=1), torch.randint(0, 2, (6, 3))
+    wrapper.step()
+    expected = nn.functional.binary_cross_entropy_with_logits(logits.expand(6, 3), labels.float())
+    torch.testing.assert_close(wrapper(logits.expand(6, 3), labels), expected)
+
+
+@pytest.mark.parametrize(
+    ("warmup_loss", "logits", "targets", "message"),
+    [
+        (
+            nn.BCEWithLogitsLoss(),
+            torch.zeros(4, 3),
+            torch.zeros(4, dtype=torch.int64),
+            r"targets must be of the shape of the logits, \(4, 3\), for BCEWithLogitsLoss "
+            r"\(class ids go with CrossEntropyLoss\), got \(4,\)",
+        ),
+        (
+            nn.BCEWithLogitsLoss(),
+            torch.zeros(4, 1),
+            torch.tensor([0, 1, -100, 2]),
+            "targets must be 0 or 1, got -100, 2",
+        ),
+        (
+            nn.CrossEntropyLoss(),
+            torch.zeros(4, 3),
+            torch.zeros(4, 1, dtype=torch.int64),
+            r"class ids of shape \(4,\) for CrossEntropyLoss with logits \(4, 3\) .*squeeze\(1\)\), got \(4, 1\)",
+        ),
+        (
+            nn.functional.cross_entropy,
+            torch.zeros(4, 3),
+            torch.zeros(4),
+            r"class ids of dtype int64 for cross_entropy \(pass targets.long\(\)\), got torch.float32",
+        ),
+    ],
+)
+def test_targets_that_cannot_be_converted(warmup_loss, logits, targets, message):
+    wrapper = make(warmup_loss, warmup_steps=1)
+    wrapper.step()
+    with pytest.raises(ValueError, match=message):
+        wrapper(logits, targets)
+
+
+def test_bad_labels_are_nan_where_values_are_not_read():
+    wrapper = make(warmup_steps=1)
+    wrapper.step()
+    logits, targets = batch()[0], torch.tensor([0, 1, 0, 1, 0, 1])
+    losses = torch.func.vmap(wrapper, in_dims=(None, 0))(logits, torch.stack([targets, targets - 1]))
+    assert losses.isnan().tolist() == [False, True]
+
+
+def test_cross_entropy_takes_what_torch_takes():
+    wrapper = make(nn.CrossEntropyLoss(), warmup_steps=1)
+    wrapper.step()
+    for shape in ((4, 3), (4, 3, 2)):
+        logits = torch.randn(shape)
+        small = [logits.argmax(1).to(torch.uint8)] if logits.ndim == 2 else []
+        for targets in (logits.argmax(1), logits.softmax(1), *small):
+            assert torch.equal(wrapper(logits, targets), nn.functional.cross_entropy(logits, targets))
+
+
 # ------------------------------------------------------------------------------------------------------------ keywords
 
 
@@ -269,6 +479,17 @@ def test_absent_results_have_the_form_of_the_real_ones(keywords):
     assert [type(part) for part in in_warmup] == [type(part) for part in in_main]
     if isinstance(in_main[-1], dict):
         assert list(in_warmup[-1]) == list(in_main[-1])
+
+
+@pytest.mark.parametrize("keyword", ["return_per_class", "return_diagnostics"])
+def test_extras_need_rows(keyword):
+    wrapper = make(lambda *_: torch.tensor(1.0), warmup_steps=1)
+    wrapper.step()
+    for logits, got in (({"a": 1}, "'dict'"), (torch.zeros(4), r"\(4,\)"), (torch.zeros(2, 4, 3), r"\(2, 4, 3\)")):
+        assert wrapper(logits, None) == 1
+        message = rf"logits must be a tensor \[N, C\] for {keyword} while the main loss is not computed, got {got}"
+        with pytest.raises(ValueError, match=message):
+            wrapper(logits, None, **{keyword: True})
 
 
 def test_keywords_and_weights_reach_the_main_loss_in_blend_and_main():
@@ -473,12 +694,6 @@ def test_float64_losses_get_a_float64_weight():
         ({"temp_decay_steps": 1e4}, ValueError, "temp_decay_steps must be an integer >= 1, got 10000.0"),
         ({"final_main_weight": 0}, ValueError, r"final_main_weight must be a number in \(0, 1\], got 0"),
         ({"final_main_weight": 1.1}, ValueError, r"final_main_weight must be a number in \(0, 1\], got 1.1"),
-        ({"main_loss": nn.MSELoss(), "reset_queue_each_epoch": True}, ValueError, "main_loss must have `reset_queue`"),
-        (
-            {"main_loss": nn.MSELoss(), "gather_distributed": True},
-            ValueError,
-            "main_loss must have `gather_distributed`",
-        ),
         ({"main_loss": nn.MSELoss}, TypeError, "main_loss must be a loss module or function, got <class"),
         ({"warmup_loss": "bce"}, TypeError, "warmup_loss must be a loss module or function, got 'bce'"),
     ],
@@ -512,3 +727,13 @@ def test_positional_order_and_defaults_are_the_seeds():
 def test_gather_distributed_goes_to_the_main_loss():
     for value in (None, True, False):
         assert make(gather_distributed=value).main_loss.gather_distributed is value
+
+
+@pytest.mark.parametrize("options", [{"gather_distributed": False}, {"reset_queue_each_epoch": True}])
+def test_an_option_without_effect_is_a_warning(options):
+    (name,) = options
+    with pytest.warns(UserWarning, match=rf"{name}=\w+ has no effect: MSELoss has no `") as caught:
+        wrapper = LossWarmupWrapper(nn.BCEWithLogitsLoss(), nn.MSELoss(), **options)
+    assert caught[0].filename == __file__
+    wrapper.on_train_epoch_start(0)
+    assert not hasattr(wrapper.main_loss, "gather_distributed")

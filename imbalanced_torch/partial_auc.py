@@ -1,6 +1,9 @@
 """Partial AUC at a budget as a module."""
 
+import warnings
 from typing import Any, Self, Unpack
+
+import torch
 
 from imbalanced_core.losses.partial_auc import band_auc
 from imbalanced_core.options import band_unit, pauc_preset
@@ -20,7 +23,7 @@ class PAUCAtBudgetLoss(PooledLoss):
         num_classes: C, the number of logits of a row; 1 is binary.
         alpha: the lowest false-positive rate of the band, 0 <= alpha < beta.
         beta: the highest, the budget, <= 1. The pool needs several times 1/beta negatives.
-        surrogate: "trapezoid" or "pairwise".
+        surrogate: "trapezoid" or "pairwise". None: "trapezoid", and a warning, once, that "pairwise" trains better.
         n_knots: number of thresholds of the trapezoid, >= 2.
         tau_scale: the unit of the temperature: "iqr" or "std" of the reference scores, "band" = t(alpha) − t(beta), or
             "absolute" = 1.
@@ -49,7 +52,7 @@ class PAUCAtBudgetLoss(PooledLoss):
         num_classes: int,
         alpha: float = 0.0,
         beta: float = 0.005,
-        surrogate: str = "trapezoid",
+        surrogate: str | None = None,
         n_knots: int = 2,
         tau_scale: str = "iqr",
         pos_numerator: str = "pool",
@@ -67,6 +70,9 @@ class PAUCAtBudgetLoss(PooledLoss):
         margin: float = 0.0,
         **options: Unpack[RankingOptions],
     ) -> None:
+        if surrogate is None:
+            surrogate = "trapezoid"
+            _warn_of_trapezoid()
         super().__init__(
             num_classes,
             {
@@ -114,3 +120,16 @@ class PAUCAtBudgetLoss(PooledLoss):
         loss_fn = cls(num_classes, **(options | overrides))
         loss_fn._keeps_temperature = True
         return loss_fn
+
+
+_has_warned: list[bool] = []  # once for all modules
+
+
+def _warn_of_trapezoid() -> None:
+    if not _has_warned and not torch.compiler.is_compiling():
+        _has_warned.append(True)
+        warnings.warn(
+            'PAUCAtBudgetLoss uses surrogate="trapezoid", which lifts positives only; "pairwise" trains better, and '
+            "PAUCAtBudgetLoss.recommended(num_classes, budget) sets it with the rest. Give surrogate= to silence this.",
+            stacklevel=4,
+        )

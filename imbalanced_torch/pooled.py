@@ -56,6 +56,9 @@ class RankingOptions(TypedDict, total=False):
     class_parallel: bool
 
 
+_ROWS_OF_A_SPREAD, _COLLAPSE = 8, 100  # fewer rows say little of a spread
+
+
 class PooledLoss(RankingState):
     """A ranking loss over the batch and a queue of earlier rows; the base of the ranking modules.
 
@@ -112,7 +115,8 @@ class PooledLoss(RankingState):
         checks.one_of("grad_reduction", self.grad_reduction, distributed.GRAD_REDUCTIONS)
         if self.generator is not None and not isinstance(self.generator, torch.Generator):
             raise TypeError(f"generator must be a torch.Generator or None, got {self.generator!r}")
-        self._has_warned = False
+        self._has_warned = self._has_warned_of_spread = False
+        self._widest: Tensor | None = None
         self._start_state(temperature, multilabel=self.multilabel, persistent=options.get("persistent_queue", True))
         if self.class_parallel:
             checks.require(max_pool_size is None, "max_pool_size", "None with class_parallel=True", max_pool_size)
@@ -202,6 +206,8 @@ class PooledLoss(RankingState):
         if update_queue and self.queue_size > 0:
             _refuse_recomputation()
         gather = distributed.should_gather(self.gather_distributed, training=learns, process_group=self.process_group)
+        if learns:
+            self._watch_spread(logits)
         options: dict[str, Any] = {
             "reduction": self.reduction,
             "pos_numerator": self.pos_numerator,
@@ -299,6 +305,23 @@ class PooledLoss(RankingState):
             is_counted = taking_part(targets, ignore_index=self.ignore_index)
             is_counted = is_counted.any(dim=1) if is_counted.ndim == 2 else is_counted
             validation.check_weights(sample_weight, where=is_counted)
+
+    @torch.no_grad()
+    def _watch_spread(self, logits: Tensor) -> None:
+        """Warns, once, where the scores of a class become equal; looks only where that costs nothing."""
+        if not validation.can_read(logits) or len(logits) < _ROWS_OF_A_SPREAD or self._has_warned_of_spread:
+            return
+        low, high = logits.aminmax(dim=0)
+        spread = (high - low).float()
+        self._widest = spread if self._widest is None else torch.maximum(self._widest, spread)
+        if (spread * _COLLAPSE < self._widest).any():
+            self._has_warned_of_spread = True
+            warnings.warn(
+                f"the spread of the scores has shrunk to less than 1/{_COLLAPSE} of what it was: they become equal, "
+                "which is the least of some ranking losses where labels are noisy (docs/collapse.md). Use "
+                f"{type(self).__name__}.recommended(...), or mix the loss with a weighted cross entropy.",
+                stacklevel=6,
+            )
 
     def _noise(self, logits: Tensor, learns: bool) -> Tensor | None:
         """Noise for subsampling, [rows of the pool]; None if nothing is cut."""

@@ -204,8 +204,9 @@ def _trapezoid(scores: Array, band: Band, margin: float) -> Array:
         xp.reshape(band.thresholds[..., None] - scores[..., None, :], (*scores.shape[:-1], -1)), band.tau, margin
     )
     missed = xp.reshape(missed, (*scores.shape[:-1], n_knots, scores.shape[-1]))
-    weights = [(0.5 if k in (0, n_knots - 1) else 1.0) / (n_knots - 1) for k in range(n_knots)]
-    return xp.sum(missed * ops.constant(tuple(weights), like=scores, dtype=scores.dtype)[:, None], axis=-2)
+    portions = [(0.5 if k in (0, n_knots - 1) else 1.0) / (n_knots - 1) for k in range(n_knots)]
+    weights = ops.constant(tuple(portions), like=scores, dtype=scores.dtype)
+    return xp.sum(missed * xp.reshape(weights, (*(1 for _ in scores.shape[:-1]), n_knots, 1)), axis=-2)
 
 
 def band_diagnostics(items: Items, band: Band, counted: Array, missed: Array, numerator: Array) -> dict[str, Array]:

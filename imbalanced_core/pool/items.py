@@ -212,7 +212,7 @@ def standard_deviation(scores: Array, reference: Array, items: Items) -> Array:
     distance = ops.where(reference, scores - least, 0.0)
     unit = xp.max(distance, axis=-1, keepdims=True)
     distance = distance / ops.where(unit > 0, unit, 1.0)
-    portion = weight_of(reference, items)
+    portion = weight_of(xp.broadcast_to(reference, scores.shape), items)
     portion = portion / xp.clip(xp.sum(portion, axis=-1, keepdims=True), min=LEAST_SCALE)
     centred = distance - xp.sum(portion * distance, axis=-1, keepdims=True)
     return unit[..., 0] * xp.sqrt(xp.sum(portion * centred**2, axis=-1))

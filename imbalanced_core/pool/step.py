@@ -6,7 +6,14 @@ from typing import Any, NamedTuple
 
 from imbalanced_core import checks, ops
 from imbalanced_core.ops.namespace import Array, array_namespace
-from imbalanced_core.pool.items import POSITIVE_NUMERATORS, Items, assemble, nan_where_unsettled, settle
+from imbalanced_core.pool.items import (
+    POSITIVE_NUMERATORS,
+    Items,
+    assemble,
+    nan_where_unsettled,
+    settle,
+    standard_deviation,
+)
 from imbalanced_core.pool.labels import one_vs_rest, read_labels
 from imbalanced_core.pool.queue import Queue, push
 from imbalanced_core.pool.subsampling import Pool, strata_count, subsample
@@ -22,6 +29,7 @@ class Diagnostics(NamedTuple):
     band_neg_count: Array | None = None  # iid negatives in the band
     pauc_var: Array | None = None  # variance of the contributions of single positives
     grad_pos_count: Array | None = None  # positives of this process's share of the batch: those that carry gradient
+    spread: Array | None = None  # standard deviation of the scores of batch and queue: where it dies, training does
     reached: Array | None = None  # of a gated loss, what its ranking reaches: a running mean, in [0, 1]
     ranking_weight: Array | None = None  # of a gated loss, how much its ranking loss counts, in [0, 1]
 
@@ -111,6 +119,7 @@ def pooled_loss(
     gate = figures.pop("gate", ())
     losses, valid = settle(losses, valid, items)
     if diagnostics:
+        figures["spread"] = standard_deviation(ops.stop_gradient(items.scores), items.where, items)
         figures = nan_where_unsettled(figures, items)
         figures["grad_pos_count"] = _count_live_positives(pool, items, rows, local, losses.dtype)
     if update_queue:

@@ -10,9 +10,11 @@ from imbalanced_core import checks, ops
 from imbalanced_core.ops.namespace import Array, array_namespace
 
 INTERPOLATIONS = ("linear", "lower", "higher", "nearest", "midpoint")
+BLENDS = ("linear", "midpoint")  # of two values
 
-_MOST_TABULATED = 2**16  # counts of participating entries whose positions are looked up
-_DIGIT, _DIGITS = 11, 3  # bits of a digit, and digits of a count, where there is no float64
+_MOST_TABULATED = 2**16  # entries of a row whose positions are looked up for every count of those that participate
+_MOST_VALUES = 2**14  # values whose positions are looked up where there is no float64
+_DIGIT, _DIGITS = 11, 3  # bits of a digit, and digits of a larger position there
 _FRACTION, _FINE = 22, 6  # bits of a fraction there, and how many more its parts have
 
 
@@ -38,12 +40,12 @@ def masked_quantile(
     The quantile at level q of n sorted values is the value at position q·(n−1), counted from 0. Between two positions,
     `interpolation` takes the "lower" or the "higher" value, the "nearest" (half to even, as numpy and torch do),
     their "midpoint", or the "linear" blend. The position is what float64 makes of q·(n−1), as in numpy, whatever the
-    dtype of the values. Where the device has no float64 (JAX, mps), that holds without `multiplicity` up to 65536
-    entries, or for more if all participate; else the position is rounded to a multiple of 2⁻²².
+    dtype of the values. Where there is no float64 (JAX by default, mps), that holds up to 16384 values, and without
+    `multiplicity` up to 65536 entries; beyond, positions (below 2²⁸) are rounded to multiples of 2⁻²².
 
     With `multiplicity` m the row stands for N = Σm values, rounded to the nearest integer and at least 1: each value
-    fills m consecutive positions, and position p holds the first value whose cumulative m reaches p + ½. For whole m that
-    is exactly the quantile of the row with each value repeated m times.
+    fills m consecutive positions, and position p holds the first value whose cumulative m reaches p + ½. For whole m
+    that is exactly the quantile of the row with each value repeated m times.
 
     Args:
         values: floats [..., n]. ±inf are values like any other; what a masked entry holds does not matter.
@@ -95,11 +97,12 @@ def _places(
         participating value: NaN is sorted last, so that it is NaN where one participates and where nothing does.
     """
     xp, n = array_namespace(values), values.shape[-1]
+    width = 1 + len(levels) * (2 if interpolation in BLENDS else 1)  # known to the compiler, unlike a table's shape
     if count is None:
         key = levels, interpolation, n, n
         indices = ops.tabulated(_index_table, *key, like=values)
         fraction = ops.tabulated(_fraction_table, *key, like=values, dtype=values.dtype)
-        return xp.broadcast_to(indices, (*values.shape[:-1], indices.shape[1])), fraction
+        return xp.broadcast_to(indices, (*values.shape[:-1], width)), fraction
     if n > _MOST_TABULATED:
         last = xp.clip(count - 1, min=0)
         indices, fraction = _columns(positions(levels, last, values.dtype), interpolation)
@@ -107,7 +110,7 @@ def _places(
     key = levels, interpolation, 0, 2 ** n.bit_length()  # one table serves many n
     at = xp.reshape(count, (-1,))
     indices = ops.take_rows(ops.tabulated(_index_table, *key, like=values), at)
-    indices = xp.reshape(indices, (*count.shape, indices.shape[1]))
+    indices = xp.reshape(indices, (*count.shape, width))
     if interpolation != "linear":
         return indices, 0.5
     fraction = ops.take_rows(ops.tabulated(_fraction_table, *key, like=values, dtype=values.dtype), at)
@@ -117,11 +120,9 @@ def _places(
 @functools.cache
 def _tables(levels: tuple[float, ...], interpolation: str, least: int, most: int) -> tuple[np.ndarray, np.ndarray]:
     """`_places` for every count from `least` to `most`: int32 [count, m + 1], float64 [count, levels]."""
-    last = np.maximum(np.arange(least, most + 1) - 1, 0)[:, None]
-    place = last * np.array(levels)
-    lower = np.floor(place)
-    indices, fraction = _columns(Position(lower, np.ceil(place), np.rint(place), place - lower), interpolation)
-    return np.concatenate([indices, last], axis=-1).astype(np.int32), fraction
+    last = np.maximum(np.arange(least, most + 1) - 1, 0)
+    indices, fraction = _columns(_exact(levels, last), interpolation)
+    return np.concatenate([indices, last[:, None]], axis=-1).astype(np.int32), fraction
 
 
 def _index_table(*key: Any) -> np.ndarray:
@@ -132,8 +133,14 @@ def _fraction_table(*key: Any) -> np.ndarray:
     return _tables(*key)[1]
 
 
+def _exact(levels: tuple[float, ...], last: np.ndarray) -> Position:
+    place = last[:, None] * np.array(levels)
+    lower = np.floor(place)
+    return Position(lower, np.ceil(place), np.rint(place), place - lower)
+
+
 def _columns(position: Position, interpolation: str) -> tuple[Array, Array]:
-    """The positions [..., m] that an interpolation uses, of two the lower ones first, and how far it goes to the upper."""
+    """The positions [..., m] that an interpolation uses, lower ones first, and how far it goes to the upper ones."""
     single = {"lower": position.lower, "higher": position.upper, "nearest": position.nearest}.get(interpolation)
     if single is not None:
         return single, position.fraction
@@ -145,7 +152,7 @@ def _interpolated(found: Array, fraction: Array | float, interpolation: str) -> 
     """The quantiles [..., levels] from the values at the indices of `_places`."""
     xp = array_namespace(found)
     found, last = found[..., :-1], found[..., -1:]
-    if interpolation not in ("linear", "midpoint"):
+    if interpolation not in BLENDS:
         return ops.where(xp.isnan(last), xp.nan, found)
     levels = found.shape[-1] // 2
     lower, upper = found[..., :levels], found[..., levels:]
@@ -183,42 +190,53 @@ def _with_multiplicity(
 
 
 def positions(levels: tuple[float, ...], last: Array, dtype: Any) -> Position:
-    """The positions level·last, for integers last [...] in [0, 2³¹), as float64 rounds them where there is one."""
+    """The positions level·last for integers last [...] in [0, 2³¹), as numpy has them where the device can."""
     xp = array_namespace(last)
-    if not ops.has_exact_float64(last):
-        return positions_in_integers(levels, last, dtype)
-    place = xp.astype(last, xp.float64)[..., None] * ops.constant(levels, like=last, dtype=xp.float64)
-    lower = xp.floor(place)
-    whole = (xp.astype(x, last.dtype) for x in (lower, xp.ceil(place), xp.round(place)))
-    return Position(*whole, xp.astype(place - lower, dtype))
+    if ops.has_exact_float64(last):
+        place = xp.astype(last, xp.float64)[..., None] * ops.constant(levels, like=last, dtype=xp.float64)
+        lower = xp.floor(place)
+        whole, upper, nearest = (xp.astype(x, last.dtype) for x in (lower, xp.ceil(place), xp.round(place)))
+        return Position(whole, upper, nearest, xp.astype(place - lower, dtype))
+    at = xp.reshape(xp.clip(last, max=_MOST_VALUES), (-1,))
+    tables = (
+        ops.tabulated(_position_table, levels, field, like=last, dtype=dtype if field == "fraction" else last.dtype)
+        for field in Position._fields
+    )
+    exact = (xp.reshape(ops.take_rows(table, at), (*last.shape, len(levels))) for table in tables)
+    rounded = positions_in_integers(levels, last, dtype)
+    is_exact = (last <= _MOST_VALUES)[..., None]
+    return Position(*[xp.where(is_exact, *pair) for pair in zip(exact, rounded, strict=True)])
+
+
+def _position_table(levels: tuple[float, ...], field: str) -> np.ndarray:
+    """One of the fields of `positions` for every last position up to a limit."""
+    return getattr(_exact(levels, np.arange(_MOST_VALUES + 1)), field)
 
 
 def positions_in_integers(levels: tuple[float, ...], last: Array, dtype: Any) -> Position:
-    """`positions` rounded to multiples of 2⁻²², for devices whose float64 is missing or inexact.
+    """`positions` rounded to multiples of 2⁻²², without float64.
 
     Of each digit of `last` a table has the product with the levels: a whole number, and a fraction in fixed point.
     """
     xp = array_namespace(last)
-    last = xp.astype(last, xp.int32)
     whole = fraction = 0
     for digit in range(_DIGITS):
         value = xp.reshape((last >> (_DIGIT * digit)) & (2**_DIGIT - 1), (-1,))
-        products = ops.take_rows(ops.tabulated(_digit_products, levels, digit, like=last), value)
-        products = xp.reshape(products, (*last.shape, 2, len(levels)))
+        table = ops.tabulated(_digit_products, levels, digit, like=last, dtype=xp.int32)
+        products = xp.reshape(ops.take_rows(table, value), (*last.shape, 2, len(levels)))
         whole, fraction = whole + products[..., 0, :], fraction + products[..., 1, :]
     fraction = (fraction + 2 ** (_FINE - 1)) >> _FINE  # to multiples that are coarser than the sum's rounding
     whole, fraction = whole + (fraction >> _FRACTION), fraction & (2**_FRACTION - 1)
-    least = ops.constant(tuple(int(level > 0) for level in levels), like=last, dtype=xp.int32)
-    is_tiny = (whole == 0) & (fraction == 0) & (last[..., None] > 0)
-    fraction = xp.where(is_tiny, least, fraction)  # a position above 0 stays there
     half = 2 ** (_FRACTION - 1)
     rounds_up = (fraction > half) | ((fraction == half) & (whole % 2 == 1))
-    upper, nearest = (whole + xp.astype(up, xp.int32) for up in (fraction > 0, rounds_up))
-    return Position(whole, upper, nearest, xp.astype(fraction, dtype) * 2.0**-_FRACTION)
+    steps = (xp.zeros_like(rounds_up), fraction > 0, rounds_up)
+    lower, upper, nearest = (xp.astype(whole + xp.astype(step, xp.int32), last.dtype) for step in steps)
+    return Position(lower, upper, nearest, xp.astype(fraction, dtype) * 2.0**-_FRACTION)
 
 
 def _digit_products(levels: tuple[float, ...], digit: int) -> np.ndarray:
     """level·value·2048^digit for every value of a digit: int32 [value, whole or fraction, level]."""
     products = np.arange(2**_DIGIT)[:, None] * 2.0 ** (_DIGIT * digit) * np.array(levels)
+    products = np.minimum(products, 2.0**31 - 1)  # what positions do not reach
     whole = np.floor(products)
     return np.stack([whole, np.rint((products - whole) * 2 ** (_FRACTION + _FINE))], axis=1).astype(np.int32)

@@ -116,7 +116,7 @@ def tabulated(table: Callable, arguments: tuple, like: jax.Array, dtype: Any) ->
 
 
 def has_exact_float64(x: jax.Array) -> bool:
-    return False  # off by default, and emulated with fewer bits on TPU
+    return jax.config.jax_enable_x64 and jax.default_backend() != "tpu"  # emulated there, with fewer bits
 
 
 def with_vjp(primal: Callable, vjp: Callable, keeps: bool) -> Callable:

@@ -74,8 +74,12 @@ def tabulated(table: Callable, arguments: tuple, like: torch.Tensor, dtype: torc
 
 
 @torch.compiler.assume_constant_result
-@functools.cache
 def _table(table: Callable, arguments: tuple, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    return _kept_table(table, arguments, device, dtype)
+
+
+@functools.cache
+def _kept_table(table: Callable, arguments: tuple, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     return torch.from_numpy(table(*arguments)).to(dtype).to(device)
 
 

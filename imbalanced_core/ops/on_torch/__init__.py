@@ -44,7 +44,6 @@ __all__ = [
 ]
 
 sigmoid = torch.sigmoid
-lerp = torch.lerp
 log_sigmoid = torch.nn.functional.logsigmoid
 
 
@@ -90,10 +89,6 @@ def is_compiled(x: torch.Tensor) -> bool:
     return torch.compiler.is_compiling()
 
 
-def exp_of_difference(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    return (x - y).exp_()  # a fresh array costs more than the exponentials
-
-
 def rows_and_geometric_sums(
     rows: Sequence[torch.Tensor], start: torch.Tensor, ratio: torch.Tensor, count: int
 ) -> torch.Tensor:
@@ -108,12 +103,6 @@ def rows_and_geometric_sums(
     return result
 
 
-def zero_unless_finite(x: torch.Tensor, sign: torch.Tensor, *, axis: int) -> torch.Tensor:
-    if is_eager_cpu(sign) and sign.sum().isfinite():  # a look costs less than a pass over x
-        return x
-    return torch.where(sign.isfinite().unsqueeze(axis), x, 0.0)
-
-
 def known_within(x: torch.Tensor, least: int, greatest: int) -> bool:
     if not is_eager_cpu(x):
         return False
@@ -123,13 +112,51 @@ def known_within(x: torch.Tensor, least: int, greatest: int) -> bool:
     return bool(low >= least) and bool(high <= greatest)
 
 
-def unit_or_nan(x: torch.Tensor) -> torch.Tensor:
-    # A look at the least and the greatest costs a tenth of a mask, but on an accelerator it would be a wait.
-    if is_eager_cpu(x) and x.numel() > 0:
-        least, greatest = x.detach().aminmax()
-        if least >= 0 and greatest <= 1:
-            return x
-    return torch.where((x >= 0) & (x <= 1), x, torch.nan)
+def times_unit(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    if known_within(y, 0, 1):
+        return x * y
+    # Comparisons and a mask would be five calls. The logit is NaN outside [0, 1], and 0 · log of anything else is 0.
+    return torch.addcmul(torch.xlogy(0.0, torch.logit(y.detach())), x, y)
+
+
+def add_product(x: torch.Tensor, a: torch.Tensor, b: torch.Tensor, factor: torch.Tensor | float) -> torch.Tensor:
+    if isinstance(factor, torch.Tensor):
+        return torch.addcmul(x, a * factor, b)
+    return torch.addcmul(x, a, b, value=factor)
+
+
+def lerp(a: torch.Tensor | float, b: torch.Tensor | float, weight: torch.Tensor) -> torch.Tensor:
+    if isinstance(a, torch.Tensor):
+        return torch.lerp(a, b if isinstance(b, torch.Tensor) else _constant_like(b, a), weight)
+    return torch.rsub(weight, a, alpha=a - b)  # of two numbers
+
+
+def softplus(x: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.softplus(x, threshold=40)  # from there on the sum is x, in float64 too
+
+
+def softmax_parts(x: torch.Tensor, *, axis: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    result = torch.softmax(x, dim=axis)  # one pass; its greatest entry is 1 / Σ exp(x − greatest)
+    return result, x.amax(dim=axis), -result.amax(dim=axis).log()
+
+
+def where(condition: torch.Tensor, x: torch.Tensor, y: torch.Tensor | float) -> torch.Tensor:
+    return torch.where(condition, x, y if isinstance(y, torch.Tensor) else _constant_like(y, x))
+
+
+def _constant_like(number: float, x: torch.Tensor) -> torch.Tensor:
+    """A 0-d tensor, kept: torch fills a new one at every call that is given a number."""
+    if torch.compiler.is_compiling() or type(x) not in (torch.Tensor, torch.nn.Parameter):
+        return torch.full((), number, dtype=x.dtype, device=x.device)
+    return _kept(number, x.dtype, x.device)
+
+
+def logaddexp(a: torch.Tensor, b: torch.Tensor, p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    return generic.logaddexp(a, b, p, q) if is_eager_cpu(a) else torch.logaddexp(a, b)
+
+
+def divide(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return a / b
 
 
 def pick(x: torch.Tensor, ids: torch.Tensor, *, axis: int) -> torch.Tensor:

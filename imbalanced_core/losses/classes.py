@@ -81,22 +81,13 @@ class_focal = ops.with_class_slope(_class_focal, None, _class_focal_by_numbers)
 
 
 def _probabilities(x: Array, where: Mask, axis: int) -> tuple[Array, Array, Array]:
-    """(p, 1 − p, −log p)."""
-    xp = array_namespace(x)
-    x = _clean(x, where, axis)
-    most = 0.25 * float(xp.finfo(x.dtype).max)
-    below = xp.clip(x - xp.max(x, axis=axis, keepdims=True), min=-most)  # 0 · ∞ would be NaN
-    is_less, powers = below < 0, xp.exp(below)
-    ties = (x.shape[axis] - 1.0) - xp.sum(xp.astype(is_less, x.dtype), axis=axis, keepdims=True)
-    rest = xp.sum(ops.where(is_less, powers, 0.0), axis=axis, keepdims=True) + ties  # all but one of the greatest
-    p = powers / (1.0 + rest)
-    return p, xp.where(is_less, 1.0 - p, rest / (1.0 + rest)), xp.log1p(rest) - below
+    """(p, 1 − p > 0, −log p)."""
+    return ops.probabilities(_clean(x, where, axis), axis=axis)
 
 
-def _through_softmax(p: Array, q: Array, by_log_p: Array, axis: int) -> Array:
-    """The derivatives by the logits, of those by log p: Σ_c g_c (δ_kc − p_k)."""
-    total = array_namespace(p).sum(by_log_p, axis=axis, keepdims=True)
-    return q * by_log_p - p * (total - by_log_p)
+def _others(g: Array, axis: int) -> Array:
+    """Σ_{k≠c} g_k."""
+    return array_namespace(g).sum(g, axis=axis, keepdims=True) - g
 
 
 def _factor(values: Array, where: Mask, valid: Mask) -> Array:
@@ -110,19 +101,18 @@ def _class_mix(
     x: Array, w: Array, where: Mask, valid: Mask, gamma: Array, *, axis: int
 ) -> tuple[Array, Array, Array]:
     p, q, loss = _probabilities(x, where, axis)
-    q_ = above_zero(q)
-    power = _clean(w, where, axis) * q_**gamma
+    power = _clean(w, where, axis) * q**gamma
     value = array_namespace(x).sum(power * loss, axis=axis)
-    by_log_p = -ops.add_product(power, power * p, ops.divide(loss, q_), gamma)
+    g = ops.add_product(power, power * p, ops.divide(loss, q), gamma)  # minus the derivatives by log p_c
     factor = _factor(value, where, valid)
-    return value * factor, factor, _through_softmax(p, q, by_log_p, axis)
+    return value * factor, factor, ops.add_product(p * _others(g, axis), q, g, -1.0)
 
 
 def _class_mix_by_weights(x: Array, w: Array, where: Mask, valid: Mask, gamma: Array, *, axis: int) -> Array:
     xp = array_namespace(x)
     _, q, loss = _probabilities(x, where, axis)
     factor = _factor(xp.sum(loss, axis=axis), where, valid)
-    return above_zero(q) ** gamma * loss * xp.expand_dims(factor, axis=axis)
+    return q**gamma * loss * xp.expand_dims(factor, axis=axis)
 
 
 def _class_mix_by_numbers(
@@ -130,7 +120,6 @@ def _class_mix_by_numbers(
 ) -> tuple[Array]:
     xp = array_namespace(x)
     _, q, loss = _probabilities(x, where, axis)
-    q = above_zero(q)
     by_gamma = xp.sum(_clean(w, where, axis) * q**gamma * loss * xp.log(q), axis=axis)
     return (by_gamma * _factor(by_gamma, where, valid),)
 
@@ -157,11 +146,12 @@ def _symmetric_ids(
     xp = array_namespace(x)
     others, n, _ = _margin(_clean(x, where, axis), ids, where, valid, axis)
     ce, reverse, u, p = _symmetric_ids_parts(others, n, where, axis, epsilon)
-    counted = ops.where(p > epsilon, others, 0.0)  # the others are clipped, without derivative
-    total, height = xp.sum(counted, axis=axis), -math.log(epsilon) * beta
-    slope = others * xp.expand_dims(alpha - height * u * total, axis=axis) + height * counted
-    slope = ops.put(slope, ids, -alpha - height * total * (1.0 - u), axis=axis, reuse=True)
-    return alpha * ce + beta * reverse, u, slope
+    g = ops.zero_below(p, epsilon) * (-math.log(epsilon) * beta)  # by log p_c of the reverse term
+    total = xp.sum(g, axis=axis)
+    slope = ops.add_product(g, p, xp.expand_dims(alpha - total, axis=axis))
+    slope = ops.put(slope, ids, -alpha * u - total * (1.0 - u), axis=axis, reuse=True)
+    value = alpha * ce + beta * reverse
+    return value, xp.ones_like(value), slope
 
 
 def _symmetric_ids_parts(
@@ -190,10 +180,11 @@ def _symmetric_mix(
     p, q, loss = _probabilities(x, where, axis)
     height = -xp.log(xp.clip(y, min=epsilon))
     value = alpha * xp.sum(y * loss, axis=axis) + beta * xp.sum(xp.clip(p, min=epsilon) * height, axis=axis)
-    by_log_p = beta * ops.where(p > epsilon, p, 0.0) * height - alpha * y
+    # derivatives by log p_c, of the two terms apart: a sum of both would lose the smaller one's digits
+    g, reverse = alpha * y, ops.zero_below(p, epsilon) * height * beta
+    slope = ops.add_product(q * (reverse - g), p, _others(g, axis) - _others(reverse, axis))
     factor = _factor(value, where, valid)
-    value = value * factor
-    return value, factor, _through_softmax(p, q, by_log_p, axis)
+    return value * factor, factor, slope
 
 
 def _symmetric_mix_by_targets(
@@ -203,7 +194,7 @@ def _symmetric_mix_by_targets(
     y = _clean(y, where, axis)
     p, _, loss = _probabilities(x, where, axis)
     factor = _factor(xp.sum(loss, axis=axis), where, valid)
-    reverse = xp.clip(p, min=epsilon) * ops.where(y > epsilon, 1.0 / xp.clip(y, min=epsilon), 0.0)
+    reverse = xp.clip(p, min=epsilon) * ops.zero_below(y, epsilon) / xp.clip(y, min=epsilon) ** 2
     return (alpha * loss - beta * reverse) * xp.expand_dims(factor, axis=axis)
 
 

@@ -295,6 +295,16 @@ def softplus(x: Array) -> Array:
     return _backend(x).softplus(x)
 
 
+def zero_below(x: Array, least: float) -> Array:
+    """x where it is greater than `least`, else 0, elementwise."""
+    return _backend(x).zero_below(x, least)
+
+
+def probabilities(x: Array, *, axis: int) -> tuple[Array, Array, Array]:
+    """(p, 1 − p, −log p) for the softmax p along one axis, each accurate where it is small and finite; 1 − p > 0."""
+    return _backend(x).probabilities(x, axis=axis)
+
+
 def softmax_parts(x: Array, *, axis: int) -> tuple[Array, Array, Array]:
     """The softmax along one axis, the greatest x, and log Σ exp(x − greatest) without that axis; x must not be −∞."""
     return _backend(x).softmax_parts(x, axis=axis)

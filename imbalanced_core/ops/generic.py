@@ -142,6 +142,22 @@ def softplus(x: Array) -> Array:
     return xp.clip(x, min=0.0) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
+def zero_below(x: Array, least: float) -> Array:
+    return array_namespace(x).where(x > least, x, 0.0)
+
+
+def probabilities(x: Array, *, axis: int) -> tuple[Array, Array, Array]:
+    xp = array_namespace(x)
+    limits = xp.finfo(x.dtype)
+    below = xp.clip(x - xp.max(x, axis=axis, keepdims=True), min=-0.25 * float(limits.max))
+    is_less, powers = below < 0, xp.exp(below)
+    ties = (x.shape[axis] - 1.0) - xp.sum(xp.astype(is_less, x.dtype), axis=axis, keepdims=True)
+    rest = xp.sum(xp.where(is_less, powers, 0.0), axis=axis, keepdims=True) + ties  # all but one of the greatest
+    p = powers / (1.0 + rest)
+    missing = xp.clip(rest / (1.0 + rest), min=float(limits.smallest_normal))
+    return p, xp.where(is_less, 1.0 - p, missing), xp.log1p(rest) - below
+
+
 def softmax_parts(x: Array, *, axis: int) -> tuple[Array, Array, Array]:
     xp = array_namespace(x)
     greatest = xp.max(x, axis=axis, keepdims=True)

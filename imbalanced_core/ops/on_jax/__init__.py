@@ -18,6 +18,7 @@ from imbalanced_core.ops.generic import (
     pick,
     places,
     prefers_opaque,
+    probabilities,
     put,
     row_by_row,
     rows_and_geometric_sums,
@@ -25,6 +26,7 @@ from imbalanced_core.ops.generic import (
     take_rows,
     times_unit,
     where,
+    zero_below,
 )
 from imbalanced_core.ops.on_jax.order import (
     add_rows,
@@ -51,6 +53,7 @@ __all__ = [
     "pick",
     "places",
     "prefers_opaque",
+    "probabilities",
     "put",
     "put_along",
     "rearrange",
@@ -62,6 +65,7 @@ __all__ = [
     "take_rows",
     "times_unit",
     "where",
+    "zero_below",
 ]
 
 _NUMBERS_PER_PIECE = 2**22  # temporaries of so many numbers: large enough to keep an accelerator busy

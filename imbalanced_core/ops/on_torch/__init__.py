@@ -135,6 +135,24 @@ def softplus(x: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.softplus(x, threshold=40)  # from there on the sum is x, in float64 too
 
 
+def zero_below(x: torch.Tensor, least: float) -> torch.Tensor:
+    return torch.nn.functional.threshold(x, least, 0.0)
+
+
+def probabilities(x: torch.Tensor, *, axis: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return generic.probabilities(x, axis=axis)
+    limits = torch.finfo(x.dtype)  # as there, without masks, with less memory
+    greatest, place = x.max(dim=axis, keepdim=True)
+    loss = (x - greatest).clamp_(min=-0.25 * limits.max)
+    p = loss.exp().scatter_(axis, place, 0.0)
+    rest = p.sum(dim=axis, keepdim=True)
+    total = rest + 1.0
+    p = p.div_(total).scatter_(axis, place, total.reciprocal())
+    q = (1.0 - p).scatter_(axis, place, (rest / total).clamp_(min=limits.smallest_normal))
+    return p, q, torch.sub(rest.log1p(), loss, out=loss)
+
+
 def softmax_parts(x: torch.Tensor, *, axis: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     result = torch.softmax(x, dim=axis)  # one pass; its greatest entry is 1 / Σ exp(x − greatest)
     return result, x.amax(dim=axis), -result.amax(dim=axis).log()

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 
 from imbalanced_core import ops
-from imbalanced_core.losses.focal import above_zero
+from imbalanced_core.losses.focal import above_zero, power
 from imbalanced_core.ops.namespace import Array, array_namespace
 
 Mask = Array | None
@@ -29,9 +29,9 @@ def _clean(x: Array, where: Mask, axis: int) -> Array:
 def _margin(x: Array, ids: Array, where: Mask, valid: Mask, axis: int) -> tuple[Array, Array, Array]:
     """(π, with 0 at y; n; x_y) of clean logits."""
     least = -0.25 * float(array_namespace(x).finfo(x.dtype).max)  # all other logits may be −∞
-    others, greatest, log_sum = ops.softmax_parts(ops.put(x, ids, least, axis=axis), axis=axis)
+    others, greatest, log_share = ops.softmax_parts(ops.put(x, ids, least, axis=axis), axis=axis)
     own = ops.pick(x, ids, axis=axis)
-    n = (greatest - own) + log_sum
+    n = (greatest - own) - log_share
     n = n if valid is None else ops.where(valid, n, math.nan)
     return others, n if where is None else ops.where(where, n, -math.inf), own
 
@@ -50,28 +50,28 @@ def _focal_parts(
         spread = own - array_namespace(x).mean(x, axis=axis)  # Σ_c −log p_c / C = −log p_y + x_y − mean x
         spread = spread if where is None else ops.where(where, spread, 0.0)
         ce = ops.add_product(ce, spread, array_namespace(x).ones_like(ce), smoothing)
-    return others, u, above_zero(u) ** gamma, ce, spread
+    return others, u, power(u, gamma), ce, spread
 
 
 def _class_focal(
     x: Array, ids: Array, where: Mask, valid: Mask, gamma: Array, smoothing: Array | None = None, *, axis: int
 ) -> tuple[Array, Array, Array]:
-    others, u, power, ce, _ = _focal_parts(x, ids, where, valid, gamma, smoothing, axis)
-    by_n = ops.add_product(u, 1.0 - u, ce, gamma)
+    others, u, factor, ce, _ = _focal_parts(x, ids, where, valid, gamma, smoothing, axis)
+    value = factor * ce
     if smoothing is None:
-        return power * ce, power * by_n, ops.put(others, ids, -1.0, axis=axis, reuse=True)
-    share = smoothing / x.shape[axis]
+        return value, ops.lerp(gamma * value, factor, u), ops.put(others, ids, -1.0, axis=axis, reuse=True)
+    by_n, share = ops.lerp(gamma * ce, 1.0, u), smoothing / x.shape[axis]
     slope = others * array_namespace(x).expand_dims(by_n, axis=axis) - share
-    scale = power if where is None else ops.where(where, power, 0.0)
-    return power * ce, scale, ops.put(slope, ids, (smoothing - share) - by_n, axis=axis, reuse=True)
+    scale = factor if where is None else ops.where(where, factor, 0.0)
+    return value, scale, ops.put(slope, ids, (smoothing - share) - by_n, axis=axis, reuse=True)
 
 
 def _class_focal_by_numbers(
     x: Array, ids: Array, where: Mask, valid: Mask, gamma: Array, smoothing: Array | None = None, *, axis: int
 ) -> tuple[Array, ...]:
-    _, u, power, ce, spread = _focal_parts(x, ids, where, valid, gamma, smoothing, axis)
-    by_gamma = power * ce * array_namespace(x).log(above_zero(u))
-    return (by_gamma,) if spread is None else (by_gamma, power * spread)
+    _, u, factor, ce, spread = _focal_parts(x, ids, where, valid, gamma, smoothing, axis)
+    by_gamma = factor * ce * array_namespace(x).log(above_zero(u))
+    return (by_gamma,) if spread is None else (by_gamma, factor * spread)
 
 
 #: class_focal(logits, ids, where, valid, gamma, axis=...), or (..., gamma, label_smoothing, axis=...)
@@ -101,9 +101,9 @@ def _class_mix(
     x: Array, w: Array, where: Mask, valid: Mask, gamma: Array, *, axis: int
 ) -> tuple[Array, Array, Array]:
     p, q, loss = _probabilities(x, where, axis)
-    power = _clean(w, where, axis) * q**gamma
-    value = array_namespace(x).sum(power * loss, axis=axis)
-    g = ops.add_product(power, power * p, ops.divide(loss, q), gamma)  # minus the derivatives by log p_c
+    weight = _clean(w, where, axis) * q**gamma
+    value = array_namespace(x).sum(weight * loss, axis=axis)
+    g = ops.add_product(weight, weight * p, ops.divide(loss, q), gamma)  # minus the derivatives by log p_c
     factor = _factor(value, where, valid)
     return value * factor, factor, ops.add_product(p * _others(g, axis), q, g, -1.0)
 

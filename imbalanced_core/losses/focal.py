@@ -32,11 +32,15 @@ def _focal(x: Array, y: Array, w_pos: Array, w_neg: Array, gamma: Array) -> Arra
 def _focal_and_slope(x: Array, y: Array, w_pos: Array, w_neg: Array, gamma: Array) -> tuple[Array, Array]:
     # for u = 1 − p_t: u' = p q (1 − 2y),  BCE' = p − y = u − 2qy
     p, q, u, bce = _parts(x, y)
+    weight = _weight(y, w_pos, w_neg)
+    u_slope, bce_slope = p * ops.add_product(q, q, y, -2.0), ops.add_product(u, q, y, -2.0)
+    if isinstance(gamma, float) and gamma >= 1.0:  # no division, and for γ = 2 no power
+        factor = power(u, gamma - 1.0) * weight
+        value = factor * bce
+        return value * u, ops.add_product(factor * u * bce_slope, value, u_slope, gamma)
     kept = above_zero(u)
-    factor = kept**gamma * _weight(y, w_pos, w_neg)
-    log_slope = ops.divide(p * ops.add_product(q, q, y, -2.0), kept)  # u' / u
-    slope = ops.add_product(ops.add_product(u, q, y, -2.0), bce, log_slope, gamma)
-    return factor * bce, factor * slope
+    factor = kept**gamma * weight
+    return factor * bce, factor * ops.add_product(bce_slope, bce, ops.divide(u_slope, kept), gamma)
 
 
 def _by_logit(x: Array, y: Array, w_pos: Array, w_neg: Array, gamma: Array) -> Array:
@@ -67,6 +71,13 @@ def _weight(y: Array, w_pos: Array | float, w_neg: Array | float) -> Array | flo
     if isinstance(w_pos, float) and w_pos == w_neg:
         return w_pos
     return ops.lerp(w_neg, w_pos, y)
+
+
+def power(u: Array, exponent: Array | float) -> Array:
+    """u^exponent for u >= 0, with finite derivatives at 0."""
+    if isinstance(exponent, float) and exponent in (1.0, 2.0):
+        return u if exponent == 1.0 else u * u
+    return above_zero(u) ** exponent
 
 
 def above_zero(u: Array) -> Array:

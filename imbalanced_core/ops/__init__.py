@@ -285,6 +285,11 @@ def logaddexp(a: Array, b: Array, p: Array, q: Array) -> Array:
     return _backend(a, b).logaddexp(a, b, p, q)
 
 
+def count(mask: Array, dtype: Any) -> Array:
+    """The number of True, 0-d, exact below 2³¹: in the given dtype, or an integer that divides such numbers."""
+    return _backend(mask).count(mask, dtype)
+
+
 def divide(a: Array, b: Array) -> Array:
     """a / b, elementwise, for |a| <= b, with finite derivatives also where b² underflows."""
     return _backend(a, b).divide(a, b)
@@ -306,7 +311,7 @@ def probabilities(x: Array, *, axis: int) -> tuple[Array, Array, Array]:
 
 
 def softmax_parts(x: Array, *, axis: int) -> tuple[Array, Array, Array]:
-    """The softmax along one axis, the greatest x, and log Σ exp(x − greatest) without that axis; x must not be −∞."""
+    """The softmax along one axis, the greatest x, and the log of its share, without that axis; not all x are −∞."""
     return _backend(x).softmax_parts(x, axis=axis)
 
 

@@ -115,6 +115,11 @@ def with_class_slope(function: Callable, by_targets: Callable | None, by_numbers
     return lambda *arrays, axis: function(*arrays, axis=axis)[0]
 
 
+def count(mask: Array, dtype: Any) -> Array:
+    xp = array_namespace(mask)
+    return xp.astype(xp.sum(xp.astype(mask, xp.int32)), dtype)
+
+
 def lerp(a: Array, b: Array, weight: Array) -> Array:
     return a * (1.0 - weight) + b * weight
 
@@ -163,7 +168,7 @@ def softmax_parts(x: Array, *, axis: int) -> tuple[Array, Array, Array]:
     greatest = xp.max(x, axis=axis, keepdims=True)
     powers = xp.exp(x - greatest)
     total = xp.sum(powers, axis=axis, keepdims=True)
-    return powers / total, xp.squeeze(greatest, axis=axis), xp.log(xp.squeeze(total, axis=axis))
+    return powers / total, xp.squeeze(greatest, axis=axis), -xp.log(xp.squeeze(total, axis=axis))
 
 
 def rows_and_geometric_sums(rows: Sequence[Array], start: Array, ratio: Array, count: int) -> Array:

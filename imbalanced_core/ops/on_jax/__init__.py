@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from imbalanced_core.ops.generic import (
     Table,
     add_product,
+    count,
     evaluate,
     greatest_count,
     is_compiled,
@@ -42,6 +43,7 @@ from imbalanced_core.ops.on_jax.order import (
 __all__ = [
     "add_product",
     "add_rows",
+    "count",
     "cumulative_sum",
     "evaluate",
     "greatest_count",

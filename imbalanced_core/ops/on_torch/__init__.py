@@ -119,6 +119,10 @@ def times_unit(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return torch.addcmul(torch.xlogy(0.0, torch.logit(y.detach())), x, y)
 
 
+def count(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:  # noqa: ARG001
+    return mask.sum()  # an integer divides a float as it is
+
+
 def add_product(x: torch.Tensor, a: torch.Tensor, b: torch.Tensor, factor: torch.Tensor | float) -> torch.Tensor:
     if isinstance(factor, torch.Tensor):
         return torch.addcmul(x, a * factor, b)
@@ -154,8 +158,8 @@ def probabilities(x: torch.Tensor, *, axis: int) -> tuple[torch.Tensor, torch.Te
 
 
 def softmax_parts(x: torch.Tensor, *, axis: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    result = torch.softmax(x, dim=axis)  # one pass; its greatest entry is 1 / Σ exp(x − greatest)
-    return result, x.amax(dim=axis), -result.amax(dim=axis).log()
+    result = torch.softmax(x, dim=axis)  # in one pass
+    return result, x.amax(dim=axis), result.amax(dim=axis).log()
 
 
 def where(condition: torch.Tensor, x: torch.Tensor, y: torch.Tensor | float) -> torch.Tensor:

@@ -79,6 +79,7 @@ def element_sum_and_mass(
     where: Array | None = None,
     weights: Array | None = None,
     positives: Array | None = None,
+    is_masked: bool = False,
 ) -> tuple[Array, Array | None]:
     """Numerator and denominator of "mean", "mean_positive" or "sum", so that processes can add theirs before dividing.
 
@@ -90,6 +91,7 @@ def element_sum_and_mass(
         weights: >= 0, without gradient: in the shape of `losses`, one per row [losses.shape[0]], or of the same number
             of dimensions, with a weight for each row, and lengths of 1 that broadcast. NaN results from any other value.
         positives: for "mean_positive": bool, or in [0, 1] how positive each position is; the shape of `losses`.
+        is_masked: whether `losses`, and their gradient, are 0 already where `where` is False.
 
     Returns:
         Two 0-d arrays, the sum of weights · losses over the counted positions and what it is divided by; None for the
@@ -97,9 +99,7 @@ def element_sum_and_mass(
     """
     xp = array_namespace(losses)
     checks.one_of("reduction", reduction, ELEMENT_REDUCTIONS[:3])
-    if where is not None:
-        checks.same_shape("where", where, "losses", losses)
-        losses = ops.where(where, losses, 0.0)
+    losses = _masked(losses, where, is_masked)
     if weights is not None:
         weights = _position_weights(weights, losses, where)
         losses = losses * weights
@@ -125,11 +125,12 @@ def reduce_elements(
     where: Array | None = None,
     weights: Array | None = None,
     positives: Array | None = None,
+    is_masked: bool = False,
 ) -> Array:
     """One loss per position to the loss that is trained on.
 
     Args:
-        losses, where, weights, positives: as in `element_sum_and_mass`.
+        losses, where, weights, positives, is_masked: as in `element_sum_and_mass`.
         reduction: "mean", "mean_positive" or "sum", as there, or "none": weights · losses, 0 where `where` is False.
 
     Returns:
@@ -137,20 +138,25 @@ def reduce_elements(
     """
     checks.one_of("reduction", reduction, ELEMENT_REDUCTIONS)
     if reduction == "none":
-        if where is not None:
-            checks.same_shape("where", where, "losses", losses)
-            losses = ops.where(where, losses, 0.0)
+        losses = _masked(losses, where, is_masked)
         return losses if weights is None else losses * _position_weights(weights, losses, where)
     if reduction == "mean" and where is None and weights is None and math.prod(losses.shape):
         return array_namespace(losses).mean(losses)
     total, divisor = element_sum_and_mass(
-        losses, reduction=reduction, where=where, weights=weights, positives=positives
+        losses, reduction=reduction, where=where, weights=weights, positives=positives, is_masked=is_masked
     )
     if divisor is None:
         return total
     if weights is None and (reduction == "mean" or array_namespace(total).isdtype(positives.dtype, "bool")):
         return total / array_namespace(total).clip(divisor, min=1)
     return safe_divide(total, divisor)
+
+
+def _masked(losses: Array, where: Array | None, is_masked: bool) -> Array:
+    if where is None:
+        return losses
+    checks.same_shape("where", where, "losses", losses)
+    return losses if is_masked else ops.where(where, losses, 0.0)
 
 
 def _count(losses: Array, where: Array | None, total: Array) -> Array:

@@ -89,6 +89,9 @@ def check_weights(weights: Any, *, where: Any = None, name: str = "sample_weight
         values = np.asarray(weights)
         if where is not None and can_read(where) and values.ndim == 1 < where.ndim and len(values) == len(where):
             where = np.asarray(where).reshape(len(where), -1).any(axis=1)
+        elif where is not None and can_read(where) and values.ndim == where.ndim:
+            broadcast = tuple(i for i, size in enumerate(values.shape) if size == 1)
+            where = np.asarray(where).any(axis=broadcast, keepdims=True)
         _refuse(values, ~((values >= 0) & (values < np.inf)), None, where, name, "finite and >= 0")
 
 

@@ -93,6 +93,9 @@ def check_weights(weights: Tensor | None, *, where: Tensor | None = None, name: 
     bad = ~((weights >= 0) & torch.isfinite(weights))
     if where is not None and can_read(where) and weights.ndim == 1 < where.ndim and len(weights) == len(where):
         where = where.flatten(1).any(dim=1)
+    elif where is not None and where.ndim == weights.ndim:
+        for axis in (i for i, size in enumerate(weights.shape) if size == 1):
+            where = where.any(dim=axis, keepdim=True)
     if where is not None and where.shape == weights.shape and can_read(where):
         bad &= where
     _refuse(weights, bad, None, name, "finite and >= 0")

@@ -97,9 +97,7 @@ def _factor(values: Array, where: Mask, valid: Mask) -> Array:
     return factor if where is None else ops.where(where, factor, 0.0)
 
 
-def _class_mix(
-    x: Array, w: Array, where: Mask, valid: Mask, gamma: Array, *, axis: int
-) -> tuple[Array, Array, Array]:
+def _class_mix(x: Array, w: Array, where: Mask, valid: Mask, gamma: Array, *, axis: int) -> tuple[Array, Array, Array]:
     p, q, loss = _probabilities(x, where, axis)
     weight = _clean(w, where, axis) * q**gamma
     value = array_namespace(x).sum(weight * loss, axis=axis)
@@ -115,9 +113,7 @@ def _class_mix_by_weights(x: Array, w: Array, where: Mask, valid: Mask, gamma: A
     return q**gamma * loss * xp.expand_dims(factor, axis=axis)
 
 
-def _class_mix_by_numbers(
-    x: Array, w: Array, where: Mask, valid: Mask, gamma: Array, *, axis: int
-) -> tuple[Array]:
+def _class_mix_by_numbers(x: Array, w: Array, where: Mask, valid: Mask, gamma: Array, *, axis: int) -> tuple[Array]:
     xp = array_namespace(x)
     _, q, loss = _probabilities(x, where, axis)
     by_gamma = xp.sum(_clean(w, where, axis) * q**gamma * loss * xp.log(q), axis=axis)

@@ -80,26 +80,27 @@ def element_sum_and_mass(
     where: Array | None = None,
     weights: Array | None = None,
     positives: Array | None = None,
+    is_masked: bool = False,
 ) -> tuple[Array, Array | None]:
     """Numerator and denominator of "mean", "mean_positive" or "sum", so that processes can add theirs before dividing.
 
     Args:
         losses: one loss per position, any shape.
-        reduction: "mean" divides by the number of positions that take part, "mean_positive" by the number of positives
-            among them, "sum" by nothing; with weights these numbers are total weights.
-        where: bool, the shape of `losses`; the others may hold anything.
-        weights: one per position, or one per row [losses.shape[0]]; >= 0, without gradient. NaN results from any other.
+        reduction: "mean" divides by the number of counted positions, "mean_positive" by the number of positives among
+            them, "sum" by nothing; with weights these numbers are total weights.
+        where: bool, the shape of `losses`: which positions are counted; the others may hold anything.
+        weights: >= 0, without gradient: in the shape of `losses`, one per row [losses.shape[0]], or of the same number
+            of dimensions, with a weight for each row, and lengths of 1 that broadcast. NaN results from any other value.
         positives: for "mean_positive": bool, or in [0, 1] how positive each position is; the shape of `losses`.
+        is_masked: whether `losses`, and their gradient, are 0 already where `where` is False.
 
     Returns:
-        Two 0-d arrays, the sum of weights · losses over the positions that take part and what it is divided by; None
-        for the latter under "sum". Divide with `safe_divide`, where a mass of exactly 0 counts as 1.
+        Two 0-d arrays, the sum of weights · losses over the counted positions and what it is divided by; None for the
+        latter under "sum". Divide with `safe_divide`, where a divisor of exactly 0 counts as 1.
     """
     xp = array_namespace(losses)
     checks.one_of("reduction", reduction, ELEMENT_REDUCTIONS[:3])
-    if where is not None:
-        checks.same_shape("where", where, "losses", losses)
-        losses = xp.where(where, losses, 0.0)
+    losses = _masked(losses, where, is_masked)
     if weights is not None:
         weights = _position_weights(weights, losses, where)
         losses = losses * weights
@@ -113,8 +114,8 @@ def element_sum_and_mass(
     checks.same_shape("positives", positives, "losses", losses)
     if xp.isdtype(positives.dtype, "bool") and weights is None:
         return total, _count(losses, positives if where is None else positives & where, total)
-    share = xp.astype(ops.stop_gradient(positives), losses.dtype)
-    share = share if where is None else xp.where(where, share, 0.0)
+    share = xp.astype(ops.stop_gradient(positives), losses.dtype, copy=False)
+    share = share if where is None else ops.where(where, share, 0.0)
     return total, xp.sum(share if weights is None else share * weights)
 
 
@@ -125,49 +126,68 @@ def reduce_elements(
     where: Array | None = None,
     weights: Array | None = None,
     positives: Array | None = None,
+    is_masked: bool = False,
 ) -> Array:
     """One loss per position to the loss that is trained on.
 
     Args:
-        losses: one loss per position, any shape.
-        reduction: "mean", "mean_positive" or "sum", as in `element_sum_and_mass`, or "none": weights · losses, 0 where
-            `where` is False.
-        where: as in `element_sum_and_mass`.
-        weights: as in `element_sum_and_mass`.
-        positives: as in `element_sum_and_mass`.
+        losses, where, weights, positives, is_masked: as in `element_sum_and_mass`.
+        reduction: "mean", "mean_positive" or "sum", as there, or "none": weights · losses, 0 where `where` is False.
 
     Returns:
-        0-d, or the shape of `losses` for "none". Where no position takes part 0 with zero gradient.
+        0-d, or the shape of `losses` for "none". Where no position is counted, 0 with zero gradient.
     """
     checks.one_of("reduction", reduction, ELEMENT_REDUCTIONS)
     if reduction == "none":
-        xp = array_namespace(losses)
-        if where is not None:
-            checks.same_shape("where", where, "losses", losses)
-            losses = xp.where(where, losses, 0.0)
+        losses = _masked(losses, where, is_masked)
         return losses if weights is None else losses * _position_weights(weights, losses, where)
+    if reduction == "mean" and where is None and weights is None and math.prod(losses.shape):
+        return array_namespace(losses).mean(losses)
     total, divisor = element_sum_and_mass(
-        losses, reduction=reduction, where=where, weights=weights, positives=positives
+        losses, reduction=reduction, where=where, weights=weights, positives=positives, is_masked=is_masked
     )
-    return total if divisor is None else safe_divide(total, divisor)
+    if divisor is None:
+        return total
+    if weights is None and (reduction == "mean" or array_namespace(total).isdtype(positives.dtype, "bool")):
+        return total / array_namespace(total).clip(divisor, min=1)
+    return safe_divide(total, divisor)
+
+
+def _masked(losses: Array, where: Array | None, is_masked: bool) -> Array:
+    if where is None:
+        return losses
+    checks.same_shape("where", where, "losses", losses)
+    return losses if is_masked else ops.where(where, losses, 0.0)
 
 
 def _count(losses: Array, where: Array | None, total: Array) -> Array:
-    """How many entries take part, 0-d, in the dtype of `total`; exact below 2³¹, where a float32 sum of ones is not."""
-    xp = array_namespace(losses)
+    """How many entries are counted, 0-d; see `ops.count`."""
     if where is None:
-        return xp.zeros_like(total) + math.prod(losses.shape)
-    return xp.astype(xp.sum(xp.astype(where, xp.int32)), total.dtype)
+        return array_namespace(losses).zeros_like(total) + math.prod(losses.shape)
+    return ops.count(where, total.dtype)
 
 
 def _position_weights(weights: Array, losses: Array, where: Array | None) -> Array:
-    """Weights in the shape of `losses`, 0 where it takes no part, NaN in place of a negative or infinite one."""
+    """Weights in the shape of `losses`, 0 where it is not counted, NaN in place of a negative or infinite one."""
     xp = array_namespace(losses, weights)
-    if tuple(weights.shape) != tuple(losses.shape):
-        per_row = losses.ndim > 0 and tuple(weights.shape) == tuple(losses.shape[:1])
-        rule = f"of shape {tuple(losses.shape)} (one per position) or {tuple(losses.shape[:1])} (one per row)"
-        checks.require(per_row, "sample_weight", rule, tuple(weights.shape))
-        weights = xp.reshape(weights, (-1,) + (1,) * (losses.ndim - 1))
-    weights = xp.broadcast_to(xp.astype(ops.stop_gradient(weights), losses.dtype), losses.shape)
-    weights = xp.where((weights >= 0) & (weights < xp.inf), weights, xp.nan)
-    return weights if where is None else xp.where(where, weights, 0.0)
+    weights = xp.astype(ops.stop_gradient(weights), losses.dtype, copy=False)
+    weights = ops.where((weights >= 0) & (weights < xp.inf), weights, math.nan)
+    weights = xp.broadcast_to(spread_weights(weights, losses), losses.shape)
+    return weights if where is None else ops.where(where, weights, 0.0)
+
+
+def spread_weights(weights: Array, positions: Array) -> Array:
+    """Weights with as many dimensions as `positions`, to whose shape they broadcast.
+
+    Raises:
+        ValueError: if `weights`, which users call `sample_weight`, are neither one per row nor of that many dimensions,
+            with one for each row.
+    """
+    shape, wanted = tuple(weights.shape), tuple(positions.shape)
+    if len(wanted) > 0 and shape == wanted[:1]:
+        return array_namespace(weights).reshape(weights, (-1,) + (1,) * (len(wanted) - 1))
+    fits = len(shape) == len(wanted) and shape[:1] == wanted[:1]
+    fits = fits and all(size in (1, full) for size, full in zip(shape, wanted, strict=True))
+    rule = f"of shape {wanted} (one per position), {wanted[:1]} (one per row), or {wanted} with lengths of 1"
+    checks.require(fits, "sample_weight", rule + " after the first", shape)
+    return weights

@@ -1,10 +1,26 @@
-"""Focal losses and symmetric cross entropy: checks of concrete values, then one jitted call of the core."""
+"""Focal losses and symmetric cross entropy: checks of concrete values, then one jitted call of the core.
+
+Arguments that all functions share:
+
+- reduction: "mean" over the counted positions, "sum" or "none". The focal losses have "mean_positive" too: the sum over
+  all positions, background included, divided by the number of those that are positive or not background. With sample
+  weights, sums and numbers are weighted; a divisor of exactly 0 counts as 1.
+- ignore_index: the target of positions that are ignored: loss and gradient 0, whatever else they hold.
+- sample_weight: >= 0, in the shape of the losses, one per row [N], or with the dimensions of the losses, N rows and other
+  lengths of 1 that broadcast, such as [N, 1]; carries no gradient.
+- axis_name: mapped axis or axes whose devices share the mean, in `shard_map`, `vmap` or `pmap`.
+
+A call returns a 0-d array, or one loss per position for reduction "none", in float32 or float64; 0 with zero gradient
+where no position is counted. It raises TypeError or ValueError if dtypes, shapes or parameters do not fit, or a readable
+target or weight is out of range; one that cannot be read makes the loss NaN. Numbers may change without recompilation.
+"""
 
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from imbalanced_core import checks, reductions
@@ -20,8 +36,9 @@ def sigmoid_focal_loss(
     logits: jax.Array,
     targets: jax.Array,
     *,
-    alpha: Number | None = 0.25,
+    alpha: Number | Sequence[float] | None = 0.25,
     gamma: Number = 2.0,
+    ignore_index: int | None = None,
     where: jax.Array | None = None,
     sample_weight: jax.Array | None = None,
     reduction: str = "mean",
@@ -34,39 +51,39 @@ def sigmoid_focal_loss(
     Args:
         logits: floating point, any shape.
         targets: in [0, 1], of any dtype, in the shape of `logits`.
-        alpha: weight of the positive class in [0, 1], negatives get 1 − alpha; None or −1 for no weights.
-        gamma: focusing exponent, >= 0; 0 is the binary cross entropy. Alpha and gamma may change without recompilation.
-        where: bool, the shape of `logits`: which entries take part. The others may hold anything.
-        sample_weight: >= 0, one per entry, or one per row [logits.shape[0]]; carries no gradient.
-        reduction: "mean" over the entries that take part; "mean_positive", their sum over their number of positives
-            (the sum of the targets); "sum"; "none". With weights, sums and numbers are weighted; a divisor of exactly
-            0 counts as 1.
-        axis_name: mapped axis or axes whose devices share the mean, in `shard_map`, `vmap` or `pmap`.
-
-    Returns:
-        0-d, or the shape of `logits` for reduction "none"; float32 or float64. 0 with zero gradient where no entry
-        takes part; NaN where a target or weight that could not be looked at is out of range.
-
-    Raises:
-        TypeError, ValueError: if dtypes, shapes or parameters do not fit, or a readable target or weight is out of
-            range.
+        alpha: weight of the positive class in [0, 1], negatives get 1 − alpha; None or −1 for no weights. A sequence or
+            array [C] has one per label, for the last axis: w / (1 + w) for `w = imbalanced_jax.pos_weight(...)`.
+        gamma: focusing exponent, >= 0; 0 is the binary cross entropy.
+        ignore_index: None for none.
+        where: bool, the shape of `logits`: the entries to count, in addition to those that `ignore_index` leaves.
+        sample_weight, reduction, axis_name: see `imbalanced_jax.pointwise`.
 
     References:
         Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, https://arxiv.org/abs/1708.02002
     """
-    if isinstance(alpha, (int, float)) and alpha == -1:
-        alpha = None
-    if alpha is not None:
-        checks.in_unit_interval("alpha", validation.number(alpha))
+    alpha = _alpha(alpha)
     checks.non_negative("gamma", validation.number(gamma))
     validation.check_arrays(logits=logits, targets=targets)
     validation.check_optional_arrays(where=where, sample_weight=sample_weight)
     checks.boolean("where", where)
-    validation.check_static(reduction=reduction)
-    validation.check_unit_targets(targets, where=where)
-    validation.check_weights(sample_weight, where=where)
+    validation.check_static(reduction=reduction, ignore_index=ignore_index)
+    if ignore_index is not None:
+        checks.index("ignore_index", ignore_index)
+    if where is None or validation.can_read(where):  # what a traced mask leaves out may hold anything
+        validation.check_unit_targets(targets, ignore_index=ignore_index, where=where)
+        if ignore_index is None or validation.can_read(targets):
+            counted = _counted(targets, where, ignore_index, np) if ignore_index is not None else where
+            validation.check_weights(sample_weight, where=counted)
     return _sigmoid_focal(
-        logits, targets, _number(alpha), _number(gamma), where, sample_weight, reduction=reduction, axis_name=axis_name
+        logits,
+        targets,
+        _number(alpha),
+        _number(gamma),
+        where,
+        sample_weight,
+        ignore_index=ignore_index,
+        reduction=reduction,
+        axis_name=axis_name,
     )
 
 
@@ -86,31 +103,20 @@ def softmax_focal_loss(
 ) -> jax.Array:
     """Focal loss of mutually exclusive classes.
 
-    loss = α_y (1 − p_t)^γ CE(logits, y; label_smoothing) with p_t = Σ_c y_c p_c, α_y = Σ_c y_c α_c.
+    Class ids: loss = α_y (1 − p_y)^γ CE(logits, y; label_smoothing). Probabilities: loss = Σ_c y_c α_c (1 − p_c)^γ
+    (−log p_c), linear in y, with y mixed with the uniform distribution by `label_smoothing` first. For class ids with both
+    class weights and smoothing, α_y weighs the smoothed sum, where PyTorch's cross entropy weighs each of its terms by α_c.
 
     Args:
         logits: floating point, C classes on `axis`.
         targets: class ids of any integer or bool dtype, in the shape of `logits` without `axis`; or probabilities
             (floating point) in the shape of `logits`.
         alpha: one weight per class [C], >= 0; None for no weights. See `imbalanced_jax.class_weights`.
-        gamma: focusing exponent, >= 0; 0 is the cross entropy. May change without recompilation.
-        label_smoothing: in [0, 1]; acts on the cross entropy only, whose target is (1 − ε) y + ε/C.
-        ignore_index: the class id of positions that take no part.
+        gamma: focusing exponent, >= 0; 0 is the cross entropy.
+        label_smoothing: ε in [0, 1]: (1 − ε) y + ε/C; for class ids it acts on the cross entropy only.
         background_class: the class id that "mean_positive" does not count.
-        sample_weight: >= 0, one per position, or one per row [logits.shape[0]]; carries no gradient.
-        reduction: "mean" over the positions that take part; "mean_positive", their sum, background included, over the
-            number of them that are not background; "sum"; "none". With weights, sums and numbers are weighted; a
-            divisor of exactly 0 counts as 1.
         axis: the class axis.
-        axis_name: mapped axis or axes whose devices share the mean, in `shard_map`, `vmap` or `pmap`.
-
-    Returns:
-        0-d, or the shape of `logits` without `axis` for reduction "none"; float32 or float64. 0 with zero gradient
-        where no position takes part; NaN where a target or weight that could not be looked at is out of range.
-
-    Raises:
-        TypeError, ValueError: if dtypes, shapes or parameters do not fit, or a readable target or weight is out of
-            range.
+        ignore_index, sample_weight, reduction, axis_name: see `imbalanced_jax.pointwise`.
 
     References:
         Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, https://arxiv.org/abs/1708.02002
@@ -158,18 +164,12 @@ def symmetric_cross_entropy_loss(
 
     Args:
         logits: floating point, C classes on `axis`.
-        targets: class ids of any integer or bool dtype, in the shape of `logits` without `axis`; or probabilities
-            (floating point) in the shape of `logits`.
+        targets: as in `softmax_focal_loss`.
         alpha: weight of the cross entropy, >= 0.
-        beta: weight of the reverse cross entropy, >= 0. Alpha and beta may change without recompilation.
+        beta: weight of the reverse cross entropy, >= 0.
         epsilon: least probability inside the logarithm, in (0, 1); the paper's A = log ε = −4 is ε = exp(−4).
-        ignore_index: the class id of positions that take no part.
-        sample_weight: >= 0, one per position, or one per row [logits.shape[0]]; carries no gradient.
-        reduction: "mean" over the positions that take part, "sum" or "none"; with weights, weighted.
         axis: the class axis.
-        axis_name: mapped axis or axes whose devices share the mean, in `shard_map`, `vmap` or `pmap`.
-
-    Returns, Raises: as `softmax_focal_loss`.
+        ignore_index, sample_weight, reduction, axis_name: see `imbalanced_jax.pointwise`; no "mean_positive".
 
     References:
         Wang et al., Symmetric Cross Entropy for Robust Learning with Noisy Labels, ICCV 2019,
@@ -194,7 +194,7 @@ def symmetric_cross_entropy_loss(
     )
 
 
-@partial(jax.jit, static_argnames=("reduction", "axis_name"))
+@partial(jax.jit, static_argnames=("ignore_index", "reduction", "axis_name"))
 def _sigmoid_focal(
     logits: jax.Array,
     targets: jax.Array,
@@ -203,9 +203,12 @@ def _sigmoid_focal(
     where: jax.Array | None,
     sample_weight: jax.Array | None,
     *,
+    ignore_index: int | None,
     reduction: str,
     axis_name: AxisName,
 ) -> jax.Array:
+    if ignore_index is not None:
+        where = _counted(targets, where, ignore_index, jnp)
     losses = pointwise.sigmoid_focal(logits, targets, alpha=alpha, gamma=gamma, where=where)
     return _reduce(losses, where, sample_weight, targets, reduction=reduction, axis_name=axis_name)
 
@@ -268,14 +271,32 @@ def _reduce(
     reduction: str,
     axis_name: AxisName,
 ) -> jax.Array:
+    parts = {"reduction": reduction, "where": where, "weights": weights, "positives": positives, "is_masked": True}
     if reduction == "none" or axis_name is None:
-        return reductions.reduce_elements(
-            losses, reduction=reduction, where=where, weights=weights, positives=positives
-        )
-    total, mass = reductions.element_sum_and_mass(
-        losses, reduction=reduction, where=where, weights=weights, positives=positives
-    )
+        return reductions.reduce_elements(losses, **parts)
+    total, mass = reductions.element_sum_and_mass(losses, **parts)
     return distributed.global_ratio(total, mass, axis_name)
+
+
+def _alpha(alpha: Any) -> Any:
+    """A number, an array, or None for no weights; values that can be read are in [0, 1]."""
+    if alpha is None or (isinstance(alpha, (int, float)) and alpha == -1):
+        return None
+    if not isinstance(alpha, Sequence) and getattr(alpha, "ndim", 0) == 0:
+        checks.in_unit_interval("alpha", validation.number(alpha))
+        return alpha
+    alpha = validation.as_floats("alpha", alpha)
+    checks.require(alpha.ndim == 1, "alpha", "a number or one weight per label, [C]", alpha.shape)
+    if validation.can_read(alpha):
+        inside = bool(((np.asarray(alpha) >= 0) & (np.asarray(alpha) <= 1)).all())
+        checks.require(inside, "alpha", "in [0, 1]", alpha.tolist())
+    return alpha
+
+
+def _counted(targets: Any, where: Any, ignore_index: int, xp: Any) -> Any:
+    """Which entries are labels; in numpy outside of jit: a transformation traces what JAX computes of concrete arrays."""
+    is_label = taking_part(xp.asarray(targets), ignore_index=ignore_index)
+    return is_label if where is None else is_label & xp.asarray(where)
 
 
 def _number(value: Number | None) -> Number | None:
@@ -284,7 +305,7 @@ def _number(value: Number | None) -> Number | None:
 
 
 def _where(targets: jax.Array, ignore_index: int) -> jax.Array | None:
-    """Which class ids take part; probabilities all do."""
+    """Which class ids are counted; None for probabilities: all are."""
     return None if are_probabilities(targets) else taking_part(targets, ignore_index=ignore_index)
 
 
@@ -302,6 +323,5 @@ def _check_classes(logits: Any, targets: Any, weights: Any, *, axis: int, ignore
         validation.check_weights(weights)
     elif -logits.ndim <= axis < logits.ndim:
         validation.check_class_ids(targets, num_classes=logits.shape[axis], ignore_index=ignore_index)
-        # In numpy: inside a transformation, JAX traces even what it computes from concrete arrays.
-        where = taking_part(np.asarray(targets), ignore_index=ignore_index) if validation.can_read(targets) else None
-        validation.check_weights(weights, where=where)
+        if validation.can_read(targets):  # else unseen ones may be ignored, whatever their weight
+            validation.check_weights(weights, where=_counted(targets, None, ignore_index, np))

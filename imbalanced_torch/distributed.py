@@ -150,7 +150,7 @@ def global_ratio(total: Tensor, mass: Tensor | None, *, process_group: Any, grad
     own = torch.stack([total.detach().double(), (torch.ones_like(total) if mass is None else mass).detach().double()])
     failed = _header.failures(process_group, failed=False, device=own.device)
     sums = torch.cat([own, failed])
-    dist.all_reduce(sums, group=process_group)
+    _reduce_everywhere(sums, process_group)
     failed = sums[2:]
     if validation.can_read(failed):
         _header.refuse_failures(failed)
@@ -159,6 +159,19 @@ def global_ratio(total: Tensor, mass: Tensor | None, *, process_group: Any, grad
     scale = gradient_scale(process_group, grad_reduction)
     factor = reductions.safe_divide(torch.full_like(divisor, scale), divisor).to(total.dtype)
     return _ValueWithGradient.apply(total, value, factor)
+
+
+def _reduce_everywhere(sums: Tensor, process_group: Any) -> None:
+    if torch.compiler.is_compiling():
+        dist.all_reduce(sums, group=process_group)
+        return
+    try:
+        dist.all_reduce(sums, group=process_group)
+    except RuntimeError as error:
+        raise RuntimeError(
+            "a loss whose mean is taken over all processes must be called by every rank in every step, got a failed "
+            "all-reduce; where ranks may skip it, use gather_distributed=False, which is what a PyTorch loss does"
+        ) from error
 
 
 def global_ratio_of(

@@ -1,4 +1,26 @@
-"""Focal losses and symmetric cross entropy as modules: configuration, checks of values, one call into the core."""
+"""Focal losses and symmetric cross entropy as modules: configuration, checks of values, one call into the core.
+
+Arguments that all classes share:
+
+- reduction: "mean" over the counted positions, "sum" or "none". The focal losses have "mean_positive" too: the sum over
+  all positions, background included, divided by the number of those that are positive or not background. With sample
+  weights, sums and numbers are weighted; a divisor of exactly 0 counts as 1.
+- ignore_index: the target of positions that are ignored: loss and gradient 0, whatever else they hold.
+- gather_distributed: whether a mean is taken over the positions of all processes: None in training mode when there are
+  several, True always, False never. No logits are sent, but one all-reduce, so every rank must call the loss in every
+  step. False is what PyTorch's losses do: a mean per rank.
+- process_group: the processes to reduce over; None for all.
+- grad_reduction: what the training framework does with gradients, "mean" (DDP, FSDP2) or "sum".
+- equal_rows: all ranks promise to count equally many positions (equally large weights). A mean is then the local one,
+  whose average over the ranks is right, without a collective.
+- sample_weight, of the call: >= 0, in the shape of the losses, one per row [N], or with the dimensions of the losses, N
+  rows and other lengths of 1 that broadcast, such as [N, 1, H, W] or [N, 1]; carries no gradient.
+
+A call returns a 0-d tensor, or one loss per position for reduction "none", in float32 or float64; 0 with zero gradient
+where no position is counted. It raises TypeError or ValueError if dtypes or shapes do not fit, or (eager mode on the CPU)
+a target or weight is out of range; elsewhere such a value makes the loss NaN. Gamma and other numbers may be 0-d tensors,
+which change without a recompilation.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,27 +40,23 @@ class SigmoidFocalLoss(PointwiseLoss):
 
     loss = α_t (1 − p_t)^γ BCE(logit, y) with p = σ(logit), p_t = p·y + (1 − p)(1 − y), α_t = α·y + (1 − α)(1 − y).
 
-    Reductions: "mean" over the entries that take part; "mean_positive", their sum over their number of positives (the
-    sum of the targets); "sum"; "none". With sample weights, sums and numbers are weighted; a divisor of exactly 0
-    counts as 1.
-
     Args:
-        alpha: weight of the positive class in [0, 1], negatives get 1 − alpha; −1 or None for no weights.
-        gamma: focusing exponent, >= 0; 0 is the binary cross entropy. A 0-d tensor can change without a recompilation.
-        reduction: "mean", "mean_positive", "sum" or "none".
-        gather_distributed: whether the mean is taken over the entries of all processes: None in training mode when
-            there are several, True always, False never. No logits are sent.
-        ignore_index: target value of entries that take no part; None for none.
-        process_group: the processes to reduce over; None for all.
-        grad_reduction: what the training framework does with gradients, "mean" (DDP, FSDP2) or "sum".
+        alpha: weight of the positive class in [0, 1], negatives get 1 − alpha; −1 or None for no weights. A sequence or
+            tensor has one per label, for the last axis, and is a buffer that moves with the module: w / (1 + w) for
+            `w = imbalanced_torch.pos_weight(...)`.
+        gamma: focusing exponent, >= 0; 0 is the binary cross entropy.
+        ignore_index: None for none.
+        reduction, gather_distributed, process_group, grad_reduction, equal_rows: see `imbalanced_torch.pointwise`.
 
     References:
         Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, https://arxiv.org/abs/1708.02002
     """
 
+    alpha: float | Tensor | None
+
     def __init__(
         self,
-        alpha: float | Tensor | None = 0.25,
+        alpha: float | Sequence[float] | Tensor | None = 0.25,
         gamma: float | Tensor = 2.0,
         reduction: str = "mean",
         gather_distributed: bool | None = None,
@@ -46,55 +64,68 @@ class SigmoidFocalLoss(PointwiseLoss):
         ignore_index: int | None = None,
         process_group: Any = None,
         grad_reduction: str = "mean",
+        equal_rows: bool = False,
     ) -> None:
-        super().__init__(reduction, gather_distributed, process_group, grad_reduction)
+        super().__init__(reduction, gather_distributed, process_group, grad_reduction, equal_rows)
         if isinstance(alpha, (int, float)) and alpha == -1:
             alpha = None
         if ignore_index is not None:
             checks.index("ignore_index", ignore_index)
-        self.alpha = alpha
+        if isinstance(alpha, (Sequence, Tensor)) and not (isinstance(alpha, Tensor) and alpha.ndim == 0):
+            alpha = _per_class(alpha, "one weight per label [C], or a number")
+            validation.check_unit_targets(alpha, name="alpha")
+            self.register_buffer("alpha", alpha, persistent=False)
+        else:
+            self.alpha = alpha  # type: ignore[assignment]
         self.gamma = gamma
         self.ignore_index = ignore_index
         self._check_parameters()
 
-    def forward(self, inputs: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        *,
+        sample_weight: Tensor | None = None,
+        where: Tensor | None = None,
+    ) -> Tensor:
         """The loss of logits against targets.
 
         Args:
             inputs: logits, floating point, any shape.
             targets: in [0, 1], of any dtype, in the shape of `inputs`.
-            sample_weight: >= 0, one per entry, or one per row [inputs.shape[0]]; carries no gradient.
-
-        Returns:
-            0-d, or the shape of `inputs` for reduction "none"; float32 or float64. 0 with zero gradient where no entry
-            takes part.
-
-        Raises:
-            TypeError, ValueError: if dtypes or shapes do not fit, or (eager mode on the CPU) a target or weight is out
-                of range; elsewhere such a value makes the loss NaN.
+            sample_weight: see `imbalanced_torch.pointwise`.
+            where: bool, the shape of `inputs`: the entries to count, in addition to those that `ignore_index` leaves.
         """
-        return self._loss(inputs, targets, sample_weight)
+        return self._loss(inputs, targets, sample_weight, where)
 
-    def _parts(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None) -> Parts:
+    def _parts(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None, where: Tensor | None) -> Parts:
         validation.check_tensors(inputs=inputs, targets=targets)
-        validation.check_optional_tensors(sample_weight=sample_weight)
+        validation.check_optional_tensors(sample_weight=sample_weight, where=where)
         checks.floating("inputs", inputs)
         checks.same_shape("targets", targets, "inputs", inputs)
+        checks.boolean("where", where)
         self._check_parameters()
-        validation.check_unit_targets(targets, ignore_index=self.ignore_index)
-        where = None if self.ignore_index is None else taking_part(targets, ignore_index=self.ignore_index)
+        if where is not None:
+            checks.same_shape("where", where, "inputs", inputs)
+        looked_at = targets if where is None or not validation.can_read(targets) else targets[where]
+        validation.check_unit_targets(looked_at, ignore_index=self.ignore_index)
+        if self.ignore_index is not None:
+            is_label = taking_part(targets, ignore_index=self.ignore_index)
+            where = is_label if where is None else is_label & where
         losses = pointwise.sigmoid_focal(inputs, targets, alpha=self.alpha, gamma=self.gamma, where=where)
         return Parts(losses, where, targets)
 
     def _check_parameters(self) -> None:
         """Checks what may be a tensor, at every call: it may have changed."""
-        if self.alpha is not None:
+        if self.alpha is not None and getattr(self.alpha, "ndim", 0) == 0:
             checks.in_unit_interval("alpha", validation.number(self.alpha))
         checks.non_negative("gamma", validation.number(self.gamma))
 
     def _options(self) -> dict[str, object]:
+        per_label = isinstance(self.alpha, Tensor) and self.alpha.ndim > 0
         return {
-            "alpha": self.alpha,
+            "alpha": self.alpha.tolist() if per_label else self.alpha,  # type: ignore[union-attr]
             "gamma": self.gamma,
             "reduction": self.reduction,
             "ignore_index": self.ignore_index,
@@ -104,24 +135,22 @@ class SigmoidFocalLoss(PointwiseLoss):
 class SoftmaxFocalLoss(ClassLoss):
     """Focal loss of mutually exclusive classes.
 
-    loss = α_y (1 − p_t)^γ CE(logits, y; label_smoothing) with p_t = Σ_c y_c p_c, α_y = Σ_c y_c α_c.
+    Class ids: loss = α_y (1 − p_y)^γ CE(logits, y; label_smoothing). Probabilities: loss = Σ_c y_c α_c (1 − p_c)^γ
+    (−log p_c), linear in y, with y mixed with the uniform distribution by `label_smoothing` first.
 
-    Reductions: "mean" over the positions that take part; "mean_positive", their sum, background included, over the
-    number of them that are not background; "sum"; "none". With sample weights, sums and numbers are weighted; a divisor
-    of exactly 0 counts as 1. Unlike in `torch.nn.CrossEntropyLoss`, class weights are no part of the divisor.
+    With γ = 0 it is `torch.nn.functional.cross_entropy(..., reduction="none")`, but for class ids with both class weights
+    and smoothing: there α_y weighs the smoothed sum, and PyTorch weighs each of its terms by α_c. Class weights are not
+    part of the divisor of a mean either.
 
     Args:
         alpha: one weight per class, >= 0; a buffer, which moves with the module. None for no weights. See
             `imbalanced_torch.class_weights`.
-        gamma: focusing exponent, >= 0; 0 is the cross entropy. A 0-d tensor can change without a recompilation.
-        reduction: "mean", "mean_positive", "sum" or "none".
-        label_smoothing: in [0, 1], as in `torch.nn.CrossEntropyLoss`; acts on the cross entropy only.
-        ignore_index: the class id of positions that take no part.
+        gamma: focusing exponent, >= 0; 0 is the cross entropy.
+        label_smoothing: in [0, 1], as in `torch.nn.CrossEntropyLoss`; for class ids it acts on the cross entropy only.
         background_class: the class id that "mean_positive" does not count.
-        gather_distributed: whether the mean is taken over the positions of all processes: None in training mode when
-            there are several, True always, False never. No logits are sent.
-        process_group: the processes to reduce over; None for all.
-        grad_reduction: what the training framework does with gradients, "mean" (DDP, FSDP2) or "sum".
+        axis: the class axis of the logits, such as −1 for [B, T, C].
+        reduction, ignore_index, gather_distributed, process_group, grad_reduction, equal_rows: see
+            `imbalanced_torch.pointwise`.
 
     References:
         Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, https://arxiv.org/abs/1708.02002
@@ -139,17 +168,21 @@ class SoftmaxFocalLoss(ClassLoss):
         background_class: int = 0,
         gather_distributed: bool | None = None,
         *,
+        axis: int = 1,
         process_group: Any = None,
         grad_reduction: str = "mean",
+        equal_rows: bool = False,
     ) -> None:
-        super().__init__(reduction, gather_distributed, process_group, grad_reduction)
+        super().__init__(reduction, gather_distributed, process_group, grad_reduction, equal_rows)
         checks.at_least("background_class", background_class, 0)
         checks.index("ignore_index", ignore_index)
-        self.register_buffer("alpha", _per_class(alpha), persistent=False)
+        checks.index("axis", axis)
+        self.register_buffer("alpha", None if alpha is None else _per_class(alpha), persistent=False)
         self.gamma = gamma
         self.label_smoothing = label_smoothing
         self.ignore_index = ignore_index
         self.background_class = background_class
+        self.axis = axis
         self._check_parameters()
 
     def _check_parameters(self) -> None:
@@ -160,20 +193,13 @@ class SoftmaxFocalLoss(ClassLoss):
         """The loss of logits against targets.
 
         Args:
-            inputs: logits [N, C, *], floating point.
-            targets: class ids [N, *] of any integer or bool dtype, or probabilities [N, C, *] in floating point.
-            sample_weight: >= 0, one per position [N, *], or one per row [N]; carries no gradient.
-
-        Returns:
-            0-d, or [N, *] for reduction "none"; float32 or float64. 0 with zero gradient where no position takes part.
-
-        Raises:
-            TypeError, ValueError: if dtypes or shapes do not fit, or (eager mode on the CPU) a target or weight is out
-                of range; elsewhere such a value makes the loss NaN.
+            inputs: logits [N, C, *], or with the classes on `axis`; floating point.
+            targets: class ids [N, *] of any integer or bool dtype, or probabilities in the shape of `inputs`.
+            sample_weight: see `imbalanced_torch.pointwise`.
         """
         return self._loss(inputs, targets, sample_weight)
 
-    def _parts(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None) -> Parts:
+    def _parts(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None, where: Tensor | None) -> Parts:
         where = self._where(inputs, targets, sample_weight)
         losses = pointwise.softmax_focal(
             inputs,
@@ -181,7 +207,7 @@ class SoftmaxFocalLoss(ClassLoss):
             alpha=self.alpha,
             gamma=self.gamma,
             label_smoothing=self.label_smoothing,
-            axis=1,
+            axis=self.axis,
             where=where,
         )
         return Parts(losses, where, self._positives(inputs, targets))
@@ -189,7 +215,10 @@ class SoftmaxFocalLoss(ClassLoss):
     def _positives(self, inputs: Tensor, targets: Tensor) -> Tensor | None:
         if self.reduction != "mean_positive":
             return None
-        return foreground(targets, num_classes=inputs.shape[1], background_class=self.background_class, axis=1)
+        num_classes = inputs.shape[self.axis]
+        return foreground(
+            targets, num_classes=num_classes, background_class=self.background_class, axis=self.axis % inputs.ndim
+        )
 
     def _options(self) -> dict[str, object]:
         return {
@@ -199,6 +228,7 @@ class SoftmaxFocalLoss(ClassLoss):
             "label_smoothing": self.label_smoothing,
             "ignore_index": self.ignore_index,
             "background_class": self.background_class,
+            "axis": self.axis,
         }
 
 
@@ -211,13 +241,10 @@ class SymmetricCrossEntropyLoss(ClassLoss):
         alpha: weight of the cross entropy, >= 0.
         beta: weight of the reverse cross entropy, >= 0.
         epsilon: least probability inside the logarithm, in (0, 1); the paper's A = log ε = −4 is ε = exp(−4).
-        reduction: "mean" over the positions that take part, "sum" or "none"; with sample weights, weighted.
-        ignore_index: the class id of positions that take no part.
-        gather_distributed: whether the mean is taken over the positions of all processes: None in training mode when
-            there are several, True always, False never. No logits are sent.
+        reduction: "mean", "sum" or "none".
         num_classes: if given, the C that logits must have; the loss does not need it.
-        process_group: the processes to reduce over; None for all.
-        grad_reduction: what the training framework does with gradients, "mean" (DDP, FSDP2) or "sum".
+        axis: the class axis of the logits.
+        ignore_index, gather_distributed, process_group, grad_reduction, equal_rows: see `imbalanced_torch.pointwise`.
 
     References:
         Wang et al., Symmetric Cross Entropy for Robust Learning with Noisy Labels, ICCV 2019,
@@ -234,12 +261,15 @@ class SymmetricCrossEntropyLoss(ClassLoss):
         gather_distributed: bool | None = None,
         *,
         num_classes: int | None = None,
+        axis: int = 1,
         process_group: Any = None,
         grad_reduction: str = "mean",
+        equal_rows: bool = False,
     ) -> None:
         checks.one_of("reduction", reduction, ("mean", "sum", "none"))
-        super().__init__(reduction, gather_distributed, process_group, grad_reduction)
+        super().__init__(reduction, gather_distributed, process_group, grad_reduction, equal_rows)
         checks.index("ignore_index", ignore_index)
+        checks.index("axis", axis)
         if num_classes is not None:
             checks.at_least("num_classes", num_classes, 1)
         checks.require(isinstance(epsilon, float) and 0 < epsilon < 1, "epsilon", "a number in (0, 1)", epsilon)
@@ -248,6 +278,7 @@ class SymmetricCrossEntropyLoss(ClassLoss):
         self.epsilon = epsilon
         self.num_classes = num_classes
         self.ignore_index = ignore_index
+        self.axis = axis
         self._check_parameters()
 
     def _check_parameters(self) -> None:
@@ -255,35 +286,28 @@ class SymmetricCrossEntropyLoss(ClassLoss):
         checks.non_negative("beta", validation.number(self.beta))
 
     def forward(self, inputs: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None) -> Tensor:
-        """The loss of logits against targets; arguments, result and errors as in `SoftmaxFocalLoss.forward`."""
+        """The loss of logits against targets; arguments as in `SoftmaxFocalLoss.forward`."""
         return self._loss(inputs, targets, sample_weight)
 
-    def _parts(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None) -> Parts:
+    def _parts(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None, where: Tensor | None) -> Parts:
         where = self._where(inputs, targets, sample_weight)
         if self.num_classes is not None:
             rule = f"of shape [N, {self.num_classes}, *], as num_classes says"
-            checks.require(inputs.shape[1] == self.num_classes, "inputs", rule, tuple(inputs.shape))
+            checks.require(inputs.shape[self.axis] == self.num_classes, "inputs", rule, tuple(inputs.shape))
         losses = pointwise.symmetric_cross_entropy(
-            inputs, targets, alpha=self.alpha, beta=self.beta, epsilon=self.epsilon, axis=1, where=where
+            inputs, targets, alpha=self.alpha, beta=self.beta, epsilon=self.epsilon, axis=self.axis, where=where
         )
         return Parts(losses, where, None)
 
     def _options(self) -> dict[str, object]:
-        return {
-            "alpha": self.alpha,
-            "beta": self.beta,
-            "epsilon": self.epsilon,
-            "reduction": self.reduction,
-            "ignore_index": self.ignore_index,
-        }
+        names = ("alpha", "beta", "epsilon", "reduction", "ignore_index", "axis")
+        return {name: getattr(self, name) for name in names}
 
 
-def _per_class(alpha: Sequence[float] | Tensor | None) -> Tensor | None:
-    """Class weights as a floating-point tensor of their own."""
-    if alpha is None:
-        return None
+def _per_class(alpha: Sequence[float] | Tensor, rule: str = "one weight per class, [C], or None") -> Tensor:
+    """Weights as a floating-point tensor of their own."""
     weights = validation.as_tensor("alpha", alpha).detach().clone()
     weights = weights if weights.is_floating_point() else weights.to(torch.get_default_dtype())
-    checks.require(weights.ndim == 1, "alpha", "one weight per class, [C], or None", alpha)
+    checks.require(weights.ndim == 1, "alpha", rule, alpha)
     validation.check_weights(weights, name="alpha")
     return weights

@@ -60,15 +60,19 @@ def softmax_focal(logits, targets, *, alpha=None, gamma=2.0, label_smoothing=0.0
     """Classes on the last axis; targets are class ids or probabilities."""
     logits, targets = np.asarray(logits), np.asarray(targets)
     num_classes = logits.shape[-1]
-    y = one_hot(targets, num_classes) if targets.ndim < logits.ndim else targets
+    alpha = np.ones(num_classes) if alpha is None else alpha
     losses = np.zeros(logits.shape[:-1], logits.dtype)
     for place in np.ndindex(losses.shape):
         log_p = _log_softmax(logits[place])
-        missed = sum(np.exp(log_p[c]) * (1 - y[place][c]) for c in range(num_classes))
-        smoothed = [(1 - label_smoothing) * y[place][c] + label_smoothing / num_classes for c in range(num_classes)]
-        cross_entropy = -sum(smoothed[c] * log_p[c] for c in range(num_classes))
-        alpha_y = 1.0 if alpha is None else sum(y[place][c] * alpha[c] for c in range(num_classes))
-        losses[place] = alpha_y * (missed**gamma if gamma else 1.0) * cross_entropy
+        missed = [sum(np.exp(log_p[k]) for k in range(num_classes) if k != c) for c in range(num_classes)]
+        focus = [missed[c] ** gamma if gamma else 1.0 for c in range(num_classes)]
+        if targets.ndim < logits.ndim:
+            y = int(targets[place])
+            smoothed = [(1 - label_smoothing) * (c == y) + label_smoothing / num_classes for c in range(num_classes)]
+            losses[place] = alpha[y] * focus[y] * -sum(smoothed[c] * log_p[c] for c in range(num_classes))
+        else:
+            smoothed = [(1 - label_smoothing) * y_c + label_smoothing / num_classes for y_c in targets[place]]
+            losses[place] = sum(smoothed[c] * alpha[c] * focus[c] * -log_p[c] for c in range(num_classes))
     return losses
 
 

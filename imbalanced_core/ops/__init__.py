@@ -192,30 +192,30 @@ def with_partials(
     return differentiable
 
 
-def with_class_slope(function: Callable[..., tuple[Array, Array, Array]], by_number: Callable) -> Callable[..., Array]:
-    """A function of the class logits of every position and of a number, with a hand-written derivative.
+def with_class_slope(
+    function: Callable[..., tuple[Array, Array, Array]],
+    by_targets: Callable[..., Array] | None,
+    by_numbers: Callable[..., tuple[Array, ...]],
+) -> Callable[..., Array]:
+    """A function of the class logits of every position, with a hand-written derivative.
 
     Args:
-        function: `function(logits, ids, number, where, axis=axis)` with classes on `axis`, one id per position, and a
-            mask of the positions or None; returns one value per position, and its derivatives by the logits of that
-            position as a product: a factor per position, and an array in the shape of `logits`.
-        by_number: with the same arguments the derivatives of the values by the number.
+        function: `function(logits, targets, where, valid, *numbers, axis=axis)` with classes on `axis`; targets are
+            ids, one per position, or an array in the shape of `logits`; `where` and `valid` are masks of the positions
+            or None; numbers are Python numbers or 0-d. Returns one value per position, and its derivatives by the
+            logits of that position as a product: a factor per position, and an array in the shape of `logits`.
+        by_targets: with the same arguments the derivatives by the targets, in their shape; None for ids.
+        by_numbers: with the same arguments one derivative per number, in the shape of the positions.
 
     Returns:
-        `f(logits, ids, number, where, axis=axis)`, the values. Differentiating them again differentiates the
-        derivatives.
+        A function of the same arguments, the values alone. Differentiating them again differentiates the derivatives.
     """
 
-    def differentiable(logits: Array, ids: Array, number: Array | float, where: Array | None, *, axis: int) -> Array:
-        made = _backend(logits, ids, number, where).with_class_slope(function, by_number)
-        return made(logits, ids, number, where, axis=axis)
+    def differentiable(logits: Array, targets: Array, *others: Any, axis: int) -> Array:
+        made = _backend(logits, targets).with_class_slope(function, by_targets, by_numbers)
+        return made(logits, targets, *others, axis=axis)
 
     return differentiable
-
-
-def exp_of_difference(x: Array, y: Array) -> Array:
-    """exp(x − y), elementwise, with no temporary but the result."""
-    return _backend(x, y).exp_of_difference(x, y)
 
 
 def rows_and_geometric_sums(rows: Sequence[Array], start: Array, ratio: Array, count: int) -> Array:
@@ -231,11 +231,6 @@ def rows_and_geometric_sums(rows: Sequence[Array], start: Array, ratio: Array, c
         [..., len(rows) + count, m].
     """
     return _backend(start, ratio).rows_and_geometric_sums(rows, start, ratio, count)
-
-
-def zero_unless_finite(x: Array, sign: Array, *, axis: int) -> Array:
-    """X with 0 at the positions where `sign`, which lacks one axis of x, is infinite or NaN."""
-    return _backend(x, sign).zero_unless_finite(x, sign, axis=axis)
 
 
 def known_within(x: Array, least: int, greatest: int) -> bool:
@@ -282,14 +277,54 @@ def add_rows(x: Array, index: Array, rows: Array) -> Array:
     return _backend(x, index).add_rows(x, index, rows)
 
 
-def lerp(a: Array, b: Array, weight: Array) -> Array:
-    """Mixture a (1 − weight) + b weight, elementwise: exactly a for weight 0 and b for weight 1."""
+def lerp(a: Array | float, b: Array | float, weight: Array) -> Array:
+    """Mixture a (1 − weight) + b weight, elementwise; of arrays exactly a for weight 0 and b for weight 1."""
     return _backend(a, b, weight).lerp(a, b, weight)
 
 
-def unit_or_nan(x: Array) -> Array:
-    """X where it lies in [0, 1], NaN elsewhere."""
-    return _backend(x).unit_or_nan(x)
+def add_product(x: Array, a: Array, b: Array, factor: Array | float = 1.0) -> Array:
+    """X + factor · a · b, elementwise, in one call where there is one."""
+    return _backend(x, a, b).add_product(x, a, b, factor)
+
+
+def times_unit(x: Array, y: Array) -> Array:
+    """X · y, elementwise, NaN where y lies outside [0, 1]."""
+    return _backend(x, y).times_unit(x, y)
+
+
+def logaddexp(a: Array, b: Array, p: Array, q: Array) -> Array:
+    """log(exp(a) + exp(b)), elementwise, for p = σ(a − b) and q = σ(b − a) that are known."""
+    return _backend(a, b).logaddexp(a, b, p, q)
+
+
+def count(mask: Array, dtype: Any) -> Array:
+    """The number of True, 0-d, exact below 2³¹: in the given dtype, or an integer that divides such numbers."""
+    return _backend(mask).count(mask, dtype)
+
+
+def divide(a: Array, b: Array) -> Array:
+    """A / b, elementwise, for |a| <= b, with finite derivatives also where b² underflows."""
+    return _backend(a, b).divide(a, b)
+
+
+def softplus(x: Array) -> Array:
+    """log(1 + exp(x)), elementwise, without overflow."""
+    return _backend(x).softplus(x)
+
+
+def zero_below(x: Array, least: float) -> Array:
+    """X where it is greater than `least`, else 0, elementwise."""
+    return _backend(x).zero_below(x, least)
+
+
+def probabilities(x: Array, *, axis: int) -> tuple[Array, Array, Array]:
+    """(p, 1 − p, −log p) for the softmax p along one axis, each accurate where it is small and finite; 1 − p > 0."""
+    return _backend(x).probabilities(x, axis=axis)
+
+
+def softmax_parts(x: Array, *, axis: int) -> tuple[Array, Array, Array]:
+    """The softmax along one axis, the greatest x, and the log of its share, without that axis; not all x are −∞."""
+    return _backend(x).softmax_parts(x, axis=axis)
 
 
 def pick(x: Array, ids: Array, *, axis: int) -> Array:

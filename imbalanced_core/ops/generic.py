@@ -141,21 +141,64 @@ def with_partials(function: Callable, partials: tuple, with_slope: Callable) -> 
     return function
 
 
-def with_class_slope(function: Callable, by_number: Callable) -> Callable:
+def with_class_slope(function: Callable, by_targets: Callable | None, by_numbers: Callable) -> Callable:
     return lambda *arrays, axis: function(*arrays, axis=axis)[0]
+
+
+def count(mask: Array, dtype: Any) -> Array:
+    xp = array_namespace(mask)
+    return xp.astype(xp.sum(xp.astype(mask, xp.int32)), dtype)
 
 
 def lerp(a: Array, b: Array, weight: Array) -> Array:
     return a * (1.0 - weight) + b * weight
 
 
-def unit_or_nan(x: Array) -> Array:
+def add_product(x: Array, a: Array, b: Array, factor: Array | float) -> Array:
+    return x + factor * a * b
+
+
+def times_unit(x: Array, y: Array) -> Array:
+    xp = array_namespace(y)
+    return x * xp.where((y >= 0) & (y <= 1), y, xp.nan)
+
+
+def logaddexp(a: Array, b: Array, p: Array, q: Array) -> Array:
+    xp = array_namespace(a)
+    return xp.maximum(a, b) - xp.log1p(-xp.minimum(p, q))
+
+
+def divide(a: Array, b: Array) -> Array:
+    return a / b
+
+
+def softplus(x: Array) -> Array:
     xp = array_namespace(x)
-    return xp.where((x >= 0) & (x <= 1), x, xp.nan)
+    return xp.clip(x, min=0.0) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
-def exp_of_difference(x: Array, y: Array) -> Array:
-    return array_namespace(x).exp(x - y)
+def zero_below(x: Array, least: float) -> Array:
+    return array_namespace(x).where(x > least, x, 0.0)
+
+
+def probabilities(x: Array, *, axis: int) -> tuple[Array, Array, Array]:
+    xp = array_namespace(x)
+    limits = xp.finfo(x.dtype)
+    below = xp.clip(x - xp.max(x, axis=axis, keepdims=True), min=-0.25 * float(limits.max))
+    is_less, powers = below < 0, xp.exp(below)
+    ties = (x.shape[axis] - 1.0) - xp.sum(xp.astype(is_less, x.dtype), axis=axis, keepdims=True)
+    rest = xp.sum(xp.where(is_less, powers, 0.0), axis=axis, keepdims=True) + ties  # all but one of the greatest
+    p = powers / (1.0 + rest)
+    missing = xp.clip(rest / (1.0 + rest), min=float(limits.smallest_normal))
+    return p, xp.where(is_less, 1.0 - p, missing), xp.log1p(rest) - below
+
+
+def softmax_parts(x: Array, *, axis: int) -> tuple[Array, Array, Array]:
+    xp = array_namespace(x)
+    greatest = xp.max(x, axis=axis, keepdims=True)
+    powers = xp.exp(x - greatest)
+    total = xp.sum(powers, axis=axis, keepdims=True)
+    return powers / total, xp.squeeze(greatest, axis=axis), -xp.log(xp.squeeze(total, axis=axis))
 
 
 def rows_and_geometric_sums(rows: Sequence[Array], start: Array, ratio: Array, count: int) -> Array:
@@ -163,11 +206,6 @@ def rows_and_geometric_sums(rows: Sequence[Array], start: Array, ratio: Array, c
     for _ in range(count - 1):
         sums.append(sums[-1] * ratio + start)
     return array_namespace(start).stack([*rows, *sums], axis=-2)
-
-
-def zero_unless_finite(x: Array, sign: Array, *, axis: int) -> Array:
-    xp = array_namespace(x)
-    return xp.where(xp.expand_dims(xp.isfinite(sign), axis=axis), x, 0.0)
 
 
 def known_within(x: Array, least: int, greatest: int) -> bool:

@@ -129,7 +129,7 @@ def test_errors_name_the_rule():
     losses = np.ones((4, 3))
     with pytest.raises(ValueError, match="reduction must be one of 'mean', 'mean_positive', 'sum', 'none', got 'avg'"):
         reduce_elements(losses, reduction="avg")
-    with pytest.raises(ValueError, match=r"sample_weight must be of shape \(4, 3\) .* or \(4,\) .*, got \(3,\)"):
+    with pytest.raises(ValueError, match=r"sample_weight must be of shape \(4, 3\) .*, \(4,\) .*, got \(3,\)"):
         reduce_elements(losses, reduction="mean", weights=np.ones(3))
     with pytest.raises(ValueError, match="where must be of the same shape as losses"):
         reduce_elements(losses, reduction="mean", where=np.ones(4, bool))

@@ -318,3 +318,54 @@ def test_validate_targets():
         validate_targets(jnp.array([0, 2]), num_classes=1, ignore_index=None)
     with pytest.raises(TypeError, match="call validate_targets outside jit"):
         jax.jit(lambda y: validate_targets(y, num_classes=3))(jnp.array([0]))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_second_derivatives_of_confident_rows_are_finite(gamma):
+    optax = pytest.importorskip("optax")
+    ids_ = jnp.array([0, 0])
+    for size in (45.0, 80.0, 300.0):
+        x = jnp.array([[size, 0.0, -1.0], [0.0, size, 3.0]], jnp.float32)
+        for targets in (ids_, jnp.eye(3, dtype=jnp.float32)[ids_]):
+            hessian = jax.jit(jax.hessian(lambda x, y=targets: softmax_focal_loss(x, y, gamma=gamma)))(x)
+            assert jnp.all(jnp.isfinite(hessian))
+        y = (x > 1).astype(jnp.float32)
+        assert jnp.all(jnp.isfinite(jax.jit(jax.hessian(lambda x, y=y: sigmoid_focal_loss(x, y, gamma=gamma)))(x)))
+    x, y = draw(0, 5), ids(1, 5, classes=2).astype(jnp.float64)
+    ours = jax.hessian(lambda x: sigmoid_focal_loss(x, y, gamma=gamma, reduction="sum"))(x)
+    theirs = jax.hessian(lambda x: optax.sigmoid_focal_loss(x, y, alpha=0.25, gamma=gamma).sum())(x)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-12)
+
+
+def test_a_mask_made_of_concrete_targets_inside_jit():
+    x, y = draw(0, 4, 3), ids(1, 4, 3, classes=2).at[0, 1].set(-1)
+    weights = jnp.ones((4, 3)).at[0, 1].set(-5.0)
+    expected = sigmoid_focal_loss(x, y, ignore_index=-1, sample_weight=weights)
+    np.testing.assert_allclose(sigmoid_focal_loss(x, y, where=y >= 0, sample_weight=weights), expected)
+    jitted = jax.jit(lambda x: sigmoid_focal_loss(x, y, where=y >= 0, sample_weight=weights))
+    np.testing.assert_allclose(jitted(x), expected)
+    np.testing.assert_allclose(
+        jax.jit(partial(sigmoid_focal_loss, ignore_index=-1))(x, y), sigmoid_focal_loss(x, y, ignore_index=-1)
+    )
+    masks = jnp.stack([y >= 0, y > 0])
+    each = jax.vmap(lambda where: sigmoid_focal_loss(x, y, where=where))(masks)
+    np.testing.assert_allclose(each, [sigmoid_focal_loss(x, y, where=mask) for mask in masks])
+    labels = ids(2, 4).at[1].set(IGNORED)
+    row_weights = jnp.ones(4).at[1].set(-1.0)
+    traced = jax.jit(lambda x, y: softmax_focal_loss(x, y, sample_weight=row_weights))(x, labels)
+    np.testing.assert_allclose(traced, softmax_focal_loss(x, labels))
+
+
+def test_alpha_per_label_and_weights_that_broadcast():
+    x = draw(0, 6, 3)
+    y, alpha = (x > 0).astype(jnp.float64), [0.1, 0.5, 1.0]
+    per_label = sigmoid_focal_loss(x, y, alpha=alpha, reduction="none")
+    for i, a in enumerate(alpha):
+        np.testing.assert_allclose(per_label[:, i], sigmoid_focal_loss(x[:, i], y[:, i], alpha=a, reduction="none"))
+    weights = jnp.abs(draw(1, 6, 1))
+    expected = jnp.sum(weights * per_label) / jnp.sum(3 * weights)
+    np.testing.assert_allclose(sigmoid_focal_loss(x, y, alpha=alpha, sample_weight=weights), expected, rtol=1e-12)
+    with pytest.raises(ValueError, match=r"alpha must be in \[0, 1\], got \[9\.0\]"):
+        sigmoid_focal_loss(x[:, :1], y[:, :1], alpha=[9.0])
+    with pytest.raises(ValueError, match=r"alpha must be .* one per label, \(3,\), got \(2,\)"):
+        sigmoid_focal_loss(x, y, alpha=[0.1, 0.2])

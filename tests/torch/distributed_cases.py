@@ -1,6 +1,7 @@
 """Everything about `torch.distributed` that is not the matrix of losses."""
 
 import copy
+import datetime
 import warnings
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -55,6 +56,8 @@ def cases(before: SimpleNamespace, groups: dict[int, dist.ProcessGroup]) -> dict
         "bad values on one rank": bad_values,
         "bad calls of pointwise losses on one rank": bad_pointwise_calls,
         "failures of many ranks": failures_of_many_ranks,
+        "pointwise losses of equal rows": equal_rows,
+        "a pointwise loss that a rank skips": skipped_pointwise,
         "validation on rank 0 alone": validation_alone,
         "gathering in eval when asked": gather_in_eval,
         "queues are equal": queues_equal,
@@ -200,6 +203,29 @@ def bad_pointwise_calls(ranks: Ranks) -> None:
         if ranks.rank == 2:
             with pytest.raises(ValueError, match="got 7"):
                 loss_fn(x_, y_ * 0 + 7)
+
+
+def equal_rows(ranks: Ranks) -> None:
+    """The average of local means, which DDP makes, without a collective."""
+    batch = make_batch(4 * ranks.size, 3, 0, ignore=False)
+    own = batch.part((4,) * ranks.size, ranks.rank)
+    loss_fn = SoftmaxFocalLoss(equal_rows=True)
+    with distributed_traffic() as traffic:
+        _, grad = value_and_grad(lambda logits, b: loss_fn(logits, b.targets), own, 3)
+    assert traffic.received == 0
+    dist.all_reduce(grad)
+    alone = SoftmaxFocalLoss(gather_distributed=False)
+    _, expected = value_and_grad(lambda logits, b: alone(logits, b.targets), batch, 3)
+    torch.testing.assert_close(grad / ranks.size, expected, rtol=1e-12, atol=1e-12)
+
+
+def skipped_pointwise(ranks: Ranks) -> None:
+    """Those that wait for the rank are told what is wrong when the time limit of the group is over."""
+    group = dist.new_group(list(range(ranks.size)), timeout=datetime.timedelta(seconds=2))
+    if ranks.rank != 2:
+        with pytest.raises(RuntimeError, match="must be called by every rank in every step"):
+            SoftmaxFocalLoss(process_group=group)(torch.zeros(2, 3), torch.tensor([0, 1]))
+    dist.barrier()
 
 
 def failures_of_many_ranks(ranks: Ranks) -> None:

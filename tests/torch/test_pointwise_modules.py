@@ -6,6 +6,8 @@ import reference
 import torch
 import torch.nn.functional as F
 
+from imbalanced_core.losses.pointwise import softmax_focal as core_softmax_focal
+from imbalanced_core.losses.pointwise import symmetric_cross_entropy as core_symmetric
 from imbalanced_torch import (
     SigmoidFocalLoss,
     SoftmaxFocalLoss,
@@ -457,3 +459,150 @@ def test_validate_targets():
         validate_targets(torch.tensor([0.0, 0.5]), num_classes=3)
     with pytest.raises(ValueError, match="targets must be 0 or 1, got 2"):
         validate_targets(torch.tensor([0, 2]), num_classes=1, ignore_index=None)
+
+
+# --------------------------------------------------------------------- soft targets, weights that broadcast, class axis
+
+
+def test_class_weights_of_soft_targets_are_those_of_cross_entropy():
+    x, y = torch.zeros(1, 2), torch.full((1, 2), 0.5)
+    _, gradient = value_and_grad(SoftmaxFocalLoss(alpha=[1.0, 100.0], gamma=0.0), x, y)
+    torch.testing.assert_close(gradient, torch.tensor([[24.75, -24.75]]))
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("reduction", ["none", "sum"])
+def test_gamma_zero_with_class_weights_is_cross_entropy_of_soft_targets(generator, label_smoothing, reduction):
+    x, y = draw(generator, 5, 3, 2), torch.softmax(draw(generator, 5, 3, 2), dim=1)
+    loss_fn = SoftmaxFocalLoss(alpha=ALPHA, gamma=0.0, label_smoothing=label_smoothing, reduction=reduction).double()
+    weight = torch.tensor(ALPHA, dtype=torch.float64)
+    expected = F.cross_entropy(x, y, weight, label_smoothing=label_smoothing, reduction=reduction)
+    torch.testing.assert_close(loss_fn(x, y), expected)
+
+
+def test_a_mix_of_targets_is_the_mix_of_the_hard_losses(generator):
+    x, a, b = draw(generator, 6, 3), torch.tensor([0, 1, 2, 0, 1, 2]), torch.tensor([1, 1, 0, 2, 2, 0])
+    loss_fn = SoftmaxFocalLoss(alpha=ALPHA, gamma=1.5, reduction="none").double()
+    mixed = loss_fn(x, 0.3 * F.one_hot(a, 3).double() + 0.7 * F.one_hot(b, 3).double())
+    torch.testing.assert_close(mixed, 0.3 * loss_fn(x, a) + 0.7 * loss_fn(x, b))
+
+
+def test_class_weights_with_smoothing_of_ids_differ_from_pytorch():
+    """PyTorch weighs each term of the smoothed sum; both figures are pinned, as the documentation says."""
+    x, y = torch.tensor([[2.0, 0.0, -1.0]], dtype=torch.float64), torch.tensor([0])
+    options = {"label_smoothing": 0.3, "reduction": "none"}
+    ours = SoftmaxFocalLoss(alpha=[1.0, 5.0, 5.0], gamma=0.0, **options).double()(x, y)
+    pytorch = F.cross_entropy(x, y, torch.tensor([1.0, 5.0, 5.0], dtype=torch.float64), **options)
+    log_p = torch.log_softmax(x, dim=1)[0]
+    torch.testing.assert_close(ours[0], -(0.8 * log_p[0] + 0.1 * log_p[1] + 0.1 * log_p[2]))
+    torch.testing.assert_close(pytorch[0], -(0.8 * log_p[0] + 0.5 * log_p[1] + 0.5 * log_p[2]))
+    np.testing.assert_allclose([ours.item(), pytorch.item()], [0.669846, 2.805723], atol=1e-6)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "mean_positive", "sum", "none"])
+@pytest.mark.parametrize("shape", [(4,), (4, 1, 5), (4, 3, 1), (4, 1, 1)])
+def test_sample_weights_broadcast(generator, reduction, shape):
+    x = draw(generator, 4, 3, 5)
+    y, weights = (x > 0).double(), torch.rand(shape, generator=generator, dtype=torch.float64)
+    loss_fn = SigmoidFocalLoss(reduction=reduction)
+    full = (weights[:, None, None] if weights.ndim == 1 else weights).expand(4, 3, 5)
+    torch.testing.assert_close(loss_fn(x, y, sample_weight=weights), loss_fn(x, y, sample_weight=full))
+    expected = (full * SigmoidFocalLoss(reduction="none")(x, y)).sum() / full.sum()
+    torch.testing.assert_close(SigmoidFocalLoss()(x, y, sample_weight=weights), expected)
+    if len(shape) == 1 or shape[1] == 1:
+        ids, per_position = x.argmax(dim=1), full[:, 0]
+        own = weights if weights.ndim == 1 else weights[:, 0]
+        loss_fn = SoftmaxFocalLoss(reduction=reduction)
+        torch.testing.assert_close(loss_fn(x, ids, sample_weight=own), loss_fn(x, ids, sample_weight=per_position))
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (3,), (4, 2), (1,), ()])
+def test_sample_weights_of_other_shapes_are_refused(generator, shape):
+    x = draw(generator, 4, 3)
+    with pytest.raises(ValueError, match=r"sample_weight must be of shape \(4, 3\) .* got \("):
+        SigmoidFocalLoss()(x, x > 0, sample_weight=torch.ones(shape))
+
+
+@pytest.mark.parametrize("make", [SoftmaxFocalLoss, SymmetricCrossEntropyLoss])
+def test_the_class_axis_is_an_option(generator, make):
+    x, y = draw(generator, 2, 5, 3), torch.randint(0, 3, (2, 5), generator=generator)
+    y[0, 1] = IGNORED
+    for targets, moved in ((y, y), (torch.softmax(x, dim=-1), torch.softmax(x, dim=-1).movedim(-1, 1))):
+        torch.testing.assert_close(make(axis=-1)(x, targets), make()(x.movedim(-1, 1), moved))
+    with pytest.raises(ValueError, match="axis must be an axis of 3-d inputs, got 3"):
+        make(axis=3)(x, y)
+    positive = SoftmaxFocalLoss(axis=-1, reduction="mean_positive")(x, torch.softmax(x, dim=-1))
+    expected = SoftmaxFocalLoss(reduction="mean_positive")(x.movedim(-1, 1), torch.softmax(x, dim=-1).movedim(-1, 1))
+    torch.testing.assert_close(positive, expected)
+
+
+def test_alpha_per_label(generator):
+    x = draw(generator, 6, 3)
+    y, alpha = (x > 0).double(), [0.1, 0.5, 1.0]
+    loss_fn = SigmoidFocalLoss(alpha=alpha, gamma=1.5, reduction="none").double()
+    columns = [SigmoidFocalLoss(alpha=a, gamma=1.5, reduction="none")(x[:, i], y[:, i]) for i, a in enumerate(alpha)]
+    torch.testing.assert_close(loss_fn(x, y), torch.stack(columns, dim=1))
+    assert loss_fn.state_dict() == {}
+    assert "alpha=[" in repr(loss_fn)
+    w = pos_weight(torch.tensor([10, 50, 20]), 100)
+    weighted = F.binary_cross_entropy_with_logits(x, y, pos_weight=w.double(), reduction="none")
+    focal = SigmoidFocalLoss(alpha=w / (1 + w), gamma=0.0, reduction="none").double()(x, y)
+    torch.testing.assert_close(focal * (1 + w), weighted, rtol=1e-6, atol=1e-7)
+    with pytest.raises(ValueError, match=r"alpha must be a number in \[0, 1\] or one per label, \(3,\), got \(2,\)"):
+        SigmoidFocalLoss(alpha=[0.1, 0.2])(x, y)
+    with pytest.raises(ValueError, match=r"alpha must be in \[0, 1\], got 9\.0"):
+        SigmoidFocalLoss(alpha=[0.5, 9.0])
+
+
+def test_a_mask_and_an_ignore_index_agree(generator):
+    x, y = draw(generator, 6, 3), torch.randint(0, 2, (6, 3), generator=generator).double()
+    missing = torch.rand((6, 3), generator=generator) < 0.4
+    x[missing] = torch.nan
+    expected = value_and_grad(SigmoidFocalLoss(ignore_index=-1), x, y.masked_fill(missing, -1))
+    got = value_and_grad(SigmoidFocalLoss(), x, y.masked_fill(missing, 7), where=~missing)
+    both = value_and_grad(
+        SigmoidFocalLoss(ignore_index=-1), x, y.masked_fill(missing, -1), where=torch.ones_like(~missing)
+    )
+    for value, gradient in (got, both):
+        assert value == expected[0]
+        torch.testing.assert_close(gradient, expected[1], rtol=0, atol=0)
+    with pytest.raises(TypeError, match="where must be a bool array"):
+        SigmoidFocalLoss()(x, y, where=y)
+    with pytest.raises(ValueError, match="where must be of the same shape as inputs"):
+        SigmoidFocalLoss()(x, y, where=missing[0])
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 3.7])
+@pytest.mark.parametrize("size", [45.0, 80.0, 300.0])
+def test_second_derivatives_of_confident_rows_are_finite(gamma, size):
+    x = torch.tensor([[size, 0.0, -1.0], [0.0, size, 3.0]])
+    for targets in (torch.tensor([0, 0]), torch.eye(3)[[0, 0]]):
+        hessian = torch.autograd.functional.hessian(lambda x, y=targets: SoftmaxFocalLoss(gamma=gamma)(x, y), x)
+        assert hessian.isfinite().all()
+    y = (x > 1).float()
+    assert torch.autograd.functional.hessian(lambda x: SigmoidFocalLoss(gamma=gamma)(x, y), x).isfinite().all()
+
+
+def test_gradients_by_probabilities_and_numbers(generator):
+    """Where they are asked for, and mixed second derivatives."""
+    x = draw(generator, 3, 4)
+    y, alpha = torch.softmax(draw(generator, 3, 4), dim=1), torch.rand(4, generator=generator, dtype=torch.float64)
+    gamma = torch.tensor(1.5, dtype=torch.float64)
+    inputs = [tensor.requires_grad_() for tensor in (x, y, alpha, gamma)]
+
+    def mix(x, y, alpha, gamma):
+        return core_softmax_focal(x, y, alpha=alpha, gamma=gamma, label_smoothing=0.1, axis=1)
+
+    def symmetric(x, y, alpha, gamma):
+        return core_symmetric(x, y, alpha=gamma, beta=alpha[0], epsilon=1e-4, axis=1)
+
+    for function in (mix, symmetric):
+        assert torch.autograd.gradcheck(function, inputs)
+        assert torch.autograd.gradgradcheck(function, inputs)
+
+
+def test_equal_rows_needs_a_mean():
+    with pytest.raises(
+        ValueError, match="equal_rows must be False unless reduction and grad_reduction are 'mean', got True"
+    ):
+        SoftmaxFocalLoss(reduction="sum", equal_rows=True)

@@ -8,24 +8,28 @@ import jax.numpy as jnp
 
 from imbalanced_core.ops.generic import (
     Table,
+    add_product,
     clear,
+    count,
     evaluate,
-    exp_of_difference,
     greatest_count,
     is_eager_cpu,
     known_within,
     lerp,
+    logaddexp,
     outside_compiler,
     pick,
     places,
+    probabilities,
     put,
     row_by_row,
     rows_and_geometric_sums,
+    softmax_parts,
     take_rows,
     times_logistic_derivative,
-    unit_or_nan,
+    times_unit,
     where,
-    zero_unless_finite,
+    zero_below,
 )
 from imbalanced_core.ops.on_jax.order import (
     add_rows,
@@ -40,38 +44,43 @@ from imbalanced_core.ops.on_jax.order import (
 
 # One fused loop over all classes is faster than a gather, and its derivative is no scatter.
 __all__ = [
+    "add_product",
     "add_rows",
     "clear",
+    "count",
     "cumulative_sum",
     "evaluate",
-    "exp_of_difference",
     "greatest_count",
     "inverse_permutation",
     "is_eager_cpu",
     "is_on_accelerator",
     "known_within",
     "lerp",
+    "logaddexp",
     "outside_compiler",
     "pick",
     "places",
+    "probabilities",
     "put",
     "put_along",
     "rearrange",
     "row_by_row",
     "rows_and_geometric_sums",
+    "softmax_parts",
     "sort",
     "sort_with_order",
     "take_rows",
     "times_logistic_derivative",
-    "unit_or_nan",
+    "times_unit",
     "where",
-    "zero_unless_finite",
+    "zero_below",
 ]
 
 _NUMBERS_PER_PIECE = 2**22  # temporaries of so many numbers: large enough to keep an accelerator busy
 
 sigmoid = jax.nn.sigmoid
 log_sigmoid = jax.nn.log_sigmoid
+softplus = jax.nn.softplus
 stop_gradient = jax.lax.stop_gradient
 
 
@@ -158,23 +167,40 @@ def with_partials(function: Callable, partials: tuple, with_slope: Callable) -> 
     return differentiable
 
 
-def with_class_slope(function: Callable, by_number: Callable) -> Callable:
-    def differentiable(x: jax.Array, ids: jax.Array, number: Any, where: jax.Array | None, *, axis: int) -> jax.Array:
-        def value(*arrays: Any) -> jax.Array:
-            return function(*arrays, axis=axis)[0]
+@jax.custom_jvp
+def divide(a: jax.Array, b: jax.Array) -> jax.Array:
+    return a / b
+
+
+@divide.defjvp
+def _divide_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    quotient = divide(*primals)
+    return quotient, divide(tangents[0] - quotient * tangents[1], primals[1])  # JAX itself divides by b²
+
+
+def with_class_slope(function: Callable, by_targets: Callable | None, by_numbers: Callable) -> Callable:
+    def differentiable(*arguments: Any, axis: int) -> jax.Array:
+        def value(*arguments: Any) -> jax.Array:
+            return function(*arguments, axis=axis)[0]
 
         def jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+            def is_needed(tangent: Any) -> bool:
+                return tangent is not None and type(tangent) is not jax.custom_derivatives.SymbolicZero
+
             result, scale, slope = function(*primals, axis=axis)
-            by_x, _, by_n, _ = tangents
+            by_x, by_y, _, _, *by_n = tangents
             tangent = jnp.zeros_like(result)
-            if type(by_x) is not jax.custom_derivatives.SymbolicZero:
+            if is_needed(by_x):
                 tangent += scale * jnp.sum(slope * by_x, axis=axis)
-            if type(by_n) is not jax.custom_derivatives.SymbolicZero:
-                tangent += by_number(*primals, axis=axis) * by_n
+            if by_targets is not None and is_needed(by_y):
+                tangent += jnp.sum(by_targets(*primals, axis=axis) * by_y, axis=axis)
+            if any(map(is_needed, by_n)):
+                partials = by_numbers(*primals, axis=axis)
+                tangent += sum(d * t for d, t in zip(partials, by_n, strict=True) if is_needed(t))
             return result, tangent
 
         linear = jax.custom_jvp(value)  # ids are an argument: a custom_jvp must not close over a traced array
         linear.defjvp(jvp, symbolic_zeros=True)
-        return linear(x, ids, number, where)
+        return linear(*arguments)
 
     return differentiable

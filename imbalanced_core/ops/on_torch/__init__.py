@@ -8,7 +8,7 @@ import torch
 
 from imbalanced_core.ops import generic
 from imbalanced_core.ops.on_torch.compiler import outside_compiler
-from imbalanced_core.ops.on_torch.constants import arange, constant, where
+from imbalanced_core.ops.on_torch.constants import arange, constant, scalar, where
 from imbalanced_core.ops.on_torch.derivatives import clear, logistic, with_class_slope, with_partials, with_vjp
 from imbalanced_core.ops.on_torch.order import (
     add_rows,
@@ -49,7 +49,6 @@ __all__ = [
 ]
 
 sigmoid = torch.sigmoid
-lerp = torch.lerp
 log_sigmoid = torch.nn.functional.logsigmoid
 
 
@@ -95,10 +94,6 @@ def is_on_accelerator(x: torch.Tensor) -> bool:
     return x.device.type != "cpu"
 
 
-def exp_of_difference(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    return (x - y).exp_()  # a fresh array costs more than the exponentials
-
-
 def rows_and_geometric_sums(
     rows: Sequence[torch.Tensor], start: torch.Tensor, ratio: torch.Tensor, count: int
 ) -> torch.Tensor:
@@ -113,12 +108,6 @@ def rows_and_geometric_sums(
     return result
 
 
-def zero_unless_finite(x: torch.Tensor, sign: torch.Tensor, *, axis: int) -> torch.Tensor:
-    if is_eager_cpu(sign) and sign.sum().isfinite():  # a look costs less than a pass over x
-        return x
-    return torch.where(sign.isfinite().unsqueeze(axis), x, 0.0)
-
-
 def known_within(x: torch.Tensor, least: int, greatest: int) -> bool:
     if not is_eager_cpu(x):
         return False
@@ -128,13 +117,62 @@ def known_within(x: torch.Tensor, least: int, greatest: int) -> bool:
     return bool(low >= least) and bool(high <= greatest)
 
 
-def unit_or_nan(x: torch.Tensor) -> torch.Tensor:
-    # A look at the least and the greatest costs a tenth of a mask, but on an accelerator it would be a wait.
-    if is_eager_cpu(x) and x.numel() > 0:
-        least, greatest = x.detach().aminmax()
-        if least >= 0 and greatest <= 1:
-            return x
-    return torch.where((x >= 0) & (x <= 1), x, torch.nan)
+def times_unit(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    if known_within(y, 0, 1):
+        return x * y
+    # Comparisons and a mask would be five calls. The logit is NaN outside [0, 1], and 0 · log of anything else is 0.
+    return torch.addcmul(torch.xlogy(0.0, torch.logit(y.detach())), x, y)
+
+
+def count(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return mask.sum()  # an integer divides a float as it is
+
+
+def add_product(x: torch.Tensor, a: torch.Tensor, b: torch.Tensor, factor: torch.Tensor | float) -> torch.Tensor:
+    if isinstance(factor, torch.Tensor):
+        return torch.addcmul(x, a * factor, b)
+    return torch.addcmul(x, a, b, value=factor)
+
+
+def lerp(a: torch.Tensor | float, b: torch.Tensor | float, weight: torch.Tensor) -> torch.Tensor:
+    if isinstance(a, torch.Tensor):
+        return torch.lerp(a, b if isinstance(b, torch.Tensor) else scalar(float(b), a.dtype, a.device), weight)
+    return torch.rsub(weight, a, alpha=a - b)  # of two numbers
+
+
+def softplus(x: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.softplus(x, threshold=40)  # from there on the sum is x, in float64 too
+
+
+def zero_below(x: torch.Tensor, least: float) -> torch.Tensor:
+    return torch.nn.functional.threshold(x, least, 0.0)
+
+
+def probabilities(x: torch.Tensor, *, axis: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return generic.probabilities(x, axis=axis)
+    limits = torch.finfo(x.dtype)  # as there, without masks, with less memory
+    greatest, place = x.max(dim=axis, keepdim=True)
+    loss = (x - greatest).clamp_(min=-0.25 * limits.max)
+    p = loss.exp().scatter_(axis, place, 0.0)
+    rest = p.sum(dim=axis, keepdim=True)
+    total = rest + 1.0
+    p = p.div_(total).scatter_(axis, place, total.reciprocal())
+    q = (1.0 - p).scatter_(axis, place, (rest / total).clamp_(min=limits.smallest_normal))
+    return p, q, torch.sub(rest.log1p(), loss, out=loss)
+
+
+def softmax_parts(x: torch.Tensor, *, axis: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    result = torch.softmax(x, dim=axis)  # in one pass
+    return result, x.amax(dim=axis), result.amax(dim=axis).log()
+
+
+def logaddexp(a: torch.Tensor, b: torch.Tensor, p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    return generic.logaddexp(a, b, p, q) if is_eager_cpu(a) else torch.logaddexp(a, b)
+
+
+def divide(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return a / b
 
 
 def pick(x: torch.Tensor, ids: torch.Tensor, *, axis: int) -> torch.Tensor:

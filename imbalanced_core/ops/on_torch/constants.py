@@ -30,9 +30,9 @@ def where(condition: torch.Tensor, x: Any, y: Any) -> torch.Tensor:
     if torch.compiler.is_compiling():
         return torch.where(condition, x, y)
     if not isinstance(x, torch.Tensor):
-        x = _scalar(float(x), y.dtype, y.device)
+        x = scalar(float(x), y.dtype, y.device)
     elif not isinstance(y, torch.Tensor):
-        y = _scalar(float(y), x.dtype, x.device)
+        y = scalar(float(y), x.dtype, x.device)
     return torch.where(condition, x, y)
 
 
@@ -42,8 +42,10 @@ def arange(n: int, like: torch.Tensor) -> torch.Tensor:
     return _arange(n, like.device)
 
 
-def _scalar(value: float, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+def scalar(value: float, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """A 0-d constant, kept: `torch.where` of a number fills a new tensor at every call."""
+    if torch.compiler.is_compiling():
+        return torch.full((), value, dtype=dtype, device=device)
     key = repr(value), dtype, device
     if key not in _SCALARS:
         with torch.inference_mode(False):

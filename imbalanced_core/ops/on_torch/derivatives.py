@@ -11,7 +11,7 @@ import torch
 from imbalanced_core.ops import generic
 from imbalanced_core.ops.generic import evaluate
 from imbalanced_core.ops.on_torch import constants
-from imbalanced_core.ops.on_torch.pieces import in_blocks, is_eager_cpu
+from imbalanced_core.ops.on_torch.pieces import in_blocks, is_eager
 
 
 class _WithVjp(torch.autograd.Function):
@@ -104,14 +104,9 @@ def with_partials(function: Callable, partials: tuple, with_slope: Callable) -> 
     return differentiable
 
 
-def with_class_slope(function: Callable, by_number: Callable) -> Callable:
-    def of_matrix(x: torch.Tensor, ids: torch.Tensor, number: Any, where: torch.Tensor | None) -> tuple:
-        """Of x [before, classes, after], and ids and mask [before, after]."""
-        if x.shape[2] > 1:
-            return function(x, ids, number, where, axis=1)
-        # reductions are faster over a last axis
-        value, scale, slope = function(x[:, :, 0], ids[:, 0], number, None if where is None else where[:, 0], axis=1)
-        return value[:, None], scale[:, None], slope[:, :, None]
+def with_class_slope(function: Callable, by_targets: Callable | None, by_numbers: Callable) -> Callable:
+    def of_matrix(*arrays: Any) -> tuple:
+        return _of_matrix(function, arrays)
 
     def value(*arrays: Any) -> torch.Tensor:
         return in_blocks(lambda *part: of_matrix(*part)[0], arrays)
@@ -121,24 +116,40 @@ def with_class_slope(function: Callable, by_number: Callable) -> Callable:
             _, scale, slope = of_matrix(*arrays)
             return (cotangent * scale).unsqueeze(1) * slope
 
-        def by_the_number() -> torch.Tensor:
-            return (cotangent * by_number(*arrays, axis=1)).sum_to_size(arrays[2].shape)
+        def by_all_targets() -> torch.Tensor:
+            return cotangent.unsqueeze(1) * by_targets(*arrays, axis=1)  # type: ignore[misc]
 
-        return by_logits, None, by_the_number, None
+        def by_number(i: int) -> Callable:
+            return lambda: (cotangent * by_numbers(*arrays, axis=1)[i]).sum_to_size(arrays[4 + i].shape)
+
+        return by_logits, by_targets and by_all_targets, None, None, *map(by_number, range(len(arrays) - 4))
 
     general = with_vjp(value, vjp, keeps=False)
 
-    def differentiable(
-        x: torch.Tensor, ids: torch.Tensor, number: Any, where: torch.Tensor | None, *, axis: int
-    ) -> torch.Tensor:
+    def differentiable(x: torch.Tensor, *others: Any, axis: int) -> torch.Tensor:
+        positions = x.shape[:axis] + x.shape[axis + 1 :]
         before, after = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
-        flat_where = None if where is None else where.reshape(before, after)
-        arrays = x.reshape(before, x.shape[axis], after), ids.reshape(before, after), number, flat_where
+
+        def flat(array: torch.Tensor | None) -> torch.Tensor | None:
+            if array is None:
+                return None
+            return array.reshape(before, *((x.shape[axis],) if array.ndim == x.ndim else ()), after)
+
+        arrays = [*map(flat, (x, *others[:3])), *others[3:]]
         if _only_first_needs_gradient(arrays):
-            return _WithClassSlope.apply(of_matrix, *arrays).reshape(ids.shape)
-        return general(*arrays).reshape(ids.shape)
+            return _WithClassSlope.apply(of_matrix, *arrays).reshape(positions)
+        return general(*arrays).reshape(positions)
 
     return differentiable
+
+
+def _of_matrix(function: Callable, arrays: Sequence) -> tuple:
+    """`function` of arrays [before, classes, after] and [before, after]."""
+    if arrays[0].shape[2] > 1:
+        return function(*arrays, axis=1)
+    # reductions are faster over a last axis
+    part = [x.squeeze(-1) if isinstance(x, torch.Tensor) and x.ndim else x for x in arrays]
+    return tuple(result.unsqueeze(-1) for result in function(*part, axis=1))
 
 
 def _compiled_without_gradient(arrays: tuple) -> bool:
@@ -148,11 +159,12 @@ def _compiled_without_gradient(arrays: tuple) -> bool:
     return not (torch.is_grad_enabled() and any(isinstance(x, torch.Tensor) and x.requires_grad for x in arrays))
 
 
-def _only_first_needs_gradient(arrays: tuple) -> bool:
+def _only_first_needs_gradient(arrays: Sequence) -> bool:
+    """Whether to evaluate the derivative by the first array in forward; not in the compiler or transforms."""
     tensors = [x for x in arrays if isinstance(x, torch.Tensor)]
     return (
         torch.is_grad_enabled()
-        and all(is_eager_cpu(x) for x in tensors)
+        and all(map(is_eager, tensors))
         and tensors[0].requires_grad
         and not any(x.requires_grad for x in tensors[1:])
     )
@@ -268,7 +280,7 @@ class _WithClassSlope(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, function: Callable, *arrays: Any) -> torch.Tensor:
-        value, scale, slope = function(*arrays)
+        value, scale, slope = in_blocks(function, arrays)
         ctx.function = function
         _save(ctx, [*arrays, scale, slope])
         return value

@@ -13,14 +13,18 @@ _NUMBERS_PER_THREAD = 2**17  # half a MiB of float32: more pieces cost more than
 _NUMBERS_PER_PIECE = 2**19  # for each thread, where a function has many calls that touch a part of its numbers each
 
 
-def is_eager_cpu(x: torch.Tensor) -> bool:
-    """Whether x is an ordinary tensor on the CPU, outside the compiler and the transforms of `torch.func`."""
+def is_eager(x: torch.Tensor) -> bool:
+    """Whether x is an ordinary tensor, outside the compiler and the transforms of `torch.func`."""
     return (
         not torch.compiler.is_compiling()
         and type(x) in (torch.Tensor, torch.nn.Parameter)
-        and x.device.type == "cpu"
         and not torch._C._functorch.is_functorch_wrapped_tensor(x)
     )
+
+
+def is_eager_cpu(x: torch.Tensor) -> bool:
+    """The same on the CPU, where a look at values is cheap."""
+    return is_eager(x) and x.device.type == "cpu"
 
 
 def in_blocks(function: Callable, arrays: Sequence) -> Any:

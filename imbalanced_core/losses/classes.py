@@ -1,0 +1,206 @@
+"""Losses of class logits, one per position, with their derivatives: softmax focal and symmetric cross entropy.
+
+Class ids: with π the softmax over the classes other than the target y, and n = log Σ_{c≠y} exp(x_c) − x_y,
+
+    1 − p_y = σ(n)        −log p_y = softplus(n)        ∂n/∂x_c = π_c  (c ≠ y),  ∂n/∂x_y = −1
+
+lose no precision for confident predictions. Probabilities: 1 − p_c of the greatest logit is a sum over the others.
+
+All functions take (logits, targets, where, valid, *numbers, axis=...), with masks of the positions or None: the loss is 0
+where `where` is False, whatever the logits hold there, and NaN where `valid` is False. At n = −∞ loss and derivative
+are 0, so that one selection masks a position.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+from imbalanced_core import ops
+from imbalanced_core.losses.focal import above_zero, power
+from imbalanced_core.ops.namespace import Array, array_namespace
+
+Mask = Array | None
+
+
+def _clean(x: Array, where: Mask, axis: int) -> Array:
+    return x if where is None else ops.where(array_namespace(x).expand_dims(where, axis=axis), x, 0.0)
+
+
+def _margin(x: Array, ids: Array, where: Mask, valid: Mask, axis: int) -> tuple[Array, Array, Array]:
+    """(π, with 0 at y; n; x_y) of clean logits."""
+    least = -0.25 * float(array_namespace(x).finfo(x.dtype).max)  # all other logits may be −∞
+    others, greatest, log_share = ops.softmax_parts(ops.put(x, ids, least, axis=axis), axis=axis)
+    own = ops.pick(x, ids, axis=axis)
+    n = (greatest - own) - log_share
+    n = n if valid is None else ops.where(valid, n, math.nan)
+    return others, n if where is None else ops.where(where, n, -math.inf), own
+
+
+# ------------------------------------------------------- (1 − p_y)^γ ((1 − ε) (−log p_y) + ε/C Σ_c −log p_c), class ids
+
+
+def _focal_parts(
+    x: Array, ids: Array, where: Mask, valid: Mask, gamma: Array, smoothing: Array | None, axis: int
+) -> tuple[Array, Array, Array, Array, Array | None]:
+    """(π, 1 − p_y, (1 − p_y)^γ, the cross entropy, its derivative by ε or None)."""
+    x = _clean(x, where, axis)
+    others, n, own = _margin(x, ids, where, valid, axis)
+    u, ce, spread = ops.sigmoid(n), ops.softplus(n), None
+    if smoothing is not None:
+        spread = own - array_namespace(x).mean(x, axis=axis)  # Σ_c −log p_c / C = −log p_y + x_y − mean x
+        spread = spread if where is None else ops.where(where, spread, 0.0)
+        ce = ops.add_product(ce, spread, array_namespace(x).ones_like(ce), smoothing)
+    return others, u, power(u, gamma), ce, spread
+
+
+def _class_focal(
+    x: Array, ids: Array, where: Mask, valid: Mask, gamma: Array, smoothing: Array | None = None, *, axis: int
+) -> tuple[Array, Array, Array]:
+    others, u, factor, ce, _ = _focal_parts(x, ids, where, valid, gamma, smoothing, axis)
+    value = factor * ce
+    if smoothing is None:
+        return value, ops.lerp(gamma * value, factor, u), ops.put(others, ids, -1.0, axis=axis, reuse=True)
+    by_n, share = ops.lerp(gamma * ce, 1.0, u), smoothing / x.shape[axis]
+    slope = others * array_namespace(x).expand_dims(by_n, axis=axis) - share
+    scale = factor if where is None else ops.where(where, factor, 0.0)
+    return value, scale, ops.put(slope, ids, (smoothing - share) - by_n, axis=axis, reuse=True)
+
+
+def _class_focal_by_numbers(
+    x: Array, ids: Array, where: Mask, valid: Mask, gamma: Array, smoothing: Array | None = None, *, axis: int
+) -> tuple[Array, ...]:
+    _, u, factor, ce, spread = _focal_parts(x, ids, where, valid, gamma, smoothing, axis)
+    by_gamma = factor * ce * array_namespace(x).log(above_zero(u))
+    return (by_gamma,) if spread is None else (by_gamma, factor * spread)
+
+
+#: class_focal(logits, ids, where, valid, gamma, axis=...), or (..., gamma, label_smoothing, axis=...)
+class_focal = ops.with_class_slope(_class_focal, None, _class_focal_by_numbers)
+
+# --------------------------------------------------------------------------- Σ_c w_c (1 − p_c)^γ (−log p_c), any w_c >= 0
+
+
+def _probabilities(x: Array, where: Mask, axis: int) -> tuple[Array, Array, Array]:
+    """(p, 1 − p > 0, −log p)."""
+    return ops.probabilities(_clean(x, where, axis), axis=axis)
+
+
+def _others(g: Array, axis: int) -> Array:
+    """Σ_{k≠c} g_k."""
+    return array_namespace(g).sum(g, axis=axis, keepdims=True) - g
+
+
+def _factor(values: Array, where: Mask, valid: Mask) -> Array:
+    """1, 0 or NaN for each position."""
+    factor = array_namespace(values).ones_like(values)
+    factor = factor if valid is None else ops.where(valid, factor, math.nan)
+    return factor if where is None else ops.where(where, factor, 0.0)
+
+
+def _class_mix(x: Array, w: Array, where: Mask, valid: Mask, gamma: Array, *, axis: int) -> tuple[Array, Array, Array]:
+    p, q, loss = _probabilities(x, where, axis)
+    weight = _clean(w, where, axis) * q**gamma
+    value = array_namespace(x).sum(weight * loss, axis=axis)
+    g = ops.add_product(weight, weight * p, ops.divide(loss, q), gamma)  # minus the derivatives by log p_c
+    factor = _factor(value, where, valid)
+    return value * factor, factor, ops.add_product(p * _others(g, axis), q, g, -1.0)
+
+
+def _class_mix_by_weights(x: Array, w: Array, where: Mask, valid: Mask, gamma: Array, *, axis: int) -> Array:
+    xp = array_namespace(x)
+    _, q, loss = _probabilities(x, where, axis)
+    factor = _factor(xp.sum(loss, axis=axis), where, valid)
+    return q**gamma * loss * xp.expand_dims(factor, axis=axis)
+
+
+def _class_mix_by_numbers(x: Array, w: Array, where: Mask, valid: Mask, gamma: Array, *, axis: int) -> tuple[Array]:
+    xp = array_namespace(x)
+    _, q, loss = _probabilities(x, where, axis)
+    by_gamma = xp.sum(_clean(w, where, axis) * q**gamma * loss * xp.log(q), axis=axis)
+    return (by_gamma * _factor(by_gamma, where, valid),)
+
+
+#: class_mix(logits, weights, where, valid, gamma, axis=...), with a weight for every class of every position
+class_mix = ops.with_class_slope(_class_mix, _class_mix_by_weights, _class_mix_by_numbers)
+
+# ------------------------------------------------------------------ α Σ_c y_c (−log p_c) + β Σ_c −log max(y_c, ε) max(p_c, ε)
+
+
+def symmetric(epsilon: float, *, of_ids: bool) -> Callable[..., Array]:
+    """f(logits, ids or probabilities, where, valid, alpha, beta, axis=...)."""
+    if of_ids:
+        function, by_numbers, by_targets = _symmetric_ids, _symmetric_ids_by_numbers, None
+    else:
+        function, by_numbers = _symmetric_mix, _symmetric_mix_by_numbers
+        by_targets = partial(_symmetric_mix_by_targets, epsilon=epsilon)
+    return ops.with_class_slope(partial(function, epsilon=epsilon), by_targets, partial(by_numbers, epsilon=epsilon))
+
+
+def _symmetric_ids(
+    x: Array, ids: Array, where: Mask, valid: Mask, alpha: Array, beta: Array, *, axis: int, epsilon: float
+) -> tuple[Array, Array, Array]:
+    xp = array_namespace(x)
+    others, n, _ = _margin(_clean(x, where, axis), ids, where, valid, axis)
+    ce, reverse, u, p = _symmetric_ids_parts(others, n, where, axis, epsilon)
+    g = ops.zero_below(p, epsilon) * (-math.log(epsilon) * beta)  # by log p_c of the reverse term
+    total = xp.sum(g, axis=axis)
+    slope = ops.add_product(g, p, xp.expand_dims(alpha - total, axis=axis))
+    slope = ops.put(slope, ids, -alpha * u - total * (1.0 - u), axis=axis, reuse=True)
+    value = alpha * ce + beta * reverse
+    return value, xp.ones_like(value), slope
+
+
+def _symmetric_ids_parts(
+    others: Array, n: Array, where: Mask, axis: int, epsilon: float
+) -> tuple[Array, Array, Array, Array]:
+    """(cross entropy, reverse cross entropy, 1 − p_y, p with 0 at y)."""
+    xp = array_namespace(n)
+    u = ops.sigmoid(n)
+    p = others * xp.expand_dims(u, axis=axis)
+    reverse = -math.log(epsilon) * (xp.sum(xp.clip(p, min=epsilon), axis=axis) - epsilon)
+    return ops.softplus(n), reverse if where is None else ops.where(where, reverse, 0.0), u, p
+
+
+def _symmetric_ids_by_numbers(
+    x: Array, ids: Array, where: Mask, valid: Mask, alpha: Array, beta: Array, *, axis: int, epsilon: float
+) -> tuple[Array, Array]:
+    others, n, _ = _margin(_clean(x, where, axis), ids, where, valid, axis)
+    return _symmetric_ids_parts(others, n, where, axis, epsilon)[:2]
+
+
+def _symmetric_mix(
+    x: Array, y: Array, where: Mask, valid: Mask, alpha: Array, beta: Array, *, axis: int, epsilon: float
+) -> tuple[Array, Array, Array]:
+    xp = array_namespace(x)
+    y = _clean(y, where, axis)
+    p, q, loss = _probabilities(x, where, axis)
+    height = -xp.log(xp.clip(y, min=epsilon))
+    value = alpha * xp.sum(y * loss, axis=axis) + beta * xp.sum(xp.clip(p, min=epsilon) * height, axis=axis)
+    # derivatives by log p_c, of the two terms apart: a sum of both would lose the smaller one's digits
+    g, reverse = alpha * y, ops.zero_below(p, epsilon) * height * beta
+    slope = ops.add_product(q * (reverse - g), p, _others(g, axis) - _others(reverse, axis))
+    factor = _factor(value, where, valid)
+    return value * factor, factor, slope
+
+
+def _symmetric_mix_by_targets(
+    x: Array, y: Array, where: Mask, valid: Mask, alpha: Array, beta: Array, *, axis: int, epsilon: float
+) -> Array:
+    xp = array_namespace(x)
+    y = _clean(y, where, axis)
+    p, _, loss = _probabilities(x, where, axis)
+    factor = _factor(xp.sum(loss, axis=axis), where, valid)
+    reverse = xp.clip(p, min=epsilon) * ops.zero_below(y, epsilon) / xp.clip(y, min=epsilon) ** 2
+    return (alpha * loss - beta * reverse) * xp.expand_dims(factor, axis=axis)
+
+
+def _symmetric_mix_by_numbers(
+    x: Array, y: Array, where: Mask, valid: Mask, alpha: Array, beta: Array, *, axis: int, epsilon: float
+) -> tuple[Array, Array]:
+    xp = array_namespace(x)
+    y = _clean(y, where, axis)
+    p, _, loss = _probabilities(x, where, axis)
+    forward = xp.sum(y * loss, axis=axis)
+    reverse = -xp.sum(xp.clip(p, min=epsilon) * xp.log(xp.clip(y, min=epsilon)), axis=axis)
+    factor = _factor(forward, where, valid)
+    return forward * factor, reverse * factor

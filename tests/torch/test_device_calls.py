@@ -1,0 +1,41 @@
+"""How many calls a step of a loss makes on an accelerator, on device meta: it has no values, so any host sync raises."""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from imbalanced_torch import SigmoidFocalLoss, SoftmaxFocalLoss
+
+VIEWS = ("view", "expand", "slice", "select", "transpose", "permute", "unsqueeze", "squeeze", "detach", "alias")
+NO_KERNEL = (*VIEWS, "t", "split", "unbind", "as_strided", "empty", "empty_like")
+
+# name: module, shape of the logits, the dtype of targets in their shape or None for class ids, most calls
+STEPS = {
+    "sigmoid focal": (SigmoidFocalLoss(), (32, 10), torch.float32, 24),
+    "sigmoid focal, ids": (SigmoidFocalLoss(alpha=None), (32, 10), torch.int64, 24),
+    "softmax focal": (SoftmaxFocalLoss(), (32, 10), None, 30),
+    "softmax focal, dense": (SoftmaxFocalLoss(), (2, 10, 8, 8), None, 32),
+}
+
+
+class Calls(TorchDispatchMode):
+    """Counts the calls that launch a kernel."""
+
+    number = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.number += func.overloadpacket.__name__ not in NO_KERNEL
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_keeps_its_bound_without_a_sync(name):
+    module, shape, dtype, most = STEPS[name]
+    module = module.to("meta")
+    logits = torch.empty(shape, device="meta", requires_grad=True)
+    targets = torch.empty(shape if dtype else (shape[0], *shape[2:]), dtype=dtype or torch.int64, device="meta")
+    seed = torch.empty((), device="meta")
+    for _ in range(2):  # the first fills the caches of constants
+        with Calls() as calls:
+            torch.autograd.grad(module(logits, targets), logits, seed)
+    assert calls.number <= most

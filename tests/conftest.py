@@ -3,10 +3,11 @@
 A framework that is not installed is left out, so the tests of one backend pass without the other.
 """
 
+import gc
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,6 +149,23 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 def grad_backend(request: pytest.FixtureRequest) -> Backend:
     """Every way to run a core function that can differentiate it."""
     return request.param
+
+
+@pytest.fixture
+def eager() -> Backend:
+    """One way to differentiate, where the library makes no difference: compiling every case costs seconds each."""
+    return next(backend for backend in _DIFFERENTIABLE if backend.name in ("torch", "jax.jit"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_compiled_code_is_kept() -> Iterator[None]:
+    """A worker runs many modules; what each has compiled would add up to gigabytes."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
+    if "torch._dynamo" in sys.modules:
+        sys.modules["torch._dynamo"].reset()
+    gc.collect()
 
 
 @pytest.fixture

@@ -169,14 +169,18 @@ def _spread(kind, s, m):
     return math.sqrt(sum(m * (s - mean) ** 2) / sum(m))
 
 
+def _unit(spread):
+    """What a temperature is measured in: 1 where all scores are equal, so that training can start."""
+    return 1.0 if spread <= 1e-12 else spread
+
+
 def smooth_ap(scores, positives, *, temperature=0.01, temperature_scale="absolute", **row):
     """One row: loss, validity, and the gradient by the scores."""
     kept, s, p, numerator, m = _row(scores, positives, **row)
     gradient = np.zeros(len(scores))
-    scale = _spread(temperature_scale, s[~p], m[~p])
-    if numerator.sum() == 0 or p.all() or scale <= 1e-12:
+    if numerator.sum() == 0 or p.all():
         return 0.0, False, gradient
-    tau, average_precision = temperature * scale, 0.0
+    tau, average_precision = temperature * _unit(_spread(temperature_scale, s[~p], m[~p])), 0.0
     for i in np.flatnonzero(numerator):
         others = np.arange(len(s)) != i
         above = m * sigmoid((s - s[i]) / tau) * others
@@ -203,10 +207,9 @@ def recall_at_quantile(
     """One row: loss, validity, and the gradient by the scores."""
     kept, s, p, numerator, m = _row(scores, positives, **row)
     gradient = np.zeros(len(scores))
-    scale = _spread(temperature_scale, s[~p], m[~p])
-    if numerator.sum() == 0 or scale <= 1e-12:
+    if numerator.sum() == 0:
         return 0.0, False, gradient
-    tau = temperature * scale
+    tau = temperature * _unit(_spread(temperature_scale, s[~p], m[~p]))
     threshold = row_quantile(s, 1 - quantile, multiplicity=m, interpolation=interpolation)
     share = numerator / numerator.sum()
     gradient[kept] = -share * sigmoid_slope((s - threshold) / tau) / tau
@@ -237,16 +240,13 @@ def partial_auc(
         return row_quantile(s[in_reference], 1 - rate, multiplicity=m[in_reference])
 
     t_alpha, t_beta = threshold(alpha), threshold(beta)
-    scale = (
-        t_alpha - t_beta
-        if temperature_scale == "band"
-        else _spread(temperature_scale, s[in_reference], m[in_reference])
-    )
-    tau = temperature * scale
+    has_band_scale = temperature_scale == "band"
+    spread = t_alpha - t_beta if has_band_scale else _spread(temperature_scale, s[in_reference], m[in_reference])
+    tau = temperature * _unit(spread)
     in_band = (t_beta <= s) & (s <= t_alpha)
     band = np.where(in_band & ~p, m, 0.0)
     figures = [t_alpha, t_beta, tau, m[in_band & ~p & iid].sum(), math.nan]
-    valid = numerator.sum() > 0 and (iid & ~p).any() and scale > 1e-12
+    valid = numerator.sum() > 0 and (iid & ~p).any()
     if not valid or (surrogate == "pairwise" and band.sum() == 0):
         return 0.0, False, gradient, tuple(figures)
     share, contribution = numerator / numerator.sum(), np.zeros(len(s))
@@ -265,6 +265,11 @@ def partial_auc(
     mean = sum(share * contribution)
     figures[4] = sum(share * (contribution - mean) ** 2)
     return 1 - mean, True, gradient, tuple(figures)
+
+
+def queue_after(queue, batch):
+    """The rows that a queue of this length holds after a batch; both are lists of rows, in the order of the buffers."""
+    return [*batch, *queue][: len(queue)]
 
 
 # -------------------------------------------------------------------------------------------------------- schedules

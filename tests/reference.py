@@ -267,9 +267,12 @@ def partial_auc(
     return 1 - mean, True, gradient, tuple(figures)
 
 
+QUEUE_IGNORED = -100  # the target of rows without one, empty slots among them, inside a queue
+
+
 def queue_after(queue, batch):
-    """The rows that a queue of this length holds after a batch; both are lists of rows, in the order of the buffers."""
-    return [*batch, *queue][: len(queue)]
+    """A column of a queue (its logits, its targets, ...) after that of a batch; a queue keeps its length."""
+    return np.concatenate([batch, queue])[: len(queue)]
 
 
 # -------------------------------------------------------------------------------------------------------- schedules

@@ -3,7 +3,6 @@
 A framework that is not installed is left out, so the tests of one backend pass without the other.
 """
 
-import gc
 import importlib.util
 import os
 import sys
@@ -165,7 +164,6 @@ def no_compiled_code_is_kept() -> Iterator[None]:
         sys.modules["jax"].clear_caches()
     if "torch._dynamo" in sys.modules:
         sys.modules["torch._dynamo"].reset()
-    gc.collect()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 import reference
 
 IGNORED = -100
-# keyword of the classes and JAX functions: that of the core and of the reference
+# keyword of the classes and JAX functions: that of the core, where it has another, and of the reference
 SPELLINGS = {"tau_scale": "temperature_scale", "quantile_interpolation": "interpolation"}
 
 
@@ -26,8 +26,8 @@ class Loss:
 
     name: str
     core: str  # module of imbalanced_core.losses, and function; the reference has the name of the function
-    torch: str  # the class in imbalanced_torch and imbalanced_jax.nnx
-    jax: str  # the function
+    torch: str | None  # the class in imbalanced_torch and imbalanced_jax.nnx; None: not there yet
+    jax: str | None  # the function
     options: dict[str, Any] = field(default_factory=dict)  # as the class and the JAX function spell them
     more: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -46,20 +46,22 @@ class Loss:
     def ranks(self) -> bool:
         return self.kind == "ranking"
 
-    @property
-    def core_options(self) -> dict[str, Any]:
-        return {SPELLINGS.get(name, name): value for name, value in self.options.items()}
-
     @cached_property
     def objective(self) -> Callable:
         """The function of the core, with its options."""
         module, function = self.core.split(".")
-        return partial(getattr(import_module(f"imbalanced_core.losses.{module}"), function), **self.core_options)
+        return self._with_options(getattr(import_module(f"imbalanced_core.losses.{module}"), function))
 
     @cached_property
     def definition(self) -> Callable:
         """The function of the reference, with its options."""
-        return partial(getattr(reference, self.core.split(".")[1]), **self.core_options)
+        return self._with_options(getattr(reference, self.core.split(".")[1]))
+
+    def _with_options(self, function: Callable) -> Callable:
+        names = inspect.signature(function).parameters
+        spelt = {name: name if name in names else SPELLINGS[name] for name in self.options}
+        options = {spelt[name]: value for name, value in self.options.items()}
+        return partial(function, **options)
 
     @property
     def torch_class(self) -> type:
@@ -107,8 +109,7 @@ class Loss:
     @property
     def scale(self) -> str:
         """The unit of the temperature."""
-        default = inspect.signature(self.objective.func).parameters["temperature_scale"].default
-        return self.core_options.get("temperature_scale") or default
+        return inspect.signature(self.objective).parameters["temperature_scale"].default
 
     @property
     def is_live(self) -> bool:
@@ -116,7 +117,8 @@ class Loss:
 
     @property
     def takes_is_iid(self) -> bool:
-        return "is_iid" in inspect.signature(self.objective.func).parameters
+        """Whether rows that are not drawn from the population count otherwise than others."""
+        return "is_iid" in inspect.signature(self.definition).parameters
 
     def batch(self, seed: int = 0, rows: int = 12, num_classes: int = 3, dtype: Any = np.float32) -> tuple:
         """Logits [rows, num_classes] and targets, in numpy; every class occurs."""
@@ -134,11 +136,11 @@ class Loss:
         return tuple(np.array(column, dtype=np.float64) for column in zip(*rows, strict=True))
 
 
-RANKING = (
+OBJECTIVES = (
     Loss(
         "smooth AP", "ranking.smooth_ap", "SmoothAPLoss", "smooth_ap_loss", {"temperature": 0.2},
         more={
-            "iqr": {"temperature": 0.1, "temperature_scale": "iqr"},
+            "iqr": {"temperature": 0.1, "temperature_scale": "iqr", "margin": 0.5},
             "std live": {"temperature": 0.1, "temperature_scale": "std", "pos_numerator": "live"},
         },
         has_forward_mode=False, copies_compete=True,
@@ -149,7 +151,8 @@ RANKING = (
          "temperature_scale": "std", "pos_numerator": "live"},
         more={
             "absolute": {"quantile": 0.1, "temperature": 0.3},
-            "iqr lower": {"quantile": 0.2, "quantile_interpolation": "lower", "temperature_scale": "iqr"},
+            "iqr lower": {"quantile": 0.2, "quantile_interpolation": "lower", "temperature": 0.2,
+                          "temperature_scale": "iqr", "margin": 1.0},
         },
         needs_a_negative=False, threshold_of="all items",
     ),
@@ -157,8 +160,8 @@ RANKING = (
         "pAUC trapezoid", "partial_auc.partial_auc", "PAUCAtBudgetLoss", "pauc_at_budget_loss",
         {"surrogate": "trapezoid", "beta": 0.2},
         more={
-            "band population live": {"surrogate": "trapezoid", "alpha": 0.05, "beta": 0.5, "n_knots": 5,
-                                     "tau_scale": "band", "budget_basis": "population", "pos_numerator": "live"},
+            "band population live": {"surrogate": "trapezoid", "alpha": 0.05, "beta": 0.5, "n_knots": 5, "margin": 0.5,
+                                     "quantile_interpolation": "linear", "tau_scale": "band", "budget_basis": "population", "pos_numerator": "live"},
             "absolute live": {"surrogate": "trapezoid", "beta": 0.5, "temperature": 0.4, "tau_scale": "absolute",
                               "pos_numerator": "live"},
         },
@@ -168,13 +171,20 @@ RANKING = (
         "pAUC pairwise", "partial_auc.partial_auc", "PAUCAtBudgetLoss", "pauc_at_budget_loss",
         {"surrogate": "pairwise", "alpha": 0.05, "beta": 0.5},
         more={
-            "std population": {"surrogate": "pairwise", "beta": 0.5, "tau_scale": "std", "budget_basis": "population"},
+            "std population": {"surrogate": "pairwise", "beta": 0.5, "tau_scale": "std", "budget_basis": "population",
+                               "margin": 0.5},
             "absolute live": {"surrogate": "pairwise", "beta": 0.8, "temperature": 0.3, "tau_scale": "absolute",
                               "pos_numerator": "live"},
         },
         has_forward_mode=False, threshold_of="negatives",
     ),
+    Loss(
+        "AUC", "ranking.auc", None, None, {"temperature": 0.3},
+        more={"std live": {"temperature": 0.2, "temperature_scale": "std", "pos_numerator": "live", "margin": 0.5}},
+        has_forward_mode=False,
+    ),
 )  # fmt: skip
+RANKING = tuple(case for case in OBJECTIVES if case.torch)
 POINTWISE = (
     Loss(
         "sigmoid focal", "pointwise.sigmoid_focal", "SigmoidFocalLoss", "sigmoid_focal_loss", kind="labels",
@@ -216,5 +226,6 @@ def each(losses: Any, argument: str = "case") -> pytest.MarkDecorator:
 every_loss = each(LOSSES)
 every_ranking = each(RANKING)
 every_pointwise = each(POINTWISE)
-every_variant = each(with_variants(LOSSES))
 every_ranking_variant = each(with_variants(RANKING))
+every_objective = each(OBJECTIVES)
+every_objective_variant = each(with_variants(OBJECTIVES))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 from conftest import _DIFFERENTIABLE, _GENERIC
-from losses import RANKING, each, with_variants
+from losses import OBJECTIVES, each, with_variants
 from sklearn.metrics import average_precision_score, recall_score
 
 from imbalanced_core.losses.ranking import recall_at_quantile, smooth_ap
@@ -111,7 +111,7 @@ def _drawn_case(seed, dtype):
     return scores.astype(dtype), positives, where, temperature
 
 
-@each(case for case in with_variants(RANKING) if case.scale in ("absolute", "iqr"))
+@each(case for case in with_variants(OBJECTIVES) if case.scale in ("absolute", "iqr"))
 @pytest.mark.parametrize(
     ("dtype", "value_error", "gradient_error"), [(np.float32, 1e-6, 5e-6), (np.float64, 1e-11, 1e-11)]
 )

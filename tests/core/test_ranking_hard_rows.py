@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from losses import RANKING, every_ranking, every_ranking_variant
+from losses import OBJECTIVES, every_objective, every_objective_variant
 from ranking_cases import (
     degenerate_rows,
     draw,
@@ -14,7 +14,7 @@ from ranking_cases import (
 from imbalanced_core.ops.namespace import array_namespace
 
 
-@every_ranking
+@every_objective
 def test_hard_and_ordinary_rows_in_one_compiled_batch(grad_backend, rng, case):
     if grad_backend.name == "jax":
         pytest.skip("covered by jax.jit")
@@ -39,7 +39,7 @@ def test_hard_and_ordinary_rows_in_one_compiled_batch(grad_backend, rng, case):
     assert np.isfinite(gradient[:-1]).all()
 
 
-@every_ranking_variant
+@every_objective_variant
 def test_masked_is_absent_whatever_it_holds(eager, rng, case):
     scores, positives = draw(rng, (1, 40))
     options = options_of(case, rng, scores.shape)
@@ -61,7 +61,7 @@ def test_masked_is_absent_whatever_it_holds(eager, rng, case):
     np.testing.assert_array_equal(gradient[:, ~kept], 0.0)
 
 
-@every_ranking_variant
+@every_objective_variant
 def test_degenerate_rows_have_loss_zero_and_zero_gradient_and_leave_others_alone(eager, rng, case):
     rows = degenerate_rows(rng)
     good_scores, good_positives = draw(rng, (12,))
@@ -82,7 +82,7 @@ def test_degenerate_rows_have_loss_zero_and_zero_gradient_and_leave_others_alone
         assert is_valid == (ranks_nothing and not case.needs_a_negative), row
 
 
-@every_ranking_variant
+@every_objective_variant
 def test_a_head_that_starts_at_zero_gets_a_gradient(eager, rng, case):
     """A row of equal scores has no spread; the temperature is then in units of 1."""
     _, positives = draw(rng, (3, 30))
@@ -98,7 +98,7 @@ def test_a_head_that_starts_at_zero_gets_a_gradient(eager, rng, case):
     assert (gradient[positives] < 0).all()  # every positive is pushed up
 
 
-@every_ranking_variant
+@every_objective_variant
 def test_no_items_at_all(eager, case):
     value, gradient = gradient_of(case, eager, np.zeros((3, 0)), np.zeros((3, 0), bool), where=np.zeros((3, 0), bool))
     assert value == 0
@@ -108,7 +108,7 @@ def test_no_items_at_all(eager, case):
     assert not valid.any()
 
 
-@every_ranking_variant
+@every_objective_variant
 def test_numerator_weights_of_zero_make_a_row_invalid(eager, rng, case):
     scores, positives = draw(rng, (2, 20))
     weights = np.stack([np.where(positives[0], 0.0, 1.0), np.where(positives[1], 1.0, 0.0)])
@@ -123,7 +123,7 @@ def test_numerator_weights_of_zero_make_a_row_invalid(eager, rng, case):
 # -------------------------------------------------------------------------------------------------- extreme numbers
 
 
-@every_ranking_variant
+@every_objective_variant
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_extreme_scores_have_finite_losses_and_gradients(eager, rng, case, dtype):
     scores, positives = draw(rng, (6, 30), dtype)
@@ -140,7 +140,7 @@ def test_extreme_scores_have_finite_losses_and_gradients(eager, rng, case, dtype
     assert np.isfinite(gradient_of(case, eager, scores, positives)[1]).all()
 
 
-@every_ranking_variant
+@every_objective_variant
 def test_nan_scores_and_unfit_weights_give_nan_in_their_row_alone(eager, rng, case):
     scores, positives = draw(rng, (6, 20))
     positives[:, :2] = [True, False]
@@ -157,9 +157,9 @@ def test_nan_scores_and_unfit_weights_give_nan_in_their_row_alone(eager, rng, ca
     assert np.isfinite(gradient[5]).all()
 
 
-@every_ranking_variant
+@every_objective_variant
 def test_a_temperature_known_at_run_time_only(backend, rng, case):
-    if backend.name != "numpy" and (case not in RANKING or backend.name in ("jax", "torch.compile")):
+    if backend.name != "numpy" and (case not in OBJECTIVES or backend.name in ("jax", "torch.compile")):
         pytest.skip("every kind of objective is traced once")
     scores, positives = draw(rng, (2, 25))
 
@@ -173,7 +173,7 @@ def test_a_temperature_known_at_run_time_only(backend, rng, case):
         assert np.isnan(backend.run(function, scores, positives, np.asarray(-0.1))).all()
 
 
-@every_ranking
+@every_objective
 def test_gradient_by_the_temperature(eager, rng, case):
     scores, positives = draw(rng, (1, 25))
 

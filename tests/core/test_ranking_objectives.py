@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from losses import RANKING, each, every_ranking, every_ranking_variant, with_variants
+from losses import OBJECTIVES, each, every_objective, every_objective_variant, with_variants
 from ranking_cases import (
     draw,
     gradient_of,
@@ -15,9 +15,9 @@ from ranking_cases import (
 )
 
 
-@every_ranking_variant
+@every_objective_variant
 def test_value_is_the_reference(backend, rng, case):
-    if case not in RANKING and backend.name not in ("numpy", "strict", "torch"):
+    if case not in OBJECTIVES and backend.name not in ("numpy", "strict", "torch"):
         pytest.skip("every kind of objective is compiled once")
     scores, positives = draw(rng, (4, 40))
     positives[2] = False
@@ -30,7 +30,7 @@ def test_value_is_the_reference(backend, rng, case):
     assert loss.dtype == np.float64
 
 
-@every_ranking_variant
+@every_objective_variant
 def test_gradient_is_that_of_the_reference(rng, eager, case):
     scores, positives = draw(rng, (4, 40))
     positives[2] = False
@@ -42,7 +42,7 @@ def test_gradient_is_that_of_the_reference(rng, eager, case):
     np.testing.assert_array_equal(gradient[~np.broadcast_to(options["where"], scores.shape)], 0.0)
 
 
-@each(case for case in RANKING if case.threshold_of != "all items")
+@each(case for case in OBJECTIVES if case.threshold_of != "all items")
 def test_the_reference_gradient_is_that_of_the_reference_loss(rng, case):
     """By central differences, moving only scores that no constant (threshold or scale) hangs on."""
     scores, positives = draw(rng, (1, 25))
@@ -56,7 +56,7 @@ def test_the_reference_gradient_is_that_of_the_reference_loss(rng, case):
 
 
 @settings(max_examples=40, derandomize=True, deadline=None)
-@given(data=st.data(), case=st.sampled_from(list(with_variants(RANKING))))
+@given(data=st.data(), case=st.sampled_from(list(with_variants(OBJECTIVES))))
 def test_any_row_mask_and_ties(data, case):
     n = data.draw(st.integers(1, 30))
     drawn = st.lists(st.booleans(), min_size=n, max_size=n)
@@ -68,7 +68,7 @@ def test_any_row_mask_and_ties(data, case):
     np.testing.assert_array_equal(valid, expected_valid)
 
 
-@every_ranking_variant
+@every_objective_variant
 def test_half_and_single_precision_agree_with_double(rng, case):
     torch = pytest.importorskip("torch")
     scores, positives = draw(rng, (2, 50))
@@ -84,13 +84,13 @@ def test_half_and_single_precision_agree_with_double(rng, case):
 # -------------------------------------------------------------------------------------------------------- arguments
 
 
-@every_ranking
+@every_objective
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
         ({"temperature": 0.0}, ValueError, "temperature must be a finite number > 0, got 0.0"),
         ({"temperature": np.ones(3)}, ValueError, "temperature must be a finite number > 0 or a 0-d array"),
-        ({"temperature_scale": "mad"}, ValueError, "temperature_scale must be one of .*'std'.*, got 'mad'"),
+        ({"temperature_scale": "mad"}, ValueError, "(temperature|tau)_scale must be one of .*'std'.*, got 'mad'"),
         ({"pos_numerator": "all"}, ValueError, "pos_numerator must be one of 'pool', 'live', got 'all'"),
         (
             {"where": np.ones(3, bool)},
@@ -107,7 +107,7 @@ def test_bad_options_are_named(case, options, error, message):
         case.objective.func(np.zeros((2, 5)), np.zeros((2, 5), bool), **case.objective.keywords | options)
 
 
-@every_ranking
+@every_objective
 def test_bad_data_is_named(case):
     objective = case.objective
     with pytest.raises(TypeError, match="scores must be a floating-point array, got dtype int64"):
@@ -118,7 +118,7 @@ def test_bad_data_is_named(case):
         objective(np.zeros((2, 5)), np.zeros(5, bool))
 
 
-@every_ranking_variant
+@every_objective_variant
 def test_values_stay_in_the_unit_interval(rng, case):
     scores, positives = draw(rng, (50, 30))
     loss = case.objective(scores, positives)[0]

@@ -59,9 +59,9 @@ class Loss:
 
     def _with_options(self, function: Callable) -> Callable:
         names = inspect.signature(function).parameters
-        spelt = {name: name if name in names else SPELLINGS[name] for name in self.options}
-        options = {spelt[name]: value for name, value in self.options.items()}
-        return partial(function, **options)
+        spellings = {SPELLINGS[name]: self.options[name] for name in self.options if SPELLINGS.get(name) in names}
+        others = {name: value for name, value in self.options.items() if SPELLINGS.get(name) not in names}
+        return partial(function, **spellings, **others)
 
     @property
     def torch_class(self) -> type:

@@ -20,6 +20,8 @@ os.environ.setdefault(
     "JAX_ENABLE_X64", "1"
 )  # float64 tests; arrays that a test makes are float32 unless it says otherwise
 os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
+# Programs that run once or twice take longer to optimise than to run; `optimised` is for those that should be.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if "PYTEST_XDIST_WORKER" in os.environ and "JAX_COMPILATION_CACHE_DIR" in os.environ:
     # A folder for each worker: JAX does not write atomically, and warns the reader of a half-written file.
     os.environ["JAX_COMPILATION_CACHE_DIR"] += "/" + os.environ["PYTEST_XDIST_WORKER"]
@@ -164,6 +166,17 @@ def no_compiled_code_is_kept() -> Iterator[None]:
         sys.modules["jax"].clear_caches()
     if "torch._dynamo" in sys.modules:
         sys.modules["torch._dynamo"].reset()
+
+
+@pytest.fixture(scope="module")
+def optimised() -> Iterator[None]:
+    """JAX compiles as for a user: where it is the accuracy or the program itself that is on trial."""
+    import jax
+
+    before = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture

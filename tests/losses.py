@@ -161,7 +161,8 @@ OBJECTIVES = (
         {"surrogate": "trapezoid", "beta": 0.2},
         more={
             "band population live": {"surrogate": "trapezoid", "alpha": 0.05, "beta": 0.5, "n_knots": 5, "margin": 0.5,
-                                     "quantile_interpolation": "linear", "tau_scale": "band", "budget_basis": "population", "pos_numerator": "live"},
+                                     "quantile_interpolation": "linear", "tau_scale": "band",
+                                     "budget_basis": "population", "pos_numerator": "live"},
             "absolute live": {"surrogate": "trapezoid", "beta": 0.5, "temperature": 0.4, "tau_scale": "absolute",
                               "pos_numerator": "live"},
         },

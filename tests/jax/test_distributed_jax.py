@@ -43,14 +43,6 @@ WAYS = [
 ]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def fast_compilation():
-    """These programs are compiled to be run a few times."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def axes(devices):
     names = DEVICES[devices]
     return names, ((2, 2) if isinstance(names, tuple) else (devices,))

@@ -32,7 +32,7 @@ class Loss:
     more: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
     kind: str = "ranking"  # or pointwise with targets that are "ids" of classes or "labels", one for each logit
-    has_forward_mode: bool = True  # else its derivative is written by hand, and jvp refuses
+    forward_mode: tuple[str, ...] = ("torch", "jax")  # elsewhere its derivative is written by hand, and jvp refuses
     # of ranking losses
     needs_a_negative: bool = True  # for a row to be valid
     threshold_of: str = "no item"  # whose quantile is a constant in differentiation: also "negatives", "all items"
@@ -143,7 +143,7 @@ OBJECTIVES = (
             "iqr": {"temperature": 0.1, "temperature_scale": "iqr", "margin": 0.5},
             "std live": {"temperature": 0.1, "temperature_scale": "std", "pos_numerator": "live"},
         },
-        has_forward_mode=False, copies_compete=True,
+        forward_mode=(), copies_compete=True,
     ),
     Loss(
         "recall", "ranking.recall_at_quantile", "RecallAtQuantileLoss", "recall_at_quantile_loss",
@@ -154,7 +154,7 @@ OBJECTIVES = (
             "iqr lower": {"quantile": 0.2, "quantile_interpolation": "lower", "temperature": 0.2,
                           "temperature_scale": "iqr", "margin": 1.0},
         },
-        needs_a_negative=False, threshold_of="all items",
+        needs_a_negative=False, threshold_of="all items", forward_mode=("jax",),
     ),
     Loss(
         "pAUC trapezoid", "partial_auc.partial_auc", "PAUCAtBudgetLoss", "pauc_at_budget_loss",
@@ -166,7 +166,7 @@ OBJECTIVES = (
             "absolute live": {"surrogate": "trapezoid", "beta": 0.5, "temperature": 0.4, "tau_scale": "absolute",
                               "pos_numerator": "live"},
         },
-        threshold_of="negatives",
+        threshold_of="negatives", forward_mode=("jax",),
     ),
     Loss(
         "pAUC pairwise", "partial_auc.partial_auc", "PAUCAtBudgetLoss", "pauc_at_budget_loss",
@@ -177,31 +177,32 @@ OBJECTIVES = (
             "absolute live": {"surrogate": "pairwise", "beta": 0.8, "temperature": 0.3, "tau_scale": "absolute",
                               "pos_numerator": "live"},
         },
-        has_forward_mode=False, threshold_of="negatives",
+        forward_mode=(), threshold_of="negatives",
     ),
     Loss(
         "AUC", "ranking.auc", None, None, {"temperature": 0.3},
         more={"std live": {"temperature": 0.2, "temperature_scale": "std", "pos_numerator": "live", "margin": 0.5}},
-        has_forward_mode=False,
+        forward_mode=(),
     ),
 )  # fmt: skip
 RANKING = tuple(case for case in OBJECTIVES if case.torch)
 POINTWISE = (
     Loss(
-        "sigmoid focal", "pointwise.sigmoid_focal", "SigmoidFocalLoss", "sigmoid_focal_loss", kind="labels",
+        "sigmoid focal", "pointwise.sigmoid_focal", "SigmoidFocalLoss", "sigmoid_focal_loss", kind="labels", forward_mode=("jax",),
         more={"no alpha": {"alpha": None, "gamma": 0.5}},
         draw=lambda rng, _: {"alpha": number(rng, 0.0, 0.25, 0.9), "gamma": number(rng, 0.0, 0.5, 1.0, 2.0, 3.7)},
     ),
     Loss(
         "softmax focal", "pointwise.softmax_focal", "SoftmaxFocalLoss", "softmax_focal_loss", kind="ids",
         more={"smoothed": {"label_smoothing": 0.1}, "weighted": {"alpha": [0.2, 0.5, 0.9]}},
-        has_forward_mode=False,
+        forward_mode=("jax",),
         draw=lambda rng, classes: {"alpha": rng.random(classes).astype(np.float32),
                                    "gamma": number(rng, 0.0, 0.5, 1.0, 2.0, 3.7)},
     ),
     Loss(
         "symmetric cross entropy", "pointwise.symmetric_cross_entropy", "SymmetricCrossEntropyLoss",
-        "symmetric_cross_entropy_loss", kind="ids", reductions=("mean", "sum"),
+        "symmetric_cross_entropy_loss", kind="ids",
+        reductions=("mean", "sum"),
         draw=lambda rng, _: {"alpha": number(rng, 0.0, 0.25, 0.9), "beta": number(rng, 0.0, 0.5, 1.0, 3.7)},
     ),
 )  # fmt: skip

@@ -39,7 +39,7 @@ class Loss:
     copies_compete: bool = False  # m copies of a positive rank above each other, a positive of multiplicity m does not
     # of pointwise losses
     reductions: tuple[str, ...] = ("mean", "mean_positive", "sum")
-    takes_soft_targets: bool = True
+    mixes_probabilities: bool = False  # differences of numbers near 1, whose errors are absolute
     draw: Callable[[np.random.Generator, int], dict[str, Any]] | None = None  # options of a random call, by the classes
 
     @property
@@ -188,7 +188,8 @@ OBJECTIVES = (
 RANKING = tuple(case for case in OBJECTIVES if case.torch)
 POINTWISE = (
     Loss(
-        "sigmoid focal", "pointwise.sigmoid_focal", "SigmoidFocalLoss", "sigmoid_focal_loss", kind="labels", forward_mode=("jax",),
+        "sigmoid focal", "pointwise.sigmoid_focal", "SigmoidFocalLoss", "sigmoid_focal_loss", kind="labels",
+        forward_mode=("jax",),
         more={"no alpha": {"alpha": None, "gamma": 0.5}},
         draw=lambda rng, _: {"alpha": number(rng, 0.0, 0.25, 0.9), "gamma": number(rng, 0.0, 0.5, 1.0, 2.0, 3.7)},
     ),
@@ -202,7 +203,7 @@ POINTWISE = (
     Loss(
         "symmetric cross entropy", "pointwise.symmetric_cross_entropy", "SymmetricCrossEntropyLoss",
         "symmetric_cross_entropy_loss", kind="ids",
-        reductions=("mean", "sum"),
+        reductions=("mean", "sum"), mixes_probabilities=True,
         draw=lambda rng, _: {"alpha": number(rng, 0.0, 0.25, 0.9), "beta": number(rng, 0.0, 0.5, 1.0, 3.7)},
     ),
 )  # fmt: skip

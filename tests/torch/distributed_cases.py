@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from distributed_worker import Batch, Ranks, agree_on_error, make_batch, value_and_grad
+from reference import QUEUE_IGNORED
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -141,7 +142,7 @@ def disagreements(ranks: Ranks) -> None:
         other = copy.deepcopy(loss_fn)
         other.queue_size = 12 + is_odd_one
         assert "queue_size must be the same" in agree_on_error(ranks, call(other))
-        assert (loss_fn.queue_targets == -100).all()  # nothing of this has changed the state
+        assert (loss_fn.queue_targets == QUEUE_IGNORED).all()  # nothing of this has changed the state
     seeded = ranking_loss(max_pool_size=5, generator=torch.Generator().manual_seed(ranks.rank))
     assert "initial_seed" in agree_on_error(ranks, call(seeded))
     by_class = ranking_loss(class_parallel=True)
@@ -252,7 +253,7 @@ def gather_in_eval(ranks: Ranks) -> None:
         value = loss_fn.eval()(own.features[:, :3], own.targets)
         if isinstance(loss_fn, RecallAtQuantileLoss):
             alone = ranking_loss(gather_distributed=False)
-            assert (loss_fn.queue_targets == -100).all()
+            assert (loss_fn.queue_targets == QUEUE_IGNORED).all()
         torch.testing.assert_close(value, alone.eval()(batch.features[:, :3], batch.targets))
 
 

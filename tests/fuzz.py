@@ -81,7 +81,10 @@ def batches(family: str, library: str, seed: int) -> Any:
     for number in itertools.count():
         plan = plans[number % len(plans)]
         batch_seed = seed * 1_000_000 + number
-        yield f"{family} {library} {number % len(plans)} {batch_seed}", lambda p=plan, s=batch_seed: run(p, library, s)
+        yield (
+            f"'{family}' {library} {number % len(plans)} {batch_seed}",
+            lambda p=plan, s=batch_seed: run(p, library, s),
+        )
 
 
 def small_batches(names: tuple[str, str], library: str, seed: int) -> Any:

@@ -177,7 +177,9 @@ def _call_ranking_jax(plan: Plan, case: dict[str, Any]) -> tuple:
 def _queue_of(case: dict[str, Any], n: int) -> imbalanced_jax.Queue:
     logits = case["logits"][n:].astype(np.float64 if case["logits"].dtype == np.float64 else np.float32)
     targets = np.where(case["targets"][n:] == IGNORED, reference.QUEUE_IGNORED, case["targets"][n:])
-    return imbalanced_jax.Queue(logits, targets.astype(np.int32), case["weights"][n:].astype(logits.dtype), case["iid"][n:])
+    return imbalanced_jax.Queue(
+        logits, targets.astype(np.int32), case["weights"][n:].astype(logits.dtype), case["iid"][n:]
+    )
 
 
 def compare_ranking(plan: Plan, case: dict[str, Any], result: tuple) -> Errors:
@@ -279,7 +281,8 @@ def compare_pointwise(plan: Plan, case: dict[str, Any], result: tuple) -> Errors
     value, gradient = result
     # With probabilities, and in symmetric cross entropy, the power and the derivative by the greatest logit come from
     # differences of numbers near 1. Else errors are relative to the smallest numbers, but where squares underflow.
-    mixes = plan.case.mixes_probabilities or (plan.case.kind == "ids" and plan.kind == "soft")
+    is_soft = plan.kind == "soft" or "label_smoothing" in case["options"]
+    mixes = plan.case.mixes_probabilities or (plan.case.kind == "ids" and is_soft)
     error = np.abs(value - losses) / (np.abs(losses) + (1e-10 if mixes else 1e-30))
     size = np.abs(slopes) if plan.case.kind == "labels" else np.abs(slopes).max(axis=-1)
     scale = size + 0.01 * np.abs(losses) + (1e-17 if plan.dtype in ("float32", "float64") else 1e-4)  # halves vanish

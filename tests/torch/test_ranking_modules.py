@@ -77,7 +77,7 @@ def test_the_forms_of_the_result():
     assert torch.equal(per_class, per_class4)
     assert torch.equal(valid, valid4)
     assert valid.dtype == torch.bool
-    assert list(stats) == ["t_alpha", "t_beta", "tau_eff", "band_neg_count", "pauc_var", "grad_pos_count"]
+    assert list(stats) == ["t_alpha", "t_beta", "tau_eff", "band_neg_count", "pauc_var", "grad_pos_count", "spread"]
     for name, figure in stats.items():
         assert figure.shape == (3,)
         assert not figure.requires_grad

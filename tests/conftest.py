@@ -6,7 +6,7 @@ A framework that is not installed is left out, so the tests of one backend pass 
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ os.environ.setdefault(
     "JAX_ENABLE_X64", "1"
 )  # float64 tests; arrays that a test makes are float32 unless it says otherwise
 os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
+# Programs that run once or twice take longer to optimise than to run; `optimised` is for those that should be.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if "PYTEST_XDIST_WORKER" in os.environ and "JAX_COMPILATION_CACHE_DIR" in os.environ:
     # A folder for each worker: JAX does not write atomically, and warns the reader of a half-written file.
     os.environ["JAX_COMPILATION_CACHE_DIR"] += "/" + os.environ["PYTEST_XDIST_WORKER"]
@@ -148,6 +150,33 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 def grad_backend(request: pytest.FixtureRequest) -> Backend:
     """Every way to run a core function that can differentiate it."""
     return request.param
+
+
+@pytest.fixture
+def eager() -> Backend:
+    """One way to differentiate, where the library makes no difference: compiling every case costs seconds each."""
+    return next(backend for backend in _DIFFERENTIABLE if backend.name in ("torch", "jax.jit"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_compiled_code_is_kept() -> Iterator[None]:
+    """A worker runs many modules; what each has compiled would add up to gigabytes."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
+    if "torch._dynamo" in sys.modules:
+        sys.modules["torch._dynamo"].reset()
+
+
+@pytest.fixture(scope="module")
+def optimised() -> Iterator[None]:
+    """JAX compiles as for a user: where it is the accuracy or the program itself that is on trial."""
+    import jax
+
+    before = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture

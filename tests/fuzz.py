@@ -23,71 +23,36 @@ sys.path.append(str(Path(__file__).parent))
 import numpy as np
 from fuzz_cases import Errors, Plan, run
 from fuzz_small import FUNCTIONS
+from losses import LOSSES as TABLE
+from losses import with_variants
 
-import imbalanced_jax
-import imbalanced_torch
-
-t, j = imbalanced_torch, imbalanced_jax
-LOSSES = {  # family: (torch, JAX, share of the cases)
-    "SmoothAP": (t.SmoothAPLoss, j.smooth_ap_loss, 0.2),
-    "Recall": (t.RecallAtQuantileLoss, j.recall_at_quantile_loss, 0.2),
-    "PAUC": (t.PAUCAtBudgetLoss, j.pauc_at_budget_loss, 0.26),
-    "Sigmoid": (t.SigmoidFocalLoss, j.sigmoid_focal_loss, 0.1),
-    "Softmax": (t.SoftmaxFocalLoss, j.softmax_focal_loss, 0.1),
-    "Symmetric": (t.SymmetricCrossEntropyLoss, j.symmetric_cross_entropy_loss, 0.08),
-}
+LOSSES = {case.name: case for case in TABLE}
 MANY = 50  # failures of one function, after which there is nothing more to learn
 SMALL, MEDIUM, LARGE = (6, 5), (20, 12), (50, 0)  # rows of batch and queue
-PLANS = [  # family, shape, dtype, options: JAX compiles each once
-    ("SmoothAP", SMALL, "float32", {"temperature_scale": "absolute"}),
-    ("SmoothAP", MEDIUM, "float32", {"temperature_scale": "iqr", "pos_numerator": "live"}),
-    ("SmoothAP", LARGE, "float32", {"temperature_scale": "std"}),
-    ("SmoothAP", MEDIUM, "float64", {"temperature_scale": "std"}),
-    ("SmoothAP", MEDIUM, "bfloat16", {"temperature_scale": "absolute", "pos_numerator": "live"}),
-    ("Recall", SMALL, "float32", {"temperature_scale": "absolute", "quantile": 0.2}),
-    ("Recall", MEDIUM, "float32", {"temperature_scale": "iqr", "quantile": 0.1, "quantile_interpolation": "lower"}),
-    ("Recall", LARGE, "float32", {"temperature_scale": "std", "quantile": 0.005, "pos_numerator": "live"}),
-    ("Recall", MEDIUM, "float64", {"temperature_scale": "std", "quantile": 0.5, "quantile_interpolation": "linear"}),
-    ("Recall", MEDIUM, "float16", {"temperature_scale": "absolute", "quantile": 0.3}),
-    ("PAUC", SMALL, "float32", {"tau_scale": "iqr", "beta": 0.5, "surrogate": "trapezoid"}),
-    (
-        "PAUC",
-        MEDIUM,
-        "float32",
-        {"tau_scale": "absolute", "beta": 0.3, "alpha": 0.05, "surrogate": "trapezoid", "n_knots": 4},
-    ),
-    (
-        "PAUC",
-        LARGE,
-        "float32",
-        {"tau_scale": "band", "beta": 0.4, "surrogate": "trapezoid", "budget_basis": "population"},
-    ),
-    ("PAUC", MEDIUM, "float64", {"tau_scale": "std", "beta": 0.2, "surrogate": "trapezoid", "pos_numerator": "live"}),
-    ("PAUC", SMALL, "float32", {"tau_scale": "absolute", "beta": 0.5, "surrogate": "pairwise"}),
-    ("PAUC", MEDIUM, "float32", {"tau_scale": "iqr", "alpha": 0.1, "beta": 0.8, "surrogate": "pairwise"}),
-    ("PAUC", LARGE, "float64", {"tau_scale": "band", "beta": 1.0, "surrogate": "pairwise", "pos_numerator": "live"}),
-    ("Sigmoid", (32, 4), "float32", {"kind": "hard"}),
-    ("Sigmoid", (32, 4), "float64", {"kind": "soft"}),
-    ("Sigmoid", (32, 4), "float32", {"kind": "soft"}),
-    ("Sigmoid", (32, 4), "float16", {"kind": "hard"}),
-    ("Softmax", (64, 5), "float32", {"kind": "hard"}),
-    ("Softmax", (64, 5), "float64", {"kind": "hard"}),
-    ("Softmax", (64, 5), "float32", {"kind": "smoothed"}),
-    ("Softmax", (64, 2), "float32", {"kind": "soft"}),
-    ("Softmax", (64, 5), "bfloat16", {"kind": "hard"}),
-    ("Symmetric", (64, 5), "float32", {"kind": "hard"}),
-    ("Symmetric", (64, 3), "float64", {"kind": "soft"}),
+RANKING_FORMS = [  # shape, dtype: JAX compiles each once
+    (SMALL, "float32"),
+    (MEDIUM, "float32"),
+    (LARGE, "float32"),
+    (MEDIUM, "float64"),
+    (MEDIUM, "bfloat16"),
+    (MEDIUM, "float16"),
+]
+POINTWISE_FORMS = [  # shape, dtype, kind of targets
+    ((64, 5), "float32", "hard"),
+    ((64, 5), "float64", "hard"),
+    ((64, 3), "float32", "soft"),
+    ((64, 2), "float64", "soft"),
+    ((64, 5), "bfloat16", "hard"),
+    ((64, 5), "float16", "hard"),
 ]
 
 
-def make_plans(family: str) -> list[Plan]:
-    """The plans of one family."""
-    of_torch, of_jax, _ = LOSSES[family]
-    rows = [row for row in PLANS if row[0] == family]
-    return [
-        Plan(f"{family}[{i}]", family, of_torch, of_jax, shape, dtype, options)
-        for i, (_, shape, dtype, options) in enumerate(rows)
-    ]
+def make_plans(name: str) -> list[Plan]:
+    """The plans of one loss: its variants and the forms take turns."""
+    variants = list(with_variants((LOSSES[name],)))
+    forms = RANKING_FORMS if LOSSES[name].ranks else POINTWISE_FORMS
+    count = max(len(variants), len(forms))
+    return [Plan(f"{name}[{i}]", variants[i % len(variants)], i, *forms[i % len(forms)]) for i in range(count)]
 
 
 class Row:
@@ -116,7 +81,10 @@ def batches(family: str, library: str, seed: int) -> Any:
     for number in itertools.count():
         plan = plans[number % len(plans)]
         batch_seed = seed * 1_000_000 + number
-        yield f"{family} {library} {number % len(plans)} {batch_seed}", lambda p=plan, s=batch_seed: run(p, library, s)
+        yield (
+            f"'{family}' {library} {number % len(plans)} {batch_seed}",
+            lambda p=plan, s=batch_seed: run(p, library, s),
+        )
 
 
 def small_batches(names: tuple[str, str], library: str, seed: int) -> Any:
@@ -133,7 +101,7 @@ def small_batches(names: tuple[str, str], library: str, seed: int) -> Any:
 def fuzz(cases: int, seed: int, bar: Any) -> list[Row]:
     """Runs all functions until each has its share of the cases."""
     table = []
-    work = [(LOSSES[f][0].__name__, LOSSES[f][1].__name__, LOSSES[f][2], batches, f) for f in LOSSES]
+    work = [(case.name, case.name, 0.2 if case.ranks else 0.1, batches, case.name) for case in TABLE]
     work += [(*names, share, small_batches, names) for names, (_, share) in FUNCTIONS.items()]
     total = sum(share for _, _, share, _, _ in work)
     for of_torch, of_jax, share, source, key in work:

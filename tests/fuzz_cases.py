@@ -6,7 +6,7 @@ own: one class of a multi-label ranking, one position of a pointwise loss.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -16,10 +16,10 @@ import numpy as np
 import reference
 import torch
 from engine_ways import WAYS, engine
+from losses import IGNORED, Loss
 
 import imbalanced_jax
 
-IGNORED = -100
 CLASSES = 24  # rows of a batch in the ranking losses
 DTYPES = {
     "float16": (np.float16, 2e-3),
@@ -42,12 +42,11 @@ class Plan:
     """A function with all that a compiler takes for constants."""
 
     function: str
-    family: str
-    torch: Callable | None
-    jax: Callable | None
+    case: Loss
+    number: int = 0
     shape: tuple[int, ...] = (12, 4)
     dtype: str = "float32"
-    options: dict = field(default_factory=dict, hash=False)
+    kind: str = "hard"  # or soft targets, of a pointwise loss
 
     @property
     def tolerance(self) -> tuple[float, float]:
@@ -96,7 +95,7 @@ def draw_ranking(plan: Plan, rng: np.random.Generator) -> dict[str, Any]:
     """A batch and a queue [N, C], [Q, C] of multi-label targets; every class is a problem of its own."""
     n, past = plan.shape
     rows = n + past
-    finite = plan.options.get("temperature_scale", plan.options.get("tau_scale", "iqr")) != "absolute"
+    finite = plan.case.scale != "absolute"
     logits = np.concatenate([draw_logits(rng, (rows, 1), plan.dtype, finite=finite) for _ in range(CLASSES)], axis=1)
     rates = rng.choice([0.0, 0.03, 0.2, 0.5, 1.0], CLASSES, p=[0.05, 0.3, 0.35, 0.25, 0.05])
     targets = (rng.random((rows, CLASSES)) < rates).astype(np.int32)
@@ -117,19 +116,12 @@ def draw_ranking(plan: Plan, rng: np.random.Generator) -> dict[str, Any]:
 
 def reference_ranking(plan: Plan, case: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Losses [C], validity [C] and gradients [C, N] of the definition."""
-    options = dict(plan.options)
-    objective = {"SmoothAP": reference.smooth_ap, "Recall": reference.recall_at_quantile, "PAUC": reference.partial_auc}
-    of_row = objective[plan.family]
-    for name, other in (("quantile_interpolation", "interpolation"), ("tau_scale", "temperature_scale")):
-        if name in options:
-            options[other] = options.pop(name)
-    if plan.family == "PAUC":
-        options["is_iid"] = case["iid"]
+    options = {"is_iid": case["iid"]} if plan.case.takes_is_iid else {}
     n = plan.shape[0]
     live = np.arange(len(case["logits"])) < n
     scores = np.clip(np.nan_to_num(case["logits"].astype(np.float64), nan=0.0), -1e15, 1e15)
     results = [
-        of_row(
+        plan.case.definition(
             scores[:, c],
             case["targets"][:, c] == 1,
             where=case["targets"][:, c] != IGNORED,
@@ -149,7 +141,7 @@ def reference_ranking(plan: Plan, case: dict[str, Any]) -> tuple[np.ndarray, np.
 
 def _call_ranking_torch(plan: Plan, case: dict[str, Any]) -> tuple:
     n, past = plan.shape
-    loss_fn = plan.torch(CLASSES, queue_size=past, multilabel=True, reduction="sum", **plan.options)
+    loss_fn = plan.case.in_torch(CLASSES, queue_size=past, multilabel=True, reduction="sum")
     loss_fn = loss_fn.double() if plan.dtype == "float64" else loss_fn
     loss_fn.temperature = case["temperature"]
     loss_fn.queue = _queue_of(case, n)
@@ -164,10 +156,8 @@ def _call_ranking_torch(plan: Plan, case: dict[str, Any]) -> tuple:
 @cache
 def _compiled_ranking(plan: Plan) -> Callable:
     def total(x: Any, targets: Any, queue: Any, weights: Any, iid: Any, tau: Any) -> Any:
-        return plan.jax(
-            x, targets, queue, sample_weight=weights, iid_mask=iid, temperature=tau, multilabel=True, reduction="sum",
-            **plan.options,
-        )  # fmt: skip
+        options = {"sample_weight": weights, "iid_mask": iid, "temperature": tau}
+        return plan.case.in_jax(multilabel=True, reduction="sum")(x, targets, queue, **options)
 
     return jax.jit(jax.value_and_grad(total, has_aux=True))
 
@@ -178,7 +168,7 @@ def _call_ranking_jax(plan: Plan, case: dict[str, Any]) -> tuple:
     arrays = (jnp.asarray(case[name][:n]) for name in ("weights", "iid"))
     queue = jax.tree.map(jnp.asarray, _queue_of(case, n))
     function = _compiled_ranking(plan)
-    way = "blocks, expanded at all" if plan.function.endswith(("[1]", "[3]", "[5]")) else "as it is"
+    way = "blocks, expanded at all" if plan.number % 2 else "as it is"
     with engine(way):  # it stays when compiled
         (_, aux), gradient = function(x, jnp.asarray(case["targets"][:n]), queue, *arrays, case["temperature"])
     return np.asarray(aux.per_class, np.float64), np.asarray(aux.valid), np.asarray(gradient, np.float64).T
@@ -186,7 +176,10 @@ def _call_ranking_jax(plan: Plan, case: dict[str, Any]) -> tuple:
 
 def _queue_of(case: dict[str, Any], n: int) -> imbalanced_jax.Queue:
     logits = case["logits"][n:].astype(np.float64 if case["logits"].dtype == np.float64 else np.float32)
-    return imbalanced_jax.Queue(logits, case["targets"][n:], case["weights"][n:].astype(logits.dtype), case["iid"][n:])
+    targets = np.where(case["targets"][n:] == IGNORED, reference.QUEUE_IGNORED, case["targets"][n:])
+    return imbalanced_jax.Queue(
+        logits, targets.astype(np.int32), case["weights"][n:].astype(logits.dtype), case["iid"][n:]
+    )
 
 
 def compare_ranking(plan: Plan, case: dict[str, Any], result: tuple) -> Errors:
@@ -207,16 +200,16 @@ def draw_pointwise(plan: Plan, rng: np.random.Generator) -> dict[str, Any]:
     """Logits [n, C] and targets: labels or numbers in [0, 1] per logit; class ids or probabilities per row."""
     logits = draw_logits(rng, plan.shape, plan.dtype)
     n, classes = plan.shape
-    kind = plan.options["kind"]  # hard labels, soft ones, or hard ones with label smoothing
-    if plan.family == "Sigmoid":
+    kind = plan.kind  # hard labels, soft ones, or hard ones with label smoothing
+    if plan.case.kind == "labels":
         targets = rng.random(plan.shape) if kind == "soft" else rng.random(plan.shape) < 0.3
         targets = targets.astype(np.float64 if plan.dtype == "float64" else np.float32)
     elif kind == "soft":
         targets = rng.dirichlet(np.full(classes, 0.5), n).astype(np.float64 if plan.dtype == "float64" else np.float32)
     else:
         targets = rng.integers(0, classes, n)
-    takes_part = rng.random(plan.shape if plan.family == "Sigmoid" else n) < rng.choice([0.8, 1.0])
-    if kind == "soft" and plan.family != "Sigmoid":
+    takes_part = rng.random(plan.shape if plan.case.kind == "labels" else n) < rng.choice([0.8, 1.0])
+    if kind == "soft" and plan.case.kind != "labels":
         takes_part[:] = True
     logits[~takes_part] = rng.choice([np.nan, np.inf, 1.0])
     return {
@@ -226,27 +219,14 @@ def draw_pointwise(plan: Plan, rng: np.random.Generator) -> dict[str, Any]:
         else targets,
         "where": takes_part,
         "weights": draw_weights(rng, n),
-        "gamma": float(np.float32(rng.choice([0.0, 0.5, 1.0, 2.0, 3.7]))),
-        "alpha": float(np.float32(rng.choice([0.0, 0.25, 0.9]))),
-        "per_class": rng.random(classes).astype(np.float32),
-        "smoothing": float(np.float32(rng.choice([0.0, 0.1]))) if kind != "hard" else None,
+        "options": plan.case.options | plan.case.draw(rng, classes),
     }
-
-
-def _pointwise_options(plan: Plan, case: dict[str, Any]) -> dict[str, Any]:
-    smoothing = {} if case["smoothing"] is None else {"label_smoothing": case["smoothing"]}
-    return {
-        "Sigmoid": {"alpha": case["alpha"], "gamma": case["gamma"]},
-        "Softmax": {"alpha": case["per_class"], "gamma": case["gamma"], **smoothing},
-        "Symmetric": {"alpha": case["alpha"], "beta": case["gamma"]},
-    }[plan.family]
 
 
 def reference_pointwise(plan: Plan, case: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Weighted losses of every position, and their derivatives by all logits of it [..., C] (sigmoid: by its own)."""
-    of = {"Sigmoid": "sigmoid_focal", "Softmax": "softmax_focal", "Symmetric": "symmetric_cross_entropy"}
-    function, options = getattr(reference, of[plan.family]), _pointwise_options(plan, case)
-    where, by_logit = case["where"], plan.family == "Sigmoid"
+    function, options = plan.case.definition, case["options"]
+    where, by_logit = case["where"], plan.case.kind == "labels"
     x = case["logits"].astype(np.float64)
     x[~where] = 0.0
     y = case["targets"].astype(np.float64 if by_logit or case["targets"].ndim == 2 else np.int64)
@@ -265,10 +245,11 @@ def reference_pointwise(plan: Plan, case: dict[str, Any]) -> tuple[np.ndarray, n
 
 
 def _call_pointwise_torch(plan: Plan, case: dict[str, Any]) -> tuple:
-    options = _pointwise_options(plan, case)
-    if plan.family == "Softmax":
-        options["alpha"] = torch.from_numpy(case["per_class"])
-    loss_fn = plan.torch(reduction="none", ignore_index=IGNORED, **options)
+    options = {
+        name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        for name, value in case["options"].items()
+    }
+    loss_fn = plan.case.in_torch(reduction="none", ignore_index=IGNORED, **options)
     x = torch.from_numpy(case["logits"].copy()).to(getattr(torch, plan.dtype)).requires_grad_()
     losses = loss_fn(x, torch.from_numpy(case["targets"]), sample_weight=torch.from_numpy(case["weights"]))
     losses.sum().backward()
@@ -278,15 +259,14 @@ def _call_pointwise_torch(plan: Plan, case: dict[str, Any]) -> tuple:
 def _call_pointwise_jax(plan: Plan, case: dict[str, Any]) -> tuple:
     x = jnp.asarray(case["logits"], dtype=plan.dtype)
     arrays = [jnp.asarray(case[name]) for name in ("targets", "where", "weights")]
-    losses, gradient = _compiled_pointwise(plan)(x, *arrays, _pointwise_options(plan, case))
+    losses, gradient = _compiled_pointwise(plan)(x, *arrays, case["options"])
     return np.asarray(losses, np.float64), np.asarray(gradient, np.float64)
 
 
 @cache
 def _compiled_pointwise(plan: Plan) -> Callable:
     def total(x: Any, targets: Any, where: Any, weights: Any, options: dict) -> Any:
-        own = {"where": where} if plan.family == "Sigmoid" else {"ignore_index": IGNORED}
-        losses = plan.jax(x, targets, sample_weight=weights, reduction="none", **own, **options)
+        losses = plan.case.in_jax(reduction="none")(x, targets, sample_weight=weights, **options)
         return jnp.sum(losses), losses
 
     def value_and_gradient(*arguments: Any) -> tuple:
@@ -301,13 +281,14 @@ def compare_pointwise(plan: Plan, case: dict[str, Any], result: tuple) -> Errors
     value, gradient = result
     # With probabilities, and in symmetric cross entropy, the power and the derivative by the greatest logit come from
     # differences of numbers near 1. Else errors are relative to the smallest numbers, but where squares underflow.
-    mixes = plan.family == "Symmetric" or (plan.family == "Softmax" and plan.options["kind"] != "hard")
+    is_soft = plan.kind == "soft" or "label_smoothing" in case["options"]
+    mixes = plan.case.mixes_probabilities or (plan.case.kind == "ids" and is_soft)
     error = np.abs(value - losses) / (np.abs(losses) + (1e-10 if mixes else 1e-30))
-    size = np.abs(slopes) if plan.family == "Sigmoid" else np.abs(slopes).max(axis=-1)
+    size = np.abs(slopes) if plan.case.kind == "labels" else np.abs(slopes).max(axis=-1)
     scale = size + 0.01 * np.abs(losses) + (1e-17 if plan.dtype in ("float32", "float64") else 1e-4)  # halves vanish
-    scale = scale + 2e-3 * case["weights"] * (1 + case["gamma"]) if mixes else scale
+    scale = scale + 2e-3 * case["weights"] * (1 + max(np.max(x) for x in case["options"].values())) if mixes else scale
     of_gradient = np.abs(gradient - slopes)
-    of_gradient = (of_gradient if plan.family == "Sigmoid" else of_gradient.max(axis=-1)) / scale
+    of_gradient = (of_gradient if plan.case.kind == "labels" else of_gradient.max(axis=-1)) / scale
     return _errors(plan, error.reshape(-1), of_gradient.reshape(-1))
 
 
@@ -318,19 +299,12 @@ def _errors(plan: Plan, value: np.ndarray, gradient: np.ndarray) -> Errors:
     )
 
 
-FAMILIES = {  # family: (draw, call in torch, call in JAX, compare)
-    **dict.fromkeys(
-        ("SmoothAP", "Recall", "PAUC"), (draw_ranking, _call_ranking_torch, _call_ranking_jax, compare_ranking)
-    ),
-    **dict.fromkeys(
-        ("Sigmoid", "Softmax", "Symmetric"),
-        (draw_pointwise, _call_pointwise_torch, _call_pointwise_jax, compare_pointwise),
-    ),
-}
-
-
 def run(plan: Plan, library: str, seed: int) -> Errors:
     """Draws one batch and compares."""
-    draw, call_torch, call_jax, compare = FAMILIES[plan.family]
+    if plan.case.ranks:
+        draw, call_torch, call_jax, compare = draw_ranking, _call_ranking_torch, _call_ranking_jax, compare_ranking
+    else:
+        draw, call_torch, call_jax = draw_pointwise, _call_pointwise_torch, _call_pointwise_jax
+        compare = compare_pointwise
     case = draw(plan, np.random.default_rng(seed))
     return compare(plan, case, (call_torch if library == "torch" else call_jax)(plan, case))

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import reference
 import torch
-from fuzz_cases import IGNORED, Errors
+from fuzz_cases import Errors
+from losses import IGNORED
 
 import imbalanced_jax
 import imbalanced_torch
@@ -58,7 +59,7 @@ def run_validate_targets(library: str, rng: np.random.Generator) -> Errors:
 
 
 def run_init_queue(library: str, rng: np.random.Generator) -> Errors:
-    """The queue after three batches is the latest rows, newest batch first."""
+    """The queue after three batches is the latest rows."""
     size, classes = int(rng.choice([0, 5, 9])), 2
     batches = [(rng.standard_normal((4, classes)).astype(np.float32), rng.integers(0, 2, 4)) for _ in range(3)]
     if library == "torch":
@@ -70,8 +71,10 @@ def run_init_queue(library: str, rng: np.random.Generator) -> Errors:
         queue = imbalanced_jax.init_queue(size, classes)
         for logits, targets in batches:
             queue = imbalanced_jax.recall_at_quantile_loss(logits, targets, queue)[1].queue
-    logits = np.concatenate([x for x, _ in reversed(batches)])[:size]
-    targets = np.concatenate([y for _, y in reversed(batches)])[:size]
+    logits, targets = np.zeros((size, classes), np.float32), np.full(size, reference.QUEUE_IGNORED)
+    for batch_logits, batch_targets in batches:
+        logits = reference.queue_after(logits, batch_logits)
+        targets = reference.queue_after(targets, batch_targets)
     return _agrees(np.array_equal(queue.logits, logits) and np.array_equal(queue.targets, targets))
 
 

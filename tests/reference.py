@@ -173,21 +173,26 @@ def _spread(kind, s, m):
     return math.sqrt(sum(m * (s - mean) ** 2) / sum(m))
 
 
-def smooth_ap(scores, positives, *, temperature=0.01, temperature_scale="absolute", **row):
+def _unit(spread):
+    """What a temperature is measured in: 1 where all scores are equal, so that training can start."""
+    return 1.0 if spread <= 1e-12 else spread
+
+
+def smooth_ap(scores, positives, *, temperature=0.01, temperature_scale="absolute", margin=0.0, **row):
     """One row: loss, validity, and the gradient by the scores."""
     kept, s, p, numerator, m = _row(scores, positives, **row)
     gradient = np.zeros(len(scores))
-    scale = _spread(temperature_scale, s[~p], m[~p])
-    if numerator.sum() == 0 or p.all() or scale <= 1e-12:
+    if numerator.sum() == 0 or p.all():
         return 0.0, False, gradient
-    tau, average_precision = temperature * scale, 0.0
+    tau, average_precision = temperature * _unit(_spread(temperature_scale, s[~p], m[~p])), 0.0
     for i in np.flatnonzero(numerator):
         others = np.arange(len(s)) != i
-        above = m * sigmoid((s - s[i]) / tau) * others
+        x = (s - s[i]) / tau + margin * ~p
+        above = m * sigmoid(x) * others
         rank, positive_rank = 1 + above.sum(), 1 + above[p].sum()
         share = numerator[i] / numerator.sum()
         average_precision += share * positive_rank / rank
-        slope = m * sigmoid_slope((s - s[i]) / tau) / tau * others
+        slope = m * sigmoid_slope(x) / tau * others
         by_others = share * (p / rank - positive_rank / rank**2) * slope
         gradient[kept] -= by_others
         gradient[kept[i]] += by_others.sum()
@@ -202,19 +207,36 @@ def recall_at_quantile(
     interpolation="higher",
     temperature=0.01,
     temperature_scale="absolute",
+    margin=0.0,
     **row,
 ):
     """One row: loss, validity, and the gradient by the scores."""
     kept, s, p, numerator, m = _row(scores, positives, **row)
     gradient = np.zeros(len(scores))
-    scale = _spread(temperature_scale, s[~p], m[~p])
-    if numerator.sum() == 0 or scale <= 1e-12:
+    if numerator.sum() == 0:
         return 0.0, False, gradient
-    tau = temperature * scale
+    tau = temperature * _unit(_spread(temperature_scale, s[~p], m[~p]))
     threshold = row_quantile(s, 1 - quantile, multiplicity=m, interpolation=interpolation)
     share = numerator / numerator.sum()
-    gradient[kept] = -share * sigmoid_slope((s - threshold) / tau) / tau
-    return 1 - sum(share * sigmoid((s - threshold) / tau)), True, gradient
+    x = (s - threshold) / tau - margin
+    gradient[kept] = -share * sigmoid_slope(x) / tau
+    return 1 - sum(share * sigmoid(x)), True, gradient
+
+
+def auc(scores, positives, *, temperature=0.1, temperature_scale="absolute", margin=0.0, **row):
+    """One row: loss, validity, and the gradient by the scores."""
+    kept, s, p, numerator, m = _row(scores, positives, **row)
+    gradient, loss = np.zeros(len(scores)), 0.0
+    if numerator.sum() == 0 or m[~p].sum() == 0:
+        return 0.0, False, gradient
+    tau = temperature * _unit(_spread(temperature_scale, s[~p], m[~p]))
+    for i in np.flatnonzero(numerator):
+        x = (s - s[i]) / tau + margin
+        weight = numerator[i] / numerator.sum() * np.where(p, 0.0, m) / m[~p].sum()
+        loss += sum(weight * sigmoid(x))
+        gradient[kept] += weight * sigmoid_slope(x) / tau
+        gradient[kept[i]] -= sum(weight * sigmoid_slope(x)) / tau
+    return loss, True, gradient
 
 
 def partial_auc(
@@ -228,47 +250,63 @@ def partial_auc(
     temperature=0.1,
     temperature_scale="iqr",
     budget_basis="fpr",
+    margin=0.0,
+    quantile_interpolation="higher",
     is_iid=None,
     **row,
 ):
-    """One row: loss, validity, the gradient by the scores, and (t_alpha, t_beta, tau, band negatives, variance)."""
+    """One row: loss, validity, the gradient by the scores, and (t_alpha, t_beta, tau, band negatives, variance).
+
+    The thresholds of no scores, and the variance of no positives, are 0.
+    """
     kept, s, p, numerator, m = _row(scores, positives, **row)
     gradient = np.zeros(len(scores))
     iid = np.broadcast_to(True if is_iid is None else is_iid, len(scores))[kept]
     in_reference = iid & ~p if budget_basis == "fpr" else iid
 
     def threshold(rate):
-        return row_quantile(s[in_reference], 1 - rate, multiplicity=m[in_reference])
+        if not in_reference.any():
+            return 0.0
+        return row_quantile(
+            s[in_reference], 1 - rate, multiplicity=m[in_reference], interpolation=quantile_interpolation
+        )
 
     t_alpha, t_beta = threshold(alpha), threshold(beta)
-    scale = (
-        t_alpha - t_beta
-        if temperature_scale == "band"
-        else _spread(temperature_scale, s[in_reference], m[in_reference])
-    )
-    tau = temperature * scale
+    has_band_scale = temperature_scale == "band"
+    spread = t_alpha - t_beta if has_band_scale else _spread(temperature_scale, s[in_reference], m[in_reference])
+    tau = temperature * _unit(spread)
     in_band = (t_beta <= s) & (s <= t_alpha)
     band = np.where(in_band & ~p, m, 0.0)
-    figures = [t_alpha, t_beta, tau, m[in_band & ~p & iid].sum(), math.nan]
-    valid = numerator.sum() > 0 and (iid & ~p).any() and scale > 1e-12
+    figures = [t_alpha, t_beta, tau, m[in_band & ~p & iid].sum(), 0.0]
+    valid = numerator.sum() > 0 and (iid & ~p).any()
     if not valid or (surrogate == "pairwise" and band.sum() == 0):
         return 0.0, False, gradient, tuple(figures)
     share, contribution = numerator / numerator.sum(), np.zeros(len(s))
     knots = [threshold(rate) for rate in np.linspace(alpha, beta, n_knots)]
     for i in np.flatnonzero(numerator):
         if surrogate == "pairwise":
-            contribution[i] = sum(band * sigmoid((s[i] - s) / tau)) / band.sum()
-            slope = share[i] * band / band.sum() * sigmoid_slope((s[i] - s) / tau) / tau
+            x = (s[i] - s) / tau - margin
+            contribution[i] = sum(band * sigmoid(x)) / band.sum()
+            slope = share[i] * band / band.sum() * sigmoid_slope(x) / tau
             gradient[kept] += slope
             gradient[kept[i]] -= slope.sum()
             continue
-        for left, right in itertools.pairwise(knots):
-            contribution[i] += (sigmoid((s[i] - left) / tau) + sigmoid((s[i] - right) / tau)) / 2 / (n_knots - 1)
-            slope = (sigmoid_slope((s[i] - left) / tau) + sigmoid_slope((s[i] - right) / tau)) / 2 / (n_knots - 1)
-            gradient[kept[i]] -= share[i] * slope / tau
+        for pair in itertools.pairwise(knots):
+            for knot in pair:
+                x = (s[i] - knot) / tau - margin
+                contribution[i] += sigmoid(x) / 2 / (n_knots - 1)
+                gradient[kept[i]] -= share[i] * sigmoid_slope(x) / tau / 2 / (n_knots - 1)
     mean = sum(share * contribution)
     figures[4] = sum(share * (contribution - mean) ** 2)
     return 1 - mean, True, gradient, tuple(figures)
+
+
+QUEUE_IGNORED = -1  # the target of rows without one, empty slots among them, inside a queue
+
+
+def queue_after(queue, batch):
+    """A column of a queue (its logits, its targets, ...) after that of a batch; a queue keeps its length."""
+    return np.concatenate([queue, batch])[len(batch) :]
 
 
 # -------------------------------------------------------------------------------------------------------- schedules

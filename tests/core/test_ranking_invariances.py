@@ -2,121 +2,113 @@
 
 import numpy as np
 import pytest
+from losses import OBJECTIVES, every_objective_variant
 from ranking_cases import (
-    OBJECTIVES,
-    SHORT_LIST,
     draw,
-    every_objective,
     options_of,
-    reference_rows,
 )
 
 
-@every_objective
-def test_order_shift_and_scale_of_the_scores(rng, name):
+@every_objective_variant
+def test_order_shift_and_scale_of_the_scores(rng, case):
     scores, positives = draw(rng, (3, 40))
-    options = options_of(name, rng, scores.shape)
+    options = options_of(case, rng, scores.shape)
     options["live"] = np.broadcast_to(options["live"], scores.shape)
-    expected = OBJECTIVES[name](scores, positives, **options)[0]
+    expected = case.objective(scores, positives, **options)[0]
     order = rng.permutation(40)
     permuted = {key: value[:, order] for key, value in options.items()}
     np.testing.assert_allclose(
-        OBJECTIVES[name](scores[:, order], positives[:, order], **permuted)[0], expected, rtol=1e-12
+        case.objective(scores[:, order], positives[:, order], **permuted)[0], expected, rtol=1e-12
     )
-    np.testing.assert_allclose(OBJECTIVES[name](scores + 100, positives, **options)[0], expected, rtol=1e-9)
-    scaled = OBJECTIVES[name](scores * 1000, positives, **options)[0]
-    is_absolute = (
-        OBJECTIVES[name].keywords.get("temperature_scale", "iqr" if "pauc" in name else "absolute") == "absolute"
-    )
-    assert np.allclose(scaled, expected, rtol=1e-9) != is_absolute
+    np.testing.assert_allclose(case.objective(scores + 100, positives, **options)[0], expected, rtol=1e-9)
+    scaled = case.objective(scores * 1000, positives, **options)[0]
+    assert np.allclose(scaled, expected, rtol=1e-9) != (case.scale == "absolute")
 
 
-@every_objective
-def test_rows_are_independent(rng, name):
+@every_objective_variant
+def test_rows_are_independent(rng, case):
     scores, positives = draw(rng, (2, 3, 30))
-    options = options_of(name, rng, scores.shape)
-    loss, valid, *_ = OBJECTIVES[name](scores, positives, **options)
+    options = options_of(case, rng, scores.shape)
+    loss, valid, *_ = case.objective(scores, positives, **options)
     options["live"] = np.broadcast_to(options["live"], scores.shape)
     for index in np.ndindex(2, 3):
         row = {key: value[index] for key, value in options.items()}
-        one, one_valid, *_ = OBJECTIVES[name](scores[index], positives[index], **row)
+        one, one_valid, *_ = case.objective(scores[index], positives[index], **row)
         assert one.shape == ()
         np.testing.assert_allclose(one, loss[index], rtol=1e-12)
         assert one_valid == valid[index]
 
 
-@every_objective
-def test_vmap_is_a_batch_of_rows(rng, name):
+@every_objective_variant
+def test_vmap_is_a_batch_of_rows(rng, case):
     torch, jax = pytest.importorskip("torch"), pytest.importorskip("jax")
     scores, positives = draw(rng, (3, 30))
     where = rng.random((3, 30)) < 0.8
-    expected = OBJECTIVES[name](scores, positives, where=where)[0]
+    expected = case.objective(scores, positives, where=where)[0]
 
     def row(s, p, w):
-        return OBJECTIVES[name](s, p, where=w)[0]
+        return case.objective(s, p, where=w)[0]
 
     np.testing.assert_allclose(
         torch.func.vmap(row)(*map(torch.tensor, (scores, positives, where))), expected, rtol=1e-12
     )
-    if name in SHORT_LIST:
+    if case in OBJECTIVES:
         arrays = map(jax.numpy.asarray, (scores, positives, where))
         np.testing.assert_allclose(jax.jit(jax.vmap(row))(*arrays), expected, rtol=1e-12)
     by_vmap = torch.func.vmap(torch.func.grad(row))(*map(torch.tensor, (scores, positives, where)))
-    gradients = reference_rows(name, scores, positives, where=where)[2]
+    gradients = case.definition_of_rows(scores, positives, where=where)[2]
     np.testing.assert_allclose(by_vmap, gradients, atol=1e-12)
 
 
-@every_objective
-def test_whole_weights_repeat_positives_in_the_mean(rng, name):
+@every_objective_variant
+def test_whole_weights_repeat_positives_in_the_mean(rng, case):
     """A weight of 2 counts a positive's contribution twice, and changes no rank and no threshold."""
     scores, positives = draw(rng, (1, 30))
     weights = rng.integers(0, 4, (1, 30)).astype(np.float64)
     alone = [
-        OBJECTIVES[name](scores, positives, weights=(np.arange(30) == i).astype(np.float64))[0][0]
+        case.objective(scores, positives, weights=(np.arange(30) == i).astype(np.float64))[0][0]
         for i in np.flatnonzero(positives[0])
     ]
     expected = np.mean(np.repeat(alone, weights[positives].astype(int)))
-    np.testing.assert_allclose(OBJECTIVES[name](scores, positives, weights=weights)[0], expected, rtol=1e-12)
+    np.testing.assert_allclose(case.objective(scores, positives, weights=weights)[0], expected, rtol=1e-12)
 
 
-@every_objective
-def test_whole_multiplicity_repeats_items(rng, name):
+@every_objective_variant
+def test_whole_multiplicity_repeats_items(rng, case):
     """Exactly, where an item is not ranked against itself. In smooth AP a repeated negative is exact as well, while the
     copies of a positive would also rank softly above each other, which a multiplicity does not."""
     scores, positives = draw(rng, (30,))
     repeats = rng.integers(1, 4, 30)
-    if name.startswith("smooth_ap"):
+    if case.copies_compete:
         repeats = np.where(positives, 1, repeats)
     live = rng.random(30) < 0.6
-    expected = OBJECTIVES[name](
-        np.repeat(scores, repeats), np.repeat(positives, repeats), live=np.repeat(live, repeats)
-    )
-    actual = OBJECTIVES[name](scores, positives, live=live, multiplicity=repeats)
+    expected = case.objective(np.repeat(scores, repeats), np.repeat(positives, repeats), live=np.repeat(live, repeats))
+    actual = case.objective(scores, positives, live=live, multiplicity=repeats)
     np.testing.assert_allclose(actual[0], expected[0], rtol=1e-12)
-    if name.startswith("pauc"):
-        np.testing.assert_allclose(actual[2], expected[2], rtol=1e-9)
+    if case.takes_is_iid:
+        np.testing.assert_allclose([*actual[2].values()], [*expected[2].values()], rtol=1e-9)
 
 
-@every_objective
-def test_the_queue_keeps_ranks_but_leaves_the_mean_when_live(rng, name):
+@every_objective_variant
+def test_the_queue_keeps_ranks_but_leaves_the_mean_when_live(rng, case):
     scores, positives = draw(rng, (1, 40))
     live = np.arange(40) < 10
     positives[0, :2], positives[0, 2] = True, False
-    with_queue = OBJECTIVES[name](scores, positives, live=live)[0]
-    weights = np.where(live, 1.0, 0.0) if "live" in name else None
-    np.testing.assert_allclose(with_queue, OBJECTIVES[name](scores, positives, weights=weights)[0], rtol=1e-12)
-    if "live" in name:
-        valid = OBJECTIVES[name](scores, positives, live=live & ~positives)[1]
+    with_queue = case.objective(scores, positives, live=live)[0]
+    weights = np.where(live, 1.0, 0.0) if case.is_live else None
+    np.testing.assert_allclose(with_queue, case.objective(scores, positives, weights=weights)[0], rtol=1e-12)
+    if case.is_live:
+        valid = case.objective(scores, positives, live=live & ~positives)[1]
         assert not valid.any()
 
 
-@every_objective
-def test_weights_multiplicity_and_masks_carry_no_gradient(rng, name):
+@every_objective_variant
+def test_weights_multiplicity_and_masks_carry_no_gradient(rng, case):
     torch = pytest.importorskip("torch")
     scores, positives = map(torch.tensor, draw(rng, (1, 20)))
     scores.requires_grad_()
     weights, multiplicity = (torch.ones(20, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    OBJECTIVES[name](scores, positives, weights=weights, multiplicity=multiplicity)[0].sum().backward()
+    case.objective(scores, positives, weights=weights, multiplicity=multiplicity)[0].sum().backward()
     assert scores.grad.abs().max() > 0
     assert weights.grad is None
     assert multiplicity.grad is None

@@ -4,88 +4,78 @@ import math
 
 import numpy as np
 import pytest
-from conftest import _DIFFERENTIABLE
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from losses import OBJECTIVES, each, every_objective, every_objective_variant, with_variants
 from ranking_cases import (
-    OBJECTIVES,
-    SHORT_LIST,
     draw,
-    every_objective,
     gradient_of,
     options_of,
-    reference_rows,
     run,
-    some_objectives,
 )
 
 
-@pytest.fixture
-def eager():
-    """One way to differentiate, where the library makes no difference: compiling every case costs seconds each."""
-    return next(backend for backend in _DIFFERENTIABLE if backend.name in ("torch", "jax.jit"))
-
-
-@every_objective
-def test_value_is_the_reference(backend, rng, name):
-    if name not in SHORT_LIST and backend.name not in ("numpy", "strict", "torch"):
+@every_objective_variant
+def test_value_is_the_reference(backend, rng, case):
+    if case not in OBJECTIVES and backend.name not in ("numpy", "strict", "torch"):
         pytest.skip("every kind of objective is compiled once")
     scores, positives = draw(rng, (4, 40))
     positives[2] = False
-    options = options_of(name, rng, scores.shape)
-    expected, expected_valid, *_ = reference_rows(name, scores, positives, **options)
-    loss, valid = run(name, backend, scores, positives, **options)
+    options = options_of(case, rng, scores.shape)
+    expected, expected_valid, *_ = case.definition_of_rows(scores, positives, **options)
+    loss, valid = run(case, backend, scores, positives, **options)
     np.testing.assert_allclose(loss, expected, atol=1e-12)
     np.testing.assert_array_equal(valid, expected_valid)
     assert valid.tolist() == [True, True, False, True]
     assert loss.dtype == np.float64
 
 
-@every_objective
-def test_gradient_is_that_of_the_reference(rng, eager, name):
+@every_objective_variant
+def test_gradient_is_that_of_the_reference(rng, eager, case):
     scores, positives = draw(rng, (4, 40))
     positives[2] = False
-    options = options_of(name, rng, scores.shape)
-    expected = reference_rows(name, scores, positives, **options)[2]
-    gradient = gradient_of(name, eager, scores, positives, **options)[1]
+    options = options_of(case, rng, scores.shape)
+    expected = case.definition_of_rows(scores, positives, **options)[2]
+    gradient = gradient_of(case, eager, scores, positives, **options)[1]
     np.testing.assert_allclose(gradient, expected, atol=1e-12)
     assert np.abs(expected[0]).max() > 1e-3
     np.testing.assert_array_equal(gradient[~np.broadcast_to(options["where"], scores.shape)], 0.0)
 
 
-@pytest.mark.parametrize("name", ["smooth_ap", "pauc trapezoid", "pauc pairwise"])
-def test_the_reference_gradient_is_that_of_the_reference_loss(rng, name):
+@each(case for case in OBJECTIVES if case.threshold_of != "all items")
+def test_the_reference_gradient_is_that_of_the_reference_loss(rng, case):
     """By central differences, moving only scores that no constant (threshold or scale) hangs on."""
     scores, positives = draw(rng, (1, 25))
-    options = options_of(name, rng, scores.shape)
-    gradient = reference_rows(name, scores, positives, **options)[2]
-    for i in np.flatnonzero(positives[0]) if name.startswith("pauc") else range(25):
+    options = options_of(case, rng, scores.shape)
+    gradient = case.definition_of_rows(scores, positives, **options)[2]
+    moves_all = case.threshold_of == "no item" and case.scale == "absolute"
+    for i in range(25) if moves_all else np.flatnonzero(positives[0]):
         step = 1e-6 * (np.arange(25) == i)
-        up, down = (reference_rows(name, scores + sign * step, positives, **options)[0][0] for sign in (1, -1))
+        up, down = (case.definition_of_rows(scores + sign * step, positives, **options)[0][0] for sign in (1, -1))
         assert (up - down) / 2e-6 == pytest.approx(gradient[0, i], abs=1e-8)
 
 
 @settings(max_examples=40, derandomize=True, deadline=None)
-@given(data=st.data(), name=st.sampled_from(list(OBJECTIVES)))
-def test_any_row_mask_and_ties(data, name):
+@given(data=st.data(), case=st.sampled_from(list(with_variants(OBJECTIVES))))
+def test_any_row_mask_and_ties(data, case):
     n = data.draw(st.integers(1, 30))
     drawn = st.lists(st.booleans(), min_size=n, max_size=n)
     scores = np.array([data.draw(st.lists(st.integers(-3, 3), min_size=n, max_size=n))], np.float64)
     positives, where, live = (np.array([data.draw(drawn)]) for _ in range(3))
-    expected, expected_valid, *_ = reference_rows(name, scores, positives, where=where, live=live)
-    loss, valid, *_ = OBJECTIVES[name](scores, positives, where=where, live=live)
+    expected, expected_valid, *_ = case.definition_of_rows(scores, positives, where=where, live=live)
+    loss, valid, *_ = case.objective(scores, positives, where=where, live=live)
     np.testing.assert_allclose(loss, expected, atol=1e-12)
     np.testing.assert_array_equal(valid, expected_valid)
 
 
-@every_objective
-def test_half_and_single_precision_agree_with_double(rng, name):
+@every_objective_variant
+def test_half_and_single_precision_agree_with_double(rng, case):
     torch = pytest.importorskip("torch")
     scores, positives = draw(rng, (2, 50))
     scores = scores.astype(np.float16).astype(np.float64)
-    expected = OBJECTIVES[name](scores, positives)[0]
+    expected = case.objective(scores, positives)[0]
     for dtype in (torch.float16, torch.float32):
-        loss, valid, *_ = OBJECTIVES[name](torch.tensor(scores, dtype=dtype), torch.tensor(positives))
+        loss, valid, *_ = case.objective(torch.tensor(scores, dtype=dtype), torch.tensor(positives))
         assert loss.dtype == torch.float32
         assert valid.all()
         np.testing.assert_allclose(loss, expected, atol=1e-6)
@@ -94,13 +84,13 @@ def test_half_and_single_precision_agree_with_double(rng, name):
 # -------------------------------------------------------------------------------------------------------- arguments
 
 
-@some_objectives
+@every_objective
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
         ({"temperature": 0.0}, ValueError, "temperature must be a finite number > 0, got 0.0"),
         ({"temperature": np.ones(3)}, ValueError, "temperature must be a finite number > 0 or a 0-d array"),
-        ({"temperature_scale": "mad"}, ValueError, "temperature_scale must be one of .*'std'.*, got 'mad'"),
+        ({"temperature_scale": "mad"}, ValueError, "(temperature|tau)_scale must be one of .*'std'.*, got 'mad'"),
         ({"pos_numerator": "all"}, ValueError, "pos_numerator must be one of 'pool', 'live', got 'all'"),
         (
             {"where": np.ones(3, bool)},
@@ -112,15 +102,14 @@ def test_half_and_single_precision_agree_with_double(rng, name):
         ({"live": np.ones(5, int)}, TypeError, "live must be a bool array, got dtype int64"),
     ],
 )
-def test_bad_options_are_named(name, options, error, message):
-    objective = OBJECTIVES[name]
+def test_bad_options_are_named(case, options, error, message):
     with pytest.raises(error, match=message):
-        objective.func(np.zeros((2, 5)), np.zeros((2, 5), bool), **objective.keywords | options)
+        case.objective.func(np.zeros((2, 5)), np.zeros((2, 5), bool), **case.objective.keywords | options)
 
 
-@some_objectives
-def test_bad_data_is_named(name):
-    objective = OBJECTIVES[name]
+@every_objective
+def test_bad_data_is_named(case):
+    objective = case.objective
     with pytest.raises(TypeError, match="scores must be a floating-point array, got dtype int64"):
         objective(np.zeros((2, 5), int), np.zeros((2, 5), bool))
     with pytest.raises(TypeError, match="positives must be a bool array, got dtype float64"):
@@ -129,9 +118,9 @@ def test_bad_data_is_named(name):
         objective(np.zeros((2, 5)), np.zeros(5, bool))
 
 
-def test_values_stay_in_the_unit_interval(rng):
-    for name in OBJECTIVES:
-        scores, positives = draw(rng, (50, 30))
-        loss = OBJECTIVES[name](scores, positives)[0]
-        assert ((loss >= 0) & (loss <= 1)).all()
-        assert not math.isclose(loss.std(), 0)
+@every_objective_variant
+def test_values_stay_in_the_unit_interval(rng, case):
+    scores, positives = draw(rng, (50, 30))
+    loss = case.objective(scores, positives)[0]
+    assert ((loss >= 0) & (loss <= 1)).all()
+    assert not math.isclose(loss.std(), 0)

@@ -12,7 +12,6 @@ import itertools
 import re
 from pathlib import Path
 
-import jax
 import pytest
 from as_users import settings_of_users  # noqa: F401  (used by every test here)
 
@@ -26,14 +25,6 @@ INTEGRATIONS = {
 }  # extras: without them the blocks that import them are left out
 IMPORT = re.compile(r"^(?:import|from) (\w+)", re.MULTILINE)
 FENCE = re.compile(r"^```(?P<language>.*)\n(?P<code>(?:.*\n)*?)```\s*$", re.MULTILINE)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def fast_compilation():
-    """What a page compiles runs once or twice."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def name_of(page: Path) -> str:

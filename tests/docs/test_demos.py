@@ -9,7 +9,6 @@ import sys
 
 import demo_common
 import demo_data
-import jax
 import numpy as np
 import pytest
 import run_demos
@@ -28,14 +27,6 @@ EXPECTED = {  # name: (columns of the table, first cells of its rows)
     "multiclass_demo": (["cross entropy", "weighted CE", "softmax focal", "Smooth-AP"], [*DIGITS, "macro"]),
     "per_class_logging_demo": (["AP, training", "AP, held out", "valid", "band_neg_count"], DIGITS),
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """These tests compile much and compute little."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(params=run_demos.DEMOS)

@@ -8,20 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from replay import OBJECTIVES, TASKS, Replay, batches
+from losses import IGNORED, RANKING, with_variants
+from reference import QUEUE_IGNORED, queue_after
+from replay import TASKS, Replay, batches
 
 from imbalanced_jax import init_queue, pauc_at_budget_loss, recall_at_quantile_loss, smooth_ap_loss
 from imbalanced_jax.pooled import _step
-
-FUNCTIONS = {"smooth_ap": smooth_ap_loss, "recall": recall_at_quantile_loss, "pauc": pauc_at_budget_loss}
-
-
-def make(name, task):
-    """The function with the options of the definition."""
-    given = dict(OBJECTIVES[name][1], multilabel=TASKS[task][1])
-    if "interpolation" in given:
-        given["quantile_interpolation"] = given.pop("interpolation")
-    return partial(next(f for prefix, f in FUNCTIONS.items() if name.startswith(prefix)), **given)
 
 
 def small_batch(num_classes=2, n=16, seed=0):
@@ -30,9 +22,9 @@ def small_batch(num_classes=2, n=16, seed=0):
     return logits, jnp.asarray(rng.integers(0, max(2, num_classes), n))
 
 
-@pytest.fixture(params=FUNCTIONS.values(), ids=FUNCTIONS)
+@pytest.fixture(params=RANKING, ids=lambda case: case.name)
 def function(request):
-    return partial(request.param, temperature=0.1)
+    return request.param.in_jax(temperature=0.1)
 
 
 @pytest.fixture
@@ -41,21 +33,19 @@ def smooth_ap():
     return partial(smooth_ap_loss, temperature=0.1)
 
 
+VARIANTS = list(with_variants(RANKING))
+
+
 @pytest.mark.parametrize(
-    ("name", "task"),
-    [
-        ("smooth_ap", "classes"),
-        ("smooth_ap_live", "multilabel"),
-        ("recall", "binary"),
-        ("pauc_trapezoid", "classes"),
-        ("pauc_pairwise", "multilabel"),
-    ],
+    ("case", "task"),
+    [(case, list(TASKS)[i % 3]) for i, case in enumerate(VARIANTS[::2])],  # each is a compilation
+    ids=lambda argument: getattr(argument, "name", argument),
 )
-def test_functions_do_what_the_definition_says(name, task):
+def test_functions_do_what_the_definition_says(case, task):
     num_classes, multilabel = TASKS[task]
-    replay = Replay(name, task, queue_size=30)
+    replay = Replay(case, task, queue_size=30)
     queue = init_queue(30, num_classes, multilabel=multilabel)
-    step = jax.jit(jax.value_and_grad(make(name, task), has_aux=True))
+    step = jax.jit(jax.value_and_grad(case.in_jax(multilabel=multilabel), has_aux=True))
     for batch in batches(task, 4):
         logits, targets, weights, iid = map(jnp.asarray, batch)
         (loss, aux), gradient = step(logits, targets, queue, sample_weight=weights, iid_mask=iid)
@@ -63,6 +53,8 @@ def test_functions_do_what_the_definition_says(name, task):
         for result, wanted in zip(results, replay.step(*batch), strict=True):
             np.testing.assert_allclose(result, wanted, rtol=2e-4, atol=3e-6)
         queue = aux.queue
+        for kept, expected in zip(queue, replay.queue, strict=True):
+            np.testing.assert_array_equal(kept, expected)
 
 
 def test_the_arguments():
@@ -97,8 +89,8 @@ def test_the_queue_is_updated_only_when_asked(smooth_ap):
     _, aux = smooth_ap(logits, targets, queue, update_queue=False)
     assert all(map(np.array_equal, aux.queue, queue))
     _, aux = smooth_ap(logits, targets, queue)
-    np.testing.assert_array_equal(aux.queue.logits[:16], logits)
-    np.testing.assert_array_equal(aux.queue.targets, [*targets, *[-100] * 4])
+    np.testing.assert_array_equal(aux.queue.logits, queue_after(queue.logits, logits))
+    np.testing.assert_array_equal(aux.queue.targets, queue_after(queue.targets, targets))
 
 
 def test_the_queue_is_a_constant_in_differentiation(smooth_ap):
@@ -185,7 +177,8 @@ def test_subsampling():
     losses = [float(step(key=jax.random.key(seed))[0]) for seed in (0, 0, 1)]
     assert losses[0] == losses[1] != losses[2]
     assert float(step(key=jax.random.PRNGKey(0))[0]) == losses[0]
-    np.testing.assert_array_equal(step(key=jax.random.key(0))[1].queue.logits, logits[:20])
+    kept = step(key=jax.random.key(0))[1].queue.logits
+    np.testing.assert_array_equal(kept, queue_after(np.zeros((20, 2)), logits))
     step(max_pool_size=60)  # nothing is cut, so no key is needed
 
 
@@ -198,7 +191,7 @@ def test_concrete_bad_values_are_errors_and_traced_ones_nan(function):
         function(logits, targets, sample_weight=weights)
     with pytest.raises(ValueError, match="targets must be 0 or 1"):
         function(logits[:, :1], jnp.full(16, 0.5))
-    function(logits, targets.at[3].set(-100), sample_weight=weights)
+    function(logits, targets.at[3].set(IGNORED), sample_weight=weights)
 
     @jax.jit
     def step(logits, targets, weights):
@@ -258,7 +251,7 @@ def test_init_queue():
     assert queue.logits.dtype == jnp.bfloat16
     assert queue.weights.dtype == jnp.float32
     assert queue.targets.shape == (3, 2)
-    assert (queue.targets == -100).all()
+    assert (queue.targets == QUEUE_IGNORED).all()
     logits, _ = small_batch()
     loss, aux = smooth_ap_loss(logits, jnp.asarray(logits > 0), queue, multilabel=True)
     assert loss.dtype == jnp.float32
@@ -281,7 +274,7 @@ def test_half_precision_is_computed_in_float32(smooth_ap, dtype):
 
 def test_degenerate_batches_are_zero_with_zero_gradient(function):
     step = jax.jit(jax.value_and_grad(lambda x, y: function(x, y, init_queue(4, 1))[0]))
-    for n, target in [(0, 0), (8, 0), (8, -100)]:
+    for n, target in [(0, 0), (8, 0), (8, IGNORED)]:
         loss, gradient = step(jnp.zeros((n, 1)), jnp.full(n, target))
         assert loss == 0
         assert (gradient == 0).all()

@@ -1,29 +1,14 @@
 """The transformations of JAX on the ranking losses, and what is read of arrays and when."""
 
-from functools import partial
 from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from losses import LOSSES, RANKING, each, every_ranking
 
-from imbalanced_jax import (
-    pauc_at_budget_loss,
-    recall_at_quantile_loss,
-    sigmoid_focal_loss,
-    smooth_ap_loss,
-    softmax_focal_loss,
-    symmetric_cross_entropy_loss,
-    validation,
-)
-
-RANKINGS = {
-    "smooth_ap": partial(smooth_ap_loss, temperature=0.3),
-    "recall": partial(recall_at_quantile_loss, quantile=0.2, temperature=0.3),
-    "pairwise": partial(pauc_at_budget_loss, beta=0.5, temperature=0.5, surrogate="pairwise"),
-}
-every_ranking = pytest.mark.parametrize("name", RANKINGS)
+from imbalanced_jax import validation
 
 
 def batch(dtype=np.float64):
@@ -31,18 +16,16 @@ def batch(dtype=np.float64):
     return jnp.asarray(rng.standard_normal((14, 2)).astype(dtype)), jnp.asarray(np.arange(14) % 2)
 
 
-def scalar(name, targets):
-    return lambda x: RANKINGS[name](x, targets)[0]
+def scalar(case, targets):
+    return lambda x: case.value_in_jax()(x, targets)
 
 
-@every_ranking
-def test_second_derivatives_are_the_slopes_of_the_first(name):
+@each(case for case in RANKING if "jax" not in case.forward_mode)
+def test_second_derivatives_are_those_of_the_first(case):
     """Along the positives, which set no threshold here: thresholds are constants in differentiation."""
     x, y = batch()
-    loss = scalar(name, y)
+    loss = scalar(case, y)
     moving = jax.nn.one_hot(y, 2, dtype=x.dtype)
-    if name == "recall":  # scores far below the threshold stay there
-        moving = jnp.where(x < jnp.quantile(x, 0.6, axis=0), moving, 0.0)
     direction = moving * jax.random.normal(jax.random.key(1), x.shape, dtype=x.dtype)
     gradient = jax.jit(jax.grad(loss))
     _, curvature = jax.jvp(gradient, (x,), (direction,))
@@ -52,19 +35,22 @@ def test_second_derivatives_are_the_slopes_of_the_first(name):
     assert jnp.abs(curvature).max() > 1e-3
 
 
-def test_forward_mode_works_or_says_that_it_is_not_there():
+@every_ranking
+def test_forward_mode_works_or_says_that_it_is_not_there(case):
     x, y = batch()
-    loss = scalar("recall", y)
-    _, slope = jax.jvp(loss, (x,), (x,))
-    np.testing.assert_allclose(slope, (jax.grad(loss)(x) * x).sum(), rtol=1e-9)
-    with pytest.raises(TypeError, match=r"forward-mode autodiff .* custom_vjp"):
-        jax.jvp(scalar("smooth_ap", y), (x,), (x,))
+    loss = scalar(case, y)
+    if "jax" in case.forward_mode:
+        _, slope = jax.jvp(loss, (x,), (x,))
+        np.testing.assert_allclose(slope, (jax.grad(loss)(x) * x).sum(), rtol=1e-9)
+    else:
+        with pytest.raises(TypeError, match=r"forward-mode autodiff .* custom_vjp"):
+            jax.jvp(loss, (x,), (x,))
 
 
 def test_recomputation_is_right():
     """State goes in and comes out, so `jax.checkpoint` computes the same twice."""
     x, y = batch()
-    loss = scalar("smooth_ap", y)
+    loss = scalar(RANKING[0], y)
     np.testing.assert_allclose(jax.grad(jax.checkpoint(loss))(x), jax.grad(loss)(x), rtol=1e-9)
 
 
@@ -91,7 +77,6 @@ def test_only_arrays_on_the_cpu_of_this_process_are_read(monkeypatch):
     x, y = batch(np.float32)
     monkeypatch.setattr(validation, "can_read", lambda _: False)
     monkeypatch.setattr(validation, "np", SimpleNamespace(ndarray=np.ndarray, generic=np.generic))  # no asarray
-    for loss in (softmax_focal_loss, symmetric_cross_entropy_loss):
-        assert jnp.isnan(loss(x, y + 1))
-    assert jnp.isnan(sigmoid_focal_loss(x, jnp.full(x.shape, 2.0, dtype=x.dtype)))
-    assert jnp.isnan(smooth_ap_loss(x, y + 1)[0])
+    for case in LOSSES:
+        bad = jnp.full(x.shape, 2.0, dtype=x.dtype) if case.kind == "labels" else y + 1
+        assert jnp.isnan(case.value_in_jax()(x, bad)), case.name

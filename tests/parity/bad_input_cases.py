@@ -2,57 +2,43 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+from losses import POINTWISE, RANKING, Loss, with_variants
 
 import imbalanced_jax
 import imbalanced_torch
 
-IGNORED = -100
 ROWS = 12
 QUEUE = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Loss:
-    """A loss in both frameworks; targets are class ids, or for `kind` "binary" one label per logit."""
+class Subject:
+    """A loss of the table, or something that is called like one, in both frameworks."""
 
     name: str
     torch: Callable[[int], Callable]  # number of classes -> module
     jax: Callable[..., Any]  # (logits, targets, sample_weight=None) -> loss
-    kind: str = "ids"
-    ranks: bool = False  # a ranking loss: infinite logits are legal, some batches have no loss
+    case: Loss  # whose traits it has
 
-    def batch(self, seed: int = 0, num_classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
-        """Logits and targets of a batch in which every class occurs."""
-        rng = np.random.default_rng(seed)
-        logits = rng.standard_normal((ROWS, num_classes)).astype(np.float32)
-        targets = np.arange(ROWS) % max(num_classes, 2)
-        return logits, (logits > 0.5).astype(np.float32) if self.kind == "binary" else targets
-
-    def ignored(self, targets: np.ndarray, rows: Any) -> np.ndarray:
-        targets = targets.copy()
-        targets[rows] = IGNORED
-        return targets
+    def batch(self, num_classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
+        return self.case.batch(0, ROWS, num_classes)
 
 
-def _ranking(name: str, module: Callable, function: Callable, **options: Any) -> Loss:
-    def of_jax(logits: Any, targets: Any, sample_weight: Any = None) -> Any:
+def _of_table(case: Loss) -> Subject:
+    def of_jax(logits: Any, targets: Any, **weights: Any) -> Any:
         num_classes = logits.shape[-1] if getattr(logits, "ndim", 0) == 2 else 3
-        queue = imbalanced_jax.init_queue(QUEUE, num_classes)
-        return function(logits, targets, queue, sample_weight=sample_weight, **options)[0]
+        queue = imbalanced_jax.init_queue(QUEUE, num_classes) if case.ranks else None
+        return case.value_in_jax(queue)(logits, targets, **weights)
 
-    return Loss(name, lambda classes: module(classes, queue_size=QUEUE, **options), of_jax, ranks=True)
-
-
-def _sigmoid_in_jax(logits: Any, targets: Any, sample_weight: Any = None) -> Any:
-    where = targets != IGNORED if isinstance(targets, (jax.Array, np.ndarray)) else None
-    return imbalanced_jax.sigmoid_focal_loss(logits, targets, where=where, sample_weight=sample_weight)
+    options = {"queue_size": QUEUE} if case.ranks else {}
+    return Subject(case.name, lambda classes: case.in_torch(classes, **options), of_jax, case)
 
 
 def _blend_in_torch(classes: int) -> Callable:
@@ -96,52 +82,12 @@ def _class_parallel_in_torch(classes: int) -> Callable:
     return imbalanced_torch.SmoothAPLoss(classes, queue_size=QUEUE, class_parallel=True)
 
 
-LOSSES = [
-    Loss(
-        "sigmoid focal",
-        lambda _: imbalanced_torch.SigmoidFocalLoss(ignore_index=IGNORED),
-        _sigmoid_in_jax,
-        kind="binary",
-    ),
-    Loss("softmax focal", lambda _: imbalanced_torch.SoftmaxFocalLoss(), imbalanced_jax.softmax_focal_loss),
-    Loss(
-        "softmax focal, smoothed",
-        lambda _: imbalanced_torch.SoftmaxFocalLoss(label_smoothing=0.1),
-        partial(imbalanced_jax.softmax_focal_loss, label_smoothing=0.1),
-    ),
-    Loss(
-        "symmetric cross entropy",
-        lambda _: imbalanced_torch.SymmetricCrossEntropyLoss(),
-        imbalanced_jax.symmetric_cross_entropy_loss,
-    ),
-    _ranking("smooth AP", imbalanced_torch.SmoothAPLoss, imbalanced_jax.smooth_ap_loss, temperature=0.1),
-    _ranking(
-        "recall",
-        imbalanced_torch.RecallAtQuantileLoss,
-        imbalanced_jax.recall_at_quantile_loss,
-        quantile=0.2,
-        temperature=0.1,
-    ),
-    _ranking(
-        "pAUC trapezoid",
-        imbalanced_torch.PAUCAtBudgetLoss,
-        imbalanced_jax.pauc_at_budget_loss,
-        beta=0.5,
-        surrogate="trapezoid",
-    ),
-    _ranking(
-        "pAUC pairwise",
-        imbalanced_torch.PAUCAtBudgetLoss,
-        imbalanced_jax.pauc_at_budget_loss,
-        beta=0.5,
-        surrogate="pairwise",
-    ),
-    Loss("warm-up blend", _blend_in_torch, _blend_in_jax),
-]
-CLASS_PARALLEL = Loss("class parallel", _class_parallel_in_torch, _class_parallel_in_jax, ranks=True)
+BLEND = Subject("warm-up blend", _blend_in_torch, _blend_in_jax, next(case for case in POINTWISE if case.kind == "ids"))
+CLASS_PARALLEL = Subject("class parallel", _class_parallel_in_torch, _class_parallel_in_jax, RANKING[0])
+LOSSES = [*map(_of_table, [*RANKING, *with_variants(POINTWISE)]), BLEND]
 
 
-def call(library: str, loss: Loss, logits: Any, targets: Any, weights: Any = None) -> Any:
+def call(library: str, loss: Subject, logits: Any, targets: Any, weights: Any = None) -> Any:
     """The loss, called as a user calls it: eagerly, on whatever is given; numpy arrays in the framework's own."""
     arguments = {} if weights is None else {"sample_weight": weights}
     if library == "jax":
@@ -151,13 +97,15 @@ def call(library: str, loss: Loss, logits: Any, targets: Any, weights: Any = Non
 
 
 @cache
-def compiled(loss: Loss) -> Callable:
+def compiled(loss: Subject) -> Callable:
     """Value and gradient in JAX, compiled once for each shape, so without a look at any value."""
     quickly = {"xla_backend_optimization_level": 0}  # to compile, which takes longer here than all the rest
     return jax.jit(jax.value_and_grad(lambda x, y, w: loss.jax(x, y, sample_weight=w)), compiler_options=quickly)
 
 
-def evaluate(library: str, loss: Loss, logits: Any, targets: Any, weights: Any = None) -> tuple[np.ndarray, np.ndarray]:
+def evaluate(
+    library: str, loss: Subject, logits: Any, targets: Any, weights: Any = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The loss and its gradient in numpy; in JAX compiled."""
     if weights is None:
         weights = np.ones(len(logits), np.float32)

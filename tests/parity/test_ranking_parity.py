@@ -5,71 +5,42 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from replay import TASKS
+from losses import RANKING
+from reference import QUEUE_IGNORED
+from replay import TASKS, draw_batch
 
 import imbalanced_jax
-import imbalanced_torch
 
 STEPS = 50
 ROWS = (12, 7)  # batches take turns, so the queue is cut at changing places
-LOSSES = {
-    "smooth_ap": (imbalanced_torch.SmoothAPLoss, imbalanced_jax.smooth_ap_loss, {"temperature_scale": "iqr"}),
-    "recall": (
-        imbalanced_torch.RecallAtQuantileLoss,
-        imbalanced_jax.recall_at_quantile_loss,
-        {"quantile": 0.2, "pos_numerator": "live"},
-    ),
-    "pauc": (
-        imbalanced_torch.PAUCAtBudgetLoss,
-        imbalanced_jax.pauc_at_budget_loss,
-        {"beta": 0.3, "surrogate": "pairwise"},
-    ),
-}
 CASES = [
-    ("smooth_ap", "classes", np.float32),
-    ("smooth_ap", "binary", np.float64),
-    ("recall", "multilabel", np.float32),
-    ("recall", "classes", np.float64),
-    ("pauc", "binary", np.float32),
-    ("pauc", "multilabel", np.float64),
+    (case, task, dtype)
+    for i, case in enumerate(RANKING)
+    for task, dtype in zip(np.roll(list(TASKS), i)[:2], (np.float32, np.float64), strict=True)
 ]
 
 
 def batch(step, task, dtype):
     """A batch with ignored rows; every seventh has a row of NaN, or one with an infinite logit."""
-    num_classes, multilabel = TASKS[task]
-    rng, rows = np.random.default_rng(step), ROWS[step % 2]
-    logits = rng.standard_normal((rows, num_classes)).astype(dtype)
-    targets = rng.integers(0, max(num_classes, 2), (rows, num_classes) if multilabel else rows)
-    if multilabel:
-        targets = np.minimum(targets, 1)
-    targets[rng.random(targets.shape) < 0.15] = -100
+    arrays = draw_batch(np.random.default_rng(step), task, rows=ROWS[step % 2], dtype=dtype)
     if step % 7 == 3:
-        logits[2, 0] = np.nan if step % 2 else np.inf
-    weights = rng.random(rows).astype(dtype)
-    return logits, targets, weights, rng.random(rows) < 0.8
+        arrays[0][2, 0] = np.nan if step % 2 else np.inf
+    return arrays
 
 
-@pytest.mark.parametrize(("loss", "task", "dtype"), CASES)
-def test_fifty_steps_are_the_same(loss, task, dtype):
+@pytest.mark.usefixtures("optimised")
+@pytest.mark.parametrize(("case", "task", "dtype"), CASES, ids=lambda x: getattr(x, "name", None))
+def test_fifty_steps_are_the_same(case, task, dtype):
     num_classes, multilabel = TASKS[task]
-    module, function, options = LOSSES[loss]
-    loss_fn = module(num_classes, queue_size=20, multilabel=multilabel, **options).to(torch.from_numpy(dtype(())).dtype)
+    loss_fn = case.in_torch(num_classes, queue_size=20, multilabel=multilabel)
+    loss_fn = loss_fn.to(torch.from_numpy(dtype(())).dtype)
+    function = case.in_jax(multilabel=multilabel)
     queue = imbalanced_jax.init_queue(20, num_classes, multilabel=multilabel, dtype=dtype)
 
     @jax.jit
     def jax_step(logits, targets, queue, temperature, weights, iid):
         def objective(x):
-            return function(
-                x,
-                targets,
-                queue,
-                temperature=temperature,
-                multilabel=multilabel,
-                sample_weight=weights,
-                iid_mask=iid,
-                **options,
-            )
+            return function(x, targets, queue, temperature=temperature, sample_weight=weights, iid_mask=iid)
 
         return jax.value_and_grad(objective, has_aux=True)(logits)
 
@@ -95,4 +66,4 @@ def test_fifty_steps_are_the_same(loss, task, dtype):
         finite += bool(value.isfinite())
     assert finite >= STEPS - STEPS // 14 - 1  # only steps with NaN are NaN
     assert np.isfinite(queue.logits).all()
-    assert 0 < (np.asarray(queue.targets) == -100).mean() < 0.5
+    assert 0 < (np.asarray(queue.targets) == QUEUE_IGNORED).mean() < 0.5

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from distributed_worker import Batch, Ranks, agree_on_error, make_batch, value_and_grad
+from reference import QUEUE_IGNORED
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -144,7 +145,7 @@ def disagreements(ranks: Ranks) -> None:
         other = copy.deepcopy(loss_fn)
         other.queue_size = 12 + is_odd_one
         assert "queue_size must be the same" in agree_on_error(ranks, call(other))
-        assert (loss_fn.queue_targets == -100).all()  # nothing of this has changed the state
+        assert (loss_fn.queue_targets == QUEUE_IGNORED).all()  # nothing of this has changed the state
     seeded = ranking_loss(max_pool_size=5, generator=torch.Generator().manual_seed(ranks.rank))
     assert "initial_seed" in agree_on_error(ranks, call(seeded))
     by_class = ranking_loss(class_parallel=True)
@@ -278,7 +279,7 @@ def gather_in_eval(ranks: Ranks) -> None:
         value = loss_fn.eval()(own.features[:, :3], own.targets)
         if isinstance(loss_fn, RecallAtQuantileLoss):
             alone = ranking_loss(gather_distributed=False)
-            assert (loss_fn.queue_targets == -100).all()
+            assert (loss_fn.queue_targets == QUEUE_IGNORED).all()
         torch.testing.assert_close(value, alone.eval()(batch.features[:, :3], batch.targets))
 
 
@@ -362,12 +363,10 @@ def class_parallel_bad_rows(ranks: Ranks) -> None:
 def class_parallel_diagnostics(ranks: Ranks) -> None:
     loss_fn, gathering = ranking_loss(class_parallel=True), ranking_loss()
     own = rows_of(make_batch(10, 3, 0), ranks)
-    results = [fn._step(own.features[:, :3], own.targets, None, None)[1] for fn in (loss_fn, gathering)]
-    for name in ("per_class", "valid"):
-        torch.testing.assert_close(getattr(results[0], name), getattr(results[1], name), equal_nan=True)
-    for value, expected in zip(results[0].diagnostics, results[1].diagnostics, strict=True):
-        torch.testing.assert_close(value, expected, equal_nan=True)
-    assert results[0].diagnostics.grad_pos_count.sum() == (own.targets >= 0).sum()
+    options = {"return_per_class": True, "return_diagnostics": True}
+    results = [fn(own.features[:, :3], own.targets, **options) for fn in (loss_fn, gathering)]
+    torch.testing.assert_close(results[0], results[1], equal_nan=True)
+    assert results[0][-1]["grad_pos_count"].sum() == (own.targets >= 0).sum()
 
 
 def nan_on_one_rank(ranks: Ranks) -> None:

@@ -5,63 +5,45 @@ from collections.abc import Callable, Iterator
 import torch
 import torch.nn.functional as F
 from distributed_worker import Batch, Ranks, check_against_one_process, splits
+from losses import POINTWISE, RANKING, Loss
 from torch import Tensor
 
-from imbalanced_torch.partial_auc import PAUCAtBudgetLoss
-from imbalanced_torch.pointwise import SigmoidFocalLoss, SoftmaxFocalLoss, SymmetricCrossEntropyLoss
-from imbalanced_torch.ranking import RecallAtQuantileLoss, SmoothAPLoss
+from imbalanced_torch import SmoothAPLoss, SoftmaxFocalLoss
 
 Step = Callable[[Tensor, Batch], Tensor]
 Case = Callable[[Ranks], None]
 
-RANKING = {
-    "SmoothAPLoss": lambda **kw: SmoothAPLoss(temperature=0.3, **kw),
-    "RecallAtQuantileLoss": lambda **kw: RecallAtQuantileLoss(quantile=0.3, temperature=0.5, **kw),
-    "PAUCAtBudgetLoss": lambda **kw: PAUCAtBudgetLoss(beta=0.5, temperature=0.5, **kw),
-    "PAUCAtBudgetLoss pairwise": lambda **kw: PAUCAtBudgetLoss(beta=0.7, temperature=0.5, surrogate="pairwise", **kw),
-}
-POINTWISE = {
-    "SigmoidFocalLoss": (("mean", "mean_positive", "sum"), lambda **kw: SigmoidFocalLoss(ignore_index=-100, **kw)),
-    "SoftmaxFocalLoss": (("mean", "mean_positive", "sum"), lambda **kw: SoftmaxFocalLoss(alpha=[0.2, 0.5, 0.9], **kw)),
-    "SymmetricCrossEntropyLoss": (("mean", "sum"), lambda **kw: SymmetricCrossEntropyLoss(**kw)),
-}
-
 
 def cases() -> Iterator[tuple[str, Case]]:
-    for name, (reductions, make) in POINTWISE.items():
-        for reduction in reductions:
-            yield f"{name} {reduction}", _pointwise(name, make, reduction)
-    for name, make in RANKING.items():
-        for reduction in ("mean", "sum", "none"):
-            for queue_size in (0, 20):
-                label = f"{name} {reduction} queue {queue_size}"
-                yield label, _ranking(make, label, reduction, queue_size)
-        yield f"{name} multilabel", _ranking(make, name, "mean", 20, multilabel=True)
-        yield f"{name} binary", _ranking(make, name, "mean", 20, classes=1)
-        for classes in (1, 3, 7):
+    """Every loss; what all of them share, the gathering and what comes after it, with the first alone."""
+    for case in POINTWISE:
+        for reduction in case.reductions:
+            yield f"{case.name} {reduction}", _pointwise(case, reduction)
+    for case in RANKING:
+        for class_parallel in (False, True):
             yield (
-                f"{name} class-parallel {classes} classes",
-                _ranking(make, name, "mean", 20, classes=classes, class_parallel=True),
+                f"{case.name}{', class-parallel' * class_parallel}",
+                _ranking(case, classes=3 + 4 * class_parallel, class_parallel=class_parallel),
             )
-        yield (
-            f"{name} class-parallel multilabel",
-            _ranking(make, name, "mean", 20, multilabel=True, class_parallel=True),
-        )
+    first = RANKING[0]
     for reduction in ("sum", "none"):
-        yield (
-            f"class-parallel {reduction}",
-            _ranking(RANKING["RecallAtQuantileLoss"], reduction, reduction, 20, class_parallel=True),
-        )
-    yield "max_pool_size", _ranking(RANKING["RecallAtQuantileLoss"], "cut", "mean", 20, max_pool_size=12)
+        for class_parallel in (False, True):
+            name = f"{reduction}{', class-parallel' * class_parallel}"
+            yield name, _ranking(first, reduction=reduction, class_parallel=class_parallel)
+    for classes in (1, 3):
+        yield f"class-parallel, {classes} classes", _ranking(first, classes=classes, class_parallel=True)
+    yield "no queue", _ranking(first, queue_size=0)
+    yield "binary", _ranking(first, classes=1)
+    yield "multilabel", _ranking(first, multilabel=True)
+    yield "multilabel, class-parallel", _ranking(first, multilabel=True, class_parallel=True)
+    yield "max_pool_size", _ranking(first, max_pool_size=12)
     yield "half of a local BCE, half ranking", _blend
     yield "grad_reduction sum", _sum_of_gradients
 
 
-def _pointwise(name: str, make: Callable, reduction: str) -> Case:
-    is_sigmoid = name == "SigmoidFocalLoss"
-
+def _pointwise(loss: Loss, reduction: str) -> Case:
     def make_step(weighted: bool, group: object) -> Step:
-        loss_fn = make(reduction=reduction, process_group=group, gather_distributed=None if group else False)
+        loss_fn = loss.in_torch(reduction=reduction, process_group=group, gather_distributed=None if group else False)
         return lambda logits, batch: loss_fn(
             logits, batch.targets, sample_weight=batch.sample_weight if weighted else None
         )
@@ -76,27 +58,26 @@ def _pointwise(name: str, make: Callable, reduction: str) -> Case:
                     ),
                     rows,
                     3,
-                    multilabel=is_sigmoid,
-                    what=f"{name} weighted={weighted}",
+                    multilabel=loss.kind == "labels",
+                    what=f"{loss.name} weighted={weighted}",
                 )
 
     return case
 
 
 def _ranking(
-    make: Callable,
-    what: str,
-    reduction: str,
-    queue_size: int,
+    loss: Loss,
     *,
+    reduction: str = "mean",
+    queue_size: int = 20,
     classes: int = 3,
     multilabel: bool = False,
     class_parallel: bool = False,
     max_pool_size: int | None = None,
 ) -> Case:
     def make_step(group: object) -> Step:
-        loss_fn = make(
-            num_classes=classes,
+        loss_fn = loss.in_torch(
+            classes,
             reduction=reduction,
             queue_size=queue_size,
             multilabel=multilabel,
@@ -117,7 +98,7 @@ def _ranking(
                 classes,
                 steps=5 if queue_size else 1,
                 multilabel=multilabel,
-                what=what,
+                what=loss.name,
             )
 
     return case

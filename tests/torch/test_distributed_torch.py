@@ -38,7 +38,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str | No
 
 def run_processes(folder: pathlib.Path) -> None:
     worker = pathlib.Path(__file__).with_name("distributed_worker.py")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join(filter(None, sys.path))  # with the folder of the table of losses
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     processes = []
     for rank in range(WORLD_SIZE):
         command = [sys.executable, str(worker), str(rank), str(WORLD_SIZE), str(folder)]

@@ -2,39 +2,22 @@
 
 import pytest
 import torch
+from losses import POINTWISE, RANKING, each, every_loss, with_variants
 from torch import nn
-
-from imbalanced_torch import (
-    PAUCAtBudgetLoss,
-    RecallAtQuantileLoss,
-    SigmoidFocalLoss,
-    SmoothAPLoss,
-    SoftmaxFocalLoss,
-    SymmetricCrossEntropyLoss,
-)
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 HALVES = {torch.float16: 2.0**-10, torch.bfloat16: 2.0**-7}  # dtype: what a rounding may change
-LOSSES = {
-    "sigmoid": lambda: SigmoidFocalLoss(),
-    "softmax": lambda: SoftmaxFocalLoss(),
-    "smoothed": lambda: SoftmaxFocalLoss(label_smoothing=0.1, alpha=[1.0, 2.0, 0.5]),
-    "symmetric": lambda: SymmetricCrossEntropyLoss(),
-    "smooth_ap": lambda: SmoothAPLoss(3, queue_size=32, temperature=0.1),
-    "recall": lambda: RecallAtQuantileLoss(3, quantile=0.2, queue_size=32, temperature=0.1),
-    "trapezoid": lambda: PAUCAtBudgetLoss(3, beta=0.5, queue_size=32),
-    "pairwise": lambda: PAUCAtBudgetLoss(3, beta=0.5, queue_size=32, surrogate="pairwise"),
-}
-every_loss = pytest.mark.parametrize("name", LOSSES)
+every_case = each([*RANKING, *with_variants(POINTWISE)])
 every_half = pytest.mark.parametrize("dtype", HALVES)
 every_device = pytest.mark.parametrize("device", DEVICES)
 
 
-def batch(seed, name, device="cpu", n=64):
-    generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(n, 3, generator=generator)
-    targets = torch.randint(0, 3, (n,), generator=generator)
-    return logits.to(device), ((logits > 0.5).float() if name == "sigmoid" else targets).to(device)
+def make(case, device):
+    return case.in_torch(3, **{"queue_size": 32} if case.ranks else {}).to(device)
+
+
+def batch(seed, case, device="cpu"):
+    return tuple(torch.from_numpy(array).to(device) for array in case.batch(seed, 64))
 
 
 def value_and_grad(loss_fn, x, y):
@@ -46,11 +29,11 @@ def value_and_grad(loss_fn, x, y):
 
 @every_device
 @every_half
-@every_loss
-def test_half_precision_is_float64_up_to_the_rounding_of_the_gradient(name, dtype, device):
-    of_halves, of_doubles = LOSSES[name]().to(device), LOSSES[name]().double().to(device)
+@every_case
+def test_half_precision_is_float64_up_to_the_rounding_of_the_gradient(case, dtype, device):
+    of_halves, of_doubles = make(case, device), make(case, device).double()
     for seed in range(2):  # the second with a queue
-        x, y = batch(seed, name, device)
+        x, y = batch(seed, case, device)
         x = x.to(dtype)
         value, gradient = value_and_grad(of_halves, x, y)
         expected, slope = value_and_grad(of_doubles, x.double(), y)
@@ -63,11 +46,11 @@ def test_half_precision_is_float64_up_to_the_rounding_of_the_gradient(name, dtyp
 
 @every_device
 @every_half
-@every_loss
-def test_autocast_changes_nothing(name, dtype, device):
-    plain, cast = LOSSES[name]().to(device), LOSSES[name]().to(device)
+@every_case
+def test_autocast_changes_nothing(case, dtype, device):
+    plain, cast = make(case, device), make(case, device)
     for seed in range(2):
-        x, y = batch(seed, name, device)
+        x, y = batch(seed, case, device)
         expected, slope = value_and_grad(plain, x, y)
         x = x.detach().requires_grad_()
         with torch.autocast(device, dtype=dtype):
@@ -79,28 +62,28 @@ def test_autocast_changes_nothing(name, dtype, device):
 
 @every_device
 @every_half
-@every_loss
-def test_backward_inside_of_autocast_changes_nothing(name, dtype, device):
-    x, y = batch(0, name, device)
-    _, slope = value_and_grad(LOSSES[name]().to(device), x, y)
+@every_case
+def test_backward_inside_of_autocast_changes_nothing(case, dtype, device):
+    x, y = batch(0, case, device)
+    _, slope = value_and_grad(make(case, device), x, y)
     with torch.autocast(device, dtype=dtype):
-        _, gradient = value_and_grad(LOSSES[name]().to(device), x, y)
+        _, gradient = value_and_grad(make(case, device), x, y)
     assert torch.equal(gradient, slope)
 
 
 @every_device
-@pytest.mark.parametrize("name", ["sigmoid", "softmax", "smooth_ap", "pairwise"])
-def test_a_scaled_run_is_the_run_and_an_overflow_costs_one_step(name, device):
+@every_loss
+def test_a_scaled_run_is_the_run_and_an_overflow_costs_one_step(case, device):
     def train(scaler, *, overflow):
         torch.manual_seed(0)
-        model, loss_fn = nn.Linear(5, 3).to(device), LOSSES[name]().to(device)
+        model, loss_fn = nn.Linear(5, 3).to(device), make(case, device)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         for step in range(5):
             if step == 2 and not overflow:
                 continue
             inputs = torch.randn(64, 5, generator=torch.Generator().manual_seed(step)).to(device)
             logits = model(inputs)
-            targets = (inputs[:, :3] > 0.5).float() if name == "sigmoid" else inputs[:, :3].argmax(1)
+            targets = (inputs[:, :3] > 0.5).float() if case.kind == "labels" else inputs[:, :3].argmax(1)
             if step == 2:
                 logits = logits * torch.inf  # what an overflow in the model leaves: inf, and NaN where a logit was 0
                 logits = torch.where(torch.arange(64, device=device)[:, None] == 3, torch.nan, logits)
@@ -115,4 +98,4 @@ def test_a_scaled_run_is_the_run_and_an_overflow_costs_one_step(name, device):
     expected, found = train(plain, overflow=False), train(scaler, overflow=True)
     assert found.isfinite().all()
     assert scaler.get_scale() == 2.0**13
-    torch.testing.assert_close(found, expected, rtol=0.3 if "_" in name or name == "pairwise" else 1e-5, atol=1e-2)
+    torch.testing.assert_close(found, expected, rtol=0.3 if case.ranks else 1e-5, atol=1e-2)

@@ -2,38 +2,22 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
+from losses import LOSSES, RANKING, each, every_loss, every_ranking
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from imbalanced_torch import (
-    LossWarmupWrapper,
-    PAUCAtBudgetLoss,
-    RecallAtQuantileLoss,
-    SigmoidFocalLoss,
-    SmoothAPLoss,
-    SoftmaxFocalLoss,
-    SymmetricCrossEntropyLoss,
-)
-
-RANKINGS = {
-    "smooth_ap": lambda **options: SmoothAPLoss(3, temperature=0.3, **options),
-    "recall": lambda **options: RecallAtQuantileLoss(3, quantile=0.2, temperature=0.3, **options),
-    "trapezoid": lambda **options: PAUCAtBudgetLoss(3, beta=0.5, temperature=0.5, **options),
-    "pairwise": lambda **options: PAUCAtBudgetLoss(3, beta=0.5, temperature=0.5, surrogate="pairwise", **options),
-}
-POINTWISE = {"softmax": SoftmaxFocalLoss, "symmetric": SymmetricCrossEntropyLoss}
-every_ranking = pytest.mark.parametrize("name", RANKINGS)
+from imbalanced_torch import LossWarmupWrapper, SigmoidFocalLoss, SmoothAPLoss, SoftmaxFocalLoss
 
 
-def batch(seed=0, n=16, dtype=torch.float32):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(n, 3, generator=generator, dtype=dtype), torch.randint(0, 3, (n,), generator=generator)
+def batch(seed=0, case=RANKING[0], dtype=np.float32):
+    return tuple(map(torch.from_numpy, case.batch(seed, 16, dtype=dtype)))
 
 
-def make(name, **options):
-    return RANKINGS[name](**options) if name in RANKINGS else POINTWISE[name]()
+def make(case, **options):
+    return case.in_torch(3, **options if case.ranks else {})
 
 
 def gradient(loss_fn, x, y):
@@ -45,21 +29,19 @@ def gradient(loss_fn, x, y):
 
 
 @pytest.mark.parametrize("use_reentrant", [False, True])
-@pytest.mark.parametrize("name", ["smooth_ap", "pairwise", "softmax"])
-def test_recomputation_without_a_queue_is_right(name, use_reentrant):
-    x, y = batch()
+@every_loss
+def test_recomputation_without_a_queue_is_right(case, use_reentrant):
+    x, y = batch(case=case)
     again = x.clone().requires_grad_()
-    checkpoint(
-        make(name, queue_size=0) if name in RANKINGS else make(name), again, y, use_reentrant=use_reentrant
-    ).backward()
-    torch.testing.assert_close(again.grad, gradient(make(name, queue_size=0), x, y))
+    checkpoint(make(case, queue_size=0), again, y, use_reentrant=use_reentrant).backward()
+    torch.testing.assert_close(again.grad, gradient(make(case, queue_size=0), x, y))
 
 
 @pytest.mark.parametrize("use_reentrant", [False, True])
 @every_ranking
-def test_recomputation_with_a_queue_is_refused_for_its_queue_has_moved_on(name, use_reentrant):
+def test_recomputation_with_a_queue_is_refused_for_its_queue_has_moved_on(case, use_reentrant):
     x, y = batch()
-    loss_fn = make(name, queue_size=24)
+    loss_fn = make(case, queue_size=24)
     loss = checkpoint(loss_fn, x.requires_grad_(), y, use_reentrant=use_reentrant)
     with pytest.raises(RuntimeError, match=r"must not be computed again during backward; keep it out of torch\.utils"):
         loss.backward()
@@ -67,8 +49,8 @@ def test_recomputation_with_a_queue_is_refused_for_its_queue_has_moved_on(name, 
 
 
 @every_ranking
-def test_accumulated_gradients_are_those_of_the_sum(name):
-    first, second = make(name, queue_size=24), make(name, queue_size=24)
+def test_accumulated_gradients_are_those_of_the_sum(case):
+    first, second = make(case, queue_size=24), make(case, queue_size=24)
     weight = torch.eye(3).requires_grad_()
     total = sum(first(x @ weight, y) for x, y in map(batch, range(3)))
     (expected,) = torch.autograd.grad(total, weight)
@@ -78,8 +60,8 @@ def test_accumulated_gradients_are_those_of_the_sum(name):
 
 
 @every_ranking
-def test_state_stays_where_it_is_so_that_a_captured_graph_finds_it(name):
-    main = make(name, queue_size=24)
+def test_state_stays_where_it_is_so_that_a_captured_graph_finds_it(case):
+    main = make(case, queue_size=24)
     loss_fn = LossWarmupWrapper(SoftmaxFocalLoss(), main, warmup_steps=1, blend_steps=2, temp_decay_steps=3)
     places = {key: buffer.data_ptr() for key, buffer in loss_fn.named_buffers()}
     for step in range(5):
@@ -93,10 +75,10 @@ def test_state_stays_where_it_is_so_that_a_captured_graph_finds_it(name):
 # ---------------------------------------------------------------------------------------------------------- transforms
 
 
-@pytest.mark.parametrize("name", [*RANKINGS, *POINTWISE])
-def test_grad_and_vmap_are_a_loop(name):
-    loss_fn = make(name, queue_size=0)
-    batches = [batch(seed) for seed in range(3)]
+@every_loss
+def test_grad_and_vmap_are_a_loop(case):
+    loss_fn = make(case, queue_size=0)
+    batches = [batch(seed, case) for seed in range(3)]
     stacked = [torch.stack(tensors) for tensors in zip(*batches, strict=True)]
     each = torch.func.vmap(torch.func.grad(loss_fn))(*stacked)
     torch.testing.assert_close(each, torch.stack([gradient(loss_fn, x, y) for x, y in batches]))
@@ -110,30 +92,32 @@ def test_a_queue_inside_of_a_transform_is_an_error():
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # of torch itself
-@pytest.mark.parametrize("name", ["recall", "trapezoid", "symmetric"])
-def test_forward_mode(name):
-    loss_fn = make(name, queue_size=0)
-    x, y = batch(dtype=torch.float64)
+@each(case for case in LOSSES if "torch" in case.forward_mode)
+def test_forward_mode(case):
+    loss_fn = make(case, queue_size=0)
+    x, y = batch(case=case, dtype=np.float64)
     direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     _, slope = torch.func.jvp(lambda x: loss_fn(x, y), (x,), (direction,))
     torch.testing.assert_close(slope, (gradient(loss_fn, x, y) * direction).sum())
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # of torch itself
-@pytest.mark.parametrize("name", ["smooth_ap", "pairwise", "softmax"])
-def test_forward_mode_that_is_not_there_is_an_error(name):
-    x, y = batch()
+@each(case for case in LOSSES if "torch" not in case.forward_mode)
+def test_forward_mode_that_is_not_there_is_an_error(case):
+    x, y = batch(case=case)
     with pytest.raises(NotImplementedError, match="implement the jvp function"):
-        torch.func.jvp(lambda x: make(name, queue_size=0)(x, y), (x,), (x,))
+        torch.func.jvp(lambda x: make(case, queue_size=0)(x, y), (x,), (x,))
 
 
 @every_ranking
-def test_second_derivatives_are_the_slopes_of_the_first(name):
+def test_second_derivatives_are_those_of_the_first(case):
     """Of the scores that set no threshold and no scale, which are constants in differentiation."""
-    x, y = batch(dtype=torch.float64)
-    loss_fn = make(name, queue_size=0).double()
-    moving = torch.nn.functional.one_hot(y, 3).bool() if name != "smooth_ap" else torch.ones_like(x, dtype=torch.bool)
-    if name == "recall":  # the threshold is a score of any class: hold it, and all that may become it
+    x, y = batch(case=case, dtype=np.float64)
+    loss_fn = make(case, queue_size=0).double()
+    moving = torch.nn.functional.one_hot(y, 3).bool()
+    if case.threshold_of == "no item" and case.scale == "absolute":
+        moving = torch.ones_like(x, dtype=torch.bool)
+    if case.threshold_of == "all items":  # hold the threshold, and all that may become it
         moving = moving & (x < x.quantile(0.6, dim=0))
 
     def moved(part):
@@ -174,7 +158,7 @@ def test_a_copy_works_with_the_same_processes():
     assert other.main_loss.process_group is other.warmup_loss.process_group is group
     assert other(*batch(1)) == loss_fn(*batch(1))
     other.main_loss.reset_queue()
-    assert (loss_fn.main_loss.queue_targets[:16] == batch(1)[1]).all()
+    assert (loss_fn.main_loss.queue_targets >= 0).all()  # 24 rows of 32
     twins = copy.deepcopy([loss_fn.main_loss, loss_fn.main_loss])
     assert twins[0] is twins[1]
 
@@ -210,13 +194,17 @@ def test_a_warmup_loss_of_no_rows_counts_as_zero(warmup):
 # ------------------------------------------------------------------------------------------------- no look at a device
 
 
-@pytest.mark.parametrize("name", ["sigmoid", *RANKINGS, *POINTWISE])
-def test_nothing_is_read_from_a_device(name):
+@every_loss
+def test_nothing_is_read_from_a_device(case):
     """Tensors of the meta device have no values: reading one is an error."""
-    loss_fn = SigmoidFocalLoss(gamma=torch.tensor(2.0, device="meta")) if name == "sigmoid" else make(name)
-    x, y = (tensor.to("meta") for tensor in batch())
+    x, y = (tensor.to("meta") for tensor in batch(case=case))
     x.requires_grad_()
-    targets = torch.empty_like(x) if name == "sigmoid" else y
-    loss = loss_fn.to("meta")(x, targets, sample_weight=torch.empty(16, device="meta"))
+    loss = make(case).to("meta")(x, y, sample_weight=torch.empty(16, device="meta"))
     loss.backward()
     assert x.grad.is_meta
+
+
+def test_no_parameter_is_read_from_a_device():
+    x, _ = (tensor.to("meta") for tensor in batch())
+    loss_fn = SigmoidFocalLoss(gamma=torch.tensor(2.0, device="meta"))
+    assert loss_fn(x, torch.empty_like(x)).is_meta

@@ -1,0 +1,234 @@
+"""The table of all losses, which every test of properties, parity, bad input, transforms and distribution reads.
+
+A new loss is one row here and one function of the same name in `reference.py`; no test names a loss, except those of
+what is its own. A framework is imported when a column of its own is asked for.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import pytest
+import reference
+
+IGNORED = -100
+# keyword of the classes and JAX functions: that of the core, where it has another, and of the reference
+SPELLINGS = {"tau_scale": "temperature_scale", "quantile_interpolation": "interpolation"}
+
+
+@dataclass(frozen=True, eq=False)
+class Loss:
+    """A loss with some options. Those of `more` are tried as well, wherever a case is cheap."""
+
+    name: str
+    core: str  # module of imbalanced_core.losses, and function; the reference has the name of the function
+    torch: str | None  # the class in imbalanced_torch and imbalanced_jax.nnx; None: not there yet
+    jax: str | None  # the function
+    options: dict[str, Any] = field(default_factory=dict)  # as the class and the JAX function spell them
+    more: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+
+    kind: str = "ranking"  # or pointwise with targets that are "ids" of classes or "labels", one for each logit
+    forward_mode: tuple[str, ...] = ("torch", "jax")  # elsewhere its derivative is written by hand, and jvp refuses
+    # of ranking losses
+    needs_a_negative: bool = True  # for a row to be valid
+    threshold_of: str = "no item"  # whose quantile is a constant in differentiation: also "negatives", "all items"
+    copies_compete: bool = False  # m copies of a positive rank above each other, a positive of multiplicity m does not
+    # of pointwise losses
+    reductions: tuple[str, ...] = ("mean", "mean_positive", "sum")
+    mixes_probabilities: bool = False  # differences of numbers near 1, whose errors are absolute
+    draw: Callable[[np.random.Generator, int], dict[str, Any]] | None = None  # options of a random call, by the classes
+
+    @property
+    def ranks(self) -> bool:
+        return self.kind == "ranking"
+
+    @cached_property
+    def objective(self) -> Callable:
+        """The function of the core, with its options."""
+        module, function = self.core.split(".")
+        return self._with_options(getattr(import_module(f"imbalanced_core.losses.{module}"), function))
+
+    @cached_property
+    def definition(self) -> Callable:
+        """The function of the reference, with its options."""
+        return self._with_options(getattr(reference, self.core.split(".")[1]))
+
+    def _with_options(self, function: Callable) -> Callable:
+        names = inspect.signature(function).parameters
+        spellings = {SPELLINGS[name]: self.options[name] for name in self.options if SPELLINGS.get(name) in names}
+        others = {name: value for name, value in self.options.items() if SPELLINGS.get(name) not in names}
+        return partial(function, **spellings, **others)
+
+    @property
+    def torch_class(self) -> type:
+        return getattr(import_module("imbalanced_torch"), self.torch)
+
+    @property
+    def jax_function(self) -> Callable:
+        return getattr(import_module("imbalanced_jax"), self.jax)
+
+    @property
+    def nnx_class(self) -> type:
+        return getattr(import_module("imbalanced_jax.nnx"), self.torch)
+
+    def in_torch(self, num_classes: int = 3, **options: Any) -> Any:
+        """The module."""
+        defaults = {"ignore_index": IGNORED} if self.kind == "labels" else {}
+        return self.torch_class(*self._sizes(num_classes), **defaults | self.options | options)
+
+    def in_nnx(self, num_classes: int = 3, **options: Any) -> Any:
+        """The nnx module."""
+        return self.nnx_class(*self._sizes(num_classes), **self.options | options)
+
+    def _sizes(self, num_classes: int) -> tuple[int, ...]:
+        return (num_classes,) if self.ranks else ()
+
+    def in_jax(self, **options: Any) -> Callable:
+        """The JAX function with its options; ignored labels are masked for it."""
+        function = partial(self.jax_function, **self.options | options)
+        if self.kind != "labels":
+            return function
+
+        def masked(logits: Any, targets: Any, **arguments: Any) -> Any:
+            where = targets != IGNORED if hasattr(targets, "dtype") else None
+            return function(logits, targets, **{"where": where} | arguments)
+
+        return masked
+
+    def value_in_jax(self, queue: Any = None, **options: Any) -> Callable:
+        """(logits, targets, sample_weight=None) -> the loss alone, as a module gives it."""
+        function = self.in_jax(**options)
+        if not self.ranks:
+            return function
+        return lambda logits, targets, **arguments: function(logits, targets, queue, **arguments)[0]
+
+    @property
+    def scale(self) -> str:
+        """The unit of the temperature."""
+        return inspect.signature(self.objective).parameters["temperature_scale"].default
+
+    @property
+    def is_live(self) -> bool:
+        return self.options.get("pos_numerator") == "live"
+
+    @property
+    def takes_is_iid(self) -> bool:
+        """Whether rows that are not drawn from the population count otherwise than others."""
+        return "is_iid" in inspect.signature(self.definition).parameters
+
+    def batch(self, seed: int = 0, rows: int = 12, num_classes: int = 3, dtype: Any = np.float32) -> tuple:
+        """Logits [rows, num_classes] and targets, in numpy; every class occurs."""
+        logits = np.random.default_rng(seed).standard_normal((rows, num_classes)).astype(dtype)
+        ids = np.arange(rows) % max(num_classes, 2)
+        return logits, (logits > 0.5).astype(dtype) if self.kind == "labels" else ids
+
+    def definition_of_rows(self, scores: np.ndarray, positives: np.ndarray, **arrays: Any) -> tuple[np.ndarray, ...]:
+        """(losses, valid, gradients, ...) of a ranking loss, row by row."""
+        arrays = {name: np.broadcast_to(array, scores.shape) for name, array in arrays.items() if array is not None}
+        rows = [
+            self.definition(scores[r], positives[r], **{name: array[r] for name, array in arrays.items()})
+            for r in range(len(scores))
+        ]
+        return tuple(np.array(column, dtype=np.float64) for column in zip(*rows, strict=True))
+
+
+OBJECTIVES = (
+    Loss(
+        "smooth AP", "ranking.smooth_ap", "SmoothAPLoss", "smooth_ap_loss", {"temperature": 0.2},
+        more={
+            "iqr": {"temperature": 0.1, "temperature_scale": "iqr", "margin": 0.5},
+            "std live": {"temperature": 0.1, "temperature_scale": "std", "pos_numerator": "live"},
+        },
+        forward_mode=(), copies_compete=True,
+    ),
+    Loss(
+        "recall", "ranking.recall_at_quantile", "RecallAtQuantileLoss", "recall_at_quantile_loss",
+        {"quantile": 0.3, "quantile_interpolation": "linear", "temperature": 0.3,
+         "temperature_scale": "std", "pos_numerator": "live"},
+        more={
+            "absolute": {"quantile": 0.1, "temperature": 0.3},
+            "iqr lower": {"quantile": 0.2, "quantile_interpolation": "lower", "temperature": 0.2,
+                          "temperature_scale": "iqr", "margin": 1.0},
+        },
+        needs_a_negative=False, threshold_of="all items", forward_mode=("jax",),
+    ),
+    Loss(
+        "pAUC trapezoid", "partial_auc.partial_auc", "PAUCAtBudgetLoss", "pauc_at_budget_loss",
+        {"surrogate": "trapezoid", "beta": 0.2},
+        more={
+            "band population live": {"surrogate": "trapezoid", "alpha": 0.05, "beta": 0.5, "n_knots": 5, "margin": 0.5,
+                                     "quantile_interpolation": "linear", "tau_scale": "band",
+                                     "budget_basis": "population", "pos_numerator": "live"},
+            "absolute live": {"surrogate": "trapezoid", "beta": 0.5, "temperature": 0.4, "tau_scale": "absolute",
+                              "pos_numerator": "live"},
+        },
+        threshold_of="negatives", forward_mode=("jax",),
+    ),
+    Loss(
+        "pAUC pairwise", "partial_auc.partial_auc", "PAUCAtBudgetLoss", "pauc_at_budget_loss",
+        {"surrogate": "pairwise", "alpha": 0.05, "beta": 0.5},
+        more={
+            "std population": {"surrogate": "pairwise", "beta": 0.5, "tau_scale": "std", "budget_basis": "population",
+                               "margin": 0.5},
+            "absolute live": {"surrogate": "pairwise", "beta": 0.8, "temperature": 0.3, "tau_scale": "absolute",
+                              "pos_numerator": "live"},
+        },
+        forward_mode=(), threshold_of="negatives",
+    ),
+    Loss(
+        "AUC", "ranking.auc", None, None, {"temperature": 0.3},
+        more={"std live": {"temperature": 0.2, "temperature_scale": "std", "pos_numerator": "live", "margin": 0.5}},
+        forward_mode=(),
+    ),
+)  # fmt: skip
+RANKING = tuple(case for case in OBJECTIVES if case.torch)
+POINTWISE = (
+    Loss(
+        "sigmoid focal", "pointwise.sigmoid_focal", "SigmoidFocalLoss", "sigmoid_focal_loss", kind="labels",
+        forward_mode=("jax",),
+        more={"no alpha": {"alpha": None, "gamma": 0.5}},
+        draw=lambda rng, _: {"alpha": number(rng, 0.0, 0.25, 0.9), "gamma": number(rng, 0.0, 0.5, 1.0, 2.0, 3.7)},
+    ),
+    Loss(
+        "softmax focal", "pointwise.softmax_focal", "SoftmaxFocalLoss", "softmax_focal_loss", kind="ids",
+        more={"smoothed": {"label_smoothing": 0.1}, "weighted": {"alpha": [0.2, 0.5, 0.9]}},
+        forward_mode=("jax",),
+        draw=lambda rng, classes: {"alpha": rng.random(classes).astype(np.float32),
+                                   "gamma": number(rng, 0.0, 0.5, 1.0, 2.0, 3.7)},
+    ),
+    Loss(
+        "symmetric cross entropy", "pointwise.symmetric_cross_entropy", "SymmetricCrossEntropyLoss",
+        "symmetric_cross_entropy_loss", kind="ids",
+        reductions=("mean", "sum"), mixes_probabilities=True,
+        draw=lambda rng, _: {"alpha": number(rng, 0.0, 0.25, 0.9), "beta": number(rng, 0.0, 0.5, 1.0, 3.7)},
+    ),
+)  # fmt: skip
+LOSSES = RANKING + POINTWISE
+
+
+def number(rng: np.random.Generator, *values: float) -> float:
+    """One of the values, as float32 holds it."""
+    return float(np.float32(rng.choice(values)))
+
+
+def with_variants(losses: tuple[Loss, ...]) -> Iterator[Loss]:
+    for loss in losses:
+        yield loss
+        for name, options in loss.more.items():
+            yield replace(loss, name=f"{loss.name} {name}", options=options, more={})
+
+
+def each(losses: Any, argument: str = "case") -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(argument, list(losses), ids=lambda loss: loss.name)
+
+
+every_loss = each(LOSSES)
+every_ranking = each(RANKING)
+every_pointwise = each(POINTWISE)
+every_ranking_variant = each(with_variants(RANKING))
+every_objective = each(OBJECTIVES)
+every_objective_variant = each(with_variants(OBJECTIVES))

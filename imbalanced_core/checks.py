@@ -24,6 +24,11 @@ def one_of(name: str, value: object, options: Sequence[object]) -> None:
     require(value in options, name, "one of " + ", ".join(map(repr, options)), value)
 
 
+def flag(name: str, value: object) -> None:
+    """The value is True or False."""
+    require(isinstance(value, (bool, np.bool_)), name, "True or False", value)
+
+
 def positive(name: str, value: Array) -> None:
     """The number is finite and > 0."""
     _number(name, value, lambda x: 0 < x < math.inf, "a finite number > 0")

@@ -72,6 +72,8 @@ def ranking_loss(
     }
     validation.check_static(**options, **static, ignore_index=ignore_index, multilabel=multilabel)
     checks.index("ignore_index", ignore_index)
+    for name, value in (("multilabel", multilabel), *((n, rest[n]) for n in ("update_queue", "class_parallel"))):
+        checks.flag(name, value)
     if queue is not None and not isinstance(queue, Queue):
         rule = "a Queue, from init_queue or aux.queue (a restored dict: Queue(**it)), or None"
         raise TypeError(f"queue must be {rule}, got {type(queue).__name__}")

@@ -111,13 +111,17 @@ class PooledLoss(RankingState):
         self.grad_reduction = options.get("grad_reduction", "mean")
         self.generator = options.get("generator")
         self.class_parallel = options.get("class_parallel", False)
+        for name in ("update_queue_in_eval", "multilabel", "gated", "class_parallel"):
+            checks.flag(name, getattr(self, name))
+        persistent = options.get("persistent_queue", True)
+        checks.flag("persistent_queue", persistent)
         checks.one_of("pos_numerator", pos_numerator, POSITIVE_NUMERATORS)
         checks.one_of("grad_reduction", self.grad_reduction, distributed.GRAD_REDUCTIONS)
         if self.generator is not None and not isinstance(self.generator, torch.Generator):
             raise TypeError(f"generator must be a torch.Generator or None, got {self.generator!r}")
         self._has_warned = self._has_warned_of_spread = False
         self._widest: Tensor | None = None
-        self._start_state(temperature, multilabel=self.multilabel, persistent=options.get("persistent_queue", True))
+        self._start_state(temperature, multilabel=self.multilabel, persistent=persistent)
         if self.class_parallel:
             checks.require(max_pool_size is None, "max_pool_size", "None with class_parallel=True", max_pool_size)
             checks.require(not self.gated, "gated", "False with class_parallel=True", self.gated)
@@ -200,6 +204,8 @@ class PooledLoss(RankingState):
         validation.check_optional_tensors(iid_mask=iid_mask, sample_weight=sample_weight)
         rule = f"of shape [rows, num_classes] = [N, {self.num_classes}]"
         checks.require(logits.ndim == 2 and logits.shape[1] == self.num_classes, "logits", rule, tuple(logits.shape))
+        if update_queue is not None:
+            checks.flag("update_queue", update_queue)
         learns = self.training and torch.is_grad_enabled()
         if update_queue is None:
             update_queue = learns or self.update_queue_in_eval

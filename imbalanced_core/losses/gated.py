@@ -15,7 +15,9 @@ from imbalanced_core.ops.namespace import Array, array_namespace
 from imbalanced_core.pool.items import Items, count_of, weight_of
 
 LEAST_WEIGHT = 0.25  # of the ranking loss, from the first step on
-OPENS_AT, OPEN_AT = 0.3, 0.6  # what the ranking reaches where its weight begins to grow, and where it is 1
+LIMITS = 0.3, 0.6  # what the ranking reaches where its weight begins to grow, and where it is 1
+LIFTED_LIMITS = 0.05, 0.3  # the same for an average precision, of which chance is subtracted
+SHARPNESS = 50.0  # what the ranking reaches is measured at a temperature so many times smaller
 MEMORY = 0.02  # weight of a step in the running mean of what the ranking reaches
 PRIOR_POWER = 1.5  # of the odds of a positive that the logits of the cross entropy start from
 
@@ -53,15 +55,14 @@ def gated(
     ranking: Callable[..., tuple],
     gate: Gate,
     temperature: Array,
-    sharpness: float = 50.0,
-    limits: tuple[float, float] = (OPENS_AT, OPEN_AT),
     positive_rate: float | None = None,
     diagnostics: bool = False,
 ) -> tuple[Array, Array, dict[str, Any]]:
     """The objective of the presets: a blend of a cross entropy and a ranking loss, whose weight w grows with success.
 
     For each class, with n₊ and n₋ the numbers of positives and negatives seen, z the scores of the batch, τ the
-    temperature in units of the scores, and m the running mean of 1 − the ranking loss at a sharp temperature:
+    temperature in units of the scores, and m the running mean of 1 − the ranking loss at a temperature 50 times smaller
+    (for an average precision, (m − chance)/(1 − chance) and the limits 0.05 and 0.3):
 
         cross entropy = n₋/n₊ · mean BCE(z + 1.5 log(n₊/n₋), y),
         w = ¼ + ¾ · clip((m − 0.3) / 0.3, 0, 1),
@@ -77,8 +78,6 @@ def gated(
         ranking: an objective that takes `temperature`.
         gate: the state before the step.
         temperature: of the ranking loss.
-        sharpness: what the ranking reaches is measured at a temperature so many times smaller.
-        limits: of m, where the weight begins to grow and where it is 1.
         positive_rate: the share of positives in the population, in (0, 1). None: as seen so far.
         diagnostics: whether to return figures.
 
@@ -89,15 +88,16 @@ def gated(
     xp = array_namespace(items.scores)
     missed, ranks, figures = ranking(items, temperature=temperature, diagnostics=True)
     constants = items._replace(scores=ops.stop_gradient(items.scores))
-    sharply_missed, _, _ = ranking(constants, temperature=temperature / sharpness)
+    sharply_missed, _, _ = ranking(constants, temperature=temperature / SHARPNESS)
     kept = Gate(*(ops.astype(array, items.scores.dtype) for array in gate))
-    gain = 1.0 - sharply_missed - kept.reached
+    reached, (low, high) = 1.0 - sharply_missed, LIMITS
+    if (chance := figures.get("chance")) is not None:
+        reached, (low, high) = (reached - chance) / xp.clip(1.0 - chance, min=0.5), LIFTED_LIMITS
     new = Gate(
-        reached=ops.where(ranks, kept.reached + MEMORY * gain, kept.reached),
+        reached=ops.where(ranks, kept.reached + MEMORY * (reached - kept.reached), kept.reached),
         positives=kept.positives + count_of(items.positives & items.live, items),
         negatives=kept.negatives + count_of(items.negatives & items.live, items),
     )
-    low, high = limits
     w = LEAST_WEIGHT + (1.0 - LEAST_WEIGHT) * xp.clip((new.reached - low) / (high - low), min=0.0, max=1.0)
     pointwise, is_seen = _cross_entropy(items, _odds(new, positive_rate))
     loss = (1.0 - w) * pointwise + w * (4.0 * ops.stop_gradient(figures["tau_eff"])) * missed

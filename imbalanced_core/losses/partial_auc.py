@@ -90,6 +90,7 @@ def partial_auc(
     References:
         Narasimhan, Agarwal. A structural SVM based approach for optimizing partial AUC. ICML 2013.
     """
+    checks.one_of("temperature_scale", temperature_scale, BAND_TEMPERATURE_SCALES)
     items = make_items(scores, positives, pos_numerator=pos_numerator, **rows)
     loss, valid, figures = band_auc(
         items,

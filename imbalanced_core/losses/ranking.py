@@ -11,6 +11,7 @@ from imbalanced_core.pairwise import soft_counts_at
 from imbalanced_core.pool.items import (
     Items,
     RowArrays,
+    count_of,
     dispersion,
     make_items,
     numerator_mean,
@@ -104,7 +105,14 @@ def average_precision(
     # 1 − rank⁺/rank = (negatives above)/rank keeps the digits of a small loss
     loss, has_positive = numerator_mean(share(negatives_above, rank_plus), numerator)
     valid = has_positive & xp.any(items.negatives, axis=-1)
-    return loss, valid, {"tau_eff": tau} if diagnostics else {}
+    return loss, valid, {"tau_eff": tau, "chance": prevalence(items)} if diagnostics else {}
+
+
+def prevalence(items: Items) -> Array:
+    """The share of positives among the items of each row, [...]: the average precision of a random ranking."""
+    xp = array_namespace(items.scores)
+    where = xp.broadcast_to(items.where, items.scores.shape)
+    return count_of(items.positives, items) / xp.clip(count_of(where, items), min=1.0)
 
 
 def recall_at_quantile(

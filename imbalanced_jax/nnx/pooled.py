@@ -78,6 +78,8 @@ class PooledLoss(LossModule):
         dtype, sizes = arguments.pop("dtype"), (arguments["queue_size"], arguments["num_classes"])
         for name, array in init_queue(*sizes, multilabel=arguments["multilabel"], dtype=dtype)._asdict().items():
             setattr(self, f"queue_{name}", LossState(array))
+        for name in ("update_queue_in_eval", "multilabel", "gated", "deterministic"):
+            checks.flag(name, arguments[name])
         if arguments["gated"]:
             for name, array in init_gate(arguments["num_classes"])._asdict().items():
                 setattr(self, f"gate_{name}", LossState(array))

@@ -137,6 +137,8 @@ def evaluate(
     validation.check_tensors(logits=logits, targets=targets)
     validation.check_optional_tensors(sample_weight=rest["sample_weight"], iid_mask=rest["iid_mask"])
     checks.index("ignore_index", rest["ignore_index"])
+    for name in ("multilabel", "update_queue"):
+        checks.flag(name, rest[name])
     checks.require(logits.ndim == 2 and logits.shape[1] > 0, "logits", "of shape [rows, classes]", tuple(logits.shape))
     _check_values(logits, targets, rest["sample_weight"], rest["ignore_index"], multilabel=rest["multilabel"])
     if queue is None:

@@ -171,7 +171,7 @@ def _only_first_needs_gradient(arrays: Sequence) -> bool:
 
 
 class _Clear(torch.autograd.Function):
-    """`ops.clear`, in one call backward."""
+    """`ops.clear`, with a derivative of few calls."""
 
     generate_vmap_rule = True
 
@@ -181,13 +181,22 @@ class _Clear(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
-        ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(inputs[1])
+        x, where, _ = inputs
+        clean, is_nan = output
+        ctx.mark_non_differentiable(is_nan)
+        kept = where & (x == clean)  # neither masked nor NaN nor clipped
+        ctx.save_for_backward(kept)
+        ctx.save_for_forward(kept)
 
     @staticmethod
     def backward(ctx: Any, cotangent: torch.Tensor, _: None) -> tuple:
-        (where,) = ctx.saved_tensors
-        return constants.where(where, cotangent, 0.0), None, None
+        (kept,) = ctx.saved_tensors
+        return constants.where(kept, cotangent, 0.0), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: torch.Tensor, *_: None) -> tuple:
+        (kept,) = ctx.saved_tensors
+        return constants.where(kept, tangent, 0.0), None
 
 
 class _Logistic(torch.autograd.Function):
@@ -202,11 +211,17 @@ class _Logistic(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
         ctx.save_for_backward(inputs[0])
+        ctx.save_for_forward(inputs[0])
 
     @staticmethod
     def backward(ctx: Any, cotangent: torch.Tensor) -> torch.Tensor:
         (x,) = ctx.saved_tensors
         return torch.ops.aten.sigmoid_backward(cotangent, torch.sigmoid(-x.abs()))  # cotangent · σ (1 − σ)
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: torch.Tensor) -> torch.Tensor:
+        (x,) = ctx.saved_tensors
+        return torch.ops.aten.sigmoid_backward(tangent, torch.sigmoid(-x.abs()))
 
 
 def _cleared(x: torch.Tensor, where: torch.Tensor, largest: float) -> tuple[torch.Tensor, torch.Tensor]:

@@ -127,7 +127,7 @@ def warmup_blend(
 
     Returns:
         The loss and the `aux` of the main loss. While that is not computed, `aux` has the same structure: the queue
-        unchanged, and NaN, False and 0 elsewhere.
+        unchanged, a closed gate, and NaN, False and 0 elsewhere.
 
     Raises:
         ValueError: on a bad number, or if the two losses differ in shape.
@@ -153,6 +153,8 @@ def warmup_blend(
 
     def without_main(queue: Queue | None) -> tuple[jax.Array, Any]:
         aux = jax.tree.map(_absent, aux_form)
+        if getattr(aux, "gate", ()):  # it stays closed until the switch
+            aux = aux._replace(gate=jax.tree.map(lambda form: _full(form, 0), aux_form.gate))
         return _full(main_form, 0), aux if queue is None else aux._replace(queue=queue)
 
     main_loss, aux = lax.cond(weight > 0, lambda queue: main_fn(queue, temperature), without_main, queue)

@@ -102,10 +102,12 @@ class PooledLoss(LossModule):
         """Of a gated loss: what its ranking reaches, and the positives and negatives seen, per class; else None."""
         return Gate(*(getattr(self, f"gate_{name}")[...] for name in Gate._fields)) if self.gated else None
 
-    def store(self, new: Queue) -> None:
-        """Replaces the queue."""
+    def store(self, new: Queue, gate: Any = ()) -> None:
+        """Replaces the queue, and the gate of a gated loss."""
         for name, array in zip(Queue._fields, new, strict=True):
             getattr(self, f"queue_{name}")[...] = array
+        for name, array in zip(Gate._fields, gate, strict=False):  # () without a gate
+            getattr(self, f"gate_{name}")[...] = array
 
     def reset_queue(self) -> None:
         """Forgets all rows of earlier batches."""
@@ -190,9 +192,7 @@ class PooledLoss(LossModule):
             update_queue=update_queue,
         )
         if update_queue:
-            self.store(aux.queue)
-            for name in aux.gate and Gate._fields:
-                getattr(self, f"gate_{name}")[...] = getattr(aux.gate, name)
+            self.store(aux.queue, aux.gate)
         return with_extras(loss, aux, return_per_class=return_per_class, return_diagnostics=return_diagnostics)
 
 

@@ -108,6 +108,7 @@ class LossWarmupWrapper(nnx.Module):
         self.step[...] = jnp.zeros((), jnp.int32)
         if isinstance(self.main_loss, PooledLoss):
             self.main_loss.reset_queue()
+            self.main_loss.store(self.main_loss.queue, jax.tree.map(jnp.zeros_like, self.main_loss.gate or ()))
         self._show_temperature()
 
     def reset_queue(self) -> None:
@@ -161,7 +162,7 @@ class LossWarmupWrapper(nnx.Module):
             temp_decay_steps=self.temp_decay_steps,
         )
         if isinstance(self.main_loss, PooledLoss) and self.main_loss.updates_queue:
-            self.main_loss.store(aux.queue)
+            self.main_loss.store(aux.queue, aux.gate)
         if not self.deterministic:
             self._show_temperature()
             self.step[...] += 1

@@ -397,15 +397,21 @@ def test_a_second_run_after_reset_is_the_first_again():
 
 def test_a_preset_keeps_its_temperature():
     def wrap(**ends):
-        main_loss = SmoothAPLoss(CLASSES, QUEUE, 0.25)
-        main_loss._keeps_temperature = True  # as `recommended` does
+        main_loss = SmoothAPLoss.recommended(CLASSES, queue_size=QUEUE, temperature=0.25)
         return LossWarmupWrapper(SoftmaxFocalLoss(), main_loss, warmup_steps=1, temp_decay_steps=2, **ends)
 
     logits, y = batch(0)[0][:, :CLASSES], batch(0)[1]
     wrapper = wrap()
+    alone = SmoothAPLoss.recommended(CLASSES, queue_size=QUEUE, temperature=0.25)
     evaluate(wrapper, logits, y)
     assert wrapper.current_temperature == wrapper.main_loss.temperature[...] == 0.25
-    np.testing.assert_allclose(evaluate(wrapper, logits, y), smooth_ap_loss(logits, y, temperature=0.25)[0], rtol=1e-6)
+    assert not any(map(np.any, wrapper.main_loss.gate))
+    for _ in range(2):  # the gate is that of the loss alone from the switch on
+        np.testing.assert_allclose(evaluate(wrapper, logits, y), evaluate(alone, logits, y), rtol=1e-6)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), wrapper.main_loss.gate, alone.gate)
+    assert any(map(np.any, alone.gate))
+    wrapper.reset()
+    assert not any(map(np.any, wrapper.main_loss.gate))
     for ends, expected in (({"temp_start": 1.0}, (1.0, 0.25)), ({"temp_end": 0.1}, (0.25, 0.1))):
         wrapper = wrap(**ends)
         seen = []

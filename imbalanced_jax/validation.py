@@ -73,11 +73,13 @@ def check_binary_targets(targets: Any, *, ignore_index: int | None = None, where
         _binary(np.asarray(targets), ignore_index, where)
 
 
-def check_unit_targets(targets: Any, *, ignore_index: int | None = None, where: Any = None) -> None:
+def check_unit_targets(
+    targets: Any, *, ignore_index: int | None = None, where: Any = None, name: str = "targets"
+) -> None:
     """ValueError, naming values, if a readable target is neither in [0, 1] nor `ignore_index`."""
     if can_read(targets):
         values = np.asarray(targets)
-        _refuse(values, ~((values >= 0) & (values <= 1)), ignore_index, where, "targets", "in [0, 1]")
+        _refuse(values, ~((values >= 0) & (values <= 1)), ignore_index, where, name, "in [0, 1]")
 
 
 def check_weights(weights: Any, *, where: Any = None, name: str = "sample_weight") -> None:

@@ -49,7 +49,7 @@ def softmax(x: Array, *, axis: int) -> Array:
 
 
 def where(condition: Array, x: Array, y: Array | float) -> Array:
-    """x where `condition` holds, else y, which may be a number."""
+    """X where `condition` holds, else y, which may be a number."""
     return _backend(condition, x).where(condition, x, y)
 
 
@@ -271,12 +271,12 @@ def lerp(a: Array | float, b: Array | float, weight: Array) -> Array:
 
 
 def add_product(x: Array, a: Array, b: Array, factor: Array | float = 1.0) -> Array:
-    """x + factor · a · b, elementwise, in one call where there is one."""
+    """X + factor · a · b, elementwise, in one call where there is one."""
     return _backend(x, a, b).add_product(x, a, b, factor)
 
 
 def times_unit(x: Array, y: Array) -> Array:
-    """x · y, elementwise, NaN where y lies outside [0, 1]."""
+    """X · y, elementwise, NaN where y lies outside [0, 1]."""
     return _backend(x, y).times_unit(x, y)
 
 
@@ -291,7 +291,7 @@ def count(mask: Array, dtype: Any) -> Array:
 
 
 def divide(a: Array, b: Array) -> Array:
-    """a / b, elementwise, for |a| <= b, with finite derivatives also where b² underflows."""
+    """A / b, elementwise, for |a| <= b, with finite derivatives also where b² underflows."""
     return _backend(a, b).divide(a, b)
 
 
@@ -301,7 +301,7 @@ def softplus(x: Array) -> Array:
 
 
 def zero_below(x: Array, least: float) -> Array:
-    """x where it is greater than `least`, else 0, elementwise."""
+    """X where it is greater than `least`, else 0, elementwise."""
     return _backend(x).zero_below(x, least)
 
 

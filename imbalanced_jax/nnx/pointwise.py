@@ -18,7 +18,8 @@ class SigmoidFocalLoss(nnx.Module):
     """Focal loss of independent binary predictions: `imbalanced_jax.sigmoid_focal_loss` with its options.
 
     Args:
-        alpha: weight of the positive class in [0, 1], negatives get 1 − alpha; −1 or None for no weights.
+        alpha: weight of the positive class in [0, 1], negatives get 1 − alpha; a number or one per label; −1 or None for
+            no weights.
         gamma: focusing exponent, >= 0; 0 is the binary cross entropy. An array can change without a recompilation.
         reduction: "mean", "mean_positive", "sum" or "none".
         ignore_index: target value of entries that take no part; None for none.
@@ -30,7 +31,7 @@ class SigmoidFocalLoss(nnx.Module):
 
     def __init__(
         self,
-        alpha: Number | None = 0.25,
+        alpha: Number | Sequence[float] | None = 0.25,
         gamma: Number = 2.0,
         reduction: str = "mean",
         *,
@@ -42,7 +43,7 @@ class SigmoidFocalLoss(nnx.Module):
         self.reduction = reduction
         self.ignore_index = ignore_index
         self.axis_name = axis_name
-        zeros = np.zeros((1, 1), np.float32)
+        zeros = np.zeros((1, np.size(1.0 if alpha is None else alpha)), np.float32)
         jax.eval_shape(lambda: self._loss(zeros, zeros, None, None))
 
     def __call__(self, logits: jax.Array, targets: jax.Array, *, sample_weight: jax.Array | None = None) -> jax.Array:

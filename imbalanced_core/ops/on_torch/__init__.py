@@ -119,7 +119,7 @@ def times_unit(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return torch.addcmul(torch.xlogy(0.0, torch.logit(y.detach())), x, y)
 
 
-def count(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:  # noqa: ARG001
+def count(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return mask.sum()  # an integer divides a float as it is
 
 
@@ -132,7 +132,7 @@ def add_product(x: torch.Tensor, a: torch.Tensor, b: torch.Tensor, factor: torch
 def lerp(a: torch.Tensor | float, b: torch.Tensor | float, weight: torch.Tensor) -> torch.Tensor:
     if isinstance(a, torch.Tensor):
         return torch.lerp(a, b if isinstance(b, torch.Tensor) else _constant_like(b, a), weight)
-    return torch.rsub(weight, a, alpha=a - b)  # of two numbers
+    return torch.rsub(weight, a, alpha=a - b)  # type: ignore[arg-type]  # of two numbers
 
 
 def softplus(x: torch.Tensor) -> torch.Tensor:

@@ -90,7 +90,7 @@ def element_sum_and_mass(
             them, "sum" by nothing; with weights these numbers are total weights.
         where: bool, the shape of `losses`: which positions are counted; the others may hold anything.
         weights: >= 0, without gradient: in the shape of `losses`, one per row [losses.shape[0]], or of the same number
-            of dimensions, with a weight for each row, and lengths of 1 that broadcast. NaN results from any other value.
+            of dimensions, with a weight for each row, and lengths of 1 that broadcast. Other values give NaN.
         positives: for "mean_positive": bool, or in [0, 1] how positive each position is; the shape of `losses`.
         is_masked: whether `losses`, and their gradient, are 0 already where `where` is False.
 
@@ -131,7 +131,11 @@ def reduce_elements(
     """One loss per position to the loss that is trained on.
 
     Args:
-        losses, where, weights, positives, is_masked: as in `element_sum_and_mass`.
+        losses: as in `element_sum_and_mass`.
+        where: as there.
+        weights: as there.
+        positives: as there.
+        is_masked: as there.
         reduction: "mean", "mean_positive" or "sum", as there, or "none": weights · losses, 0 where `where` is False.
 
     Returns:
@@ -148,7 +152,7 @@ def reduce_elements(
     )
     if divisor is None:
         return total
-    if weights is None and (reduction == "mean" or array_namespace(total).isdtype(positives.dtype, "bool")):
+    if weights is None and (positives is None or array_namespace(total).isdtype(positives.dtype, "bool")):
         return total / array_namespace(total).clip(divisor, min=1)
     return safe_divide(total, divisor)
 

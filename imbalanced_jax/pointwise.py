@@ -1,18 +1,17 @@
 """Focal losses and symmetric cross entropy: checks of concrete values, then one jitted call of the core.
 
-Arguments that all functions share:
+Arguments that all functions share, "see above" there:
 
 - reduction: "mean" over the counted positions, "sum" or "none". The focal losses have "mean_positive" too: the sum over
   all positions, background included, divided by the number of those that are positive or not background. With sample
   weights, sums and numbers are weighted; a divisor of exactly 0 counts as 1.
-- ignore_index: the target of positions that are ignored: loss and gradient 0, whatever else they hold.
-- sample_weight: >= 0, in the shape of the losses, one per row [N], or with the dimensions of the losses, N rows and other
-  lengths of 1 that broadcast, such as [N, 1]; carries no gradient.
+- ignore_index: the target of ignored positions, which may hold anything else; their loss and gradient are 0.
+- sample_weight: >= 0, no gradient; in the shape of the losses, one per row [N], or such as [N, 1] that broadcasts.
 - axis_name: mapped axis or axes whose devices share the mean, in `shard_map`, `vmap` or `pmap`.
 
 A call returns a 0-d array, or one loss per position for reduction "none", in float32 or float64; 0 with zero gradient
-where no position is counted. It raises TypeError or ValueError if dtypes, shapes or parameters do not fit, or a readable
-target or weight is out of range; one that cannot be read makes the loss NaN. Numbers may change without recompilation.
+where no position is counted. It raises TypeError or ValueError if dtypes, shapes or parameters do not fit, or a
+readable target or weight is out of range; another one makes the loss NaN. Numbers may change without recompilation.
 """
 
 from collections.abc import Sequence
@@ -56,7 +55,9 @@ def sigmoid_focal_loss(
         gamma: focusing exponent, >= 0; 0 is the binary cross entropy.
         ignore_index: None for none.
         where: bool, the shape of `logits`: the entries to count, in addition to those that `ignore_index` leaves.
-        sample_weight, reduction, axis_name: see `imbalanced_jax.pointwise`.
+        sample_weight: see above.
+        reduction: see above.
+        axis_name: see above.
 
     References:
         Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, https://arxiv.org/abs/1708.02002
@@ -72,8 +73,7 @@ def sigmoid_focal_loss(
     if where is None or validation.can_read(where):  # what a traced mask leaves out may hold anything
         validation.check_unit_targets(targets, ignore_index=ignore_index, where=where)
         if ignore_index is None or validation.can_read(targets):
-            counted = _counted(targets, where, ignore_index, np) if ignore_index is not None else where
-            validation.check_weights(sample_weight, where=counted)
+            validation.check_weights(sample_weight, where=_counted(targets, where, ignore_index, np))
     return _sigmoid_focal(
         logits,
         targets,
@@ -104,8 +104,8 @@ def softmax_focal_loss(
     """Focal loss of mutually exclusive classes.
 
     Class ids: loss = α_y (1 − p_y)^γ CE(logits, y; label_smoothing). Probabilities: loss = Σ_c y_c α_c (1 − p_c)^γ
-    (−log p_c), linear in y, with y mixed with the uniform distribution by `label_smoothing` first. For class ids with both
-    class weights and smoothing, α_y weighs the smoothed sum, where PyTorch's cross entropy weighs each of its terms by α_c.
+    (−log p_c), linear in y, with y mixed with the uniform distribution by `label_smoothing` first. For class ids with
+    both class weights and smoothing, α_y weighs the smoothed sum; PyTorch's cross entropy weighs each term by α_c.
 
     Args:
         logits: floating point, C classes on `axis`.
@@ -116,7 +116,10 @@ def softmax_focal_loss(
         label_smoothing: ε in [0, 1]: (1 − ε) y + ε/C; for class ids it acts on the cross entropy only.
         background_class: the class id that "mean_positive" does not count.
         axis: the class axis.
-        ignore_index, sample_weight, reduction, axis_name: see `imbalanced_jax.pointwise`.
+        ignore_index: see above.
+        sample_weight: see above.
+        reduction: see above.
+        axis_name: see above.
 
     References:
         Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, https://arxiv.org/abs/1708.02002
@@ -129,14 +132,15 @@ def softmax_focal_loss(
     validation.check_static(reduction=reduction, background_class=background_class)
     checks.at_least("background_class", background_class, 0)
     _check_classes(logits, targets, sample_weight, axis=axis, ignore_index=ignore_index)
-    smoothing = None if isinstance(label_smoothing, (int, float)) and label_smoothing == 0 else label_smoothing
-    return _softmax_focal(
+    numbers = {"alpha": alpha, "gamma": _number(gamma)}
+    if not isinstance(label_smoothing, (int, float)) or label_smoothing != 0:
+        numbers["label_smoothing"] = label_smoothing
+    return _class_loss(
         logits,
         targets,
-        alpha,
-        _number(gamma),
-        smoothing,
+        numbers,
         sample_weight,
+        name="softmax focal",
         ignore_index=ignore_index,
         background_class=background_class,
         reduction=reduction,
@@ -169,7 +173,10 @@ def symmetric_cross_entropy_loss(
         beta: weight of the reverse cross entropy, >= 0.
         epsilon: least probability inside the logarithm, in (0, 1); the paper's A = log ε = −4 is ε = exp(−4).
         axis: the class axis.
-        ignore_index, sample_weight, reduction, axis_name: see `imbalanced_jax.pointwise`; no "mean_positive".
+        ignore_index: see above.
+        sample_weight: see above.
+        reduction: see above.
+        axis_name: see above.
 
     References:
         Wang et al., Symmetric Cross Entropy for Robust Learning with Noisy Labels, ICCV 2019,
@@ -180,12 +187,12 @@ def symmetric_cross_entropy_loss(
     validation.check_static(reduction=reduction, epsilon=epsilon)
     checks.one_of("reduction", reduction, ("mean", "sum", "none"))
     _check_classes(logits, targets, sample_weight, axis=axis, ignore_index=ignore_index)
-    return _symmetric_cross_entropy(
+    return _class_loss(
         logits,
         targets,
-        _number(alpha),
-        _number(beta),
+        {"alpha": _number(alpha), "beta": _number(beta)},
         sample_weight,
+        name="symmetric",
         epsilon=epsilon,
         ignore_index=ignore_index,
         reduction=reduction,
@@ -207,59 +214,42 @@ def _sigmoid_focal(
     reduction: str,
     axis_name: AxisName,
 ) -> jax.Array:
-    if ignore_index is not None:
-        where = _counted(targets, where, ignore_index, jnp)
+    where = _counted(targets, where, ignore_index, jnp)
     losses = pointwise.sigmoid_focal(logits, targets, alpha=alpha, gamma=gamma, where=where)
     return _reduce(losses, where, sample_weight, targets, reduction=reduction, axis_name=axis_name)
 
 
-@partial(jax.jit, static_argnames=("ignore_index", "background_class", "reduction", "axis", "axis_name"))
-def _softmax_focal(
+_CLASS_LOSSES: dict[str, Any] = {
+    "softmax focal": pointwise.softmax_focal,
+    "symmetric": pointwise.symmetric_cross_entropy,
+}
+
+
+@partial(
+    jax.jit, static_argnames=("name", "epsilon", "ignore_index", "background_class", "reduction", "axis", "axis_name")
+)
+def _class_loss(
     logits: jax.Array,
     targets: jax.Array,
-    alpha: jax.Array | None,
-    gamma: Number,
-    label_smoothing: Number | None,
+    numbers: dict[str, Any],
     sample_weight: jax.Array | None,
     *,
+    name: str,
+    epsilon: float | None = None,
     ignore_index: int,
-    background_class: int,
+    background_class: int = 0,
     reduction: str,
     axis: int,
     axis_name: AxisName,
 ) -> jax.Array:
     logits, targets, sample_weight = distributed.replicate((logits, targets, sample_weight))
-    where = _where(targets, ignore_index)
-    smoothing = 0.0 if label_smoothing is None else label_smoothing
-    losses = pointwise.softmax_focal(
-        logits, targets, alpha=alpha, gamma=gamma, label_smoothing=smoothing, axis=axis, where=where
-    )
+    where = None if are_probabilities(targets) else taking_part(targets, ignore_index=ignore_index)
+    options = numbers if epsilon is None else {**numbers, "epsilon": epsilon}
+    losses = _CLASS_LOSSES[name](logits, targets, axis=axis, where=where, **options)
     positives = None
     if reduction == "mean_positive":
         positives = foreground(targets, num_classes=logits.shape[axis], background_class=background_class, axis=axis)
     return _reduce(losses, where, sample_weight, positives, reduction=reduction, axis_name=axis_name)
-
-
-@partial(jax.jit, static_argnames=("epsilon", "ignore_index", "reduction", "axis", "axis_name"))
-def _symmetric_cross_entropy(
-    logits: jax.Array,
-    targets: jax.Array,
-    alpha: Number,
-    beta: Number,
-    sample_weight: jax.Array | None,
-    *,
-    epsilon: float,
-    ignore_index: int,
-    reduction: str,
-    axis: int,
-    axis_name: AxisName,
-) -> jax.Array:
-    logits, targets, sample_weight = distributed.replicate((logits, targets, sample_weight))
-    where = _where(targets, ignore_index)
-    losses = pointwise.symmetric_cross_entropy(
-        logits, targets, alpha=alpha, beta=beta, epsilon=epsilon, axis=axis, where=where
-    )
-    return _reduce(losses, where, sample_weight, None, reduction=reduction, axis_name=axis_name)
 
 
 def _reduce(
@@ -271,11 +261,12 @@ def _reduce(
     reduction: str,
     axis_name: AxisName,
 ) -> jax.Array:
-    parts = {"reduction": reduction, "where": where, "weights": weights, "positives": positives, "is_masked": True}
+    parts: dict[str, Any] = {"where": where, "weights": weights, "positives": positives, "is_masked": True}
     if reduction == "none" or axis_name is None:
-        return reductions.reduce_elements(losses, **parts)
-    total, mass = reductions.element_sum_and_mass(losses, **parts)
-    return distributed.global_ratio(total, mass, axis_name)
+        return reductions.reduce_elements(losses, reduction=reduction, **parts)
+    return distributed.global_ratio(
+        *reductions.element_sum_and_mass(losses, reduction=reduction, **parts), axis_name=axis_name
+    )
 
 
 def _alpha(alpha: Any) -> Any:
@@ -287,26 +278,21 @@ def _alpha(alpha: Any) -> Any:
         return alpha
     alpha = validation.as_floats("alpha", alpha)
     checks.require(alpha.ndim == 1, "alpha", "a number or one weight per label, [C]", alpha.shape)
-    if validation.can_read(alpha):
-        inside = bool(((np.asarray(alpha) >= 0) & (np.asarray(alpha) <= 1)).all())
-        checks.require(inside, "alpha", "in [0, 1]", alpha.tolist())
+    validation.check_unit_targets(alpha, name="alpha")
     return alpha
 
 
-def _counted(targets: Any, where: Any, ignore_index: int, xp: Any) -> Any:
-    """Which entries are labels; in numpy outside of jit: a transformation traces what JAX computes of concrete arrays."""
+def _counted(targets: Any, where: Any, ignore_index: int | None, xp: Any) -> Any:
+    """Which entries are labels; in numpy outside of jit, as transformations trace what JAX computes."""
+    if ignore_index is None:
+        return where
     is_label = taking_part(xp.asarray(targets), ignore_index=ignore_index)
     return is_label if where is None else is_label & xp.asarray(where)
 
 
-def _number(value: Number | None) -> Number | None:
+def _number(value: Any) -> Any:
     """A Python int as a float: jit compiles once for each of the two types."""
     return float(value) if isinstance(value, int) else value
-
-
-def _where(targets: jax.Array, ignore_index: int) -> jax.Array | None:
-    """Which class ids are counted; None for probabilities: all are."""
-    return None if are_probabilities(targets) else taking_part(targets, ignore_index=ignore_index)
 
 
 def _check_classes(logits: Any, targets: Any, weights: Any, *, axis: int, ignore_index: int) -> None:

@@ -72,10 +72,12 @@ def check_binary_targets(targets: Any, *, ignore_index: int | None = None, where
         checks.labels(np.asarray(targets), ignore_index=ignore_index, where=_read(where))
 
 
-def check_unit_targets(targets: Any, *, ignore_index: int | None = None, where: Any = None) -> None:
+def check_unit_targets(
+    targets: Any, *, ignore_index: int | None = None, where: Any = None, name: str = "targets"
+) -> None:
     """ValueError, naming values, if a readable target is neither in [0, 1] nor `ignore_index`."""
     if can_read(targets):
-        checks.probabilities(np.asarray(targets), ignore_index=ignore_index, where=_read(where))
+        checks.probabilities(np.asarray(targets), ignore_index=ignore_index, where=_read(where), name=name)
 
 
 def check_weights(weights: Any, *, where: Any = None, name: str = "sample_weight") -> None:

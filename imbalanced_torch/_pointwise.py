@@ -23,6 +23,8 @@ class Parts(NamedTuple):
 class PointwiseLoss(GroupMember, ABC):
     """A loss that is a sum or a mean over positions."""
 
+    _shown: tuple[str, ...]  # the options in `repr`
+
     def __init__(
         self,
         reduction: str,
@@ -79,12 +81,11 @@ class PointwiseLoss(GroupMember, ABC):
             grad_reduction=self.grad_reduction,
         )
 
-    @abstractmethod
-    def _options(self) -> dict[str, object]:
-        """The options that `repr` shows."""
-
     def extra_repr(self) -> str:
-        return ", ".join(f"{name}={value!r}" for name, value in self._options().items())
+        def shown(value: Any) -> Any:
+            return value.tolist() if isinstance(value, Tensor) and value.ndim else value
+
+        return ", ".join(f"{name}={shown(getattr(self, name))!r}" for name in self._shown)
 
 
 class ClassLoss(PointwiseLoss):

@@ -11,15 +11,14 @@ Arguments that all classes share:
   step. False is what PyTorch's losses do: a mean per rank.
 - process_group: the processes to reduce over; None for all.
 - grad_reduction: what the training framework does with gradients, "mean" (DDP, FSDP2) or "sum".
-- equal_rows: all ranks promise to count equally many positions (equally large weights). A mean is then the local one,
-  whose average over the ranks is right, without a collective.
+- equal_rows: all ranks promise to count equally many positions. A mean is then the local one, without a collective.
 - sample_weight, of the call: >= 0, in the shape of the losses, one per row [N], or with the dimensions of the losses, N
   rows and other lengths of 1 that broadcast, such as [N, 1, H, W] or [N, 1]; carries no gradient.
 
 A call returns a 0-d tensor, or one loss per position for reduction "none", in float32 or float64; 0 with zero gradient
-where no position is counted. It raises TypeError or ValueError if dtypes or shapes do not fit, or (eager mode on the CPU)
-a target or weight is out of range; elsewhere such a value makes the loss NaN. Gamma and other numbers may be 0-d tensors,
-which change without a recompilation.
+where no position is counted. It raises TypeError or ValueError if dtypes or shapes do not fit, or (eager mode on the
+CPU) a target or weight is out of range; elsewhere such a value makes the loss NaN. Numbers may be 0-d tensors, which
+change without a recompilation.
 """
 
 from collections.abc import Sequence
@@ -52,6 +51,7 @@ class SigmoidFocalLoss(PointwiseLoss):
         Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, https://arxiv.org/abs/1708.02002
     """
 
+    _shown = ("alpha", "gamma", "reduction", "ignore_index")
     alpha: float | Tensor | None
 
     def __init__(
@@ -76,7 +76,7 @@ class SigmoidFocalLoss(PointwiseLoss):
             validation.check_unit_targets(alpha, name="alpha")
             self.register_buffer("alpha", alpha, persistent=False)
         else:
-            self.alpha = alpha  # type: ignore[assignment]
+            self.alpha = alpha
         self.gamma = gamma
         self.ignore_index = ignore_index
         self._check_parameters()
@@ -122,15 +122,6 @@ class SigmoidFocalLoss(PointwiseLoss):
             checks.in_unit_interval("alpha", validation.number(self.alpha))
         checks.non_negative("gamma", validation.number(self.gamma))
 
-    def _options(self) -> dict[str, object]:
-        per_label = isinstance(self.alpha, Tensor) and self.alpha.ndim > 0
-        return {
-            "alpha": self.alpha.tolist() if per_label else self.alpha,  # type: ignore[union-attr]
-            "gamma": self.gamma,
-            "reduction": self.reduction,
-            "ignore_index": self.ignore_index,
-        }
-
 
 class SoftmaxFocalLoss(ClassLoss):
     """Focal loss of mutually exclusive classes.
@@ -138,9 +129,9 @@ class SoftmaxFocalLoss(ClassLoss):
     Class ids: loss = α_y (1 − p_y)^γ CE(logits, y; label_smoothing). Probabilities: loss = Σ_c y_c α_c (1 − p_c)^γ
     (−log p_c), linear in y, with y mixed with the uniform distribution by `label_smoothing` first.
 
-    With γ = 0 it is `torch.nn.functional.cross_entropy(..., reduction="none")`, but for class ids with both class weights
-    and smoothing: there α_y weighs the smoothed sum, and PyTorch weighs each of its terms by α_c. Class weights are not
-    part of the divisor of a mean either.
+    With γ = 0 it is `torch.nn.CrossEntropyLoss(reduction="none")`, but for class ids with both class weights and
+    smoothing: there α_y weighs the smoothed sum, and PyTorch weighs each of its terms by α_c. A mean is not divided by
+    class weights.
 
     Args:
         alpha: one weight per class, >= 0; a buffer, which moves with the module. None for no weights. See
@@ -156,6 +147,7 @@ class SoftmaxFocalLoss(ClassLoss):
         Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, https://arxiv.org/abs/1708.02002
     """
 
+    _shown = ("alpha", "gamma", "reduction", "label_smoothing", "ignore_index", "background_class", "axis")
     alpha: Tensor | None
 
     def __init__(
@@ -220,17 +212,6 @@ class SoftmaxFocalLoss(ClassLoss):
             targets, num_classes=num_classes, background_class=self.background_class, axis=self.axis % inputs.ndim
         )
 
-    def _options(self) -> dict[str, object]:
-        return {
-            "alpha": None if self.alpha is None else self.alpha.tolist(),
-            "gamma": self.gamma,
-            "reduction": self.reduction,
-            "label_smoothing": self.label_smoothing,
-            "ignore_index": self.ignore_index,
-            "background_class": self.background_class,
-            "axis": self.axis,
-        }
-
 
 class SymmetricCrossEntropyLoss(ClassLoss):
     """Cross entropy plus reverse cross entropy, for noisy labels.
@@ -250,6 +231,8 @@ class SymmetricCrossEntropyLoss(ClassLoss):
         Wang et al., Symmetric Cross Entropy for Robust Learning with Noisy Labels, ICCV 2019,
         https://arxiv.org/abs/1908.06112
     """
+
+    _shown = ("alpha", "beta", "epsilon", "reduction", "ignore_index", "axis")
 
     def __init__(
         self,
@@ -298,10 +281,6 @@ class SymmetricCrossEntropyLoss(ClassLoss):
             inputs, targets, alpha=self.alpha, beta=self.beta, epsilon=self.epsilon, axis=self.axis, where=where
         )
         return Parts(losses, where, None)
-
-    def _options(self) -> dict[str, object]:
-        names = ("alpha", "beta", "epsilon", "reduction", "ignore_index", "axis")
-        return {name: getattr(self, name) for name in names}
 
 
 def _per_class(alpha: Sequence[float] | Tensor, rule: str = "one weight per class, [C], or None") -> Tensor:

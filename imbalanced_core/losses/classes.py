@@ -6,9 +6,9 @@ Class ids: with π the softmax over the classes other than the target y, and n =
 
 lose no precision for confident predictions. Probabilities: 1 − p_c of the greatest logit is a sum over the others.
 
-All functions take (logits, targets, where, valid, *numbers, axis=...), with masks of the positions or None: the loss is 0
-where `where` is False, whatever the logits hold there, and NaN where `valid` is False. At n = −∞ loss and derivative
-are 0, so that one selection masks a position.
+All functions take (logits, targets, where, valid, *numbers, axis=...), with masks of the positions or None: the loss
+is 0 where `where` is False, whatever the logits hold there, and NaN where `valid` is False. At n = −∞ loss and
+derivative are 0, so that one selection masks a position.
 """
 
 import math
@@ -77,7 +77,7 @@ def _class_focal_by_numbers(
 #: class_focal(logits, ids, where, valid, gamma, axis=...), or (..., gamma, label_smoothing, axis=...)
 class_focal = ops.with_class_slope(_class_focal, None, _class_focal_by_numbers)
 
-# --------------------------------------------------------------------------- Σ_c w_c (1 − p_c)^γ (−log p_c), any w_c >= 0
+# ------------------------------------------------------------------------- Σ_c w_c (1 − p_c)^γ (−log p_c), any w_c >= 0
 
 
 def _probabilities(x: Array, where: Mask, axis: int) -> tuple[Array, Array, Array]:
@@ -106,9 +106,9 @@ def _class_mix(x: Array, w: Array, where: Mask, valid: Mask, gamma: Array, *, ax
     return value * factor, factor, ops.add_product(p * _others(g, axis), q, g, -1.0)
 
 
-def _class_mix_by_weights(x: Array, w: Array, where: Mask, valid: Mask, gamma: Array, *, axis: int) -> Array:
+def _class_mix_by_weights(x: Array, _: Array, where: Mask, valid: Mask, gamma: Array, *, axis: int) -> Array:
     xp = array_namespace(x)
-    _, q, loss = _probabilities(x, where, axis)
+    q, loss = _probabilities(x, where, axis)[1:]
     factor = _factor(xp.sum(loss, axis=axis), where, valid)
     return q**gamma * loss * xp.expand_dims(factor, axis=axis)
 
@@ -123,17 +123,16 @@ def _class_mix_by_numbers(x: Array, w: Array, where: Mask, valid: Mask, gamma: A
 #: class_mix(logits, weights, where, valid, gamma, axis=...), with a weight for every class of every position
 class_mix = ops.with_class_slope(_class_mix, _class_mix_by_weights, _class_mix_by_numbers)
 
-# ------------------------------------------------------------------ α Σ_c y_c (−log p_c) + β Σ_c −log max(y_c, ε) max(p_c, ε)
+# --------------------------------------------------------- α Σ_c y_c (−log p_c) + β Σ_c −log max(y_c, ε) max(p_c, ε)
 
 
 def symmetric(epsilon: float, *, of_ids: bool) -> Callable[..., Array]:
     """f(logits, ids or probabilities, where, valid, alpha, beta, axis=...)."""
     if of_ids:
-        function, by_numbers, by_targets = _symmetric_ids, _symmetric_ids_by_numbers, None
+        functions = (_symmetric_ids, None, _symmetric_ids_by_numbers)
     else:
-        function, by_numbers = _symmetric_mix, _symmetric_mix_by_numbers
-        by_targets = partial(_symmetric_mix_by_targets, epsilon=epsilon)
-    return ops.with_class_slope(partial(function, epsilon=epsilon), by_targets, partial(by_numbers, epsilon=epsilon))
+        functions = (_symmetric_mix, _symmetric_mix_by_targets, _symmetric_mix_by_numbers)  # type: ignore[assignment]
+    return ops.with_class_slope(*(f and partial(f, epsilon=epsilon) for f in functions))  # type: ignore[arg-type]
 
 
 def _symmetric_ids(
@@ -162,9 +161,9 @@ def _symmetric_ids_parts(
 
 
 def _symmetric_ids_by_numbers(
-    x: Array, ids: Array, where: Mask, valid: Mask, alpha: Array, beta: Array, *, axis: int, epsilon: float
+    x: Array, ids: Array, where: Mask, valid: Mask, *_: Array, axis: int, epsilon: float
 ) -> tuple[Array, Array]:
-    others, n, _ = _margin(_clean(x, where, axis), ids, where, valid, axis)
+    others, n = _margin(_clean(x, where, axis), ids, where, valid, axis)[:2]
     return _symmetric_ids_parts(others, n, where, axis, epsilon)[:2]
 
 
@@ -195,11 +194,11 @@ def _symmetric_mix_by_targets(
 
 
 def _symmetric_mix_by_numbers(
-    x: Array, y: Array, where: Mask, valid: Mask, alpha: Array, beta: Array, *, axis: int, epsilon: float
+    x: Array, y: Array, where: Mask, valid: Mask, *_: Array, axis: int, epsilon: float
 ) -> tuple[Array, Array]:
     xp = array_namespace(x)
     y = _clean(y, where, axis)
-    p, _, loss = _probabilities(x, where, axis)
+    p, _q, loss = _probabilities(x, where, axis)
     forward = xp.sum(y * loss, axis=axis)
     reverse = -xp.sum(xp.clip(p, min=epsilon) * xp.log(xp.clip(y, min=epsilon)), axis=axis)
     factor = _factor(forward, where, valid)

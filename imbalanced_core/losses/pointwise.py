@@ -8,9 +8,9 @@ predictions, where 1 − p_t formed by subtraction has no correct digit left. Th
 - errors: TypeError for logits that are not floating point and for arrays of several libraries, ValueError for shapes
   that do not fit and numbers out of range. A target out of range makes the loss of its position NaN.
 
-Class logits have C classes on `axis`. Their targets are class ids in [0, C), of integer or bool type, in the shape of the
-logits without `axis`; or probabilities (floating point) in the shape of the logits. All arrays and 0-d numbers carry
-gradients, but masks and ids.
+Class logits have C classes on `axis`. Their targets are class ids in [0, C), of integer or bool type, in the shape of
+the logits without `axis`; or probabilities (floating point) in the shape of the logits. All arrays and 0-d numbers but
+masks and ids carry gradients.
 """
 
 import math
@@ -81,12 +81,12 @@ def softmax_focal(
 ) -> Array:
     """Focal loss of mutually exclusive classes, one per position.
 
-    Class ids: loss = α_y (1 − p_y)^γ Σ_c ((1 − ε) 1[c = y] + ε/C) (−log p_c); the smoothing ε acts on the cross entropy.
+    Class ids: loss = α_y (1 − p_y)^γ Σ_c ((1 − ε) 1[c = y] + ε/C) (−log p_c); smoothing acts on the cross entropy.
     Probabilities: loss = Σ_c y_c α_c (1 − p_c)^γ (−log p_c), linear in y, with y first mixed to (1 − ε) y + ε/C. It is
     the same mix of the losses of the classes.
 
-    With γ = 0 it is the (α-weighted) cross entropy. For class ids with smoothing, α_y weighs the smoothed sum as a whole;
-    `torch.nn.CrossEntropyLoss(weight, label_smoothing)` weighs each term by α_c, as this does for probabilities.
+    With γ = 0 it is the (α-weighted) cross entropy. For class ids with smoothing, α_y weighs the smoothed sum;
+    `torch.nn.CrossEntropyLoss(weight, label_smoothing)` weighs each term by α_c, as is done here for probabilities.
 
     Args:
         logits: C classes on `axis`.

@@ -1,9 +1,6 @@
 """The losses as modules: each names its function, whose options and defaults it has."""
 
-from typing import Any, ClassVar, Self
-
-import jax
-import jax.numpy as jnp
+from typing import Any, Self
 
 from imbalanced_core.options import SMOOTH_AP_PRESET, pauc_preset
 from imbalanced_jax import partial_auc, pointwise, ranking
@@ -66,23 +63,12 @@ class PAUCAtBudgetLoss(PooledLoss):
 class SigmoidFocalLoss(PointwiseLoss):
     """Focal loss of independent binary predictions: `imbalanced_jax.sigmoid_focal_loss` with its options.
 
-    Args:
-        **options: those of the function, but for `where`; and `ignore_index`, the target value of entries that are
-            ignored, None for none.
-
     Raises:
         TypeError, ValueError: on a bad option.
     """
 
     loss = staticmethod(pointwise.sigmoid_focal_loss)
     positional = ("alpha", "gamma", "reduction")
-    more: ClassVar = {"ignore_index": None}
-    ignore_index: int | None
-
-    def __call__(self, logits: jax.Array, targets: jax.Array, *, sample_weight: jax.Array | None = None) -> jax.Array:
-        """The loss of logits [*] against targets [*] in [0, 1]; see `imbalanced_jax.sigmoid_focal_loss`."""
-        where = None if self.ignore_index is None else jnp.asarray(targets) != self.ignore_index
-        return type(self).loss(logits, targets, sample_weight=sample_weight, where=where, **self.options())
 
 
 class SoftmaxFocalLoss(PointwiseLoss):

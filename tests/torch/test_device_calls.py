@@ -1,4 +1,4 @@
-"""How many calls a step of a loss makes on an accelerator, on device meta: it has no values, so any host sync raises."""
+"""How many calls a step of a loss makes on an accelerator: on device meta, where any host sync raises."""
 
 import pytest
 import torch

@@ -137,7 +137,7 @@ def add_product(x: torch.Tensor, a: torch.Tensor, b: torch.Tensor, factor: torch
 def lerp(a: torch.Tensor | float, b: torch.Tensor | float, weight: torch.Tensor) -> torch.Tensor:
     if isinstance(a, torch.Tensor):
         return torch.lerp(a, b if isinstance(b, torch.Tensor) else scalar(float(b), a.dtype, a.device), weight)
-    return torch.rsub(weight, a, alpha=a - b)  # of two numbers
+    return torch.rsub(weight, a, alpha=a - b)  # type: ignore[arg-type]  # of two numbers
 
 
 def softplus(x: torch.Tensor) -> torch.Tensor:

@@ -125,7 +125,8 @@ def tabulated(table: Callable, arguments: tuple, like: jax.Array, dtype: Any) ->
 
 
 def has_exact_float64(x: jax.Array) -> bool:
-    return jax.config.jax_enable_x64 and jax.default_backend() != "tpu"  # emulated there, with fewer bits  # type: ignore[attr-defined]
+    # emulated on TPU, with fewer bits
+    return jax.config.jax_enable_x64 and jax.default_backend() != "tpu"  # type: ignore[attr-defined]
 
 
 def with_vjp(primal: Callable, vjp: Callable, keeps: bool) -> Callable:

@@ -7,7 +7,7 @@ from imbalanced_jax.class_weights import class_weights, pos_weight
 from imbalanced_jax.partial_auc import pauc_at_budget_loss
 from imbalanced_jax.pointwise import sigmoid_focal_loss, softmax_focal_loss, symmetric_cross_entropy_loss
 from imbalanced_jax.pooled import init_gate, init_queue
-from imbalanced_jax.ranking import RankingOptions, recall_at_quantile_loss, smooth_ap_loss
+from imbalanced_jax.ranking import RankingOptions, auc_loss, recall_at_quantile_loss, smooth_ap_loss
 from imbalanced_jax.samplers import balanced_rows
 from imbalanced_jax.validation import validate_targets
 from imbalanced_jax.warmup import blend_schedule, temperature_schedule, warmup_blend
@@ -15,6 +15,7 @@ from imbalanced_jax.warmup import blend_schedule, temperature_schedule, warmup_b
 __all__ = [
     "Queue",
     "RankingOptions",
+    "auc_loss",
     "balanced_rows",
     "blend_schedule",
     "class_weights",

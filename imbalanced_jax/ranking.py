@@ -132,6 +132,41 @@ def recall_at_quantile_loss(
     return evaluate(ranking.recall, logits, targets, queue, temperature, options, own)
 
 
+@ranking_function()
+def auc_loss(
+    logits: jax.Array,
+    targets: jax.Array,
+    queue: Queue | None = None,
+    *,
+    temperature: float | jax.Array = 0.1,
+    **options: Unpack[RankingOptions],
+) -> Result:
+    """One minus the smooth area under the ROC curve, averaged over classes, of the batch and a queue of earlier rows.
+
+    The mean over positives i and negatives j of a class of σ((s_j − s_i)/τ + margin). A constant model has ½.
+
+    Args:
+        logits: as for `smooth_ap_loss`.
+        targets: class ids or 0/1 labels.
+        queue: the rows of earlier batches.
+        temperature: τ > 0.
+        **options: the keywords of `imbalanced_jax.RankingOptions`.
+
+    Returns:
+        (loss, aux) as for `smooth_ap_loss`.
+
+    Raises:
+        TypeError, ValueError: as `smooth_ap_loss`.
+
+    Cost: O(n log n) time and O(n) memory per class, for n = N + queue size.
+
+    References:
+        Yan et al., Optimizing Classifier Performance via an Approximation to the Wilcoxon-Mann-Whitney Statistic,
+        ICML 2003.
+    """
+    return evaluate(ranking.pairs_in_order, logits, targets, queue, temperature, options)
+
+
 def evaluate(
     objective: Callable[..., tuple],
     logits: jax.Array,

@@ -4,11 +4,12 @@ from imbalanced_torch.calibration import prior_correction
 from imbalanced_torch.class_weights import class_weights, pos_weight
 from imbalanced_torch.partial_auc import PAUCAtBudgetLoss
 from imbalanced_torch.pointwise import SigmoidFocalLoss, SoftmaxFocalLoss, SymmetricCrossEntropyLoss
-from imbalanced_torch.ranking import RecallAtQuantileLoss, SmoothAPLoss
+from imbalanced_torch.ranking import AUCLoss, RecallAtQuantileLoss, SmoothAPLoss
 from imbalanced_torch.validation import validate_targets
 from imbalanced_torch.warmup import LossWarmupWrapper
 
 __all__ = [
+    "AUCLoss",
     "LossWarmupWrapper",
     "PAUCAtBudgetLoss",
     "RecallAtQuantileLoss",

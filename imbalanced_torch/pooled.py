@@ -56,6 +56,27 @@ class RankingOptions(TypedDict, total=False):
     class_parallel: bool
 
 
+class CommonOptions(RankingOptions, total=False):
+    """`RankingOptions`, and those that the losses of the first version spell out.
+
+    Attributes:
+        reduction: "mean" (default) or "sum" over the classes that count, or "none": one loss per class, NaN where it
+            does not.
+        ignore_index: the target of rows (with `multilabel`: of single labels) that are ignored. Default: -100.
+        update_queue_in_eval: whether rows enter the queue in `eval()` mode as well. Default: False.
+        gather_distributed: None (default) gathers the rows of all processes in training mode, True always, False never.
+        max_pool_size: rank a random part of the rows, of no more than this many. Default: None, all.
+        pos_numerator: the mean runs over all positives ("pool", the default) or over those of the batch ("live").
+    """
+
+    reduction: str
+    ignore_index: int
+    update_queue_in_eval: bool
+    gather_distributed: bool | None
+    max_pool_size: int | None
+    pos_numerator: str
+
+
 _ROWS_OF_A_SPREAD, _COLLAPSE = 8, 100  # fewer rows say little of a spread
 
 
@@ -81,12 +102,12 @@ class PooledLoss(RankingState):
         *,
         queue_size: int,
         temperature: float,
-        reduction: str,
-        ignore_index: int,
-        update_queue_in_eval: bool,
-        gather_distributed: bool | None,
-        max_pool_size: int | None,
-        pos_numerator: str,
+        reduction: str = "mean",
+        ignore_index: int = -100,
+        update_queue_in_eval: bool = False,
+        gather_distributed: bool | None = None,
+        max_pool_size: int | None = None,
+        pos_numerator: str = "pool",
         **options: Unpack[RankingOptions],
     ) -> None:
         super().__init__()

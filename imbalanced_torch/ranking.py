@@ -2,9 +2,9 @@
 
 from typing import Any, Self, Unpack
 
-from imbalanced_core.losses.ranking import average_precision, recall
+from imbalanced_core.losses.ranking import average_precision, pairs_in_order, recall
 from imbalanced_core.options import SMOOTH_AP_PRESET
-from imbalanced_torch.pooled import PooledLoss, RankingOptions
+from imbalanced_torch.pooled import CommonOptions, PooledLoss, RankingOptions
 
 
 class SmoothAPLoss(PooledLoss):
@@ -162,3 +162,39 @@ class RecallAtQuantileLoss(PooledLoss):
             pos_numerator=pos_numerator,
             **options,
         )
+
+
+class AUCLoss(PooledLoss):
+    """One minus the smooth area under the ROC curve, averaged over classes, of the batch and a queue of earlier rows.
+
+    The mean over positives i and negatives j of a class of σ((s_j − s_i)/τ + margin): pairs in the wrong order, softly.
+    A class counts when it has a positive (of weight > 0) and a negative. A constant model has ½, which is the least only
+    where no model ranks better than chance.
+
+    Args:
+        num_classes: C, the number of logits of a row; 1 is binary.
+        queue_size: how many rows of earlier batches are ranked along; 0 for none.
+        temperature: τ > 0, in units of `temperature_scale`; can be assigned at any time.
+        temperature_scale: the unit of the temperature: "absolute" is 1, or "iqr" or "std" of the class's negatives.
+        margin: >= 0, in units of τ: a positive ranks above a negative only by that margin.
+        **options: see `imbalanced_torch.pooled.CommonOptions`.
+
+    References:
+        Yan et al., Optimizing Classifier Performance via an Approximation to the Wilcoxon-Mann-Whitney Statistic,
+        ICML 2003.
+    """
+
+    objective = staticmethod(pairs_in_order)
+
+    def __init__(
+        self,
+        num_classes: int,
+        queue_size: int = 1024,
+        temperature: float = 0.1,
+        *,
+        temperature_scale: str = "absolute",
+        margin: float = 0.0,
+        **options: Unpack[CommonOptions],
+    ) -> None:
+        own = {"temperature_scale": temperature_scale, "margin": margin}
+        super().__init__(num_classes, own, queue_size=queue_size, temperature=temperature, **options)

@@ -180,7 +180,7 @@ OBJECTIVES = (
         forward_mode=(), threshold_of="negatives",
     ),
     Loss(
-        "AUC", "ranking.auc", None, None, {"temperature": 0.3},
+        "AUC", "ranking.auc", "AUCLoss", "auc_loss", {"temperature": 0.3},
         more={"std live": {"temperature": 0.2, "temperature_scale": "std", "pos_numerator": "live", "margin": 0.5}},
         forward_mode=(),
     ),

@@ -16,6 +16,7 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(message, name="flax") from error
 
 from imbalanced_jax.nnx.losses import (
+    AUCLoss,
     PAUCAtBudgetLoss,
     RecallAtQuantileLoss,
     SigmoidFocalLoss,
@@ -27,6 +28,7 @@ from imbalanced_jax.nnx.module import LossState
 from imbalanced_jax.nnx.warmup import LossWarmupWrapper
 
 __all__ = [
+    "AUCLoss",
     "LossState",
     "LossWarmupWrapper",
     "PAUCAtBudgetLoss",

@@ -38,6 +38,15 @@ class RecallAtQuantileLoss(PooledLoss):
     )
 
 
+class AUCLoss(PooledLoss):
+    """One minus the smooth area under the ROC curve: `imbalanced_jax.auc_loss` with state.
+
+    Arguments, attributes and errors as in `PooledLoss`.
+    """
+
+    loss = staticmethod(ranking.auc_loss)
+
+
 class PAUCAtBudgetLoss(PooledLoss):
     """One minus the smooth partial AUC at a budget of false positives: `imbalanced_jax.pauc_at_budget_loss` with state.
 

@@ -26,6 +26,7 @@ from imbalanced_torch.functional.ranking import (
 
 __all__ = [
     "RankingOptions",
+    "auc_loss",
     "init_gate",
     "init_queue",
     "pauc_at_budget_loss",

@@ -119,6 +119,19 @@ def recall_at_quantile_loss(
     return evaluate(ranking.recall, logits, targets, queue, temperature, options, own)
 
 
+@ranking_function()
+def auc_loss(
+    logits: Tensor,
+    targets: Tensor,
+    queue: Queue | None = None,
+    *,
+    temperature: Number = 0.1,
+    **options: Unpack[RankingOptions],
+) -> Result:
+    """One minus the smooth area under the ROC curve: the loss of `imbalanced_torch.AUCLoss`; else as `smooth_ap_loss`."""
+    return evaluate(ranking.pairs_in_order, logits, targets, queue, temperature, options)
+
+
 def evaluate(
     objective: Callable[..., tuple],
     logits: Tensor,

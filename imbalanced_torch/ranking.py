@@ -168,8 +168,8 @@ class AUCLoss(PooledLoss):
     """One minus the smooth area under the ROC curve, averaged over classes, of the batch and a queue of earlier rows.
 
     The mean over positives i and negatives j of a class of σ((s_j − s_i)/τ + margin): pairs in the wrong order, softly.
-    A class counts when it has a positive (of weight > 0) and a negative. A constant model has ½, which is the least only
-    where no model ranks better than chance.
+    A class counts when it has a positive (of weight > 0) and a negative. A constant model has ½, which is the least
+    only where no model ranks better than chance.
 
     Args:
         num_classes: C, the number of logits of a row; 1 is binary.

@@ -128,7 +128,7 @@ def auc_loss(
     temperature: Number = 0.1,
     **options: Unpack[RankingOptions],
 ) -> Result:
-    """One minus the smooth area under the ROC curve: the loss of `imbalanced_torch.AUCLoss`; else as `smooth_ap_loss`."""
+    """One minus the smooth area under the ROC curve: the loss of `imbalanced_torch.AUCLoss`, as `smooth_ap_loss`."""
     return evaluate(ranking.pairs_in_order, logits, targets, queue, temperature, options)
 
 

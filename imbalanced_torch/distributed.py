@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from imbalanced_core import checks, reductions
 from imbalanced_torch import _header, validation
+from imbalanced_torch._links import LocalSlice, ValueWithGradient
 
 GRAD_REDUCTIONS = ("mean", "sum")
 
@@ -158,7 +159,7 @@ def global_ratio(total: Tensor, mass: Tensor | None, *, process_group: Any, grad
     value = torch.where((failed > 0).any(), torch.nan, reductions.safe_divide(sums[0], divisor)).to(total.dtype)
     scale = gradient_scale(process_group, grad_reduction)
     factor = reductions.safe_divide(torch.full_like(divisor, scale), divisor).to(total.dtype)
-    return _ValueWithGradient.apply(total, value, factor)
+    return ValueWithGradient.apply(total, value, factor)
 
 
 def _reduce_everywhere(sums: Tensor, process_group: Any) -> None:
@@ -249,7 +250,7 @@ def gather_constants(tensors: list[Tensor], *, rows: list[int], process_group: A
 
 def link_local(local: Tensor, gathered: Tensor, start: int, scale: int) -> Tensor:
     """The gathered rows, whose derivative by `local`, their slice from `start` on, is `scale` times that slice."""
-    return _LocalSlice.apply(local, gathered, start, scale) if local.requires_grad else gathered
+    return LocalSlice.apply(local, gathered, start, scale) if local.requires_grad else gathered
 
 
 def gradient_scale(process_group: Any, grad_reduction: str) -> int:
@@ -307,30 +308,3 @@ def _gather_padded(payload: Tensor, rows: list[int], process_group: Any) -> Tens
     if min(rows) == longest:
         return gathered
     return torch.cat([block[:n] for block, n in zip(gathered.split(longest), rows, strict=True)])
-
-
-class _LocalSlice(torch.autograd.Function):
-    """The gathered rows; backward returns the local slice of the cotangent, times `scale`."""
-
-    @staticmethod
-    def forward(ctx: Any, local: Tensor, gathered: Tensor, start: int, scale: int) -> Tensor:
-        ctx.start, ctx.rows, ctx.scale = start, local.shape[0], scale
-        return gathered.view_as(gathered)
-
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple:
-        return cotangents[0].narrow(0, ctx.start, ctx.rows) * ctx.scale, None, None, None
-
-
-class _ValueWithGradient(torch.autograd.Function):
-    """`value`, whose derivative by `total` is `factor`. Mixing the two by + and − would round, or make NaN."""
-
-    @staticmethod
-    def forward(ctx: Any, total: Tensor, value: Tensor, factor: Tensor) -> Tensor:  # noqa: ARG004
-        ctx.save_for_backward(factor)
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple:
-        (factor,) = ctx.saved_tensors
-        return cotangents[0] * factor, None, None

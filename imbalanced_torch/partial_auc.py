@@ -7,7 +7,8 @@ import torch
 
 from imbalanced_core.losses.partial_auc import band_auc
 from imbalanced_core.options import band_unit, pauc_preset
-from imbalanced_torch.pooled import PooledLoss, RankingOptions
+from imbalanced_torch.options import RankingOptions
+from imbalanced_torch.pooled import PooledLoss
 
 
 class PAUCAtBudgetLoss(PooledLoss):
@@ -38,7 +39,7 @@ class PAUCAtBudgetLoss(PooledLoss):
         max_pool_size: look at a random part of the rows, of no more than this many; None: all.
         temperature_scale: takes the place of `tau_scale` if given: its name in the other ranking losses.
         margin: >= 0, in units of τ: a positive ranks above a threshold or negative only by that margin.
-        **options: see `imbalanced_torch.pooled.RankingOptions`.
+        **options: see `imbalanced_torch.options.RankingOptions`.
 
     References:
         Narasimhan, Agarwal, A Structural SVM Based Approach for Optimizing Partial AUC, ICML 2013.

@@ -1,10 +1,9 @@
 """What every ranking module is: configuration, a queue in buffers, gathered rows, and one call into the core."""
 
-import contextlib
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, TypedDict, Unpack
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor
@@ -17,67 +16,11 @@ from imbalanced_core.pool.step import PooledResult, pooled_loss
 from imbalanced_core.pool.subsampling import strata_count
 from imbalanced_core.reductions import CLASS_REDUCTIONS
 from imbalanced_torch import distributed, validation
+from imbalanced_torch._guards import SpreadWatch, refuse_recomputation, without_autocast
 from imbalanced_torch._noise import uniform_noise
 from imbalanced_torch._state import RankingState
 from imbalanced_torch.class_parallel import class_parallel_loss
-
-
-class RankingOptions(TypedDict, total=False):
-    """Keywords that all ranking modules share.
-
-    Attributes:
-        multilabel: targets are 0/1 per class, [N, C], instead of class ids. Default: False.
-        gated: whether the loss is blended with a weighted cross entropy of the batch, from which the ranking takes over
-            as it succeeds, as `recommended` sets it; see `imbalanced_core.losses.gated`. Default: False.
-        positive_rate: of a gated loss, the share of positives in the population, in (0, 1). Default: None, as seen.
-        persistent_queue: whether `state_dict()` holds the queue. Default: True. Loading a state without a queue starts
-            with an empty one in either case.
-        process_group: the processes to gather from. Default: None, all.
-        grad_reduction: what the training framework does with gradients, "mean" (DDP, FSDP2; the default) or "sum".
-        generator: source of the randomness of `max_pool_size`, seeded alike on every rank; `torch.compile` cannot trace
-            one, and `state_dict()` does not hold it: save `generator.get_state()` beside it, and restore it with
-            `set_state`, to resume with the same draws. Default: None, a hash of the number of the step, the same in
-            every run, which resumes by itself.
-        class_parallel: for many classes: each rank computes C/W of them from the rows of all ranks, which takes W times
-            less memory, work and forward traffic than gathering all logits; same value and gradient. The queue of a
-            rank holds its own classes only, so save and load `state_dict()` on every rank, or `reset_queue()` after
-            loading; do not let DDP broadcast these buffers (`broadcast_buffers=False`, or keep the loss outside of the
-            wrapped model). A rank that does not gather, as in validation, ranks its batch without the queue.
-            Default: False.
-    """
-
-    multilabel: bool
-    gated: bool
-    positive_rate: float | None
-    persistent_queue: bool
-    process_group: Any
-    grad_reduction: str
-    generator: torch.Generator | None
-    class_parallel: bool
-
-
-class CommonOptions(RankingOptions, total=False):
-    """`RankingOptions`, and those that the losses of the first version spell out.
-
-    Attributes:
-        reduction: "mean" (default) or "sum" over the classes that count, or "none": one loss per class, NaN where it
-            does not.
-        ignore_index: the target of rows (with `multilabel`: of single labels) that are ignored. Default: -100.
-        update_queue_in_eval: whether rows enter the queue in `eval()` mode as well. Default: False.
-        gather_distributed: None (default) gathers the rows of all processes in training mode, True always, False never.
-        max_pool_size: rank a random part of the rows, of no more than this many. Default: None, all.
-        pos_numerator: the mean runs over all positives ("pool", the default) or over those of the batch ("live").
-    """
-
-    reduction: str
-    ignore_index: int
-    update_queue_in_eval: bool
-    gather_distributed: bool | None
-    max_pool_size: int | None
-    pos_numerator: str
-
-
-_ROWS_OF_A_SPREAD, _COLLAPSE = 8, 100  # fewer rows say little of a spread
+from imbalanced_torch.options import RankingOptions
 
 
 class PooledLoss(RankingState):
@@ -140,8 +83,8 @@ class PooledLoss(RankingState):
         checks.one_of("grad_reduction", self.grad_reduction, distributed.GRAD_REDUCTIONS)
         if self.generator is not None and not isinstance(self.generator, torch.Generator):
             raise TypeError(f"generator must be a torch.Generator or None, got {self.generator!r}")
-        self._has_warned = self._has_warned_of_spread = False
-        self._widest: Tensor | None = None
+        self._has_warned = False
+        self._spread_watch = SpreadWatch(type(self).__name__)
         self._start_state(temperature, multilabel=self.multilabel, persistent=persistent)
         if self.class_parallel:
             checks.require(max_pool_size is None, "max_pool_size", "None with class_parallel=True", max_pool_size)
@@ -231,10 +174,10 @@ class PooledLoss(RankingState):
         if update_queue is None:
             update_queue = learns or self.update_queue_in_eval
         if update_queue and self.queue_size > 0:
-            _refuse_recomputation()
+            refuse_recomputation()
         gather = distributed.should_gather(self.gather_distributed, training=learns, process_group=self.process_group)
         if learns:
-            self._watch_spread(logits)
+            self._spread_watch(logits)
         options: dict[str, Any] = {
             "reduction": self.reduction,
             "pos_numerator": self.pos_numerator,
@@ -260,7 +203,7 @@ class PooledLoss(RankingState):
                 names=("logits", "targets", "sample_weight", "iid_mask"),
             )
         self._check_values(targets, sample_weight)  # of the gathered rows, so that every rank raises, and none waits
-        with _without_autocast(logits.device.type):
+        with without_autocast(logits.device.type):
             loss, result = pooled_loss(
                 objective,
                 logits,
@@ -295,7 +238,7 @@ class PooledLoss(RankingState):
         holds = self._holds(block)
         # a rank on its own leaves the queue of its block alone
         options["update_queue"] = update_queue = options["update_queue"] and (gather or holds)
-        with _without_autocast(logits.device.type):
+        with without_autocast(logits.device.type):
             loss, result = class_parallel_loss(
                 objective,
                 logits,
@@ -333,23 +276,6 @@ class PooledLoss(RankingState):
             is_counted = is_counted.any(dim=1) if is_counted.ndim == 2 else is_counted
             validation.check_weights(sample_weight, where=is_counted)
 
-    @torch.no_grad()
-    def _watch_spread(self, logits: Tensor) -> None:
-        """Warns, once, where the scores of a class become equal; looks only where that costs nothing."""
-        if not validation.can_read(logits) or len(logits) < _ROWS_OF_A_SPREAD or self._has_warned_of_spread:
-            return
-        low, high = logits.aminmax(dim=0)
-        spread = (high - low).float()
-        self._widest = spread if self._widest is None else torch.maximum(self._widest, spread)
-        if (spread * _COLLAPSE < self._widest).any():
-            self._has_warned_of_spread = True
-            warnings.warn(
-                f"the spread of the scores has shrunk to less than 1/{_COLLAPSE} of what it was: they become equal, "
-                "which is the least of some ranking losses where labels are noisy (docs/collapse.md). Use "
-                f"{type(self).__name__}.recommended(...), or mix the loss with a weighted cross entropy.",
-                stacklevel=6,
-            )
-
     def _noise(self, logits: Tensor, learns: bool) -> Tensor | None:
         """Noise for subsampling, [rows of the pool]; None if nothing is cut."""
         rows = logits.shape[0] + self.queue_size
@@ -371,22 +297,3 @@ class PooledLoss(RankingState):
         names = ["num_classes", *self._own, "gated", "pos_numerator", "queue_size", "reduction", "ignore_index"]
         names += [] if self._temperature.is_meta else ["temperature"]
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
-
-
-def _refuse_recomputation() -> None:
-    """RuntimeError inside of backward, where `torch.utils.checkpoint` calls its function for a second time.
-
-    The queue has moved on since the first time: the loss, and with it the gradient, would be another one.
-    """
-    if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
-        raise RuntimeError(
-            "a ranking loss with a queue must not be computed again during backward; keep it out of "
-            "torch.utils.checkpoint (its memory is linear in the rows), or give it queue_size=0"
-        )
-
-
-def _without_autocast(device_type: str) -> contextlib.AbstractContextManager:
-    """Autocast would run the core's matrix products in half precision."""
-    if torch.amp.is_autocast_available(device_type):
-        return torch.autocast(device_type, enabled=False)
-    return contextlib.nullcontext()

@@ -4,7 +4,8 @@ from typing import Any, Self, Unpack
 
 from imbalanced_core.losses.ranking import average_precision, pairs_in_order, recall
 from imbalanced_core.options import SMOOTH_AP_PRESET
-from imbalanced_torch.pooled import CommonOptions, PooledLoss, RankingOptions
+from imbalanced_torch.options import CommonOptions, RankingOptions
+from imbalanced_torch.pooled import PooledLoss
 
 
 class SmoothAPLoss(PooledLoss):
@@ -34,7 +35,7 @@ class SmoothAPLoss(PooledLoss):
         pos_numerator: the mean over i runs over all positives ("pool") or over those of the batch ("live"). With "live"
             nothing of like size holds the negatives down: beside a queue the ranking suffers in long runs.
         margin: >= 0, in units of τ: a positive ranks above a negative only by that margin.
-        **options: see `imbalanced_torch.pooled.RankingOptions`.
+        **options: see `imbalanced_torch.options.RankingOptions`.
 
     References:
         Brown et al., Smooth-AP: Smoothing the Path Towards Large-Scale Image Retrieval, ECCV 2020,
@@ -121,7 +122,7 @@ class RecallAtQuantileLoss(PooledLoss):
         temperature_scale: the unit of the temperature: "absolute", or "iqr" or "std" of the class's negatives.
         pos_numerator: the mean runs over all positives ("pool") or over those of the batch ("live").
         margin: >= 0, in units of τ, above the threshold.
-        **options: see `imbalanced_torch.pooled.RankingOptions`.
+        **options: see `imbalanced_torch.options.RankingOptions`.
     """
 
     objective = staticmethod(recall)
@@ -177,7 +178,7 @@ class AUCLoss(PooledLoss):
         temperature: τ > 0, in units of `temperature_scale`; can be assigned at any time.
         temperature_scale: the unit of the temperature: "absolute" is 1, or "iqr" or "std" of the class's negatives.
         margin: >= 0, in units of τ: a positive ranks above a negative only by that margin.
-        **options: see `imbalanced_torch.pooled.CommonOptions`.
+        **options: see `imbalanced_torch.options.CommonOptions`.
 
     References:
         Yan et al., Optimizing Classifier Performance via an Approximation to the Wilcoxon-Mann-Whitney Statistic,

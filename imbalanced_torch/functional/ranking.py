@@ -17,7 +17,7 @@ from imbalanced_core.pool.labels import taking_part
 from imbalanced_core.pool.queue import Queue
 from imbalanced_core.pool.step import PooledResult, pooled_loss
 from imbalanced_torch import validation
-from imbalanced_torch.pooled import _without_autocast
+from imbalanced_torch._guards import without_autocast
 
 Result: TypeAlias = tuple[Tensor, PooledResult]
 Number: TypeAlias = float | Tensor
@@ -163,7 +163,7 @@ def evaluate(
         noise = torch.rand(rows, generator=generator, device=logits.device)
     gate, positive_rate = rest.pop("gate"), rest.pop("positive_rate")
     objective = partial(objective, **of_objective, **(own or {}))
-    with _without_autocast(logits.device.type):
+    with without_autocast(logits.device.type):
         loss, aux = pooled_loss(
             with_gate(objective, gate, temperature=temperature, positive_rate=positive_rate),
             logits,

@@ -6,31 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from imbalanced_core.ops.generic import (
-    Table,
-    add_product,
-    clear,
-    count,
-    evaluate,
-    greatest_count,
-    is_eager_cpu,
-    known_within,
-    lerp,
-    logaddexp,
-    outside_compiler,
-    pick,
-    places,
-    probabilities,
-    put,
-    row_by_row,
-    rows_and_geometric_sums,
-    softmax_parts,
-    take_rows,
-    times_logistic_derivative,
-    times_unit,
-    where,
-    zero_below,
-)
+from imbalanced_core.ops import generic
+from imbalanced_core.ops.generic import Table, evaluate
 from imbalanced_core.ops.on_jax.order import (
     add_rows,
     cumulative_sum,
@@ -42,39 +19,11 @@ from imbalanced_core.ops.on_jax.order import (
     sort_with_order,
 )
 
-# One fused loop over all classes is faster than a gather, and its derivative is no scatter.
-__all__ = [
-    "add_product",
-    "add_rows",
-    "clear",
-    "count",
-    "cumulative_sum",
-    "evaluate",
-    "greatest_count",
-    "inverse_permutation",
-    "is_eager_cpu",
-    "is_on_accelerator",
-    "known_within",
-    "lerp",
-    "logaddexp",
-    "outside_compiler",
-    "pick",
-    "places",
-    "probabilities",
-    "put",
-    "put_along",
-    "rearrange",
-    "row_by_row",
-    "rows_and_geometric_sums",
-    "softmax_parts",
-    "sort",
-    "sort_with_order",
-    "take_rows",
-    "times_logistic_derivative",
-    "times_unit",
-    "where",
-    "zero_below",
-]
+
+def __getattr__(name: str) -> Any:
+    """What has no twin here is as defined; of `pick` and `put`, one fused loop over all classes beats a gather."""
+    return getattr(generic, name)
+
 
 _NUMBERS_PER_PIECE = 2**22  # temporaries of so many numbers: large enough to keep an accelerator busy
 

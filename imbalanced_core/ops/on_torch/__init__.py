@@ -9,7 +9,7 @@ import torch
 from imbalanced_core.ops import generic
 from imbalanced_core.ops.on_torch.compiler import outside_compiler
 from imbalanced_core.ops.on_torch.constants import arange, constant, scalar, where
-from imbalanced_core.ops.on_torch.derivatives import clear, logistic, with_class_slope, with_partials, with_vjp
+from imbalanced_core.ops.on_torch.derivatives import with_class_slope, with_partials, with_vjp
 from imbalanced_core.ops.on_torch.order import (
     add_rows,
     cumulative_sum,
@@ -23,30 +23,7 @@ from imbalanced_core.ops.on_torch.order import (
     take_rows,
 )
 from imbalanced_core.ops.on_torch.pieces import in_pieces, is_eager_cpu
-
-__all__ = [
-    "add_rows",
-    "arange",
-    "clear",
-    "constant",
-    "cumulative_sum",
-    "greatest_count",
-    "in_pieces",
-    "inverse_permutation",
-    "is_eager_cpu",
-    "logistic",
-    "outside_compiler",
-    "places",
-    "put_along",
-    "rearrange",
-    "sort",
-    "sort_with_order",
-    "take_rows",
-    "where",
-    "with_class_slope",
-    "with_partials",
-    "with_vjp",
-]
+from imbalanced_core.ops.on_torch.scores import clear, logistic
 
 sigmoid = torch.sigmoid
 log_sigmoid = torch.nn.functional.logsigmoid
@@ -182,8 +159,8 @@ def pick(x: torch.Tensor, ids: torch.Tensor, *, axis: int) -> torch.Tensor:
 def put(
     x: torch.Tensor, ids: torch.Tensor, values: torch.Tensor | float, *, axis: int, reuse: bool = False
 ) -> torch.Tensor:
-    places = ids.long().unsqueeze(axis)
+    indices = ids.long().unsqueeze(axis)
     values = values.unsqueeze(axis) if isinstance(values, torch.Tensor) else values
     if reuse and is_eager_cpu(x) and not torch.is_grad_enabled():
-        return x.scatter_(axis, places, values)
-    return torch.scatter(x, axis, places, values)
+        return x.scatter_(axis, indices, values)
+    return torch.scatter(x, axis, indices, values)

@@ -8,9 +8,7 @@ from typing import Any
 
 import torch
 
-from imbalanced_core.ops import generic
 from imbalanced_core.ops.generic import evaluate
-from imbalanced_core.ops.on_torch import constants
 from imbalanced_core.ops.on_torch.pieces import in_blocks, is_eager
 
 
@@ -170,75 +168,6 @@ def _only_first_needs_gradient(arrays: Sequence) -> bool:
     )
 
 
-class _Clear(torch.autograd.Function):
-    """`ops.clear`, with a derivative of few calls."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: torch.Tensor, where: torch.Tensor, largest: float) -> tuple[torch.Tensor, torch.Tensor]:
-        return _cleared(x, where, largest)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
-        x, where, _ = inputs
-        clean, is_nan = output
-        ctx.mark_non_differentiable(is_nan)
-        kept = where & (x == clean)  # neither masked nor NaN nor clipped
-        ctx.save_for_backward(kept)
-        ctx.save_for_forward(kept)
-
-    @staticmethod
-    def backward(ctx: Any, cotangent: torch.Tensor, _: None) -> tuple:
-        (kept,) = ctx.saved_tensors
-        return constants.where(kept, cotangent, 0.0), None, None
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: torch.Tensor, *_: None) -> tuple:
-        (kept,) = ctx.saved_tensors
-        return constants.where(kept, tangent, 0.0), None
-
-
-class _Logistic(torch.autograd.Function):
-    """`ops.logistic`."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: torch.Tensor) -> torch.Tensor:
-        return torch.sigmoid(x)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
-        ctx.save_for_backward(inputs[0])
-        ctx.save_for_forward(inputs[0])
-
-    @staticmethod
-    def backward(ctx: Any, cotangent: torch.Tensor) -> torch.Tensor:
-        (x,) = ctx.saved_tensors
-        return torch.ops.aten.sigmoid_backward(cotangent, torch.sigmoid(-x.abs()))  # cotangent · σ (1 − σ)
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: torch.Tensor) -> torch.Tensor:
-        (x,) = ctx.saved_tensors
-        return torch.ops.aten.sigmoid_backward(tangent, torch.sigmoid(-x.abs()))
-
-
-def _cleared(x: torch.Tensor, where: torch.Tensor, largest: float) -> tuple[torch.Tensor, torch.Tensor]:
-    kept = constants.where(where, x, 0.0)
-    return kept.clamp(-largest, largest).nan_to_num(nan=0.0), kept.isnan()
-
-
-def clear(x: torch.Tensor, where: torch.Tensor, largest: float) -> tuple[torch.Tensor, torch.Tensor]:
-    if torch.compiler.is_compiling() or not x.requires_grad:
-        return _cleared(x, where, largest)
-    return _Clear.apply(x, where, largest)
-
-
-def logistic(x: torch.Tensor) -> torch.Tensor:
-    return generic.logistic(x) if torch.compiler.is_compiling() else _Logistic.apply(x)
-
-
 class _WithPartials(torch.autograd.Function):
     """An elementwise `function` with its `partials`."""
 
@@ -325,5 +254,5 @@ def _saved(ctx: Any) -> list:
 
 
 # with a setup_context, `apply` asks for the signature at every call
-for _function in (_WithVjp, _WithKept, _Clear, _Logistic, _WithPartials, _WithSlope):
+for _function in (_WithVjp, _WithKept, _WithPartials, _WithSlope):
     _function.forward.__signature__ = inspect.signature(_function.forward)  # type: ignore[union-attr]

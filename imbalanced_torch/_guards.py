@@ -1,0 +1,56 @@
+"""What guards a ranking module's step: against half precision, a second evaluation, and scores that become equal."""
+
+import contextlib
+import warnings
+
+import torch
+from torch import Tensor
+
+from imbalanced_torch import validation
+
+_ROWS, _COLLAPSE = 8, 100  # fewer rows say little of a spread
+
+
+class SpreadWatch:
+    """Warns, once, where the scores of a class become equal; looks only where that costs nothing."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._widest: Tensor | None = None
+        self._has_warned = False
+
+    @torch.no_grad()
+    def __call__(self, logits: Tensor) -> None:
+        """Looks at the scores [N, C] of a batch."""
+        if self._has_warned or not validation.can_read(logits) or len(logits) < _ROWS:
+            return
+        low, high = logits.aminmax(dim=0)
+        spread = (high - low).float()
+        self._widest = spread if self._widest is None else torch.maximum(self._widest, spread)
+        if (spread * _COLLAPSE < self._widest).any():
+            self._has_warned = True
+            warnings.warn(
+                f"the spread of the scores has shrunk to less than 1/{_COLLAPSE} of what it was: they become equal, "
+                "which is the least of some ranking losses where labels are noisy (docs/collapse.md). Use "
+                f"{self._name}.recommended(...), or mix the loss with a weighted cross entropy.",
+                stacklevel=7,
+            )
+
+
+def refuse_recomputation() -> None:
+    """RuntimeError inside of backward, where `torch.utils.checkpoint` calls its function for a second time.
+
+    The queue has moved on since the first time: the loss, and with it the gradient, would be another one.
+    """
+    if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
+        raise RuntimeError(
+            "a ranking loss with a queue must not be computed again during backward; keep it out of "
+            "torch.utils.checkpoint (its memory is linear in the rows), or give it queue_size=0"
+        )
+
+
+def without_autocast(device_type: str) -> contextlib.AbstractContextManager:
+    """Autocast would run the core's matrix products in half precision."""
+    if torch.amp.is_autocast_available(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return contextlib.nullcontext()

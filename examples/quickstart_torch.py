@@ -1,4 +1,4 @@
-"""The PyTorch half of the quickstart: every loss, and the training loop that they all share."""
+"""The PyTorch half of the quickstart: the losses, and the training loop that they all share."""
 
 from collections.abc import Iterable
 
@@ -7,49 +7,23 @@ import torch
 from quickstart_data import Layers, Problem
 from torch import nn
 
-from imbalanced_torch import (
-    LossWarmupWrapper,
-    PAUCAtBudgetLoss,
-    RecallAtQuantileLoss,
-    SigmoidFocalLoss,
-    SmoothAPLoss,
-    pos_weight,
-)
+from imbalanced_torch import PAUCAtBudgetLoss, RecallAtQuantileLoss, SigmoidFocalLoss, SmoothAPLoss, pos_weight
 
 
-def make_losses(problem: Problem, steps: int) -> dict[str, nn.Module]:
-    """Every loss by name: modules that take logits [N, 1] and targets [N, 1] of 0.0 and 1.0."""
+def make_losses(problem: Problem) -> dict[str, nn.Module]:
+    """The losses by name: modules that take logits [N, 1] and targets [N, 1] of 0.0 and 1.0."""
     positives, total = float(problem.train_y.sum()), len(problem.train_y)
-
-    def after_bce(loss: nn.Module, temp_start: float, temp_end: float, weight: float = 1.0) -> LossWarmupWrapper:
-        """A ranking loss learns little from random scores: BCE trains the first third, and a sixth blends over."""
-        return LossWarmupWrapper(
-            nn.BCEWithLogitsLoss(),
-            loss,
-            warmup_steps=steps // 3,
-            blend_steps=steps // 6,
-            final_main_weight=weight,
-            temp_start=temp_start,
-            temp_end=temp_end,
-            temp_decay_steps=steps - steps // 3,
-        )
-
-    # A batch has two or three positives. The queue ranks them among the rows of earlier batches; "live" averages over
-    # the positives of the batch alone, since those in the queue carry no gradient and would only dilute it.
-    options = {"num_classes": 1, "queue_size": 512, "pos_numerator": "live"}
-    # Temperatures in units of the spread of the negatives' scores fit whatever scale the warm-up leaves behind.
-    smooth_ap = SmoothAPLoss(**options, temperature_scale="std")
-    partial_auc = PAUCAtBudgetLoss(**options, beta=0.005, surrogate="pairwise", tau_scale="std")
-    # The flagged share has to hold all positives and the 0.5%. The loss lifts positives and never lowers a negative,
-    # so half of it remains BCE.
-    recall = RecallAtQuantileLoss(**options, quantile=positives / total + 0.005, temperature_scale="std")
     return {
         "BCE": nn.BCEWithLogitsLoss(),
         "weighted BCE": nn.BCEWithLogitsLoss(pos_weight=pos_weight(positives, total)),
         "focal": SigmoidFocalLoss(alpha=0.75, gamma=2.0),
-        "Smooth-AP": after_bce(smooth_ap, 0.5, 0.1),
-        "recall at quantile": after_bce(recall, 1.0, 1.0, weight=0.5),
-        "partial AUC": after_bce(partial_auc, 0.5, 0.1),
+        "Smooth-AP": SmoothAPLoss.recommended(num_classes=1),
+        # The flagged share holds all positives and the 0.5%. Recall has no preset; gated=True is what the presets set:
+        # a cross entropy at first, and the ranking loss more and more as the ranking succeeds.
+        "recall at quantile": RecallAtQuantileLoss(
+            num_classes=1, quantile=positives / total + 0.005, temperature_scale="std", temperature=1.0, gated=True
+        ),
+        "partial AUC": PAUCAtBudgetLoss.recommended(num_classes=1, budget=0.005),
     }
 
 
@@ -83,9 +57,7 @@ def train(
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
     x, y = torch.from_numpy(problem.train_x), torch.from_numpy(problem.train_y).unsqueeze(1)
     losses = []
-    for step, rows in enumerate(batches):
-        if isinstance(loss_fn, LossWarmupWrapper):
-            loss_fn.on_train_batch_start(step)
+    for rows in batches:
         loss = loss_fn(model(x[rows]), y[rows])
         optimizer.zero_grad()
         loss.backward()

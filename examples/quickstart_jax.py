@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from quickstart_data import Layers, Problem
 
-from imbalanced_jax import pos_weight, presets, recall_at_quantile_loss, sigmoid_focal_loss
+from imbalanced_jax import init_queue, pos_weight, presets, recall_at_quantile_loss, sigmoid_focal_loss
 
 
 class Loss(NamedTuple):
@@ -35,24 +35,19 @@ def make_losses(problem: Problem) -> dict[str, Loss]:
         loss, (state, _) = presets.pauc_at_budget(logits, targets, state, budget=0.005)
         return loss, state
 
-    def recall(logits, targets, state):
+    def bce_and_recall(logits, targets, queue):  # half and half: see quickstart_torch.py
+        flagged = float(positives / total) + 0.005
         loss, aux = recall_at_quantile_loss(
-            logits,
-            targets,
-            state.queue,
-            quantile=float(positives / total) + 0.005,
-            temperature_scale="std",
-            temperature=1.0,
-            gate=state.gate,
+            logits, targets, queue, quantile=flagged, temperature_scale="std", temperature=1.0
         )
-        return loss, presets.PresetState(aux.queue, aux.gate)
+        return 0.5 * bce(logits, targets) + 0.5 * loss, aux.queue
 
     return {
         "BCE": stateless(bce),
         "weighted BCE": stateless(partial(bce, pos_weight=pos_weight(positives, total))),
         "focal": stateless(partial(sigmoid_focal_loss, alpha=0.75, gamma=2.0)),
         "Smooth-AP": Loss(smooth_ap, presets.init_state(num_classes=1)),
-        "recall at quantile": Loss(recall, presets.init_state(num_classes=1)),
+        "BCE and recall": Loss(bce_and_recall, init_queue(1024, num_classes=1)),
         "partial AUC": Loss(partial_auc, presets.init_state(num_classes=1)),
     }
 

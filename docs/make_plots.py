@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from imbalanced_core import metrics
 from imbalanced_core.pairwise.counts import soft_counts_above
 from imbalanced_torch import (
     LossWarmupWrapper,
@@ -262,6 +263,38 @@ def logit_scale() -> Figure:
     return figure
 
 
+def collapse() -> Figure:
+    """Losses of the true ranking and of equal scores, and which way a loss moves the spread, against the best pAUC."""
+    figure, axes = panels()
+    band = 0.02
+    normal = torch.distributions.Normal(torch.zeros((), dtype=torch.float64), 1.0)
+    negatives, positives = (normal.icdf((torch.arange(n, dtype=torch.float64) + 0.5) / n) for n in (4000, 40))
+    targets = (torch.arange(4040) >= 4000).long()
+    losses = {
+        "pairs, τ = 1.0 std": PAUCAtBudgetLoss.recommended(1, band / 2, gated=False, queue_size=0),
+        "pairs, τ = 0.1 std": PAUCAtBudgetLoss.recommended(1, band / 2, gated=False, queue_size=0, temperature=0.1),
+        "Smooth-AP, τ = 0.2 std": SmoothAPLoss.recommended(1, gated=False, queue_size=0),
+    }
+    rows = [torch.cat([negatives, positives + shift]) for shift in np.linspace(0.2, 4.5, 44)]
+    best = [float(metrics.partial_auc(row, targets == 1, beta=band)) for row in rows]
+    for (name, loss_fn), color in zip(losses.items(), COLORS, strict=False):
+        values, pulls = [], []
+        for row in rows:
+            scale = torch.ones((), dtype=torch.float64, requires_grad=True)
+            loss = loss_fn((scale * row)[:, None], targets)
+            values.append(loss.item())
+            pulls.append(torch.autograd.grad(loss, scale)[0].item())  # the temperature is a constant here
+        axes[0].plot(best, values, color=color, label=name)
+        axes[1].plot(best, pulls, color=color, label=name)
+    axes[0].plot([0, 1], [0.5, 0.5], color=GREY, linestyle="--", label="pairs, equal scores")
+    axes[0].plot([0, 1], [0.99, 0.99], color=GREY, linestyle=":", label="Smooth-AP, equal scores")
+    axes[1].axhline(0.0, color=GREY, linestyle="--")
+    axes[0].set_title("loss of the true ranking", fontsize=9)
+    axes[1].set_title("above 0 the loss shrinks the scores", fontsize=9)
+    finish(axes, ["best achievable normalised pAUC"] * 2, ["loss", "derivative by a factor on the scores"])
+    return figure
+
+
 PLOTS = {
     "sigmoid_focal": sigmoid_focal,
     "softmax_focal": softmax_focal,
@@ -272,6 +305,7 @@ PLOTS = {
     "warmup": warmup,
     "engine": engine,
     "logit_scale": logit_scale,
+    "collapse": collapse,
 }
 
 

@@ -1,6 +1,6 @@
-"""Trains one small network with every loss, in PyTorch and in JAX, and compares what comes out.
+"""Trains one small network with six losses, in PyTorch and in JAX, and compares the results.
 
-The data are real: the handwritten digits of scikit-learn, one digit against the rest. The imbalance is made: the
+The data are real: the handwritten digits of scikit-learn, one digit against the rest. The imbalance is artificial: the
 training images of that digit are thinned to about 2%. Both frameworks start from the same weights and see the same
 batches, so their columns agree. Prints a table for held-out images and draws their precision-recall curves.
 """
@@ -74,7 +74,7 @@ def train_all(problem: Problem, frameworks: Iterable[str], steps: int, seed: int
     scores: Scores = {}
     for framework in frameworks:
         half = importlib.import_module(f"quickstart_{framework}")
-        losses = half.make_losses(problem, steps)
+        losses = half.make_losses(problem)
         scores[framework] = {}
         with tqdm(total=len(losses) * steps, unit="step", ncols=100, miniters=1) as bar:
             for name, loss_fn in losses.items():

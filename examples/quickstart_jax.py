@@ -1,7 +1,8 @@
-"""The JAX half of the quickstart: every loss, and the training loop that they all share."""
+"""The JAX half of the quickstart: the losses, and the training loop that they all share."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,61 +10,45 @@ import numpy as np
 import optax
 from quickstart_data import Layers, Problem
 
-from imbalanced_jax import (
-    init_queue,
-    pauc_at_budget_loss,
-    pos_weight,
-    recall_at_quantile_loss,
-    sigmoid_focal_loss,
-    smooth_ap_loss,
-    warmup_blend,
-)
-
-LossFn = Callable[..., tuple]  # (step, logits [N, 1], targets [N, 1] of 0.0 and 1.0, queue) -> (loss, next queue)
+from imbalanced_jax import init_queue, pos_weight, presets, recall_at_quantile_loss, sigmoid_focal_loss
 
 
-def make_losses(problem: Problem, steps: int) -> dict[str, LossFn]:
-    """Every loss by name."""
+class Loss(NamedTuple):
+    """A loss, and what it remembers before the first step, a pytree."""
+
+    call: Callable[..., tuple]  # (logits [N, 1], targets [N, 1] of 0.0 and 1.0, state) -> (loss, next state)
+    state: Any = None
+
+
+def make_losses(problem: Problem) -> dict[str, Loss]:
+    """The losses by name."""
     positives, total = problem.train_y.sum(), len(problem.train_y)
 
-    def stateless(loss: Callable) -> LossFn:
-        def loss_fn(step, logits, targets, queue):  # noqa: ARG001 - the form that all losses share
-            return loss(logits, targets), queue
+    def stateless(loss: Callable) -> Loss:
+        return Loss(lambda logits, targets, state: (loss(logits, targets), state))
 
-        return loss_fn
+    def smooth_ap(logits, targets, state):
+        loss, (state, _) = presets.smooth_ap(logits, targets, state)
+        return loss, state
 
-    def after_bce(loss: Callable, temp_start: float, temp_end: float, weight: float = 1.0) -> LossFn:
-        """A ranking loss learns little from random scores: BCE trains the first third, and a sixth blends over."""
+    def partial_auc(logits, targets, state):
+        loss, (state, _) = presets.pauc_at_budget(logits, targets, state, budget=0.005)
+        return loss, state
 
-        def loss_fn(step, logits, targets, queue):
-            value, aux = warmup_blend(
-                step,
-                lambda: bce(logits, targets),
-                lambda queue, temperature: loss(logits, targets, queue, temperature=temperature),
-                queue,
-                warmup_steps=steps // 3,
-                blend_steps=steps // 6,
-                final_main_weight=weight,
-                temp_start=temp_start,
-                temp_end=temp_end,
-                temp_decay_steps=steps - steps // 3,
-            )
-            return value, aux.queue
+    def bce_and_recall(logits, targets, queue):  # half and half: see quickstart_torch.py
+        flagged = float(positives / total) + 0.005
+        loss, aux = recall_at_quantile_loss(
+            logits, targets, queue, quantile=flagged, temperature_scale="std", temperature=1.0
+        )
+        return 0.5 * bce(logits, targets) + 0.5 * loss, aux.queue
 
-        return loss_fn
-
-    # See quickstart_torch.py for the reasons behind the options.
-    flagged = float(positives / total) + 0.005
-    smooth_ap = partial(smooth_ap_loss, temperature_scale="std", pos_numerator="live")
-    recall = partial(recall_at_quantile_loss, quantile=flagged, temperature_scale="std", pos_numerator="live")
-    partial_auc = partial(pauc_at_budget_loss, beta=0.005, surrogate="pairwise", tau_scale="std", pos_numerator="live")
     return {
         "BCE": stateless(bce),
         "weighted BCE": stateless(partial(bce, pos_weight=pos_weight(positives, total))),
         "focal": stateless(partial(sigmoid_focal_loss, alpha=0.75, gamma=2.0)),
-        "Smooth-AP": after_bce(smooth_ap, 0.5, 0.1),
-        "recall at quantile": after_bce(recall, 1.0, 1.0, weight=0.5),
-        "partial AUC": after_bce(partial_auc, 0.5, 0.1),
+        "Smooth-AP": Loss(smooth_ap, presets.init_state(num_classes=1)),
+        "BCE and recall": Loss(bce_and_recall, init_queue(1024, num_classes=1)),
+        "partial AUC": Loss(partial_auc, presets.init_state(num_classes=1)),
     }
 
 
@@ -82,7 +67,7 @@ def apply_network(layers: Layers, x: jax.Array) -> jax.Array:
 
 
 def train(
-    loss_fn: LossFn, problem: Problem, weights: Layers, batches: Iterable[np.ndarray], *, learning_rate: float = 3e-3
+    loss_fn: Loss, problem: Problem, weights: Layers, batches: Iterable[np.ndarray], *, learning_rate: float = 3e-3
 ) -> tuple[np.ndarray, np.ndarray]:
     """Trains a network that starts from `weights` with one loss, by Adam.
 
@@ -100,19 +85,19 @@ def train(
     optimizer = optax.adam(learning_rate)
 
     @jax.jit
-    def update(step, rows, params, optimizer_state, queue):
+    def update(rows, params, optimizer_state, state):
         def objective(params):
-            return loss_fn(step, apply_network(params, x[rows]), y[rows], queue)
+            return loss_fn.call(apply_network(params, x[rows]), y[rows], state)
 
-        (loss, queue), gradients = jax.value_and_grad(objective, has_aux=True)(params)
+        (loss, state), gradients = jax.value_and_grad(objective, has_aux=True)(params)
         updates, optimizer_state = optimizer.update(gradients, optimizer_state)
-        return loss, optax.apply_updates(params, updates), optimizer_state, queue
+        return loss, optax.apply_updates(params, updates), optimizer_state, state
 
     params = jax.tree.map(jnp.asarray, weights)
-    optimizer_state, queue = optimizer.init(params), init_queue(512, num_classes=1)
+    optimizer_state, state = optimizer.init(params), loss_fn.state
     losses = []
-    for step, rows in enumerate(batches):
-        loss, params, optimizer_state, queue = update(step, rows, params, optimizer_state, queue)
+    for rows in batches:
+        loss, params, optimizer_state, state = update(rows, params, optimizer_state, state)
         losses.append(loss)
     scores = apply_network(params, jnp.asarray(problem.test_x))[:, 0]
     return np.asarray(losses), np.asarray(scores)

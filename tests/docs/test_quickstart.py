@@ -19,11 +19,11 @@ def problem():
 
 
 def loss_names():
-    return list(quickstart_torch.make_losses(quickstart_data.imbalanced_digits(), STEPS))
+    return list(quickstart_torch.make_losses(quickstart_data.imbalanced_digits()))
 
 
 def test_both_halves_have_the_same_losses(problem):
-    assert list(quickstart_jax.make_losses(problem, STEPS)) == loss_names()
+    assert list(quickstart_jax.make_losses(problem)) == loss_names()
 
 
 @pytest.mark.parametrize("name", loss_names())
@@ -31,7 +31,7 @@ def test_same_trajectory(problem, name):
     weights, batches = quickstart_data.initial_weights(), quickstart_data.batch_rows(len(problem.train_y), STEPS)
     results = []
     for half in (quickstart_torch, quickstart_jax):
-        loss_fn = half.make_losses(problem, STEPS)[name]
+        loss_fn = half.make_losses(problem)[name]
         results.append(half.train(loss_fn, problem, weights, batches))
     (torch_losses, torch_scores), (jax_losses, jax_scores) = results
 

@@ -16,7 +16,10 @@ _SMALL_BLOCKS = (  # a tree of blocks from 17 items on
 )
 _NO_PAIRS = (
     pairwise,
-    {"_PAIRS_EAGER_CPU": -1, "_PAIRS_PER_ITEM": -1, "_PAIRS_CPU": -1, "_PAIRS_ACCELERATOR": -1},
+    dict.fromkeys(
+        ("_PAIRS_EAGER_CPU", "_PAIRS_PER_ITEM", "_PAIRS_CPU", "_PAIRS_JAX_CPU", "_PAIRS_ACCELERATOR"),
+        -1,
+    ),
 )
 WAYS = {
     "as it is": (),

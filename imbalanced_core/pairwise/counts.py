@@ -25,7 +25,7 @@ import math
 from typing import NamedTuple
 
 from imbalanced_core import ops
-from imbalanced_core.ops.namespace import Array, array_namespace
+from imbalanced_core.ops.namespace import Array, array_namespace, library_of
 from imbalanced_core.pairwise import blocks as _blocks
 from imbalanced_core.pairwise import dense, few
 from imbalanced_core.pairwise.dense import of_each_sum, temperature_gradient
@@ -33,7 +33,8 @@ from imbalanced_core.pairwise.kernels import LOGISTIC, LOGISTIC_DERIVATIVE
 
 # Up to so many pairs, over all rows, one matrix costs less than a sort and the calls of the blocks.
 _PAIRS_EAGER_CPU, _PAIRS_PER_ITEM = 300_000, 15  # and so many for each item, for its moments
-_PAIRS_CPU = 2**22  # compiled or in JAX, where all pairs are one loop
+_PAIRS_CPU = 2**22  # compiled by PyTorch, where all pairs are one loop
+_PAIRS_JAX_CPU = 2**14  # XLA's loop over the pairs in the gradient is 18 times slower than blocks for 1536 items
 _PAIRS_ACCELERATOR = 2**24
 _FEW = 0.25  # of the items: so many are expanded one by one for less than all
 
@@ -112,8 +113,10 @@ def is_small(scores: Array) -> bool:
     """Whether all pairs are visited as one matrix; a matter of speed alone."""
     if ops.is_eager_cpu(scores):
         most = _PAIRS_EAGER_CPU
+    elif ops.is_on_accelerator(scores):
+        most = _PAIRS_ACCELERATOR
     else:
-        most = _PAIRS_ACCELERATOR if ops.is_on_accelerator(scores) else _PAIRS_CPU
+        most = _PAIRS_JAX_CPU if library_of(scores) == "jax" else _PAIRS_CPU
     return math.prod(scores.shape) * scores.shape[-1] <= most
 
 

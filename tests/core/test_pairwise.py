@@ -26,7 +26,7 @@ REGIMES = [  # n, spread of the scores, temperature
 def way(request, monkeypatch):
     """Both ways of the engine, whatever the length of a row and the backend."""
     most = {"one matrix": 2**24, "blocks": 0}[request.param]
-    for limit in ("_PAIRS_EAGER_CPU", "_PAIRS_CPU"):
+    for limit in ("_PAIRS_EAGER_CPU", "_PAIRS_CPU", "_PAIRS_JAX_CPU"):
         monkeypatch.setattr(_counts, limit, most)
 
 

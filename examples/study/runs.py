@@ -1,0 +1,189 @@
+"""The runs of the study: all splits and learning rates of a problem in one compiled call, and the file of results.
+
+Every method is tried with the same learning rates on every split. The one with the best average precision on the
+validation rows of that split is reported, on its test rows.
+"""
+
+import csv
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+from .methods import LOSSES, TREES, initial_state
+from .problems import Problem, Split, Training
+
+_ROW_STEP = 2048  # rows are padded to a multiple, and columns to one of a few numbers: fewer compilations
+_COLUMNS = (16, 64, 128, 256)
+
+
+class Lane(NamedTuple):
+    """One network: the arrays have a leading axis of lanes."""
+
+    seed: Any
+    learning_rate: Any
+    rows: Any  # to train on, padded, [n]
+    count: Any  # how many of them are real
+    mean: Any  # of the features of these rows, [d]
+    scale: Any  # 1 / their standard deviations
+
+
+class Figures(NamedTuple):
+    """What is reported of a split."""
+
+    learning_rate: float  # the chosen one
+    valid_ap: float
+    ap: float
+    auc: float
+    recalls: tuple[float, ...]  # at the false-positive rates of the problem
+
+
+def run(problem: Problem, method: str) -> list[Figures]:
+    """Figures of each split."""
+    choices = trees(problem) if method == TREES else networks(problem, method)
+    figures = []
+    for split, (rates, scores) in zip(problem.splits, choices, strict=True):
+        found = [average_precision_score(problem.y[split.valid], s[split.valid]) for s in scores]
+        best = int(np.argmax(found))
+        ap, auc, *recalls = measure(problem.y[split.test], scores[best][split.test], problem.training.rates)
+        figures.append(Figures(rates[best], found[best], ap, auc, tuple(recalls)))
+    return figures
+
+
+def measure(y: np.ndarray, scores: np.ndarray, rates: tuple[float, ...]) -> list[float]:
+    """AP, AUC, and the largest recall with no more than each of these shares of the negatives flagged."""
+    false, found, _ = roc_curve(y, scores, drop_intermediate=False)
+    recalls = (found[false <= rate].max() for rate in rates)
+    return [float(x) for x in (average_precision_score(y, scores), roc_auc_score(y, scores), *recalls)]
+
+
+def trees(problem: Problem) -> list[tuple[list[float], np.ndarray]]:
+    """Per split: learning rates, and the scores of all rows, [trials, n]."""
+    rates = [0.03, 0.1, 0.3][: len(problem.training.learning_rates)]
+    choices = []
+    for number, split in enumerate(problem.splits):
+        scores = []
+        for rate in rates:
+            model = HistGradientBoostingClassifier(learning_rate=rate, early_stopping=False, random_state=number)
+            model.fit(problem.x[split.train], problem.y[split.train])
+            scores.append(model.decision_function(problem.x))
+        choices.append((rates, np.stack(scores)))
+    return choices
+
+
+def networks(problem: Problem, method: str) -> list[tuple[list[float], np.ndarray]]:
+    """Per split: learning rates, and the scores of all rows, [trials, n]."""
+    n, d = problem.x.shape
+    rows, columns = -(-n // _ROW_STEP) * _ROW_STEP, next(c for c in _COLUMNS if c >= d)
+    x = np.pad(problem.x, ((0, rows - n), (0, columns - d)))
+    y = np.pad(problem.y, (0, rows - n))
+    rates = list(problem.training.learning_rates)
+    lanes = [lane(split, s, rate, x) for s, split in enumerate(problem.splits) for rate in rates]
+    stacked = Lane(*(jnp.asarray(np.stack(arrays)) for arrays in zip(*lanes, strict=True)))
+    common = problem.training._replace(learning_rates=())
+    scores = train(jnp.asarray(x), jnp.asarray(y), stacked, d, method=method, training=common)
+    scores = np.nan_to_num(np.asarray(scores)[:, :n], nan=-np.inf, neginf=-1e30, posinf=1e30)
+    scores = np.maximum(scores, -1e30)
+    return [(rates, part) for part in scores.reshape(len(problem.splits), len(rates), n)]
+
+
+def lane(split: Split, seed: int, rate: float, x: np.ndarray) -> Lane:
+    features = x[split.train]
+    rows = np.pad(split.train, (0, len(x) - len(split.train))).astype(np.int32)
+    spread = features.std(0)
+    scale = np.where(spread > 1e-6, 1 / np.maximum(spread, 1e-6), 0.0).astype(np.float32)
+    return Lane(np.int32(seed), np.float32(rate), rows, np.int32(len(split.train)), features.mean(0), scale)
+
+
+@partial(jax.jit, static_argnames=("method", "training"))
+def train(x: jax.Array, y: jax.Array, lanes: Lane, features: int, *, method: str, training: Training) -> jax.Array:
+    """The scores of all rows by the network of each lane, [lanes, n].
+
+    Args:
+        x: [n, d], the last columns may be padding.
+        y: [n].
+        lanes: what each network is trained with.
+        features: how many columns are real.
+        method: a name of `methods.LOSSES`.
+        training: what all lanes have in common.
+    """
+    loss = partial(LOSSES[method], budget=training.budget)
+    shape = (x.shape[1], *training.hidden, 1)
+
+    def trained(lane: Lane) -> list:
+        key = jax.random.key(lane.seed)
+        schedule = optax.cosine_decay_schedule(1.0, training.steps)
+        decay = training.weight_decay
+        optimizer = optax.adamw(lambda t: lane.learning_rate * schedule(t), weight_decay=decay)
+        parameters = initial(key, shape, features)
+
+        def step(carry: tuple, i: jax.Array) -> tuple:
+            parameters, moments, state = carry
+            rows = lane.rows[jax.random.randint(jax.random.fold_in(key, i), (training.batch,), 0, lane.count)]
+
+            def objective(parameters: list) -> tuple:
+                return loss(network(parameters, (x[rows] - lane.mean) * lane.scale), y[rows], state)
+
+            gradients, state = jax.grad(objective, has_aux=True)(parameters)
+            updates, moments = optimizer.update(gradients, moments, parameters)
+            return (optax.apply_updates(parameters, updates), moments, state), None
+
+        start = parameters, optimizer.init(parameters), initial_state(training.queue)
+        return jax.lax.scan(step, start, jnp.arange(training.steps))[0][0]
+
+    def scores(found: tuple) -> jax.Array:
+        parameters, lane = found
+        return network(parameters, (x - lane.mean) * lane.scale)[:, 0]
+
+    return jax.lax.map(scores, (jax.vmap(trained)(lanes), lanes))
+
+
+def initial(key: jax.Array, shape: tuple[int, ...], features: jax.Array) -> list:
+    fans = (features, *shape[1:])  # the padding adds nothing
+    layers = zip(jax.random.split(key, len(shape) - 1), pairwise(shape), fans[:-1], strict=True)
+    return [(jax.random.normal(k, size) * (2 / fan) ** 0.5, jnp.zeros(size[1])) for k, size, fan in layers]
+
+
+def network(parameters: list, x: jax.Array) -> jax.Array:
+    for weight, bias in parameters[:-1]:
+        x = jax.nn.relu(x @ weight + bias)
+    return x @ parameters[-1][0] + parameters[-1][1]
+
+
+class Store:
+    """The file of finished runs: one line for each split of a problem and method. Lines that were cut off are ignored.
+
+    Columns: problem, method, split, learning rate, AP on validation, AP, AUC, and the recalls on the test rows.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def add(self, problem: str, method: str, figures: list[Figures]) -> None:
+        """Keeps the figures of all splits."""
+        with self.path.open("a", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            for number, row in enumerate(figures):
+                numbers = (row.learning_rate, row.valid_ap, row.ap, row.auc, *row.recalls)
+                writer.writerow([problem, method, number, *(f"{x:.5g}" for x in numbers), len(figures)])
+
+    def read(self) -> dict[tuple[str, str], list[Figures]]:
+        """Problem and method to the figures of its splits, if all are there."""
+        found: dict[tuple[str, str], list] = {}
+        if not self.path.exists():
+            return {}
+        with self.path.open(newline="") as file:
+            for row in csv.reader(file):
+                if len(row) < 9 or not row[-1].isdigit():
+                    continue
+                key, (rate, valid, ap, auc, *recalls) = (row[0], row[1]), map(float, row[3:-1])
+                found.setdefault(key, [None] * int(row[-1]))[int(row[2])] = Figures(rate, valid, ap, auc, (*recalls,))
+        return {key: rows for key, rows in found.items() if None not in rows}

@@ -177,16 +177,17 @@ def _class_inputs(
     checks.require(-logits.ndim <= axis < logits.ndim, "axis", f"an axis of {logits.ndim}-d logits", axis)
     axis = axis % logits.ndim
     positions = _without(logits.shape, axis)
-    x = ops.widen(logits)
+    x, of_ids = ops.widen(logits), not are_probabilities(targets)
+    if of_ids:
+        checks.shaped("targets", targets, positions, _missing_axis(logits, targets, axis))
     if where is not None:
         checks.shaped("where", where, positions, f"logits without the class axis {axis}")
-    if are_probabilities(targets):
+    if not of_ids:
         rule = f"probabilities in the shape of logits {tuple(logits.shape)}, or integers for class ids"
         fits = tuple(targets.shape) == tuple(logits.shape)
         checks.require(fits, "floating-point targets", rule, tuple(targets.shape))
         y = xp.astype(targets, x.dtype, copy=False)
         return x, y, None if ops.known_within(y, 0, 1) else xp.all((y >= 0) & (y <= 1), axis=axis), axis
-    checks.shaped("targets", targets, positions, _missing_axis(logits, targets, axis))
     ids, greatest = class_ids(targets), logits.shape[axis] - 1
     if ops.known_within(ids, 0, greatest):
         return x, ids, None, axis

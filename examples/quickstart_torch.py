@@ -9,7 +9,6 @@ from torch import nn
 
 from imbalanced_torch import PAUCAtBudgetLoss, RecallAtQuantileLoss, SigmoidFocalLoss, SmoothAPLoss, pos_weight
 
-
 LossFn = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # of logits [N, 1] and targets [N, 1] of 0.0 and 1.0
 
 

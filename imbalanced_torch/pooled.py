@@ -130,7 +130,7 @@ class PooledLoss(RankingState):
         self._own = tuple(own)
         for name, value in own.items():
             setattr(self, name, value)
-        row = torch.zeros(1, 1, device="cpu")  # the objective checks its options
+        row = torch.zeros(1, 1)  # the objective checks its options
         self._objective()(make_items(row, row > 0, live=row == 0))
 
     def _ranking(self) -> Callable[..., tuple]:
@@ -326,7 +326,7 @@ class PooledLoss(RankingState):
                 f"the spread of the scores has shrunk to less than 1/{_COLLAPSE} of what it was: they become equal, "
                 "which is the least of some ranking losses where labels are noisy (docs/collapse.md). Use "
                 f"{type(self).__name__}.recommended(...), or mix the loss with a weighted cross entropy.",
-                stacklevel=6,
+                stacklevel=7,
             )
 
     def _noise(self, logits: Tensor, learns: bool) -> Tensor | None:

@@ -132,5 +132,5 @@ def _warn_of_trapezoid() -> None:
         warnings.warn(
             'PAUCAtBudgetLoss uses surrogate="trapezoid", which lifts positives only; "pairwise" trains better, and '
             "PAUCAtBudgetLoss.recommended(num_classes, budget) sets it with the rest. Give surrogate= to silence this.",
-            stacklevel=4,
+            stacklevel=3,
         )

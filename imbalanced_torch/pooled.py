@@ -94,7 +94,7 @@ class PooledLoss(RankingState):
         self._own = tuple(own)
         for name, value in own.items():
             setattr(self, name, value)
-        row = torch.zeros(1, 1, device="cpu")  # the objective checks its options
+        row = torch.zeros(1, 1)  # the objective checks its options
         self._objective()(make_items(row, row > 0, live=row == 0))
 
     def _ranking(self) -> Callable[..., tuple]:

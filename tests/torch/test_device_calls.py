@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from imbalanced_torch import SigmoidFocalLoss, SoftmaxFocalLoss
+from imbalanced_torch import PAUCAtBudgetLoss, RecallAtQuantileLoss, SigmoidFocalLoss, SmoothAPLoss, SoftmaxFocalLoss
 
 VIEWS = ("view", "expand", "slice", "select", "transpose", "permute", "unsqueeze", "squeeze", "detach", "alias")
 NO_KERNEL = (*VIEWS, "t", "split", "unbind", "as_strided", "empty", "empty_like")
@@ -16,6 +16,15 @@ STEPS = {
     "softmax focal": (SoftmaxFocalLoss(), (32, 10), None, 30),
     "softmax focal, dense": (SoftmaxFocalLoss(), (2, 10, 8, 8), None, 32),
 }
+for classes in (1, 10):
+    for name, module, most in (
+        ("smooth AP", SmoothAPLoss(classes), 100),
+        ("recall", RecallAtQuantileLoss(classes), 80),
+        ("pAUC trapezoid", PAUCAtBudgetLoss(classes, surrogate="trapezoid"), 95),
+        ("pAUC pairwise", PAUCAtBudgetLoss(classes, surrogate="pairwise"), 120),
+        ("pAUC recommended", PAUCAtBudgetLoss.recommended(classes, 0.01), 260),
+    ):
+        STEPS[f"{name}, {classes} classes"] = module, (32, classes), None, most
 
 
 class Calls(TorchDispatchMode):

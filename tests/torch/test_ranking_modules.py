@@ -108,30 +108,51 @@ def test_float_and_column_targets_of_the_binary_case():
         assert SmoothAPLoss(1)(logits, given) == expected
 
 
-def test_the_queue_is_frozen_in_eval_mode_and_only_there(module):
+def test_rows_enter_the_queue_in_training_mode_with_gradients_enabled(module):
     logits, targets = small_batch()
     module(logits, targets)
-    before = [buffer.clone() for buffer in module.queue]
+    before = module.queue_logits.clone()
+
+    def leaves_it_alone():
+        first = module(-logits, targets)
+        return module(-logits, targets) == first and torch.equal(module.queue_logits, before)
+
     module.eval()
-    first = module(-logits, targets)
-    assert all(map(torch.equal, before, module.queue))
-    assert module(-logits, targets) == first
-    module.update_queue_in_eval = True
-    expected = queue_after(before[0], -logits)
-    module(-logits, targets)
-    np.testing.assert_array_equal(module.queue_logits, expected)
+    assert leaves_it_alone()
     module.train()
-    with torch.no_grad():
-        module(2 * logits, targets)
-    expected = queue_after(expected, 2 * logits)
-    np.testing.assert_array_equal(module.queue_logits, expected)
+    with torch.no_grad():  # validation with a loss that was not switched to eval()
+        assert leaves_it_alone()
     with torch.inference_mode():
-        module(3 * logits, targets)
-    np.testing.assert_array_equal(module.queue_logits, queue_after(expected, 3 * logits))
-    module(logits, targets)  # the buffers still take part in training
+        assert leaves_it_alone()
+    module(2 * logits, targets)
+    np.testing.assert_array_equal(module.queue_logits, queue_after(before, 2 * logits))
     module.reset_queue()
     assert (module.queue_targets == QUEUE_IGNORED).all()
     assert (module.queue_logits == 0).all()
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_a_call_decides_whether_its_rows_enter_the_queue(case, gated):
+    module = case.in_torch(2, queue_size=24, temperature=0.1, gated=gated)
+    logits, targets = small_batch()
+    module(logits, targets)
+    state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    module(3 * logits, targets, update_queue=False)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in module.state_dict().items())
+    expected = state["queue_logits"]
+    module.eval()
+    for factor, options in ((4, {"update_queue": True}), (5, {})):
+        with torch.no_grad():
+            module(factor * logits, targets, **options)
+        expected = queue_after(expected, factor * logits)
+        np.testing.assert_array_equal(module.queue_logits, expected)
+        module.update_queue_in_eval = True
+    with torch.inference_mode():
+        module(6 * logits, targets)
+    np.testing.assert_array_equal(module.queue_logits, queue_after(expected, 6 * logits))
+    module.train()(logits.requires_grad_(), targets).backward()  # the buffers still serve in training
+    with pytest.raises(ValueError, match="update_queue must be True or False, got 1"):
+        module(logits, targets, update_queue=1)
 
 
 def test_a_queue_of_size_zero(case):

@@ -8,9 +8,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from losses import every_ranking
+from reference import QUEUE_IGNORED
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from imbalanced_torch import PAUCAtBudgetLoss, RecallAtQuantileLoss, SmoothAPLoss
+from imbalanced_torch import PAUCAtBudgetLoss, RecallAtQuantileLoss, SmoothAPLoss, partial_auc
 from imbalanced_torch._noise import uniform_noise
 
 MODULES = {
@@ -61,10 +63,48 @@ def test_a_queue_of_another_size_keeps_the_newest_rows(size, assign):
     kept = min(size, 24)
     assert loss_fn.queue_logits.shape == (size, 2)
     for name in ("queue_logits", "queue_targets", "queue_weights", "queue_is_iid"):
-        assert torch.equal(getattr(loss_fn, name)[:kept], saved[name][:kept])
+        assert torch.equal(getattr(loss_fn, name)[size - kept :], saved[name][24 - kept :])
         assert torch.equal(saved[name], before[name])
-    assert (loss_fn.queue_targets[kept:] == -100).all()
+    assert (loss_fn.queue_targets[: size - kept] == QUEUE_IGNORED).all()
     loss_fn(*batch(9))
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_a_queue_that_is_not_in_the_state(persistent):
+    """A state without a queue empties the queue; a state with one fills it, whether or not the module saves it."""
+    without, filled_one = filled(persistent_queue=False), filled()
+    assert [name for name in without.state_dict() if name.startswith("queue")] == []
+    loss_fn = filled(persistent_queue=persistent)
+    loss_fn.load_state_dict(without.state_dict(), strict=not persistent)
+    assert (loss_fn.queue_targets == QUEUE_IGNORED).all()
+    loss_fn.load_state_dict(filled_one.state_dict())
+    assert all(map(torch.equal, loss_fn.queue, filled_one.queue))
+
+
+@every_ranking
+def test_a_gated_loss_resumes_to_the_bit(case):
+    def make():
+        return case.in_torch(2, queue_size=24, gated=True)
+
+    def step(loss_fn, seed):
+        logits, targets = batch(seed)
+        logits.requires_grad_()
+        loss = loss_fn(logits, targets)
+        return torch.cat([loss.detach()[None], torch.autograd.grad(loss, logits)[0].flatten()])
+
+    loss_fn, resumed = make(), make()
+    for seed in range(3):
+        step(loss_fn, seed)
+    assert all(array.any() for array in loss_fn.gate)
+    file = io.BytesIO()
+    torch.save(loss_fn.state_dict(), file)
+    file.seek(0)
+    resumed.load_state_dict(torch.load(file))
+    for seed in range(3, 6):
+        assert torch.equal(step(loss_fn, seed), step(resumed, seed))
+    assert_same_state(loss_fn, resumed)
+    resumed.reset_parameters()
+    assert_same_state(resumed, make())
 
 
 def test_a_checkpoint_of_other_classes_is_refused():
@@ -81,7 +121,7 @@ def test_copies_are_equal_and_apart(clone):
     other = clone(loss_fn)
     assert_same_state(loss_fn, other)
     other.reset_queue()
-    assert (loss_fn.queue_targets != -100).any()
+    assert (loss_fn.queue_targets != QUEUE_IGNORED).any()
 
 
 def test_casts_do_not_round_the_state():
@@ -142,6 +182,37 @@ def test_subsampling_warns_once_where_it_was_called():
             loss_fn(*batch(seed))
     assert [str(w.message)[:50] for w in caught] == ["a pool of 40 rows is cut to max_pool_size=20: the "]
     assert caught[0].category is UserWarning
+    assert caught[0].filename == __file__
+
+
+def test_scores_that_become_equal_are_a_warning_once():
+    loss_fn = SmoothAPLoss(2, queue_size=24)
+    logits, targets = batch(0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        loss_fn(logits, targets)
+        loss_fn(logits / 50, targets)
+        loss_fn.eval()(logits / 200, targets)
+        loss_fn.train()(logits[:4] / 200, targets[:4])  # few rows say little
+        assert not caught
+        for _ in range(2):
+            loss_fn(logits / torch.tensor([1.0, 200.0]), targets)  # one class of two
+    assert [str(w.message)[:60] for w in caught] == [
+        "the spread of the scores has shrunk to less than 1/100 of wha"[:60]
+    ]
+    assert caught[0].filename == __file__
+
+
+def test_the_seed_librarys_surrogate_is_a_warning_once(monkeypatch):
+    monkeypatch.setattr(partial_auc, "_has_warned", [])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        PAUCAtBudgetLoss(2, surrogate="trapezoid")
+        PAUCAtBudgetLoss.recommended(2, 0.1)
+        assert not caught
+        for _ in range(2):
+            assert PAUCAtBudgetLoss(2).surrogate == "trapezoid"
+    assert [str(w.message)[:45] for w in caught] == ['PAUCAtBudgetLoss uses surrogate="trapezoid", ']
     assert caught[0].filename == __file__
 
 

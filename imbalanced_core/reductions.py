@@ -70,7 +70,7 @@ def reduce_classes(losses: Array, valid: Array, *, reduction: str) -> Array:
     total = xp.sum(losses)
     if reduction == "sum":
         return total
-    return total / xp.clip(xp.sum(ops.astype(valid, losses.dtype)), min=1.0)
+    return total / xp.clip(ops.count(valid, losses.dtype), min=1.0)
 
 
 def element_sum_and_mass(

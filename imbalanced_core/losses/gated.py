@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from imbalanced_core import checks, ops
+from imbalanced_core.losses.ranking import average_precision, prevalence
 from imbalanced_core.ops.namespace import Array, array_namespace
 from imbalanced_core.pool.items import Items, count_of, weight_of
 
@@ -86,12 +87,13 @@ def gated(
         after the step; with `diagnostics` those of the ranking loss, and "reached" and "ranking_weight".
     """
     xp = array_namespace(items.scores)
-    missed, ranks, figures = ranking(items, temperature=temperature, diagnostics=True)
+    missed, ranks, figures = ranking(items, temperature=temperature, diagnostics=diagnostics)
     constants = items._replace(scores=ops.stop_gradient(items.scores))
     sharply_missed, _, _ = ranking(constants, temperature=temperature / SHARPNESS)
     kept = Gate(*(ops.astype(array, items.scores.dtype) for array in gate))
     reached, (low, high) = 1.0 - sharply_missed, LIMITS
-    if (chance := figures.get("chance")) is not None:
+    if getattr(ranking, "func", ranking) is average_precision:
+        chance = prevalence(items)
         reached, (low, high) = (reached - chance) / xp.clip(1.0 - chance, min=0.5), LIFTED_LIMITS
     new = Gate(
         reached=ops.where(ranks, kept.reached + MEMORY * (reached - kept.reached), kept.reached),

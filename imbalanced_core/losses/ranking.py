@@ -105,7 +105,7 @@ def average_precision(
     # 1 − rank⁺/rank = (negatives above)/rank keeps the digits of a small loss
     loss, has_positive = numerator_mean(share(negatives_above, rank_plus), numerator)
     valid = has_positive & xp.any(items.negatives, axis=-1)
-    return loss, valid, {"tau_eff": tau, "chance": prevalence(items)} if diagnostics else {}
+    return loss, valid, {"tau_eff": tau} | ({"chance": prevalence(items)} if diagnostics else {})
 
 
 def prevalence(items: Items) -> Array:
@@ -196,7 +196,7 @@ def recall(
     scores, numerator = select_numerator(items)
     missed = smooth_step(threshold - scores, tau, margin)
     loss, valid = numerator_mean(missed, numerator)
-    return loss, valid, {"tau_eff": tau, "t_beta": threshold[..., 0]} if diagnostics else {}
+    return loss, valid, {"tau_eff": tau} | ({"t_beta": threshold[..., 0]} if diagnostics else {})
 
 
 def auc(
@@ -250,12 +250,12 @@ def pairs_in_order(
     temperature: Array,
     temperature_scale: str = "absolute",
     margin: float = 0.0,
-    diagnostics: bool = False,
+    diagnostics: bool = False,  # noqa: ARG001  (it has no figure that costs anything)
 ) -> tuple[Array, Array, dict[str, Array]]:
     """The objective of `auc`."""
     tau = _temperature(temperature, temperature_scale, items)
     loss, valid, _, _ = against(items, items.negatives, tau, margin)
-    return loss, valid, {"tau_eff": tau} if diagnostics else {}
+    return loss, valid, {"tau_eff": tau}
 
 
 def against(items: Items, opponents: Array, tau: Array, margin: float) -> tuple[Array, Array, Array, Array]:

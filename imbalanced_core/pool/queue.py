@@ -66,14 +66,15 @@ def push(queue: Queue, new: Queue) -> Queue:
 
     Args:
         queue: Q rows.
-        new: the rows of the batch, in the form of a queue.
+        new: the rows of the batch, in the form of a queue; its `is_iid` may be None, for all.
     """
     xp = array_namespace(queue.logits, new.logits)
     size = queue.logits.shape[0]
     if size == 0:
         return queue
-    logits, targets, weights, is_iid = (
-        ops.astype(ops.stop_gradient(array)[-size:, ...], kept.dtype) for array, kept in zip(new, queue, strict=True)
+    logits, targets, weights = (
+        ops.astype(ops.stop_gradient(array)[-size:, ...], kept.dtype)
+        for array, kept in zip(new[:3], queue[:3], strict=True)
     )
     is_finite = xp.abs(logits) < xp.inf
     is_finite = is_finite[:, 0] if logits.shape[1] == 1 else xp.all(is_finite, axis=1)
@@ -84,7 +85,7 @@ def push(queue: Queue, new: Queue) -> Queue:
         logits=ops.where(is_finite[:, None], logits, 0.0),
         targets=ops.where(is_finite if targets.ndim == 1 else is_finite[:, None], targets, -1),
         weights=weights,
-        is_iid=is_iid & is_finite,
+        is_iid=is_finite if new.is_iid is None else new.is_iid[-size:] & is_finite,
     )
     if stored.weights.shape[0] == size:
         return stored

@@ -140,7 +140,7 @@ def _read(
     ignore_index: int,
     multilabel: bool,
 ) -> tuple[Queue, Array | None]:
-    """The batch in the form of a queue, and bool 0-d: whether it has a bad row, which is held as ignored; None: no."""
+    """The batch in the form of a queue (`is_iid` None: all), and whether it has a bad row, held as ignored; bool 0-d."""
     xp = array_namespace(logits)
     checks.floating("logits", logits)
     checks.require(logits.ndim == 2 and logits.shape[1] > 0, "logits", "of shape [rows, classes]", tuple(logits.shape))
@@ -160,10 +160,9 @@ def _read(
         has_bad_weight = is_counted & ~is_weight
         labels = ops.where(has_bad_weight if labels.ndim == 1 else has_bad_weight[:, None], -1, labels)
         is_bad = has_bad_weight if is_bad is None else is_bad | has_bad_weight
-    if iid_mask is None:
-        iid_mask = xp.ones_like(weights, dtype=xp.bool)
-    checks.boolean("iid_mask", iid_mask)
-    checks.shaped("iid_mask", iid_mask, (n,), "[rows]")
+    if iid_mask is not None:
+        checks.boolean("iid_mask", iid_mask)
+        checks.shaped("iid_mask", iid_mask, (n,), "[rows]")
     return Queue(logits, labels, weights, iid_mask), None if is_bad is None else xp.any(is_bad)
 
 
@@ -189,16 +188,18 @@ def _join(queue: Queue, rows: Queue, *, local: Array | None, with_masks: bool, w
             return new
         return xp.concat([ops.astype(ops.stop_gradient(old), new.dtype), new], axis=0)
 
-    live = carries_gradient = None
+    live = carries_gradient = is_iid = None
     if with_masks:
         is_past = xp.zeros_like(queue.is_iid)
-        live = joined(is_past, xp.ones_like(rows.is_iid))
+        live = joined(is_past, xp.ones_like(rows.weights, dtype=xp.bool))
         carries_gradient = live if local is None else joined(is_past, local)
+    if with_iid:
+        is_iid = joined(queue.is_iid, xp.ones_like(rows.weights, dtype=xp.bool) if rows.is_iid is None else rows.is_iid)
     return Pool(
         logits=joined(queue.logits, rows.logits),
         labels=joined(queue.targets, rows.targets),
         weights=joined(queue.weights, rows.weights),
-        is_iid=joined(queue.is_iid, rows.is_iid) if with_iid else None,
+        is_iid=is_iid,
         live=live,
         carries_gradient=carries_gradient,
         multiplicity=None,
@@ -243,7 +244,7 @@ def _only_storable(rows: Queue, is_storable: Array) -> Queue:
     return rows._replace(
         targets=ops.where(by_label, rows.targets, -1),
         weights=ops.where(is_storable, rows.weights, 0.0),
-        is_iid=rows.is_iid & is_storable,
+        is_iid=is_storable if rows.is_iid is None else rows.is_iid & is_storable,
     )
 
 

@@ -20,10 +20,9 @@ class _Clear(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
-        x, where, _ = inputs
         clean, is_nan = output
         ctx.mark_non_differentiable(is_nan)
-        kept = where & (x == clean)  # neither masked nor NaN nor clipped
+        kept = inputs[0] == clean  # neither NaN nor clipped, nor masked unless 0; no objective has a cotangent there
         ctx.save_for_backward(kept)
         ctx.save_for_forward(kept)
 

@@ -72,8 +72,9 @@ def push(queue: Queue, new: Queue) -> Queue:
     size = queue.logits.shape[0]
     if size == 0:
         return queue
+    first = max(new.weights.shape[0] - size, 0)
     logits, targets, weights, is_iid = (
-        ops.astype(ops.stop_gradient(array)[-size:, ...], kept.dtype) for array, kept in zip(new, queue, strict=True)
+        ops.astype(ops.stop_gradient(array)[first:, ...], kept.dtype) for array, kept in zip(new, queue, strict=True)
     )
     is_finite = xp.abs(logits) < xp.inf
     is_finite = is_finite[:, 0] if logits.shape[1] == 1 else xp.all(is_finite, axis=1)

@@ -96,7 +96,7 @@ def average_precision(
     kinds = ops.astype(xp.stack([items.negatives, items.positives], axis=-2), items.scores.dtype)
     kinds = kinds if items.multiplicity is None else kinds * items.multiplicity[..., None, :]
     counts = soft_counts_at(with_margin(items, margin, tau), kinds, tau, items.numerator > 0)
-    negatives_above, positives_above = counts.above[..., 0, :], counts.above[..., 1, :]
+    negatives_above, positives_above = counts.above[..., 0, :], counts.above[..., 1, :]  # vmap knows no unstack
     # the count holds the item itself, m_i σ(0) times
     rank_plus = positives_above + (1.0 - 0.5 * counts.weights[..., 1, :])
     numerator = items.numerator

@@ -72,8 +72,9 @@ def push(queue: Queue, new: Queue) -> Queue:
     size = queue.logits.shape[0]
     if size == 0:
         return queue
+    first = max(new.weights.shape[0] - size, 0)
     logits, targets, weights = (
-        ops.astype(ops.stop_gradient(array)[-size:, ...], kept.dtype)
+        ops.astype(ops.stop_gradient(array)[first:, ...], kept.dtype)
         for array, kept in zip(new[:3], queue[:3], strict=True)
     )
     is_finite = xp.abs(logits) < xp.inf
@@ -85,7 +86,7 @@ def push(queue: Queue, new: Queue) -> Queue:
         logits=ops.where(is_finite[:, None], logits, 0.0),
         targets=ops.where(is_finite if targets.ndim == 1 else is_finite[:, None], targets, -1),
         weights=weights,
-        is_iid=is_finite if new.is_iid is None else new.is_iid[-size:] & is_finite,
+        is_iid=is_finite if new.is_iid is None else new.is_iid[first:] & is_finite,
     )
     if stored.weights.shape[0] == size:
         return stored

@@ -114,6 +114,7 @@ def pooled_loss(
     with_masks = only_live or live_aware or max_pool_size is not None
     pool = _join(queue, rows, local=local, with_masks=with_masks, with_iid=iid_aware)
     if max_pool_size is not None:
+        is_bad = _with_nan(pool, is_bad)  # the rows that are drawn need not hold it
         pool = _cut_to_size(pool, max_pool_size, noise)
     items = _one_vs_rest_items(pool, is_bad, only_live=only_live)
     losses, valid, figures = objective(items, diagnostics=diagnostics)
@@ -246,6 +247,14 @@ def _only_storable(rows: Queue, is_storable: Array) -> Queue:
         weights=ops.where(is_storable, rows.weights, 0.0),
         is_iid=is_storable if rows.is_iid is None else rows.is_iid & is_storable,
     )
+
+
+def _with_nan(pool: Pool, is_bad: Array | None) -> Array:
+    """Whether the pool has a bad row or, in the column of a class, a NaN that is not ignored; bool [C]."""
+    xp = array_namespace(pool.logits)
+    where = pool.labels >= 0
+    has_nan = xp.any(xp.isnan(pool.logits) & (where[:, None] if where.ndim == 1 else where), axis=0)
+    return has_nan if is_bad is None else has_nan | is_bad
 
 
 def _cut_to_size(pool: Pool, max_pool_size: int, noise: Array | None) -> Pool:

@@ -171,7 +171,7 @@ def test_who_carries_gradient(differentiable, rng):
         ({"n_knots": 2.0}, "n_knots must be an integer >= 2, got 2.0"),
         ({"surrogate": "pairs"}, "surrogate must be one of 'trapezoid', 'pairwise', got 'pairs'"),
         ({"budget_basis": "tpr"}, "budget_basis must be one of 'fpr', 'population', got 'tpr'"),
-        ({"temperature_scale": "mad"}, "tau_scale must be one of 'iqr', 'band', 'std', 'absolute', got 'mad'"),
+        ({"temperature_scale": "mad"}, "temperature_scale must be one of 'iqr', 'band', 'std', 'absolute', got 'mad'"),
         ({"is_iid": np.ones(4, bool)}, "is_iid must be broadcastable to the shape of scores"),
     ],
 )

@@ -39,9 +39,11 @@ def test_batch_and_queue_are_ranked_together(backend, rng, reduction):
     reduced = {"mean": np.mean, "sum": np.sum, "none": np.asarray}[reduction](expected)
     np.testing.assert_allclose(loss, reduced, rtol=2e-5)
     assert valid.all()
-    np.testing.assert_array_equal(queue.logits, np.concatenate([second, first])[:20])
+    np.testing.assert_array_equal(queue.logits, np.concatenate([first, second])[-20:])
     np.testing.assert_array_equal(diagnostics.grad_pos_count, np.bincount(second_targets, minlength=3))
-    assert np.isnan(diagnostics.t_alpha).all()
+    assert diagnostics.t_alpha is None
+    of_all = np.std(np.concatenate([first, second]), axis=0)
+    np.testing.assert_allclose(diagnostics.spread, of_all, rtol=2e-5)
 
 
 def test_frozen_queue_comes_back_as_it_was(backend, rng):
@@ -60,16 +62,17 @@ def test_binary_targets_of_any_dtype(backend, rng):
         given = targets.astype(dtype).reshape((12,) if dtype == np.bool_ else (12, 1))
         loss, queue, *_ = backend.run(step, logits, given, *empty(20, 1))
         np.testing.assert_allclose(loss, (logits[targets].mean() - logits.mean()) / 10, rtol=1e-5)
-        np.testing.assert_array_equal(queue.targets[:12], targets)
+        np.testing.assert_array_equal(queue.targets[-12:], targets)
+        np.testing.assert_array_equal(queue.targets[:8], -1)
 
 
 def test_an_ignore_index_outside_the_dtype_ignores_nothing(backend, rng):
     logits = batch(rng, 12, 200)[0]
     targets = np.asarray([156, 0, 156, *range(9)], np.uint8)  # 156 is −100 modulo 256
-    for ignore_index, kept in [(-100, targets), (156, np.where(targets == 156, 156, targets))]:
+    for ignore_index, kept in [(-100, targets), (156, np.where(targets == 156, -1, targets.astype(int)))]:
         run = partial(step, ignore_index=ignore_index)
-        _, queue, _, valid, _ = backend.run(run, logits, targets, *empty(20, 200, ignore_index=ignore_index))
-        np.testing.assert_array_equal(queue.targets[:12], kept)
+        _, queue, _, valid, _ = backend.run(run, logits, targets, *empty(20, 200))
+        np.testing.assert_array_equal(queue.targets[-12:], kept)
         assert valid[156] == (ignore_index == -100)
 
 
@@ -94,7 +97,7 @@ def test_ignored_rows_may_hold_anything(grad_backend, rng):
     assert (gradient[ignored] == 0).all()
     _, queue, *_ = grad_backend.run(step, dirty, targets, *empty())
     assert np.isfinite(queue.logits).all()
-    np.testing.assert_array_equal(queue.targets[:12], targets)
+    np.testing.assert_array_equal(queue.targets[-12:], np.where(targets == -100, -1, targets))
 
 
 def test_missing_labels_are_missing_for_their_class_only(backend, rng):
@@ -110,8 +113,9 @@ def test_missing_labels_are_missing_for_their_class_only(backend, rng):
         np.testing.assert_allclose(per_class[c], (s[y].mean() - s.mean()) / 10, rtol=1e-5)
     np.testing.assert_allclose(loss, per_class.mean(), rtol=1e-6)
     np.testing.assert_array_equal(diagnostics.grad_pos_count, [3, 3])
-    np.testing.assert_array_equal(queue.targets[4], [-100, -100])  # the row with the NaN
-    np.testing.assert_array_equal(np.delete(queue.targets, 4, 0), np.delete(labels, 4, 0))
+    np.testing.assert_array_equal(queue.targets[4], [-1, -1])  # the row with the NaN
+    stored = np.where(labels == -100, -1, labels)
+    np.testing.assert_array_equal(np.delete(queue.targets, 4, 0), np.delete(stored, 4, 0))
 
 
 BAD_INPUT = {
@@ -141,7 +145,7 @@ def test_bad_input_is_nan_and_stays_out_of_the_queue(grad_backend, rng, kind, su
         return pooled_loss(toy.gap, a, b, Queue(*queue), sample_weight=w, noise=noise, **options)
 
     noise = rng.random(32)
-    noise[3] = 0.999  # so the bad row is not drawn
+    noise[23] = 0.999  # so the bad row is not drawn
     arrays = (logits, targets, weights, noise, *empty(20))
     loss, result = grad_backend.run(loss_and_queue, *arrays)
     assert np.isnan(loss)
@@ -149,8 +153,8 @@ def test_bad_input_is_nan_and_stays_out_of_the_queue(grad_backend, rng, kind, su
     _, gradient = grad_backend.value_and_grad(lambda *a: loss_and_queue(*a)[0], *arrays)
     assert np.isnan(gradient).any()
     assert all(np.isfinite(array).all() for array in result.queue)
-    np.testing.assert_array_equal(np.flatnonzero(result.queue.targets == -100), [3, *range(12, 20)])
-    np.testing.assert_array_equal(result.queue.weights[[0, 1, 2]], 1)
+    np.testing.assert_array_equal(np.flatnonzero(result.queue.targets == -1), [*range(8), 11])
+    np.testing.assert_array_equal(result.queue.weights[[8, 9, 10]], 1)
 
 
 def test_binary_targets_that_are_no_label_are_nan(backend, rng):
@@ -159,7 +163,7 @@ def test_binary_targets_that_are_no_label_are_nan(backend, rng):
         targets = np.asarray(targets * 3)
         loss, queue, *_ = backend.run(step, logits, targets, *empty(20, 1))
         assert np.isnan(loss)
-        np.testing.assert_array_equal(queue.targets[:12], [0, 1, -100, 0] * 3)
+        np.testing.assert_array_equal(queue.targets[-12:], [0, 1, -1, 0] * 3)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "none"])
@@ -191,11 +195,41 @@ def test_weights_and_their_queue(backend, rng):
     np.testing.assert_allclose(loss, (np.sum(s * w * y) / np.sum(w * y) - s.mean()) / 10, rtol=2e-5)
 
 
-def test_a_queue_that_marks_empty_slots_otherwise_does_no_harm(backend, rng):
+def test_ignore_index_is_not_looked_for_in_the_queue(backend, rng):
     logits, targets = batch(rng)
-    for mark in (-100, 7, -1):
-        loss, *_ = backend.run(partial(step, ignore_index=-1), logits, targets, *empty(ignore_index=mark))
+    queue = empty(12)._replace(logits=logits, targets=targets.astype(np.int32), weights=np.ones(12, np.float32))
+    for ignore_index in (0, -1):
+        loss, *_ = backend.run(partial(step, ignore_index=ignore_index), logits, np.full(12, ignore_index), *queue)
         np.testing.assert_allclose(loss, gaps(logits, targets).mean(), rtol=2e-5)
+
+
+def test_every_negative_target_of_the_queue_is_an_empty_slot(backend, rng):
+    logits, targets = batch(rng)
+    for mark in (-1, -100):
+        queue = empty()._replace(logits=np.full((20, 3), 9.0, np.float32), targets=np.full(20, mark, np.int32))
+        loss, *_ = backend.run(step, logits, targets, *queue)
+        np.testing.assert_allclose(loss, gaps(logits, targets).mean(), rtol=2e-5)
+
+
+def test_rows_that_are_not_storable_count_once(backend, rng):
+    logits, targets = batch(rng)
+    is_storable = np.arange(12) % 3 > 0
+
+    def run(a, b, m, *queue):
+        return step(a, b, *queue, is_storable=m)
+
+    loss, queue, *_ = backend.run(run, logits, targets, is_storable, *empty())
+    np.testing.assert_allclose(loss, gaps(logits, targets).mean(), rtol=2e-5)
+    np.testing.assert_array_equal(queue.targets[-12:], np.where(is_storable, targets, -1))
+    np.testing.assert_array_equal(queue.weights[-12:], is_storable)
+    np.testing.assert_array_equal(queue.is_iid[-12:], is_storable)
+
+
+def test_what_is_not_requested_is_none(rng):
+    _, _, per_class, valid, diagnostics = step(*batch(rng), *empty(), per_class=False, diagnostics=False)
+    assert per_class is None
+    assert diagnostics is None
+    assert valid.all()
 
 
 def test_figures_iid_rows_and_local_rows(backend, rng):
@@ -210,7 +244,7 @@ def test_figures_iid_rows_and_local_rows(backend, rng):
     np.testing.assert_array_equal(diagnostics.band_neg_count, [5 + 3, 5 + 3])
     np.testing.assert_array_equal(diagnostics.grad_pos_count, [1, 1])
     assert np.isfinite(diagnostics.t_alpha).all()
-    assert np.isnan(diagnostics.tau_eff).all()
+    assert diagnostics.tau_eff is None
 
 
 @pytest.mark.parametrize("multilabel", [False, True])

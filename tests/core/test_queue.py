@@ -3,7 +3,8 @@ import pytest
 
 from imbalanced_core.ops.namespace import array_namespace
 from imbalanced_core.pool import queue as queues
-from imbalanced_core.pool.queue import Queue, Rows
+from imbalanced_core.pool.queue import Queue
+from imbalanced_core.pool.step import pooled_loss
 
 
 def numbered(first, n, num_classes=2, *, multilabel=False):
@@ -11,7 +12,7 @@ def numbered(first, n, num_classes=2, *, multilabel=False):
     number = np.arange(first, first + n)
     logits = (number[:, None] * np.ones(num_classes)).astype(np.float32)
     targets = np.tile(number[:, None] % 2, num_classes) if multilabel else number % num_classes
-    return Rows(logits, targets.astype(np.int32), number.astype(np.float32), number % 3 > 0)
+    return Queue(logits, targets.astype(np.int32), number.astype(np.float32), number % 3 > 0)
 
 
 def run_pushes(backend, size, batches, *, multilabel=False):
@@ -20,7 +21,7 @@ def run_pushes(backend, size, batches, *, multilabel=False):
     def pushes(*arrays):
         queue = Queue(*arrays[:4])
         for i in range(4, len(arrays), 4):
-            queue = queues.push(queue, Rows(*arrays[i : i + 4]))
+            queue = queues.push(queue, Queue(*arrays[i : i + 4]))
         return queue
 
     return backend.run(pushes, *start, *(array for batch in batches for array in batch))
@@ -33,18 +34,19 @@ def assert_rows(queue, expected):
 
 
 @pytest.mark.parametrize("multilabel", [False, True])
-def test_newest_batch_first_each_in_its_own_order(backend, multilabel):
+def test_newest_row_last_each_batch_in_its_own_order(backend, multilabel):
     batches = [numbered(0, 3, multilabel=multilabel), numbered(10, 2, multilabel=multilabel)]
     queue = run_pushes(backend, 4, batches, multilabel=multilabel)
-    expected = Rows(*(np.concatenate([new, old])[:4] for new, old in zip(batches[1], batches[0], strict=True)))
-    assert_rows(queue, expected)
-    np.testing.assert_array_equal(queue.logits[:, 0], [10, 11, 0, 1])
+    assert_rows(queue, Queue(*(np.concatenate(arrays)[-4:] for arrays in zip(*batches, strict=True))))
+    np.testing.assert_array_equal(queue.logits[:, 0], [1, 2, 10, 11])
 
 
-def test_empty_slots_are_ignored_and_a_large_batch_is_cut(backend):
+def test_empty_slots_are_ignored_and_the_last_rows_of_a_large_batch_stay(backend):
     queue = run_pushes(backend, 4, [numbered(5, 1)])
-    np.testing.assert_array_equal(queue.targets, [1, -100, -100, -100])
-    assert_rows(run_pushes(backend, 3, [numbered(0, 2), numbered(10, 5)]), Rows(*(a[:3] for a in numbered(10, 5))))
+    np.testing.assert_array_equal(queue.targets, [-1, -1, -1, 1])
+    for n in (3, 5):
+        queue = run_pushes(backend, 3, [numbered(0, 2), numbered(10, n)])
+        assert_rows(queue, Queue(*(array[-3:] for array in numbered(10, n))))
 
 
 def test_a_queue_of_size_zero(backend):
@@ -54,48 +56,75 @@ def test_a_queue_of_size_zero(backend):
 
 def test_bad_rows_become_empty_slots(backend):
     batch = numbered(1, 4)
-    batch.logits[0, 1], batch.logits[2, 0], batch.weights[3] = np.nan, np.inf, np.inf
+    batch.logits[0, 1], batch.logits[2, 0], batch.logits[3, 1] = np.nan, np.inf, -np.inf
     queue = run_pushes(backend, 5, [batch])
-    np.testing.assert_array_equal(queue.targets, [-100, 0, -100, -100, -100])
-    np.testing.assert_array_equal(queue.logits[:, 0], [0, 2, 0, 0, 0])
-    assert np.isfinite(queue.weights).all()
-    assert not queue.is_iid[0]
+    np.testing.assert_array_equal(queue.targets, [-1, -1, 0, -1, -1])
+    np.testing.assert_array_equal(queue.logits[:, 0], [0, 0, 2, 0, 0])
+    np.testing.assert_array_equal(queue.is_iid, [False, False, True, False, False])
 
 
-def test_a_number_that_overflows_the_queue_is_not_kept(backend):
+def test_numbers_that_overflow_the_queue_are_not_kept(backend):
     if backend.name == "strict":
         pytest.skip("the standard has no half precision")
-    start = queues.empty(3, 1, xp=np, dtype=np.float16)
+    start = queues.empty(4, 1, xp=np, dtype=np.float16)
     assert start.weights.dtype == np.float32
-    batch = Rows(np.asarray([[7e4], [2.0]], np.float32), np.ones(2, np.int32), np.ones(2, np.float32), np.ones(2, bool))
+    weights = np.asarray([1.0, 1.0, 1e300])  # the last is infinite in float32
+    batch = Queue(np.asarray([[7e4], [2.0], [3.0]]), np.ones(3, np.int32), weights, np.ones(3, bool))
     with np.errstate(over="ignore"):
-        queue = backend.run(lambda *a: queues.push(Queue(*a[:4]), Rows(*a[4:])), *start, *batch)
+        queue = backend.run(lambda *a: queues.push(Queue(*a[:4]), Queue(*a[4:])), *start, *batch)
     assert queue.logits.dtype == np.float16
-    np.testing.assert_array_equal(queue.targets, [-100, 1, -100])
+    np.testing.assert_array_equal(queue.targets, [-1, -1, 1, -1])
+    np.testing.assert_array_equal(queue.logits[:, 0], [0, 0, 2, 0])
+    np.testing.assert_array_equal(queue.weights, [0, 0, 1, 0])
 
 
-def test_join_puts_the_batch_in_front(backend):
-    start = Queue(*numbered(10, 2))
-    batch, local = numbered(0, 3), np.asarray([True, False, True])
-    pool = backend.run(lambda m, *a: queues.join(Queue(*a[:4]), Rows(*a[4:]), local=m), local, *start, *batch)
-    np.testing.assert_array_equal(pool.logits[:, 1], [0, 1, 2, 10, 11])
-    np.testing.assert_array_equal(pool.weights, [0, 1, 2, 10, 11])
-    np.testing.assert_array_equal(pool.live, [True, True, True, False, False])
-    np.testing.assert_array_equal(pool.local, [True, False, True, False, False])
-    assert pool.where.all()
+def test_a_step_ranks_the_queue_in_front_of_the_batch(backend):
+    start, batch = Queue(*numbered(10, 2)), numbered(1, 3)
+
+    def seen(*arrays):
+        found = []
+
+        def objective(items, *, diagnostics):
+            found.append(items)
+            xp = array_namespace(items.scores)
+            loss = xp.sum(items.scores, axis=1)
+            return loss, xp.ones_like(loss, dtype=xp.bool), {}
+
+        logits, targets, weights, is_iid = arrays[4:]
+        options = {"sample_weight": weights, "iid_mask": is_iid, "iid_aware": True, "live_aware": True}
+        pooled_loss(objective, logits, targets, Queue(*arrays[:4]), **options)
+        return tuple(found[0])
+
+    scores, where, positives, negatives, numerator, multiplicity, is_iid, live, has_nan = backend.run(
+        seen, *start, *batch
+    )
+    np.testing.assert_array_equal(scores, [[10, 11, 1, 2, 3]] * 2)
+    assert where.all()
+    np.testing.assert_array_equal(positives, [[1, 0, 0, 1, 0], [0, 1, 1, 0, 1]])
+    np.testing.assert_array_equal(negatives, ~positives)
+    np.testing.assert_array_equal(numerator, [[10, 0, 0, 2, 0], [0, 11, 1, 0, 3]])
+    assert multiplicity is None
+    np.testing.assert_array_equal(is_iid, [[True, True, True, True, False]])
+    np.testing.assert_array_equal(live, [[False, False, True, True, True]])
+    assert not has_nan.any()
 
 
 def test_queued_rows_carry_no_gradient(grad_backend):
-    batch = numbered(0, 3)
+    batch = numbered(1, 3)
 
     def use(logits, *rest):
         xp = array_namespace(logits)
-        queue = queues.push(Queue(*rest[:4]), Rows(logits, *rest[4:]))
-        pool = queues.join(queue, Rows(logits, *rest[4:]))
-        return xp.sum(pool.logits * 2.0)
+        queue = queues.push(Queue(*rest[:4]), Queue(logits, *rest[4:]))
+
+        def objective(items, *, diagnostics):
+            loss = xp.sum(items.scores * 2.0, axis=1)
+            return loss, xp.ones_like(loss, dtype=xp.bool), {}
+
+        return pooled_loss(objective, logits, rest[4], queue, reduction="sum")[0] + xp.sum(queue.logits)
 
     start = queues.empty(4, 2, xp=np)
-    _, gradient = grad_backend.value_and_grad(use, batch.logits, *start, *batch[1:])
+    value, gradient = grad_backend.value_and_grad(use, batch.logits, *start, *batch[1:])
+    assert value == 2 * 2 * 2 * (1 + 2 + 3) + 2 * (1 + 2 + 3)
     np.testing.assert_array_equal(gradient, np.full((3, 2), 2.0))
 
 

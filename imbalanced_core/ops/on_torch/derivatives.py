@@ -184,6 +184,7 @@ class _Clear(torch.autograd.Function):
         x, where, _ = inputs
         clean, is_nan = output
         ctx.mark_non_differentiable(is_nan)
+        ctx.set_materialize_grads(False)  # of `is_nan`
         kept = where & (x == clean)  # neither masked nor NaN nor clipped
         ctx.save_for_backward(kept)
         ctx.save_for_forward(kept)
@@ -216,12 +217,12 @@ class _Logistic(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, cotangent: torch.Tensor) -> torch.Tensor:
         (x,) = ctx.saved_tensors
-        return torch.ops.aten.sigmoid_backward(cotangent, torch.sigmoid(-x.abs()))  # cotangent · σ (1 − σ)
+        return torch.ops.aten.sigmoid_backward(cotangent, torch.sigmoid(torch.copysign(x, -1.0)))  # cotangent · σ (1 − σ)
 
     @staticmethod
     def jvp(ctx: Any, tangent: torch.Tensor) -> torch.Tensor:
         (x,) = ctx.saved_tensors
-        return torch.ops.aten.sigmoid_backward(tangent, torch.sigmoid(-x.abs()))
+        return torch.ops.aten.sigmoid_backward(tangent, torch.sigmoid(torch.copysign(x, -1.0)))
 
 
 def _cleared(x: torch.Tensor, where: torch.Tensor, largest: float) -> tuple[torch.Tensor, torch.Tensor]:

@@ -95,13 +95,18 @@ def gated(
     if getattr(ranking, "func", ranking) is average_precision:
         chance = prevalence(items)
         reached, (low, high) = (reached - chance) / xp.clip(1.0 - chance, min=0.5), LIFTED_LIMITS
+    is_positive = items.positives & items.live
+    weights = weight_of(items.negatives & items.live, items)
+    positives, negatives = count_of(is_positive, items), xp.sum(weights, axis=-1)
     new = Gate(
         reached=ops.where(ranks, kept.reached + MEMORY * (reached - kept.reached), kept.reached),
-        positives=kept.positives + count_of(items.positives & items.live, items),
-        negatives=kept.negatives + count_of(items.negatives & items.live, items),
+        positives=kept.positives + positives,
+        negatives=kept.negatives + negatives,
     )
     w = LEAST_WEIGHT + (1.0 - LEAST_WEIGHT) * xp.clip((new.reached - low) / (high - low), min=0.0, max=1.0)
-    pointwise, is_seen = _cross_entropy(items, _odds(new, positive_rate))
+    seen, odds = positives + negatives, _odds(new, positive_rate)
+    total = _cross_entropy(items, ops.where(is_positive, items.numerator, weights), odds)
+    pointwise, is_seen = total / (xp.clip(seen, min=1.0) * odds), seen > 0
     loss = (1.0 - w) * pointwise + w * (4.0 * ops.stop_gradient(figures["tau_eff"])) * missed
     gate = Gate(*(ops.astype(ops.stop_gradient(x), old.dtype) for x, old in zip(new, gate, strict=True)))
     if not diagnostics:
@@ -117,13 +122,8 @@ def _odds(gate: Gate, positive_rate: float | None) -> Array:
     return xp.full_like(gate.positives, positive_rate / (1.0 - positive_rate))
 
 
-def _cross_entropy(items: Items, odds: Array) -> tuple[Array, Array]:
-    """The weighted cross entropy of each class, [C], and whether the batch has a row for it."""
+def _cross_entropy(items: Items, weights: Array, odds: Array) -> Array:
+    """The sum of the weighted cross entropies of each class, [C], whose logits start below the prior."""
     xp = array_namespace(items.scores)
     logits = items.scores + PRIOR_POWER * xp.log(odds)[:, None]
-    losses = -ops.log_sigmoid(ops.where(items.positives, logits, -logits))
-    rows = items.where & items.live
-    total = xp.sum(weight_of(rows, items), axis=-1)
-    weights = ops.where(items.positives, items.numerator, weight_of(rows, items))
-    weights = ops.where(rows, weights, 0.0)
-    return xp.sum(weights * losses, axis=-1) / (xp.clip(total, min=1.0) * odds), total > 0
+    return xp.sum(weights * ops.softplus(logits * ops.where(items.positives, -1.0, xp.ones_like(logits))), axis=-1)

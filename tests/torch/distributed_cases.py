@@ -263,6 +263,10 @@ def validation_alone(ranks: Ranks) -> None:
             value = loss_fn.eval()(logits, batch.targets)
             loss_fn.gather_distributed = False
             assert value == loss_fn(logits, batch.targets)
+            loss_fn.gather_distributed = None
+            with torch.no_grad():  # a loss that was not switched to eval()
+                assert value == loss_fn.train()(logits, batch.targets)
+            assert not hasattr(loss_fn, "queue") or (loss_fn.queue_targets == QUEUE_IGNORED).all()
     dist.barrier()
 
 

@@ -25,6 +25,7 @@ def cases() -> Iterator[tuple[str, Case]]:
                 f"{case.name}{', class-parallel' * class_parallel}",
                 _ranking(case, classes=3 + 4 * class_parallel, class_parallel=class_parallel),
             )
+        yield f"{case.name}, gated", _ranking(case, gated=True)
     first = RANKING[0]
     for reduction in ("sum", "none"):
         for class_parallel in (False, True):
@@ -74,6 +75,7 @@ def _ranking(
     multilabel: bool = False,
     class_parallel: bool = False,
     max_pool_size: int | None = None,
+    gated: bool = False,
 ) -> Case:
     def make_step(group: object) -> Step:
         loss_fn = loss.in_torch(
@@ -81,6 +83,7 @@ def _ranking(
             reduction=reduction,
             queue_size=queue_size,
             multilabel=multilabel,
+            gated=gated,
             process_group=group,
             gather_distributed=None if group else False,
             max_pool_size=max_pool_size,

@@ -22,14 +22,15 @@ class _Clear(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
         clean, is_nan = output
         ctx.mark_non_differentiable(is_nan)
+        ctx.set_materialize_grads(False)  # of `is_nan`
         kept = inputs[0] == clean  # neither NaN nor clipped, nor masked unless 0; no objective has a cotangent there
         ctx.save_for_backward(kept)
         ctx.save_for_forward(kept)
 
     @staticmethod
-    def backward(ctx: Any, cotangent: torch.Tensor, _: None) -> tuple:
+    def backward(ctx: Any, cotangent: torch.Tensor | None, _: None) -> tuple:
         (kept,) = ctx.saved_tensors
-        return constants.where(kept, cotangent, 0.0), None, None
+        return None if cotangent is None else constants.where(kept, cotangent, 0.0), None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: torch.Tensor, *_: None) -> tuple:
@@ -54,12 +55,14 @@ class _Logistic(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, cotangent: torch.Tensor) -> torch.Tensor:
         (x,) = ctx.saved_tensors
-        return torch.ops.aten.sigmoid_backward(cotangent, torch.sigmoid(-x.abs()))  # cotangent · σ (1 − σ)
+        return torch.ops.aten.sigmoid_backward(
+            cotangent, torch.sigmoid(torch.copysign(x, -1.0))
+        )  # cotangent · σ (1 − σ)
 
     @staticmethod
     def jvp(ctx: Any, tangent: torch.Tensor) -> torch.Tensor:
         (x,) = ctx.saved_tensors
-        return torch.ops.aten.sigmoid_backward(tangent, torch.sigmoid(-x.abs()))
+        return torch.ops.aten.sigmoid_backward(tangent, torch.sigmoid(torch.copysign(x, -1.0)))
 
 
 def _cleared(x: torch.Tensor, where: torch.Tensor, largest: float) -> tuple[torch.Tensor, torch.Tensor]:

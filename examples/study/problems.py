@@ -174,10 +174,10 @@ def flights(target: str, seeds: int = 5) -> Problem:
     weekday = [np.datetime64(f"2013-{m:02}-{d:02}") for m, d in zip(table["month"], table["day"], strict=True)]
     weekday = (np.array(weekday).astype("datetime64[D]").astype(int) + 3) % 7
     numbers = table[[*measured, "distance", "built", "seats", "engines"]].astype(float)
-    numbers = np.stack([*numbers.fillna(numbers.median()).to_numpy().T, scheduled, np.hypot(scheduled - 720, 60)])
+    numbers = numbers.fillna(numbers[table["month"] <= 8].median()).to_numpy(np.float32)
     nominal = [encoded(np.array(column, str)) for column in (table["carrier"], table["origin"], table["dest"])]
     days = (weekday[:, None] == np.arange(7)).astype(np.float32)
-    x = np.concatenate([numbers.T.astype(np.float32), days, *nominal], axis=1)
+    x = np.concatenate([numbers, np.array(scheduled, np.float32)[:, None], days, *nominal], axis=1)
     month = table["month"].to_numpy()
     split = Split(*(np.flatnonzero(rows) for rows in (month <= 8, month == 9, month >= 10)))
     training = Training(0.01, (0.005, 0.01, 0.05), (64, 64), 512, 1024, 2000, (1e-3, 3e-3, 1e-2))

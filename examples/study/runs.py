@@ -21,7 +21,7 @@ from .methods import LOSSES, TREES, initial_state
 from .problems import Problem, Split, Training
 
 _ROW_STEP = 2048  # rows are padded to a multiple, and columns to one of a few numbers: fewer compilations
-_COLUMNS = (16, 64, 128, 256)
+_COLUMNS = (16, 64, 96, 160)
 
 
 class Lane(NamedTuple):

@@ -16,7 +16,7 @@ from study.problems import Problem, Training, stratified_splits
 from study.runs import Figures, Store
 
 DOCS = Path(__file__).parents[2] / "docs"
-TINY = Training(0.1, batch=16, queue=16, steps=30, hidden=(4,), learning_rates=(1e-3, 3e-2))
+TINY = Training(0.1, batch=16, queue=16, steps=150, hidden=(8,), learning_rates=(1e-3, 0.1))
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_a_lane_is_scaled_by_its_own_training_rows_and_padding_changes_nothing(t
     short = runs.networks(tiny, "BCE")
     wide = tiny._replace(x=np.pad(tiny.x, ((0, 0), (0, 1))))  # a constant feature
     for (rates, a), (_, b) in zip(short, runs.networks(wide, "BCE"), strict=True):
-        assert rates == [1e-3, 3e-2]
+        assert rates == [1e-3, 0.1]
         assert a.shape == (2, 200)
         assert np.isfinite(b).all()
     lane = runs.lane(tiny.splits[0], 0, 0.1, tiny.x)
@@ -268,11 +268,12 @@ def test_the_grid_in_small(monkeypatch, tmp_path, capsys):
         monkeypatch.setattr(grid, name, value)
     cells = [grid.CELLS[6]._replace(positive=0.1, queue=0, learning_rate=rate) for rate in (1e-3, 3e-3)]
     monkeypatch.setattr(grid, "CELLS", cells)
+    monkeypatch.setattr(grid, "OTHERS", ("BCE",))
     grid.draw.cache_clear()
     monkeypatch.setattr(sys, "argv", ["preset_grid", "--seeds", "1", "--output", str(tmp_path / "runs.csv")])
     grid.main()
     printed = capsys.readouterr().out
-    assert "pAUC preset" in printed
+    assert [len(line.split()) for line in printed.splitlines() if line.startswith("BCE ")] == [6]
     monkeypatch.setattr(grid, "run", lambda *_: pytest.fail("done twice"))
     grid.main()
     assert capsys.readouterr().out == printed

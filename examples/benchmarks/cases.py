@@ -15,6 +15,9 @@ RANKING = {  # loss: (name in tables, torch class, options beside the defaults)
 POINTWISE = {
     "sigmoid_focal": ("sigmoid focal", "SigmoidFocalLoss", {"alpha": 0.25, "gamma": 2.0, "reduction": "mean"}),
     "softmax_focal": ("softmax focal", "SoftmaxFocalLoss", {"gamma": 2.0, "reduction": "mean"}),
+    "softmax_smooth": ("softmax focal, label smoothing", "SoftmaxFocalLoss", {"label_smoothing": 0.1}),
+    "softmax_soft": ("softmax focal of probabilities", "SoftmaxFocalLoss", {}),
+    "symmetric": ("symmetric cross entropy", "SymmetricCrossEntropyLoss", {}),
 }
 RETRIEVAL = {"retrieval": ("Smooth-AP of embeddings", None, {})}
 LOSSES = RANKING | POINTWISE | RETRIEVAL
@@ -125,6 +128,9 @@ def _pointwise() -> Iterable[Case]:
         yield Case("sigmoid_focal", (n,), RATE, compiled=largest, memory=largest, quick=n == 2**16)
     for shape in ((65536, 100), (4, 10, 256, 256), (1024, 1000)):
         yield Case("softmax_focal", shape, memory=shape == (65536, 100), quick=shape == (4, 10, 256, 256))
+    for loss in ("softmax_smooth", "softmax_soft", "symmetric"):
+        yield Case(loss, (512, 16000))
+        yield Case(loss, (512, 32000), memory=True)
 
 
 def select(cases: Sequence[Case], patterns: Sequence[str], *, quick: bool = False) -> list[Case]:
@@ -167,4 +173,5 @@ def _make_batch(case: Case, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
         return logits + 2 * positive.astype(np.float32), targets
     classes = rng.integers(0, case.shape[1], size=(case.shape[0], *case.shape[2:]))
     is_target = np.expand_dims(classes, 1) == np.arange(case.shape[1]).reshape(-1, *[1] * (len(case.shape) - 2))
-    return logits + 2 * is_target.astype(np.float32), classes
+    targets = 0.8 * is_target + 0.2 / case.shape[1] if case.loss == "softmax_soft" else classes
+    return logits + 2 * is_target.astype(np.float32), targets.astype(np.float32 if targets.ndim == logits.ndim else int)

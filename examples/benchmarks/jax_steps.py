@@ -24,6 +24,9 @@ LOSS_FUNCTIONS = {
     "pairwise": partial(imbalanced_jax.pauc_at_budget_loss, surrogate="pairwise", tau_scale="iqr"),
     "sigmoid_focal": partial(imbalanced_jax.sigmoid_focal_loss, alpha=0.25, gamma=2.0),
     "softmax_focal": partial(imbalanced_jax.softmax_focal_loss, gamma=2.0, axis=1),
+    "softmax_smooth": partial(imbalanced_jax.softmax_focal_loss, gamma=2.0, axis=1, label_smoothing=0.1),
+    "softmax_soft": partial(imbalanced_jax.softmax_focal_loss, gamma=2.0, axis=1),
+    "symmetric": partial(imbalanced_jax.symmetric_cross_entropy_loss, axis=1),
 }
 Batches = list[tuple[jax.Array, jax.Array]]
 
@@ -132,6 +135,8 @@ def _pointwise(case: Case, batches: Batches) -> dict[str, Contender]:
             "BCE": ("limit", optax.sigmoid_binary_cross_entropy),
             "optax": ("other", partial(optax.sigmoid_focal_loss, alpha=0.25, gamma=2.0)),
         }
+    elif case.loss != "softmax_focal":
+        others = {"plain formula": ("limit", partial(_plain_formula, case.loss))}
     else:
         cross_entropy = partial(optax.softmax_cross_entropy_with_integer_labels, axis=1)
         others = {"cross entropy": ("limit", cross_entropy)}
@@ -143,6 +148,18 @@ def _pointwise(case: Case, batches: Batches) -> dict[str, Contender]:
     for name, (role, loss_fn) in others.items():
         found[name] = Contender(role, partial(_Step, mean(loss_fn), batches), is_compiled=True)
     return found
+
+
+def _plain_formula(loss: str, logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """The losses as one would write them, with γ = 2 and the other defaults."""
+    log_p = jax.nn.log_softmax(logits)
+    p, classes = jnp.exp(log_p), logits.shape[1]
+    y = targets if targets.ndim == 2 else jax.nn.one_hot(targets, classes)
+    if loss == "symmetric":
+        return -(y * log_p + p.clip(1e-8) * jnp.log(y.clip(1e-8))).sum(1)
+    if loss == "softmax_soft":
+        return -(y * (1 - p) ** 2 * log_p).sum(1)
+    return -((1 - (y * p).sum(1)) ** 2) * ((0.9 * y + 0.1 / classes) * log_p).sum(1)
 
 
 def _retrieval(embeddings: jax.Array, classes: jax.Array) -> dict[str, Contender]:

@@ -64,6 +64,10 @@ def all_targets() -> list[Target]:
         Target("softmax_focal:65536x100", "torch", "eager", "time", entropy, 1.3),
         Target("softmax_focal:4x10x256x256", "torch", "eager", "time", entropy, 1.3),
     ]
+    for loss in ("softmax_smooth", "softmax_soft", "symmetric"):
+        found.append(Target(f"{loss}:512x32000", "torch", "eager", "time", entropy, 1.6))
+        found.append(Target(f"{loss}:512x32000", "torch", "eager", "memory", entropy, 1.5))
+        found.append(Target(f"{loss}:512x16000", "jax", "jit", "time", "plain formula", 1.1))
     return found
 
 

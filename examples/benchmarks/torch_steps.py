@@ -144,8 +144,8 @@ def _limits(case: Case, batches: Batches) -> dict[str, Contender]:
         return {"torch.sort": Contender("limit", lambda: partial(_sort, rows))}
     name, loss_fn = {
         "sigmoid_focal": ("BCE", F.binary_cross_entropy_with_logits),
-        "softmax_focal": ("cross entropy", F.cross_entropy),
-    }[case.loss]
+        "softmax_smooth": ("cross entropy", partial(F.cross_entropy, label_smoothing=0.1)),
+    }.get(case.loss, ("cross entropy", F.cross_entropy))
     found = {name: Contender("limit", lambda: _step_over(loss_fn, batches))}
     if case.compiled:
         found[f"{name}, torch.compile"] = Contender("limit", lambda: _CompiledStep(loss_fn, batches), is_compiled=True)

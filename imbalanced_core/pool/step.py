@@ -141,7 +141,7 @@ def _read(
     ignore_index: int,
     multilabel: bool,
 ) -> tuple[Queue, Array | None]:
-    """The batch in the form of a queue (`is_iid` None: all), and whether it has a bad row, held as ignored; bool 0-d."""
+    """The batch in the form of a queue (`is_iid` None: all), and whether it has bad rows, held as ignored; bool 0-d."""
     xp = array_namespace(logits)
     checks.floating("logits", logits)
     checks.require(logits.ndim == 2 and logits.shape[1] > 0, "logits", "of shape [rows, classes]", tuple(logits.shape))

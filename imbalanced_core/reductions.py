@@ -1,4 +1,4 @@
-"""From many losses to one: sums and means over the entries that take part."""
+"""From many losses to one: sums and means over the unmasked entries."""
 
 import math
 

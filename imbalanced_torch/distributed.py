@@ -134,7 +134,7 @@ def global_ratio(total: Tensor, mass: Tensor | None, *, process_group: Any, grad
 
     Args:
         total: this rank's sum of losses, 0-d; on a rank without rows a zero that depends on the model's output, so
-            that every rank takes part in the averaging of gradients.
+            that every rank joins the averaging of gradients.
         mass: this rank's normaliser, 0-d, a constant in differentiation; None for a plain sum.
         process_group: the ranks to sum over; None for all.
         grad_reduction: what the training framework does with gradients: "mean" (DDP, FSDP2) or "sum".

@@ -33,7 +33,7 @@ class PAUCAtBudgetLoss(PooledLoss):
         queue_size: how many rows of earlier batches are looked at along with the batch; 0 for none.
         temperature: in units of `tau_scale`, > 0; can be assigned at any time.
         reduction: "mean", "sum" or "none".
-        ignore_index: the target of rows (with `multilabel`: of single labels) that take no part.
+        ignore_index: the target of rows (with `multilabel`: of single labels) that are ignored.
         update_queue_in_eval: whether rows enter the queue in `eval()` mode as well.
         gather_distributed: None gathers the rows of all processes in training mode, True always, False never.
         max_pool_size: look at a random part of the rows, of no more than this many; None: all.

@@ -24,7 +24,7 @@ class SmoothAPLoss(PooledLoss):
         temperature: τ > 0 of the logistic function; smaller is closer to the true ranks and harder to follow. Can be
             assigned at any time.
         reduction: "mean" or "sum" over the classes that count, or "none": one loss per class, NaN where it does not.
-        ignore_index: the target of rows (with `multilabel`: of single labels) that take no part.
+        ignore_index: the target of rows (with `multilabel`: of single labels) that are ignored.
         update_queue_in_eval: whether rows enter the queue in `eval()` mode as well.
         gather_distributed: whether the rows of all processes are ranked together: None in training mode when there are
             several, True always, False never.
@@ -114,7 +114,7 @@ class RecallAtQuantileLoss(PooledLoss):
         queue_size: how many rows of earlier batches are looked at along with the batch; 0 for none.
         temperature: τ > 0; can be assigned at any time.
         reduction: "mean", "sum" or "none".
-        ignore_index: the target of rows (with `multilabel`: of single labels) that take no part.
+        ignore_index: the target of rows (with `multilabel`: of single labels) that are ignored.
         update_queue_in_eval: whether rows enter the queue in `eval()` mode as well.
         gather_distributed: None gathers the rows of all processes in training mode, True always, False never.
         quantile_interpolation: "higher", "lower", "linear", "nearest" or "midpoint".

@@ -1,7 +1,7 @@
 """The table of all losses, which every test of properties, parity, bad input, transforms and distribution reads.
 
 A new loss is one row here and one function of the same name in `reference.py`; no test names a loss, except those of
-what is its own. A framework is imported when a column of its own is asked for.
+what is its own. A framework is imported when one of its columns is used.
 """
 
 import inspect

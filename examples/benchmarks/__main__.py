@@ -5,7 +5,7 @@
     python -m examples.benchmarks --backend torch --cases 'smooth_ap:*' recall --device cuda
 
 Prints a Markdown table of targets and of all measurements (value and gradient, medians of several rounds in which all
-contenders take their turn) and writes it, the numbers as JSON and a plot. Other libraries take part if they are
+contenders take their turn) and writes it, the numbers as JSON and a plot. Other libraries are compared if they are
 installed: imbalanced-losses, pytorch-metric-learning. Run it on a computer that has nothing else to do.
 """
 

@@ -23,7 +23,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         job: "what", "time" or "memory"; "case", its name; "backend", "torch" or "jax"; for "memory" also "contender".
-            "device", "seconds" (for each contender), "most" (rounds) and "compiled" (whether torch.compile takes part)
+            "device", "seconds" (for each contender), "most" (rounds) and "compiled" (whether torch.compile is used)
             are optional.
 
     Returns:

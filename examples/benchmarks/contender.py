@@ -1,4 +1,4 @@
-"""What takes part in a comparison, whatever the framework."""
+"""What is compared, whatever the framework."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -28,7 +28,7 @@ def side_by_side(
     Args:
         steps: functions by name, each of which has been called before.
         wait: waits for what a function returned.
-        seconds: about how long each function is measured: slow ones take part in fewer rounds, at least one.
+        seconds: about how long each function is measured: slow ones run in fewer rounds, at least one.
         most: the largest number of rounds.
 
     Returns:

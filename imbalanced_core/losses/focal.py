@@ -81,7 +81,7 @@ def power(u: Array, exponent: Array | float) -> Array:
 
 
 def above_zero(u: Array) -> Array:
-    """U clipped to the smallest normal number, for powers and logarithms whose product with 0 must be 0, not NaN."""
+    """u clipped to the smallest normal number, for powers and logarithms whose product with 0 must be 0, not NaN."""
     xp = array_namespace(u)
     return xp.clip(u, min=float(xp.finfo(u.dtype).smallest_normal))
 

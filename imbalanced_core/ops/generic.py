@@ -40,25 +40,6 @@ def times_logistic_derivative(x: Array, at: Array) -> Array:
     return x * (p * (1.0 - p))
 
 
-def log_sigmoid(x: Array) -> Array:
-    xp = array_namespace(x)
-    return xp.clip(x, max=0.0) - xp.log1p(xp.exp(-xp.abs(x)))
-
-
-def log_softmax(x: Array, *, axis: int) -> Array:
-    xp = array_namespace(x)
-    shifted = x - xp.max(x, axis=axis, keepdims=True)
-    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
-
-
-def softmax(x: Array, *, axis: int) -> Array:
-    xp = array_namespace(x)
-    greatest = xp.max(x, axis=axis, keepdims=True)
-    powers = xp.exp(x - xp.where(greatest == -xp.inf, 0.0, greatest))
-    total = xp.sum(powers, axis=axis, keepdims=True)
-    return powers / xp.where(total == 0, 1.0, total)
-
-
 def stop_gradient(x: Array) -> Array:
     return x
 

@@ -15,7 +15,7 @@ the moments, which travel from block to block in a tree. The derivative σ'(x) =
 other coefficients, so the gradient is the same sum again, with the cotangents as weights.
 
 In place of the powers t^p stand the differences t^p − t, for p > 1: the same polynomials, but tied scores, where all
-powers are 1, keep their digits.
+powers are 1, lose no precision.
 
 Every decay is taken from a true distance, so nothing overflows whatever the range of the scores, and nothing drifts
 when a million scores lie within a thousandth of τ.

@@ -25,7 +25,7 @@ class Kernel(NamedTuple):
 def _power_coefficients(function: Callable, order: int) -> np.ndarray:
     """c_1 ... c_order with t · function(t) = Σ_p c_p t^p on [0, 1], exactly at t = 1, where tied scores are.
 
-    Interpolates `function` at Chebyshev nodes, so that the error is relative to t: far pairs keep their digits. It
+    Interpolates `function` at Chebyshev nodes, so that the error is relative to t: far pairs lose no precision. It
     falls like 5.83^(−order), because the functions here have their pole at t = −1.
     """
     series = np.polynomial.Chebyshev.interpolate(function, order - 1, domain=[0, 1])

@@ -50,9 +50,9 @@ def degenerate_rows(rng, n=12):
     positives[:3] = True
     everywhere = np.ones(n, bool)
     return {
-        "nothing takes part": (np.full(n, np.nan), positives, ~everywhere),
+        "everything is masked": (np.full(n, np.nan), positives, ~everywhere),
         "no positive": (scores, ~everywhere, everywhere),
-        "no positive takes part": (np.where(positives, np.inf, scores), positives, ~positives),
+        "every positive is masked": (np.where(positives, np.inf, scores), positives, ~positives),
         "all positive": (scores, everywhere, everywhere),
         "one item": (scores, everywhere, np.arange(n) == 2),
     }

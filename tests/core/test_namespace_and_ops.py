@@ -20,9 +20,6 @@ power = ops.with_vjp(_power, _power_vjp)
 def test_ops_agree_with_their_definition(backend, rng):
     x = np.concatenate([rng.standard_normal(30) * 10, [-1e4, 1e4, 0.0]])
     np.testing.assert_allclose(backend.run(ops.sigmoid, x), 0.5 * (1 + np.tanh(x / 2)), rtol=1e-13, atol=1e-15)
-    np.testing.assert_allclose(backend.run(ops.log_sigmoid, x), -np.logaddexp(0, -x), rtol=1e-13)
-    expected = x - np.log(np.sum(np.exp(x - x.max()))) - x.max()
-    np.testing.assert_allclose(backend.run(lambda a: ops.log_softmax(a, axis=-1), x), expected, rtol=1e-13)
 
 
 def test_sort_and_its_inverse(backend, rng):

@@ -354,7 +354,7 @@ def test_mistakes_in_the_blend(mistake, error, message):
 
 
 def test_the_mark_of_emptied_slots_need_not_be_given():
-    """Whatever the ignore_index of the main loss, the slots that the switch empties take no part."""
+    """Whatever the ignore_index of the main loss, the slots that the switch empties are ignored."""
 
     def loss(of_main, **options):
         def main(queue, temperature):

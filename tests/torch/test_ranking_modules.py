@@ -201,7 +201,7 @@ def test_bad_values_are_errors_that_leave_the_queue_alone(module):
         module(logits, targets, sample_weight=weights)
     targets[3] = IGNORED
     weights[3] = float("nan")
-    module.eval()(logits, targets, sample_weight=weights)  # of a row that takes no part
+    module.eval()(logits, targets, sample_weight=weights)  # of an ignored row
     assert (module.queue_targets == QUEUE_IGNORED).all()
     with pytest.raises(ValueError, match=r"targets must be 0 or 1 or the ignore_index -100, got 0\.5"):
         SmoothAPLoss(1)(logits[:, :1], torch.full((16,), 0.5))

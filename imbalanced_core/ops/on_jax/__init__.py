@@ -28,7 +28,6 @@ def __getattr__(name: str) -> Any:
 _NUMBERS_PER_PIECE = 2**22  # temporaries of so many numbers: large enough to keep an accelerator busy
 
 sigmoid = jax.nn.sigmoid
-log_sigmoid = jax.nn.log_sigmoid
 softplus = jax.nn.softplus
 stop_gradient = jax.lax.stop_gradient
 
@@ -40,14 +39,6 @@ def logistic(x: jax.Array) -> jax.Array:
 def arange(n: int, like: jax.Array) -> jax.Array:
     # no device: that of an array can be a sharding of some other shape, and a traced one has none
     return jnp.arange(n, dtype=jnp.int32)
-
-
-def log_softmax(x: jax.Array, *, axis: int) -> jax.Array:
-    return jax.nn.log_softmax(x, axis=axis)
-
-
-def softmax(x: jax.Array, *, axis: int) -> jax.Array:
-    return jax.nn.softmax(x, axis=axis)
 
 
 def in_pieces(function: Callable, arrays: tuple[jax.Array, ...], size: int) -> jax.Array:

@@ -26,19 +26,10 @@ from imbalanced_core.ops.on_torch.pieces import in_pieces, is_eager_cpu
 from imbalanced_core.ops.on_torch.scores import clear, logistic
 
 sigmoid = torch.sigmoid
-log_sigmoid = torch.nn.functional.logsigmoid
 
 
 def times_logistic_derivative(x: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
     return torch.ops.aten.sigmoid_backward(x, torch.sigmoid(torch.copysign(at, -1.0)))  # at −|at|, where σ is small
-
-
-def log_softmax(x: torch.Tensor, *, axis: int) -> torch.Tensor:
-    return torch.log_softmax(x, dim=axis)
-
-
-def softmax(x: torch.Tensor, *, axis: int) -> torch.Tensor:
-    return torch.softmax(x, dim=axis)
 
 
 def stop_gradient(x: torch.Tensor) -> torch.Tensor:

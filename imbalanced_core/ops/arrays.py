@@ -1,0 +1,156 @@
+"""Order, places and kinds of arrays, and constants beside them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from imbalanced_core.ops.dispatch import backend
+from imbalanced_core.ops.generic import Table
+from imbalanced_core.ops.namespace import Array, array_namespace
+
+
+def sort_with_order(x: Array) -> tuple[Array, Array]:
+    """The last axis in ascending order, NaN last (differentiable), and the indices that sort it."""
+    return backend(x).sort_with_order(x)
+
+
+def sort(x: Array) -> Array:
+    """The last axis in ascending order, NaN last; a constant in differentiation."""
+    return backend(x).sort(x)
+
+
+def rearrange(x: Array, order: Array) -> Array:
+    """The entries of the last axis at the places `order`, which are in range and of the shape of x."""
+    return backend(x, order).rearrange(x, order)
+
+
+def inverse_permutation(order: Array) -> Array:
+    """The permutation that undoes `order` on the last axis: argsort(order), in linear time."""
+    return backend(order).inverse_permutation(order)
+
+
+def cumulative_sum(x: Array) -> Array:
+    """Σ_{j <= i} x_j along the last axis."""
+    return backend(x).cumulative_sum(x)
+
+
+def is_eager_cpu(x: Array) -> bool:
+    """Whether x is a torch tensor on the CPU outside compiler and transforms: looking at its values costs nothing."""
+    return backend(x).is_eager_cpu(x)
+
+
+def is_on_accelerator(x: Array) -> bool:
+    """Whether the operations on x run on an accelerator, as far as one can tell; a matter of speed alone."""
+    return backend(x).is_on_accelerator(x)
+
+
+def row_by_row(x: Array) -> Array:
+    """x, laid out in memory so that entries of a row, the last axis, are neighbours, where that makes a difference."""
+    return backend(x).row_by_row(x)
+
+
+def table(numbers: Any) -> Table:
+    """Nested numbers for `constant`, to be kept in a module.
+
+    `torch.compile` compares at every call what it saw in modules, hundreds of floats as slowly as hundreds of options;
+    a table it compares at once.
+    """
+    array = np.asarray(numbers, dtype=np.float64)
+    return Table(" ".join(map(str, array.flat)), array.shape)
+
+
+def constant(numbers: Any, *, like: Array, dtype: Any = None) -> Array:
+    """A number, nested tuples of them or a table, as an array of the library and on the device of `like`."""
+    return backend(like).constant(numbers, like, dtype)
+
+
+def tabulated(table: Callable[..., np.ndarray], *arguments: Any, like: Array, dtype: Any = None) -> Array:
+    """The array table(*arguments), for hashable arguments, in the library and on the device of `like`; made once.
+
+    Without a dtype they are integers, of the type that indices have.
+    """
+    return backend(like).tabulated(table, arguments, like, dtype)
+
+
+def has_exact_float64(x: Array) -> bool:
+    """Whether float64 arithmetic on the device of x is there and follows IEEE 754."""
+    return backend(x).has_exact_float64(x)
+
+
+def known_within(x: Array, least: int, greatest: int) -> bool:
+    """Whether all entries are seen to lie in [least, greatest]; False where looking would cost or break a trace."""
+    return backend(x).known_within(x, least, greatest)
+
+
+def greatest_count(mask: Array) -> int | None:
+    """The most True in a row, the last axis; None where looking would cost or break a trace."""
+    return backend(mask).greatest_count(mask)
+
+
+def places(mask: Array, count: int) -> Array:
+    """The indices of all True in each row of a mask [..., n], filled up with others to `count`; each occurs once.
+
+    Args:
+        mask: bool [..., n], with at most `count` True in a row.
+        count: a Python int in [1, n], so that shapes do not depend on values.
+
+    Returns:
+        Integers [..., count], in any order.
+    """
+    return backend(mask).places(mask, count)
+
+
+def few_places(mask: Array, *, share: float = 0.25) -> Array | None:
+    """The places of all True, [..., m] with m > 0, if one can look and they are at most so many of a row; else None."""
+    count = greatest_count(mask)
+    return None if count is None or count > share * mask.shape[-1] else places(mask, max(1, count))
+
+
+def put_along(x: Array, places: Array, values: Array | float) -> Array:
+    """x [..., n] with the entries at `places` [..., m] of the last axis replaced by values [..., m] or a number."""
+    return backend(x, places).put_along(x, places, values)
+
+
+def take_rows(x: Array, index: Array) -> Array:
+    """The rows of x [m, ...] at index [q]: [q, ...]."""
+    return backend(x, index).take_rows(x, index)
+
+
+def add_rows(x: Array, index: Array, rows: Array) -> Array:
+    """x [m, ...], with rows [q, ...] added to those at index [q], which may name one more than once."""
+    return backend(x, index).add_rows(x, index, rows)
+
+
+def count(mask: Array, dtype: Any) -> Array:
+    """The number of True, 0-d, exact below 2³¹: in the given dtype, or an integer that divides such numbers."""
+    return backend(mask).count(mask, dtype)
+
+
+def pick(x: Array, ids: Array, *, axis: int) -> Array:
+    """The entry of x at index `ids` along one axis, which the result lacks; `ids` must be in range."""
+    return backend(x, ids).pick(x, ids, axis=axis)
+
+
+def put(x: Array, ids: Array, values: Array | float, *, axis: int, reuse: bool = False) -> Array:
+    """x with the entry at index `ids` along one axis replaced; `ids` must be in range.
+
+    With `reuse`, x is a temporary that nobody else needs and may be overwritten.
+    """
+    return backend(x, ids).put(x, ids, values, axis=axis, reuse=reuse)
+
+
+def arange(n: int, *, like: Array) -> Array:
+    """The int32 numbers 0 ... n − 1, on the device of `like`."""
+    return backend(like).arange(n, like)
+
+
+def astype(x: Array, dtype: Any) -> Array:
+    """x in a dtype; x itself if it has it, where the standard's function makes a copy."""
+    return x if x.dtype == dtype else array_namespace(x).astype(x, dtype)
+
+
+def widen(x: Array) -> Array:
+    """Half-precision floats as float32, other floats as they are: the type every loss is computed in."""
+    xp = array_namespace(x)
+    return xp.astype(x, xp.float32) if xp.finfo(x.dtype).bits < 32 else x

@@ -1,0 +1,104 @@
+"""Elementwise functions, and reductions made of them, without overflow or lost digits."""
+
+from collections.abc import Sequence
+
+from imbalanced_core.ops.dispatch import backend
+from imbalanced_core.ops.namespace import Array
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x)), elementwise."""
+    return backend(x).sigmoid(x)
+
+
+def times_logistic_derivative(x: Array, at: Array) -> Array:
+    """x · σ'(at), elementwise; the derivative keeps its relative precision at both ends."""
+    return backend(x, at).times_logistic_derivative(x, at)
+
+
+def rows_and_geometric_sums(rows: Sequence[Array], start: Array, ratio: Array, count: int) -> Array:
+    """The given rows, then start · (1 + ratio + ... + ratio^i) for i < count, on a new axis before the last.
+
+    Args:
+        rows: any number of arrays [..., m].
+        start: [..., m].
+        ratio: [..., m].
+        count: at least 1.
+
+    Returns:
+        [..., len(rows) + count, m].
+    """
+    return backend(start, ratio).rows_and_geometric_sums(rows, start, ratio, count)
+
+
+def lerp(a: Array | float, b: Array | float, weight: Array) -> Array:
+    """Mixture a (1 − weight) + b weight, elementwise; of arrays exactly a for weight 0 and b for weight 1."""
+    return backend(a, b, weight).lerp(a, b, weight)
+
+
+def add_product(x: Array, a: Array, b: Array, factor: Array | float = 1.0) -> Array:
+    """x + factor · a · b, elementwise, in one call where there is one."""
+    return backend(x, a, b).add_product(x, a, b, factor)
+
+
+def times_unit(x: Array, y: Array) -> Array:
+    """x · y, elementwise, NaN where y lies outside [0, 1]."""
+    return backend(x, y).times_unit(x, y)
+
+
+def logaddexp(a: Array, b: Array, p: Array, q: Array) -> Array:
+    """log(exp(a) + exp(b)), elementwise, for p = σ(a − b) and q = σ(b − a) that are known."""
+    return backend(a, b).logaddexp(a, b, p, q)
+
+
+def divide(a: Array, b: Array) -> Array:
+    """a / b, elementwise, for |a| <= b, with finite derivatives also where b² underflows."""
+    return backend(a, b).divide(a, b)
+
+
+def softplus(x: Array) -> Array:
+    """log(1 + exp(x)), elementwise, without overflow."""
+    return backend(x).softplus(x)
+
+
+def zero_below(x: Array, least: float) -> Array:
+    """x where it is greater than `least`, else 0, elementwise."""
+    return backend(x).zero_below(x, least)
+
+
+def probabilities(x: Array, *, axis: int) -> tuple[Array, Array, Array]:
+    """(p, 1 − p, −log p) for the softmax p along one axis, each accurate where it is small and finite; 1 − p > 0."""
+    return backend(x).probabilities(x, axis=axis)
+
+
+def softmax_parts(x: Array, *, axis: int) -> tuple[Array, Array, Array]:
+    """The softmax along one axis, the greatest x, and the log of its share, without that axis; not all x are −∞."""
+    return backend(x).softmax_parts(x, axis=axis)
+
+
+def where(condition: Array, x: Array | float, y: Array | float) -> Array:
+    """Entries of x where the condition holds, else of y; one of them may be a number, at the cost of one call."""
+    return backend(condition, x, y).where(condition, x, y)
+
+
+def clear(x: Array, where: Array, largest: float) -> tuple[Array, Array]:
+    """Scores that are safe to compute with, and the NaN among them.
+
+    Args:
+        x: floats [..., n].
+        where: bool, broadcastable to x.
+        largest: the bound of the result.
+
+    Returns:
+        x within [−largest, largest], 0 where it is masked or NaN; and bool [..., n], where an unmasked entry is NaN.
+        The derivative is that of the identity where `where` holds, and 0 elsewhere.
+    """
+    return backend(x, where).clear(x, where, largest)
+
+
+def logistic(x: Array) -> Array:
+    """1 / (1 + exp(−x)), whose derivative keeps its relative precision at both ends.
+
+    Libraries form the derivative of their own as σ (1 − σ), which is 0 long before exp(−|x|) is.
+    """
+    return backend(x).logistic(x)

@@ -5,12 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from imbalanced_jax import init_queue, pauc_at_budget_loss, recall_at_quantile_loss, smooth_ap_loss
+from imbalanced_jax import init_gate, init_queue, pauc_at_budget_loss, recall_at_quantile_loss, smooth_ap_loss
 
 LOSSES = {
     "smooth_ap": (smooth_ap_loss, {}),
+    "smooth_ap_std": (smooth_ap_loss, {"temperature_scale": "std", "margin": 0.5, "pos_numerator": "live"}),
+    "smooth_ap_gated": (smooth_ap_loss, {"temperature_scale": "std", "gate": init_gate(3)}),
     "recall": (recall_at_quantile_loss, {}),
+    "recall_iqr": (recall_at_quantile_loss, {"temperature_scale": "iqr", "margin": 0.5, "quantile": 0.2}),
     "pauc": (pauc_at_budget_loss, {"beta": 0.5}),
+    "pauc_trapezoid": (pauc_at_budget_loss, {"beta": 0.5, "surrogate": "trapezoid", "n_knots": 4}),
+    "pauc_gated": (pauc_at_budget_loss, {"beta": 0.5, "tau_scale": "std", "gate": init_gate(3)}),
 }
 
 
@@ -32,6 +37,11 @@ def test_a_default_step_holds_no_nan(step):
     assert np.isfinite(loss)
     assert np.isfinite(gradient).all()
     assert np.isfinite(aux.per_class).all()
+
+
+def test_no_rank_is_promoted(step):
+    with jax.numpy_rank_promotion("raise"):
+        step(jax.make_jaxpr)
 
 
 def test_strict_promotion_of_dtypes(step):

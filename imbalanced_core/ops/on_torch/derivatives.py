@@ -190,9 +190,9 @@ class _Clear(torch.autograd.Function):
         ctx.save_for_forward(kept)
 
     @staticmethod
-    def backward(ctx: Any, cotangent: torch.Tensor, _: None) -> tuple:
+    def backward(ctx: Any, cotangent: torch.Tensor | None, _: None) -> tuple:
         (kept,) = ctx.saved_tensors
-        return constants.where(kept, cotangent, 0.0), None, None
+        return None if cotangent is None else constants.where(kept, cotangent, 0.0), None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: torch.Tensor, *_: None) -> tuple:
@@ -217,7 +217,9 @@ class _Logistic(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, cotangent: torch.Tensor) -> torch.Tensor:
         (x,) = ctx.saved_tensors
-        return torch.ops.aten.sigmoid_backward(cotangent, torch.sigmoid(torch.copysign(x, -1.0)))  # cotangent · σ (1 − σ)
+        return torch.ops.aten.sigmoid_backward(
+            cotangent, torch.sigmoid(torch.copysign(x, -1.0))
+        )  # cotangent · σ (1 − σ)
 
     @staticmethod
     def jvp(ctx: Any, tangent: torch.Tensor) -> torch.Tensor:

@@ -54,7 +54,9 @@ class PointwiseLoss(GroupMember, ABC):
         self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None, where: Tensor | None = None
     ) -> Tensor:
         gather = not self.equal_rows and distributed.should_gather(
-            self.gather_distributed, training=self.training, process_group=self.process_group
+            self.gather_distributed,
+            training=self.training and torch.is_grad_enabled(),
+            process_group=self.process_group,
         )
 
         def options() -> dict[str, Any]:

@@ -61,9 +61,9 @@ def should_gather(gather_distributed: bool | None, *, training: bool, process_gr
     """Whether this call of a loss works on the rows of all ranks. Asked anew at every call.
 
     Args:
-        gather_distributed: None gathers in training mode when several ranks exist, so validation on one rank alone
-            cannot hang; True gathers always, False never.
-        training: `module.training`.
+        gather_distributed: None gathers in training when several ranks exist, so validation on one rank alone cannot
+            hang; True gathers always, False never.
+        training: whether the module is in training mode and gradients are enabled.
         process_group: the ranks to gather from; None for all.
 
     Raises:

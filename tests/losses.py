@@ -154,7 +154,7 @@ OBJECTIVES = (
             "iqr lower": {"quantile": 0.2, "quantile_interpolation": "lower", "temperature": 0.2,
                           "temperature_scale": "iqr", "margin": 1.0},
         },
-        needs_a_negative=False, threshold_of="all items", forward_mode=("jax",),
+        needs_a_negative=False, threshold_of="all items",
     ),
     Loss(
         "pAUC trapezoid", "partial_auc.partial_auc", "PAUCAtBudgetLoss", "pauc_at_budget_loss",
@@ -166,7 +166,7 @@ OBJECTIVES = (
             "absolute live": {"surrogate": "trapezoid", "beta": 0.5, "temperature": 0.4, "tau_scale": "absolute",
                               "pos_numerator": "live"},
         },
-        threshold_of="negatives", forward_mode=("jax",),
+        threshold_of="negatives",
     ),
     Loss(
         "pAUC pairwise", "partial_auc.partial_auc", "PAUCAtBudgetLoss", "pauc_at_budget_loss",
@@ -203,7 +203,7 @@ POINTWISE = (
     Loss(
         "symmetric cross entropy", "pointwise.symmetric_cross_entropy", "SymmetricCrossEntropyLoss",
         "symmetric_cross_entropy_loss", kind="ids",
-        reductions=("mean", "sum"), mixes_probabilities=True,
+        reductions=("mean", "sum"), mixes_probabilities=True, forward_mode=("jax",),
         draw=lambda rng, _: {"alpha": number(rng, 0.0, 0.25, 0.9), "beta": number(rng, 0.0, 0.5, 1.0, 3.7)},
     ),
 )  # fmt: skip

@@ -2,9 +2,9 @@
 
 Decoys, negatives that look like positives until two features are combined, outnumber the positives and fill the top of
 a naive ranking; see contested_top.py. Coverage is the share of the positives above the threshold that only the budget,
-0.5% (50 basis points) of the negatives, exceeds. Weighted cross entropy is compared with Smooth-AP and with partial AUC
-at the budget, with both surrogates ("trap": trapezoid, "pair": pairwise) and both numerators ("pool": all positives,
-"live": those of the batch). All ranking losses start from the same warm-up with weighted cross entropy.
+0.5% (50 basis points) of the negatives, exceeds. Compared are weighted cross entropy, the presets of Smooth-AP and of
+partial AUC, which are used alone, and partial AUC with both surrogates, pairs and trapezoid, after a warm-up with weighted
+cross entropy. The trapezoid lifts positives only: it shows why the presets compare pairs.
 
 The data are synthetic, so the best possible coverage is known; it is in the last line of the table. `--cue` chooses how
 positives differ from decoys. By default it takes the product of two features; with `--cue linear`, where weighted cross
@@ -35,7 +35,7 @@ DEFAULTS = {
 }
 _HELD_OUT = 1_000_000  # from the seed of the training rows to that of the held-out ones
 _CUES = sorted(CUES, key=lambda cue: cue != "product")  # the first is the default
-SURROGATES = {"trap": "trapezoid", "pair": "pairwise"}
+SURROGATES = {"pairs": "pairwise", "trapezoid": "trapezoid"}
 
 
 def losses_in_torch(problem, options):
@@ -43,40 +43,44 @@ def losses_in_torch(problem, options):
 
     from imbalanced_torch import LossWarmupWrapper, PAUCAtBudgetLoss, SmoothAPLoss, pos_weight
 
-    def warm_started(main_loss):
-        return LossWarmupWrapper(weighted, main_loss, **schedule(problem, options))
-
     weighted = nn.BCEWithLogitsLoss(pos_weight=pos_weight(float(problem.train_y.sum()), len(problem.train_y)))
-    of_all = {"num_classes": 1, "queue_size": options.queue_size, "temperature_scale": "std"}
-    losses = {"weighted CE": weighted, "Smooth-AP": warm_started(SmoothAPLoss(**of_all))}
-    for short, surrogate in SURROGATES.items():
-        for numerator in ("pool", "live"):
-            partial_auc = PAUCAtBudgetLoss(**of_all, beta=options.budget, surrogate=surrogate, pos_numerator=numerator)
-            losses[f"pAUC {short} {numerator}"] = warm_started(partial_auc)
+    losses = {
+        "weighted CE": weighted,
+        "Smooth-AP preset": SmoothAPLoss.recommended(1, queue_size=options.queue_size),
+        "pAUC preset": PAUCAtBudgetLoss.recommended(1, options.budget, queue_size=options.queue_size),
+    }
+    for name, surrogate in SURROGATES.items():
+        partial_auc = PAUCAtBudgetLoss(
+            1, beta=options.budget, surrogate=surrogate, queue_size=options.queue_size, tau_scale="std"
+        )
+        losses[f"warm-up, {name}"] = LossWarmupWrapper(weighted, partial_auc, **schedule(problem, options))
     return losses
 
 
 def losses_in_jax(problem, options):
     from functools import partial
 
-    import demo_jax
+    from demo_jax import Loss, bce, warm_started, without_state
 
-    from imbalanced_jax import init_queue, pauc_at_budget_loss, pos_weight, smooth_ap_loss
+    from imbalanced_jax import init_queue, pauc_at_budget_loss, pos_weight, presets
 
-    def warm_started(main_loss):
+    def preset(loss_of):
+        def call(step, logits, targets, state):  # noqa: ARG001 - the form that all losses share
+            loss, (state, _) = loss_of(logits, targets, state)
+            return loss, state, {}
+
+        return Loss(call, presets.init_state(1, queue_size=options.queue_size))
+
+    weighted = partial(bce, pos_weight=pos_weight(problem.train_y.sum(), len(problem.train_y)))
+    losses = {
+        "weighted CE": without_state(weighted),
+        "Smooth-AP preset": preset(presets.smooth_ap),
+        "pAUC preset": preset(partial(presets.pauc_at_budget, budget=options.budget)),
+    }
+    for name, surrogate in SURROGATES.items():
+        partial_auc = partial(pauc_at_budget_loss, beta=options.budget, surrogate=surrogate, tau_scale="std")
         queue = init_queue(options.queue_size, num_classes=1)
-        return demo_jax.warm_started(weighted, main_loss, queue, schedule(problem, options))
-
-    weighted = partial(demo_jax.bce, pos_weight=pos_weight(problem.train_y.sum(), len(problem.train_y)))
-    of_all = {"temperature_scale": "std"}
-    losses = {"weighted CE": demo_jax.without_state(weighted)}
-    losses["Smooth-AP"] = warm_started(partial(smooth_ap_loss, **of_all))
-    for short, surrogate in SURROGATES.items():
-        for numerator in ("pool", "live"):
-            partial_auc = partial(
-                pauc_at_budget_loss, **of_all, beta=options.budget, surrogate=surrogate, pos_numerator=numerator
-            )
-            losses[f"pAUC {short} {numerator}"] = warm_started(partial_auc)
+        losses[f"warm-up, {name}"] = warm_started(weighted, partial_auc, queue, schedule(problem, options))
     return losses
 
 

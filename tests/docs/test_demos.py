@@ -22,7 +22,7 @@ EXPECTED = {  # name: (columns of the table, first cells of its rows)
     "compare_demo": (["warm-up only", "AP only", "warm-up + blend"], ["1", "2", "3"]),
     "coverage_at_budget_demo": (
         ["epoch 1", "epoch 3"],
-        ["weighted CE", "Smooth-AP", "pAUC trap pool", "pAUC trap live", "pAUC pair pool", "pAUC pair live", "best"],
+        ["weighted CE", "Smooth-AP preset", "pAUC preset", "warm-up, pairs", "warm-up, trapezoid", "best"],
     ),
     "multiclass_demo": (["cross entropy", "weighted CE", "softmax focal", "Smooth-AP"], [*DIGITS, "macro"]),
     "per_class_logging_demo": (["AP, training", "AP, held out", "valid", "band_neg_count"], DIGITS),

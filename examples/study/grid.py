@@ -1,7 +1,7 @@
 """Can a preset end below weighted cross entropy? Rare positives whose labels are noisy, on a grid of problems.
 
     python -m examples.preset_grid --quick      # every sixth problem, two seeds
-    python -m examples.preset_grid > docs/study/preset_grid.txt
+    python -m examples.preset_grid --output docs/study/preset_grid.csv > docs/study/preset_grid.txt
 
 A label is positive with probability σ(a f(x) + b), f a fixed function of three of ten features. a and b are solved for
 the share of positives and the AUC of the best possible score, f itself. Average precision (AP) and AUC on 50 000 test
@@ -157,35 +157,47 @@ def finished(path: Path) -> dict[tuple[str, str, str], list[float]]:
 
 
 def report(cells: list[Cell], seeds: int, runs: dict) -> str:
-    """The table: AP of each cell as a multiple of that of weighted BCE, all means of the seeds."""
+    """The table: AP of each cell as a multiple of weighted BCE's, means of the seeds; "-" where one is not run."""
     lines = [f"{'positive':>8} {'AUC':>5} {'budget':>7} {'rate':>7} {'queue':>5} {'head':>5}"]
     lines[0] += f" | {'best':>6} {REFERENCE:>12} |" + "".join(f"{name:>18}" for name in OTHERS)
     logs, spreads = {name: [] for name in OTHERS}, {name: [] for name in (REFERENCE, *OTHERS)}
     for cell in cells:
-        key = name_of(cell)
-        means = {name: np.mean([runs[key, name, str(s)] for s in range(seeds)], axis=0) for name in spreads}
-        best, reference = means[REFERENCE][:2]
-        line = f"{key:>42} | {best:6.4f} {reference:12.4f} |"
-        for name in OTHERS:
-            ratio = means[name][1] / reference
-            logs[name].append(np.log(ratio))
-            line += f"{ratio:18.2f}"
-        for name, values in spreads.items():
-            values.append(min(runs[key, name, str(s)][3] for s in range(seeds)))
+        found = {name: of_seeds(runs, cell, name, seeds) for name in spreads}
+        if found[REFERENCE] is None:
+            continue
+        best, reference = found[REFERENCE][:, :2].mean(0)
+        line = f"{name_of(cell):>42} | {best:6.4f} {reference:12.4f} |"
+        for name, figures in found.items():
+            if figures is not None:
+                spreads[name].append(figures[:, 3].min())
+            if name != REFERENCE:
+                ratio = np.nan if figures is None else figures[:, 1].mean() / reference
+                logs[name] += [] if figures is None else [np.log(ratio)]
+                line += f"{'-':>18}" if figures is None else f"{ratio:18.2f}"
         lines.append(line)
-    lines += ["", f"{'AP / AP of ' + REFERENCE:28}{'mean':>7} {'95% interval':>16} {'least':>7} {'least spread':>14}"]
-    for name in OTHERS:
+    lines += ["", f"{'AP / AP of ' + REFERENCE:28}{'problems':>9}{'mean':>7} {'95% interval':>16} {'least':>7}"]
+    lines[-1] += f" {'least spread':>14}"
+    for name in (name for name in OTHERS if len(logs[name]) > 1):
         log = np.array(logs[name])
         half = student.ppf(0.975, len(log) - 1) * log.std(ddof=1) / len(log) ** 0.5
         low, mean, high, least = np.exp([log.mean() - half, log.mean(), log.mean() + half, log.min()])
-        lines.append(f"{name:28}{mean:7.3f} {f'[{low:.3f}, {high:.3f}]':>16} {least:7.3f} {min(spreads[name]):14.3f}")
-    lines.append(f"{REFERENCE:28}{1:7.3f} {'':16} {1:7.3f} {min(spreads[REFERENCE]):14.3f}")
+        line = f"{name:28}{len(log):9}{mean:7.3f} {f'[{low:.3f}, {high:.3f}]':>16} {least:7.3f}"
+        lines.append(f"{line} {min(spreads[name]):14.3f}")
+    if spreads[REFERENCE]:
+        lines.append(f"{REFERENCE:28}{len(spreads[REFERENCE]):9}{'':32} {min(spreads[REFERENCE]):14.3f}")
     return "\n".join(lines)
+
+
+def of_seeds(runs: dict, cell: Cell, method: str, seeds: int) -> np.ndarray | None:
+    """The figures [seeds, 4] of a method in a cell; None if a seed is missing."""
+    keys = [(name_of(cell), method, str(seed)) for seed in range(seeds)]
+    return np.array([runs[key] for key in keys]) if all(key in runs for key in keys) else None
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="every sixth problem, two seeds")
+    parser.add_argument("--report", action="store_true", help="only the table of the runs that are there")
     parser.add_argument("--seeds", type=int, default=5, help="networks per problem and method (5)")
     output = Path(__file__).parents[1] / "output" / "preset_grid.csv"
     parser.add_argument("--output", type=Path, default=output, help="the file of finished runs")
@@ -194,12 +206,12 @@ def main() -> None:
     options.output.parent.mkdir(parents=True, exist_ok=True)
     runs = finished(options.output)
     jobs = [(cell, name, seed) for seed in range(seeds) for cell in cells for name in (REFERENCE, *OTHERS)]
-    jobs = [job for job in jobs if (name_of(job[0]), job[1], str(job[2])) not in runs]
+    jobs = [job for job in jobs if not options.report and (name_of(job[0]), job[1], str(job[2])) not in runs]
     with options.output.open("a", newline="") as file:
         for cell, name, seed in tqdm(jobs, unit="run"):
             key, figures = (name_of(cell), name, str(seed)), run(cell, name, seed)
             runs[key] = figures
             csv.writer(file, lineterminator="\n").writerow([*key, *(f"{x:.6g}" for x in figures)])
             file.flush()
-    print("Means of the seeds; the least spread is of a single network. The interval is of the mean over problems.\n")
+    print(f"Means of {seeds} seeds; mean ratio: geometric, over problems, with interval; least spread: of a network.\n")
     print(report(cells, seeds, runs))

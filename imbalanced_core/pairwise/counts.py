@@ -34,7 +34,7 @@ from imbalanced_core.pairwise.kernels import LOGISTIC, LOGISTIC_DERIVATIVE
 # Up to so many pairs, over all rows, one matrix costs less than a sort and the calls of the blocks.
 _PAIRS_EAGER_CPU, _PAIRS_PER_ITEM = 300_000, 15  # and so many for each item, for its moments
 _PAIRS_CPU = 2**22  # compiled by PyTorch, where all pairs are one loop
-_PAIRS_JAX_CPU = 2**14  # XLA's loop over the pairs in the gradient is 18 times slower than blocks for 1536 items
+_PAIRS_JAX_CPU = 2**16  # 256 items: a third of the time of blocks; 512: four times; 1536: 18 times
 _PAIRS_ACCELERATOR = 2**24
 _FEW = 0.25  # of the items: so many are expanded one by one for less than all
 

@@ -43,9 +43,10 @@ def assert_equal(function, inputs, expected):
         torch.testing.assert_close(found, right, rtol=1e-11, atol=1e-12)
 
 
-@pytest.mark.parametrize("positives", [0, 300])
+@pytest.mark.parametrize("positives", [0, 100])
 def test_short_rows_are_one_graph(positives):
-    inputs = drawn(positives)
+    inputs = drawn(positives, n=200)
+    assert counts.is_small(inputs[0])
     expected = value_and_gradients(loss_of, *inputs)
     assert_equal(torch.compile(loss_of, fullgraph=True, backend="aot_eager"), inputs, expected)
 

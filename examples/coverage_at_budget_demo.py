@@ -3,8 +3,8 @@
 Decoys, negatives that look like positives until two features are combined, outnumber the positives and fill the top of
 a naive ranking; see contested_top.py. Coverage is the share of the positives above the threshold that only the budget,
 0.5% (50 basis points) of the negatives, exceeds. Compared are weighted cross entropy, the presets of Smooth-AP and of
-partial AUC, which are used alone, and partial AUC with both surrogates, pairs and trapezoid, after a warm-up with weighted
-cross entropy. The trapezoid lifts positives only: it shows why the presets compare pairs.
+partial AUC, which are used alone, and partial AUC with both surrogates, pairs and trapezoid, after a warm-up with
+weighted cross entropy. The trapezoid lifts positives only: it shows why the presets compare pairs.
 
 The data are synthetic, so the best possible coverage is known; it is in the last line of the table. `--cue` chooses how
 positives differ from decoys. By default it takes the product of two features; with `--cue linear`, where weighted cross

@@ -12,15 +12,7 @@ NONSENSE = "bogus"
 DATA = {"logits", "targets", "queue", "where", "sample_weight", "iid_mask", "num_classes", "self"}
 # objects of the frameworks, which complain of them themselves
 FOREIGN = {"process_group", "axis_name", "generator", "dtype", "deterministic", "rngs"}
-UNNAMED = {
-    "update_queue_in_eval",
-    "multilabel",
-    "gated",
-    "persistent_queue",
-    "class_parallel",
-    "update_queue",
-}  # no check yet
-UNNAMED_IN = {("nnx", "max_pool_size"), ("nnx", "ignore_index"), ("nnx", "background_class")}
+UNNAMED = {("nnx", "max_pool_size"), ("nnx", "background_class")}  # no check yet
 
 
 def options_of(function):
@@ -47,8 +39,7 @@ def calls():
                 continue
             seen.add((kind, case.torch))
             for option in options_of(function):
-                is_known = option in UNNAMED or (kind, option) in UNNAMED_IN
-                marks = [pytest.mark.xfail(strict=True)] if is_known else []
+                marks = [pytest.mark.xfail(strict=True)] if (kind, option) in UNNAMED else []
                 yield pytest.param(kind, case, option, id=f"{kind} {case.torch} {option}", marks=marks)
 
 

@@ -206,6 +206,8 @@ def dispersion(kind: str, items: Items, reference: Array) -> Array | None:
 def standard_deviation(scores: Array, reference: Array, items: Items) -> Array:
     """The standard deviation [...] of the scores of a mask, 0 where it is empty and exactly 0 for equal scores."""
     xp = array_namespace(scores)
+    if scores.shape[-1] == 0:  # has no least score
+        return xp.sum(scores, axis=-1)
     # Distances from the least score, which rounding cannot make differ where scores are equal, in units of the
     # greatest, whose squares stay in range.
     least = xp.min(ops.where(reference, scores, xp.inf), axis=-1, keepdims=True)

@@ -80,7 +80,8 @@ class PointwiseLoss(LossModule):
     def _check_options(self) -> None:
         options = self.options() | {"axis_name": None}
         weights: Any = options.get("alpha")
-        width = max(2, 1 + options.get("background_class", 0))
+        background = options.get("background_class", 0)
+        width = max(2, 1 + background) if isinstance(background, int) else 2  # the check of the call names it
         if np.ndim(weights) == 1:
             checked = weights if isinstance(weights, jax.Array) else np.asarray(weights)
             validation.check_weights(checked, name="alpha")  # here: once they are traced nobody can read them

@@ -224,7 +224,7 @@ def test_wrong_calls_are_named(module, mistake):
         call(module, *small_batch())
 
 
-WRONG_OPTIONS = [  # `test_option_names.py` gives every option a value of another type
+WRONG_OPTIONS = [  # `test_every_option.py` gives every option a value of another type
     (lambda: SmoothAPLoss(0), "num_classes must be an integer >= 1, got 0"),
     (lambda: SmoothAPLoss(2, queue_size=-1), "queue_size must be an integer >= 0, got -1"),
     (lambda: SmoothAPLoss(5, max_pool_size=4), "max_pool_size must be an integer >= 5, got 4"),
@@ -258,6 +258,13 @@ def test_degenerate_batches_are_silent_zeros(case):
         loss.backward()
         assert loss == 0
         assert (logits.grad == 0).all()
+
+
+def test_a_pool_without_rows_has_figures(case):
+    loss_fn = case.in_torch(2, queue_size=0)
+    loss, stats = loss_fn(torch.zeros(0, 2), torch.zeros(0, dtype=torch.long), return_diagnostics=True)
+    assert loss == 0
+    assert torch.equal(stats["spread"], torch.zeros(2))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -10,7 +10,7 @@ from losses import LOSSES, with_variants
 DEVICE = os.environ.get("IMBALANCED_DEVICE", "cuda")
 CLASSES, ROWS = 3, 64
 VARIANTS = list(with_variants(LOSSES))
-BYTES_PER_SCORE = 300  # at the peak of a step of a long row of float32, its gradient included: 75 times the row
+BYTES_PER_SCORE = 600  # at the peak of a step of a long row of float32, its gradient included: 150 times the row
 
 
 def skip_without(found):

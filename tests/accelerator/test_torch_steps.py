@@ -1,4 +1,4 @@
-"""Whole training steps in PyTorch on an accelerator: no host sync, captured in a CUDA graph, compiled, in bounded memory."""
+"""Whole training steps in PyTorch on an accelerator: no host sync, captured in a CUDA graph, compiled, their memory."""
 
 import contextlib
 import copy

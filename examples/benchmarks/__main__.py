@@ -2,7 +2,8 @@
 
     python -m examples.benchmarks
     python -m examples.benchmarks --quick
-    python -m examples.benchmarks --backend torch --cases 'smooth_ap:*' recall --device cuda
+    python -m examples.benchmarks --backend torch --cases 'smooth_ap:*' recall
+    python -m examples.benchmarks --device cuda            # another table, in five minutes; --quick: in two
 
 Prints a Markdown table of targets and of all measurements (value and gradient, medians of several rounds in which all
 contenders take their turn) and writes it, the numbers as JSON and a plot. Other libraries are compared if they are
@@ -15,7 +16,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import plot, report, runner
+from . import accelerator, plot, report, runner
 from .cases import all_cases, select
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +26,10 @@ PLOT = Path("images") / "speed" / "smooth_ap.png"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_options(arguments)
+    if options.device != "cpu" and not (options.cases or options.list or options.results):
+        quick = ["--quick"] if options.quick else []
+        accelerator.main(["--device", options.device, "--backend", *options.backend, *quick])
+        return
     if options.list:
         print(report.settings(options.selected))
         return
@@ -72,7 +77,7 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--backend", nargs="+", choices=tuple(report.BACKENDS), default=installed, help="(default: what is installed)")
     add("--cases", nargs="+", default=[], metavar="PATTERN", help="names of losses, or of cases such as 'recall:*'")
     add("--list", action="store_true", help="print the names of the cases and stop")
-    add("--device", default="cpu", help="of torch: cpu or cuda (default: cpu); JAX takes its default device")
+    add("--device", default="cpu", help="cpu, or an accelerator such as cuda (default: cpu), see docs/speed.md")
     add("--seconds", type=float, help="of measuring for each contender of a case (default: 3; quick: 0.5)")
     add("--rounds", type=int, default=30, help="the most for each contender (default: 30)")
     add("--no-compile", action="store_true", help="leave torch.compile out")

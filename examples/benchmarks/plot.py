@@ -4,10 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
-
 from .cases import size_text
 from .report import BACKENDS
 from .targets import sweep
@@ -28,6 +24,8 @@ def draw(cases: Mapping[str, Any], path: Path) -> bool:
     backends = [name for name in BACKENDS if any(sweep("smooth_ap", cases, name, contender) for contender in CURVES)]
     if not backends:
         return False
+    from matplotlib.figure import Figure  # not needed on an accelerator
+
     figure = Figure(figsize=(4.8 * len(backends) + 0.4, 4.4), layout="constrained")
     axes = figure.subplots(1, len(backends), sharex=True, sharey=True, squeeze=False)[0]
     for ax, backend in zip(axes, backends, strict=True):
@@ -39,7 +37,9 @@ def draw(cases: Mapping[str, Any], path: Path) -> bool:
     return True
 
 
-def _panel(ax: Axes, cases: Mapping[str, Any], backend: str) -> None:
+def _panel(ax: Any, cases: Mapping[str, Any], backend: str) -> None:
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
     for contender, (label, color, marker) in CURVES.items():
         points = sweep("smooth_ap", cases, backend, contender)
         if points:

@@ -14,8 +14,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from . import memory
 from .cases import RANKING, Case
 
@@ -37,6 +35,8 @@ def run(cases: Sequence[Case], backends: Sequence[str], options: dict[str, Any],
         {"about": what computed, "cases": {case name: {backend: what `child.measure` returned}}}; a contender of a case
         with memory has it as "memory", in bytes, and a case that failed has {"error": the reason}.
     """
+    from tqdm import tqdm  # not needed on an accelerator
+
     start = time.monotonic()
     results: dict[str, Any] = {"about": about(options["device"]), "cases": {}}
     jobs = [(case, backend) for case in cases for backend in backends if not _is_left_out(case, backend)]

@@ -1,0 +1,27 @@
+"""The losses on an accelerator: `pytest tests/accelerator -n 0`. Without a device all is skipped at once.
+
+IMBALANCED_DEVICE=cpu runs the same tests on the CPU, where a step is called instead of being captured: a check of the
+tests themselves.
+"""
+
+import os
+import sys
+
+import pytest
+
+DEVICE = os.environ.get("IMBALANCED_DEVICE", "cuda")
+
+
+def pytest_configure(config):
+    """JAX finds the accelerator and optimises where these tests run alone; all others keep it on the CPU."""
+    alone = all("accelerator" in argument for argument in config.args)
+    if alone and DEVICE != "cpu" and "jax" not in sys.modules:
+        os.environ["JAX_PLATFORMS"] = ""
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "0"
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # torch needs memory of the same device
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "accelerator" in item.path.parts:  # what drivers and compilers warn of is not on trial
+            item.add_marker(pytest.mark.filterwarnings("default"))

@@ -1,0 +1,73 @@
+"""PyTorch on an accelerator computes what the CPU does: every loss and option, and the queue step after step."""
+
+import numpy as np
+import pytest
+import torch
+from losses import RANKING, each
+from on_device import DEVICE, VARIANTS, assert_close, batch_of, expected, module_of, skip_without, value_and_gradient
+
+from imbalanced_core.pairwise import counts
+from imbalanced_torch import PAUCAtBudgetLoss, SmoothAPLoss
+
+skip_without(torch.cuda.is_available())
+every_variant = each(VARIANTS)
+
+
+def on_device(arrays):
+    return tuple(torch.from_numpy(np.array(x)).to(DEVICE) for x in arrays)
+
+
+@every_variant
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_value_and_gradient(case, dtype):
+    logits, targets = batch_of(case, dtype=dtype)
+    right = expected(module_of(case), logits, targets)
+    found = value_and_gradient(module_of(case).to(DEVICE), *on_device((logits, targets)))
+    assert_close(found, right, dtype)
+
+
+@every_variant
+def test_autocast(case):
+    logits, targets = on_device(batch_of(case))
+    with torch.autocast(DEVICE, torch.bfloat16):
+        logits = logits @ torch.eye(logits.shape[1], device=DEVICE)
+        assert logits.dtype == torch.bfloat16
+        found = value_and_gradient(module_of(case).to(DEVICE), logits, targets)
+    assert_close(found, expected(module_of(case), logits, targets), "float32", of_gradient="bfloat16")
+
+
+@each(RANKING)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_long_rows(case, dtype, monkeypatch):
+    """In blocks, as beyond the limit of pairs."""
+    for limit in ("_PAIRS_ACCELERATOR", "_PAIRS_EAGER_CPU"):
+        monkeypatch.setattr(counts, limit, 0)
+    logits, targets = batch_of(case, rows=1000, dtype=dtype)
+    found = value_and_gradient(module_of(case).to(DEVICE), *on_device((logits, targets)))
+    monkeypatch.undo()
+    assert_close(found, expected(module_of(case), logits, targets), dtype)
+
+
+MODULES = {case.name: lambda case=case: module_of(case, queue_size=150) for case in RANKING} | {
+    "smooth AP recommended": lambda: SmoothAPLoss.recommended(3, queue_size=150),
+    "pAUC recommended": lambda: PAUCAtBudgetLoss.recommended(3, 0.1, queue_size=150),
+    "subsampled": lambda: SmoothAPLoss(3, temperature=0.2, queue_size=150, max_pool_size=100),
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_twenty_steps_with_a_queue(name):
+    module, twin = MODULES[name]().to(DEVICE), MODULES[name]()
+    for step in range(20):
+        logits, targets = batch_of(RANKING[0], seed=step, rows=32)
+        if step == 7:
+            logits[3, 1] = np.inf  # is not stored
+        found = value_and_gradient(module, *on_device((logits, targets)))
+        right = value_and_gradient(twin, torch.from_numpy(logits), torch.from_numpy(targets))
+        assert_close(found, tuple(x.double().numpy() for x in right), "float32")
+        for mine, other in zip(module.queue, twin.queue, strict=True):
+            assert torch.equal(mine.cpu(), other)
+    assert (module.queue.targets >= 0).any()
+    if module.gated:
+        for mine, other in zip(module.gate, twin.gate, strict=True):
+            torch.testing.assert_close(mine.cpu(), other, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,43 @@
+"""How many kernels XLA makes of a default step, compiled as an accelerator has it: small pools as one matrix."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import imbalanced_jax
+from imbalanced_core.pairwise import counts
+
+FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast"}
+LOSSES = {
+    "smooth AP": imbalanced_jax.smooth_ap_loss,
+    "recall": imbalanced_jax.recall_at_quantile_loss,
+    "pAUC": imbalanced_jax.pauc_at_budget_loss,
+    "AUC": imbalanced_jax.auc_loss,
+}
+
+
+def kernels_of(text):
+    """The operations of the program at its top level.
+
+    The CPU reduces a long row in stages, each a `reduce-window`; a GPU does it at once.
+    """
+    entry = text[text.index("\nENTRY") :]
+    found = re.findall(r"%(\S+) = .*?\s([a-z][\w-]*)\(", entry)
+    return [name for name, operation in found if operation not in FREE and "reduce-window" not in name]
+
+
+@pytest.mark.usefixtures("optimised")
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_default_step_is_forty_kernels(name, monkeypatch):
+    """Loss, gradient and queue; what is not used of the result costs nothing."""
+    monkeypatch.setattr(counts, "_PAIRS_JAX_CPU", counts._PAIRS_ACCELERATOR)
+
+    def loss_fn(logits, targets, queue):
+        loss, aux = LOSSES[name](logits, targets, queue)
+        return loss, aux.queue
+
+    arrays = jnp.zeros((32, 1), jnp.float32), jnp.zeros(32, jnp.int32), imbalanced_jax.init_queue(1024, 1)
+    compiled = jax.jit(jax.value_and_grad(loss_fn, has_aux=True)).lower(*arrays).compile()
+    assert 10 < len(kernels_of(compiled.as_text())) <= 40

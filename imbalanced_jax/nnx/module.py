@@ -86,7 +86,8 @@ class PointwiseLoss(LossModule):
             checked = weights if isinstance(weights, jax.Array) else np.asarray(weights)
             validation.check_weights(checked, name="alpha")  # here: once they are traced nobody can read them
             width = len(checked)
-        logits = targets = np.zeros((1, width), np.float32)
+        logits = np.zeros((1, width), np.float32)
+        targets: Any = logits
         if "axis" in options:
             options["axis"], targets = -1, np.zeros(1, np.int32)
         jax.eval_shape(lambda: type(self).loss(logits, targets, **options))

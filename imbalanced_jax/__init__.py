@@ -1,6 +1,6 @@
 """Losses for imbalanced data as pure JAX functions."""
 
-from imbalanced_core import __version__
+from imbalanced_core import __version__ as __version__
 from imbalanced_core.pool.queue import Queue
 from imbalanced_jax import presets
 from imbalanced_jax.calibration import prior_correction
@@ -16,7 +16,6 @@ from imbalanced_jax.warmup import blend_schedule, temperature_schedule, warmup_b
 __all__ = [
     "Queue",
     "RankingOptions",
-    "__version__",
     "auc_loss",
     "balanced_rows",
     "blend_schedule",

@@ -1,6 +1,6 @@
 """Losses for imbalanced data as PyTorch modules."""
 
-from imbalanced_core import __version__
+from imbalanced_core import __version__ as __version__
 from imbalanced_torch.calibration import prior_correction
 from imbalanced_torch.class_weights import class_weights, pos_weight
 from imbalanced_torch.partial_auc import PAUCAtBudgetLoss
@@ -18,7 +18,6 @@ __all__ = [
     "SmoothAPLoss",
     "SoftmaxFocalLoss",
     "SymmetricCrossEntropyLoss",
-    "__version__",
     "class_weights",
     "pos_weight",
     "prior_correction",

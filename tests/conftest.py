@@ -173,7 +173,7 @@ def optimised() -> Iterator[None]:
     """JAX compiles as for a user: where it is the accuracy or the program itself that is on trial."""
     import jax
 
-    before = jax.config.values["jax_disable_most_optimizations"]
+    before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", before)

@@ -43,7 +43,8 @@ def run(device: str, sizes: Sizes, *, seconds: float, limit: float) -> None:
     table.start(f"PyTorch {torch.__version__} on {name}")
     default = partial(_defaults, table, device, sizes)
     default(compiled=False)
-    _pools(table, device, sizes)
+    _pool(table, device, *sizes.medium, most_ms=3.0)
+    _pool(table, device, sizes.long, 1, most=12.0)
     compiled = _pointwise(table, device, sizes)
     _sweep(table, device, sizes)
     for row in compiled:
@@ -82,26 +83,24 @@ def _defaults(table: Table, device: str, sizes: Sizes, *, compiled: bool) -> Non
             table.row(setting, "captured", lambda build=ours: captured(build()), against="definition", most_ms=0.3)
 
 
-def _pools(table: Table, device: str, sizes: Sizes) -> None:
-    """Batches without a queue: of several classes, and one long row."""
-    for n, classes in (sizes.medium, (sizes.long, 1)):
-        is_long = n == sizes.long
-        rows = _rows(n, classes, device)[0].detach().T.contiguous()
-        keys = rows.view(torch.int32)
-        for name, make in RANKING.items():
-            setting = f"{name}, n = {n}, C = {classes}"
-            table.row(setting, "integer sort", lambda: partial(torch.sort, keys))
-            if name == "smooth_ap":
-                table.row(setting, "torch.sort", lambda: partial(torch.sort, rows), against="integer sort")
-                table.row(setting, "copy", lambda: partial(rows.clone().copy_, rows), against="integer sort")
+def _pool(table: Table, device: str, n: int, classes: int, **aim: float) -> None:
+    """A batch without a queue."""
+    rows = _rows(n, classes, device)[0].detach().T.contiguous()
+    keys = rows.view(torch.int32)
 
-            def ours(make: Callable = make) -> Step:
-                return _gradient_step(make(classes, queue_size=0).to(device), *_rows(n, classes, device))
+    def ours(make: Callable) -> Step:
+        return _gradient_step(make(classes, queue_size=0).to(device), *_rows(n, classes, device))
 
-            aim: dict[str, Any] = {"most": 12.0} if is_long else {"most_ms": 3.0}
-            table.row(setting, "eager", ours, against="integer sort", **aim)
-            if device != "cpu":
-                table.row(setting, "captured", lambda build=ours: captured(build()), against="integer sort", **aim)
+    for name, make in RANKING.items():
+        setting = f"{name}, n = {n}, C = {classes}"
+        table.row(setting, "integer sort", lambda: partial(torch.sort, keys))
+        if name == "smooth_ap":
+            table.row(setting, "torch.sort", lambda: partial(torch.sort, rows), against="integer sort")
+            table.row(setting, "copy", lambda: partial(rows.clone().copy_, rows), against="integer sort")
+        table.row(setting, "eager", partial(ours, make), against="integer sort", **aim)
+        if device != "cpu":
+            build = partial(ours, make)
+            table.row(setting, "captured", lambda build=build: captured(build()), against="integer sort", **aim)
 
 
 def _pointwise(table: Table, device: str, sizes: Sizes) -> list[Callable[[], Any]]:

@@ -1,4 +1,4 @@
-"""The losses on an accelerator: `pytest tests/accelerator -n 0`. Without a device all is skipped at once.
+"""The losses on an accelerator: `pytest tests/accelerator`. Without a device all is skipped at once.
 
 IMBALANCED_DEVICE=cpu runs the same tests on the CPU, where a step is called instead of being captured: a check of the
 tests themselves.

@@ -103,7 +103,7 @@ def _places(
         indices = ops.tabulated(_index_table, *key, like=values)
         fraction = ops.tabulated(_fraction_table, *key, like=values, dtype=values.dtype)
         return xp.broadcast_to(indices, (*values.shape[:-1], width)), fraction
-    if n > _MOST_TABULATED:
+    if n > _MOST_TABULATED or not ops.prefers_tables(values):
         last = xp.clip(count - 1, min=0)
         indices, fraction = _columns(positions(levels, last, values.dtype), interpolation)
         return xp.concat([indices, ops.astype(last, indices.dtype)[..., None]], axis=-1), fraction

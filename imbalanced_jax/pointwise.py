@@ -273,7 +273,7 @@ def _alpha(alpha: Any) -> Any:
     """A number, an array, or None for no weights; values that can be read are in [0, 1]."""
     if alpha is None or (isinstance(alpha, (int, float)) and alpha == -1):
         return None
-    if not isinstance(alpha, Sequence) and getattr(alpha, "ndim", 0) == 0:
+    if isinstance(alpha, str) or (not isinstance(alpha, Sequence) and getattr(alpha, "ndim", 0) == 0):
         checks.in_unit_interval("alpha", validation.number(alpha))
         return alpha
     alpha = validation.as_floats("alpha", alpha)

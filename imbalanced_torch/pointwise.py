@@ -71,7 +71,7 @@ class SigmoidFocalLoss(PointwiseLoss):
             alpha = None
         if ignore_index is not None:
             checks.index("ignore_index", ignore_index)
-        if isinstance(alpha, (Sequence, Tensor)) and not (isinstance(alpha, Tensor) and alpha.ndim == 0):
+        if isinstance(alpha, (Sequence, Tensor)) and not isinstance(alpha, str) and getattr(alpha, "ndim", 1):
             alpha = _per_class(alpha, "one weight per label [C], or a number")
             validation.check_unit_targets(alpha, name="alpha")
             self.register_buffer("alpha", alpha, persistent=False)

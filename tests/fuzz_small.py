@@ -31,6 +31,7 @@ def _agrees(holds: bool) -> Errors:
 
 def run_class_weights(library: str, rng: np.random.Generator) -> Errors:
     counts = np.floor(10.0 ** rng.uniform(-1, 6, rng.integers(1, 9))).astype(np.int64)
+    counts[rng.integers(len(counts))] += 1  # all 0 is refused
     scheme, beta = str(rng.choice(["inverse", "balanced", "effective"])), float(rng.choice([0.9, 0.99, 0.999, 0.9999]))
     found = PACKAGES[library].class_weights(_array(library, counts), scheme=scheme, beta=beta)
     return _relative(found, reference.class_weights(counts, scheme=scheme, beta=beta))

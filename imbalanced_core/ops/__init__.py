@@ -21,6 +21,7 @@ from imbalanced_core.ops.arrays import (
     known_within,
     pick,
     places,
+    prefers_tables,
     put,
     put_along,
     rearrange,

@@ -73,6 +73,11 @@ def tabulated(table: Callable[..., np.ndarray], *arguments: Any, like: Array, dt
     return backend(like).tabulated(table, arguments, like, dtype)
 
 
+def prefers_tables(x: Array) -> bool:
+    """Whether a table is looked up faster than its formula is evaluated: not where a compiler fuses the formula."""
+    return backend(x).prefers_tables(x)
+
+
 def has_exact_float64(x: Array) -> bool:
     """Whether float64 arithmetic on the device of x is there and follows IEEE 754."""
     return backend(x).has_exact_float64(x)

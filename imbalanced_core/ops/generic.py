@@ -101,6 +101,10 @@ def tabulated(table: Callable, arguments: tuple, like: Array, dtype: Any) -> Arr
     return array_namespace(like).asarray(table(*arguments), dtype=dtype, device=like.device)
 
 
+def prefers_tables(x: Array) -> bool:
+    return True
+
+
 def has_exact_float64(x: Array) -> bool:
     return True
 

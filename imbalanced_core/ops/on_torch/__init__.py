@@ -54,6 +54,10 @@ def row_by_row(x: torch.Tensor) -> torch.Tensor:
     return x.contiguous()
 
 
+def prefers_tables(x: torch.Tensor) -> bool:
+    return not torch.compiler.is_compiling()  # and of two tables in one graph it takes the second for the first
+
+
 def has_exact_float64(x: torch.Tensor) -> bool:
     return x.device.type != "mps"
 

@@ -71,12 +71,13 @@ class SigmoidFocalLoss(PointwiseLoss):
             alpha = None
         if ignore_index is not None:
             checks.index("ignore_index", ignore_index)
-        if isinstance(alpha, (Sequence, Tensor)) and not isinstance(alpha, str) and getattr(alpha, "ndim", 1):
-            alpha = _per_class(alpha, "one weight per label [C], or a number")
-            validation.check_unit_targets(alpha, name="alpha")
-            self.register_buffer("alpha", alpha, persistent=False)
+        given: Any = alpha
+        if isinstance(given, (Sequence, Tensor)) and not isinstance(given, str) and getattr(given, "ndim", 1):
+            weights = _per_class(given, "one weight per label [C], or a number")
+            validation.check_unit_targets(weights, name="alpha")
+            self.register_buffer("alpha", weights, persistent=False)
         else:
-            self.alpha = alpha
+            self.alpha = given
         self.gamma = gamma
         self.ignore_index = ignore_index
         self._check_parameters()

@@ -72,7 +72,7 @@ class SigmoidFocalLoss(PointwiseLoss):
         if ignore_index is not None:
             checks.index("ignore_index", ignore_index)
         given: Any = alpha
-        if isinstance(given, (Sequence, Tensor)) and not isinstance(given, str) and getattr(given, "ndim", 1):
+        if isinstance(given, (Sequence, Tensor)) and not isinstance(given, str) and getattr(given, "ndim", True):
             weights = _per_class(given, "one weight per label [C], or a number")
             validation.check_unit_targets(weights, name="alpha")
             self.register_buffer("alpha", weights, persistent=False)

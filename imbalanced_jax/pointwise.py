@@ -62,7 +62,7 @@ def sigmoid_focal_loss(
     References:
         Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, https://arxiv.org/abs/1708.02002
     """
-    alpha = _alpha(alpha)
+    alpha = validation.positive_weight(alpha)
     checks.non_negative("gamma", validation.number(gamma))
     validation.check_arrays(logits=logits, targets=targets)
     validation.check_optional_arrays(where=where, sample_weight=sample_weight)
@@ -267,19 +267,6 @@ def _reduce(
     return distributed.global_ratio(
         *reductions.element_sum_and_mass(losses, reduction=reduction, **parts), axis_name=axis_name
     )
-
-
-def _alpha(alpha: Any) -> Any:
-    """A number, an array, or None for no weights; values that can be read are in [0, 1]."""
-    if alpha is None or (isinstance(alpha, (int, float)) and alpha == -1):
-        return None
-    if not isinstance(alpha, Sequence) and getattr(alpha, "ndim", 0) == 0:
-        checks.in_unit_interval("alpha", validation.number(alpha))
-        return alpha
-    alpha = validation.as_floats("alpha", alpha)
-    checks.require(alpha.ndim == 1, "alpha", "a number or one weight per label, [C]", alpha.shape)
-    validation.check_unit_targets(alpha, name="alpha")
-    return alpha
 
 
 def _counted(targets: Any, where: Any, ignore_index: int | None, xp: Any) -> Any:

@@ -62,7 +62,7 @@ def sigmoid_focal_loss(
     References:
         Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, https://arxiv.org/abs/1708.02002
     """
-    alpha = _alpha(alpha)
+    alpha = validation.positive_weight(alpha)
     checks.non_negative("gamma", validation.number(gamma))
     validation.check_arrays(logits=logits, targets=targets)
     validation.check_optional_arrays(where=where, sample_weight=sample_weight)
@@ -269,6 +269,7 @@ def _reduce(
     )
 
 
+<<<<<<< HEAD
 def _alpha(alpha: Any) -> Any:
     """A number, an array, or None for no weights; values that can be read are in [0, 1]."""
     if alpha is None or (isinstance(alpha, (int, float)) and alpha == -1):
@@ -282,6 +283,8 @@ def _alpha(alpha: Any) -> Any:
     return alpha
 
 
+=======
+>>>>>>> pointwise
 def _counted(targets: Any, where: Any, ignore_index: int | None, xp: Any) -> Any:
     """Which entries are labels; in numpy outside of jit, as transformations trace what JAX computes."""
     if ignore_index is None:

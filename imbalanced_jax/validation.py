@@ -4,7 +4,7 @@ Elsewhere (in `jit`, `grad`, `vmap`, on an accelerator) the values cannot be see
 the losses answer bad values with NaN, and `validate_targets` checks on request.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import jax
@@ -90,6 +90,19 @@ def check_counts(counts: Any) -> None:
     """ValueError, naming values, if a readable count is negative or not finite, or all are 0."""
     if can_read(counts):
         checks.counts(np.asarray(counts))
+
+
+def positive_weight(alpha: Any) -> Any:
+    """α of the sigmoid focal loss: a number, an array [C], or None for no weights, which −1 means as well."""
+    if alpha is None or (isinstance(alpha, (int, float)) and alpha == -1):
+        return None
+    if not isinstance(alpha, Sequence) and getattr(alpha, "ndim", 0) == 0:
+        checks.in_unit_interval("alpha", number(alpha))
+        return alpha
+    alpha = as_floats("alpha", alpha)
+    checks.require(alpha.ndim == 1, "alpha", "a number or one weight per label, [C]", alpha.shape)
+    check_unit_targets(alpha, name="alpha")
+    return alpha
 
 
 def validate_targets(

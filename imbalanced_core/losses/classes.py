@@ -26,14 +26,17 @@ def _clean(x: Array, where: Mask, axis: int) -> Array:
     return x if where is None else ops.where(array_namespace(x).expand_dims(where, axis=axis), x, 0.0)
 
 
-def _margin(x: Array, ids: Array, where: Mask, valid: Mask, axis: int) -> tuple[Array, Array, Array]:
-    """(π, with 0 at y; n; x_y) of clean logits."""
-    least = -0.25 * float(array_namespace(x).finfo(x.dtype).max)  # all other logits may be −∞
-    others, greatest, log_share = ops.softmax_parts(ops.put(x, ids, least, axis=axis), axis=axis)
-    own = ops.pick(x, ids, axis=axis)
-    n = (greatest - own) - log_share
+def _margin(
+    x: Array, ids: Array, where: Mask, valid: Mask, axis: int, *, may_underflow: bool = True
+) -> tuple[Array, Array | float, Array, Array]:
+    """(S π, with 0 at y; S; n; x_y) of clean logits."""
+    others, total, n, own = ops.odds_of_others(x, ids, axis=axis, may_underflow=may_underflow)
     n = n if valid is None else ops.where(valid, n, math.nan)
-    return others, n if where is None else ops.where(where, n, -math.inf), own
+    return others, total, n if where is None else ops.where(where, n, -math.inf), own
+
+
+def _per(values: Array, total: Array | float) -> Array:
+    return values if isinstance(total, float) else values / total
 
 
 # ------------------------------------------------------- (1 − p_y)^γ ((1 − ε) (−log p_y) + ε/C Σ_c −log p_c), class ids
@@ -41,27 +44,29 @@ def _margin(x: Array, ids: Array, where: Mask, valid: Mask, axis: int) -> tuple[
 
 def _focal_parts(
     x: Array, ids: Array, where: Mask, valid: Mask, gamma: Array, smoothing: Array | None, axis: int
-) -> tuple[Array, Array, Array, Array, Array | None]:
-    """(π, 1 − p_y, (1 − p_y)^γ, the cross entropy, its derivative by ε or None)."""
+) -> tuple[tuple[Array, Array | float], Array, Array, Array, Array | None]:
+    """((S π, S), 1 − p_y, (1 − p_y)^γ, the cross entropy, its derivative by ε or None)."""
     x = _clean(x, where, axis)
-    others, n, own = _margin(x, ids, where, valid, axis)
+    # with smoothing the gradient by the others is not small where they are
+    others, total, n, own = _margin(x, ids, where, valid, axis, may_underflow=smoothing is None)
     u, ce, spread = ops.sigmoid(n), ops.softplus(n), None
     if smoothing is not None:
         spread = own - array_namespace(x).mean(x, axis=axis)  # Σ_c −log p_c / C = −log p_y + x_y − mean x
         spread = spread if where is None else ops.where(where, spread, 0.0)
         ce = ops.add_product(ce, spread, array_namespace(x).ones_like(ce), smoothing)
-    return others, u, power(u, gamma), ce, spread
+    return (others, total), u, power(u, gamma), ce, spread
 
 
 def _class_focal(
     x: Array, ids: Array, where: Mask, valid: Mask, gamma: Array, smoothing: Array | None = None, *, axis: int
 ) -> tuple[Array, Array, Array]:
-    others, u, factor, ce, _ = _focal_parts(x, ids, where, valid, gamma, smoothing, axis)
+    (others, total), u, factor, ce, _ = _focal_parts(x, ids, where, valid, gamma, smoothing, axis)
     value = factor * ce
     if smoothing is None:
-        return value, ops.lerp(gamma * value, factor, u), ops.put(others, ids, -1.0, axis=axis, reuse=True)
+        scale = _per(ops.lerp(gamma * value, factor, u), total)
+        return value, scale, ops.put(others, ids, -total, axis=axis, reuse=True)
     by_n, share = ops.lerp(gamma * ce, 1.0, u), smoothing / x.shape[axis]
-    slope = others * array_namespace(x).expand_dims(by_n, axis=axis) - share
+    slope = others * array_namespace(x).expand_dims(_per(by_n, total), axis=axis) - share
     scale = factor if where is None else ops.where(where, factor, 0.0)
     return value, scale, ops.put(slope, ids, (smoothing - share) - by_n, axis=axis, reuse=True)
 
@@ -75,7 +80,7 @@ def _class_focal_by_numbers(
 
 
 #: class_focal(logits, ids, where, valid, gamma, axis=...), or (..., gamma, label_smoothing, axis=...)
-class_focal = ops.with_class_slope(_class_focal, None, _class_focal_by_numbers)
+class_focal = ops.with_class_slope(_class_focal, None, _class_focal_by_numbers, in_blocks=False)
 
 # ------------------------------------------------------------------------- Σ_c w_c (1 − p_c)^γ (−log p_c), any w_c >= 0
 
@@ -139,8 +144,8 @@ def _symmetric_ids(
     x: Array, ids: Array, where: Mask, valid: Mask, alpha: Array, beta: Array, *, axis: int, epsilon: float
 ) -> tuple[Array, Array, Array]:
     xp = array_namespace(x)
-    others, n, _ = _margin(_clean(x, where, axis), ids, where, valid, axis)
-    ce, reverse, u, p = _symmetric_ids_parts(others, n, where, axis, epsilon)
+    others, s, n, _ = _margin(_clean(x, where, axis), ids, where, valid, axis)
+    ce, reverse, u, p = _symmetric_ids_parts(others, s, n, where, axis, epsilon)
     g = ops.zero_below(p, epsilon) * (-math.log(epsilon) * beta)  # by log p_c of the reverse term
     total = xp.sum(g, axis=axis)
     slope = ops.add_product(g, p, xp.expand_dims(alpha - total, axis=axis))
@@ -150,12 +155,12 @@ def _symmetric_ids(
 
 
 def _symmetric_ids_parts(
-    others: Array, n: Array, where: Mask, axis: int, epsilon: float
+    others: Array, total: Array | float, n: Array, where: Mask, axis: int, epsilon: float
 ) -> tuple[Array, Array, Array, Array]:
     """(cross entropy, reverse cross entropy, 1 − p_y, p with 0 at y)."""
     xp = array_namespace(n)
     u = ops.sigmoid(n)
-    p = others * xp.expand_dims(u, axis=axis)
+    p = others * xp.expand_dims(_per(u, total), axis=axis)
     reverse = -math.log(epsilon) * (xp.sum(xp.clip(p, min=epsilon), axis=axis) - epsilon)
     return ops.softplus(n), reverse if where is None else ops.where(where, reverse, 0.0), u, p
 
@@ -163,8 +168,8 @@ def _symmetric_ids_parts(
 def _symmetric_ids_by_numbers(
     x: Array, ids: Array, where: Mask, valid: Mask, *_: Array, axis: int, epsilon: float
 ) -> tuple[Array, Array]:
-    others, n = _margin(_clean(x, where, axis), ids, where, valid, axis)[:2]
-    return _symmetric_ids_parts(others, n, where, axis, epsilon)[:2]
+    others, total, n, _own = _margin(_clean(x, where, axis), ids, where, valid, axis)
+    return _symmetric_ids_parts(others, total, n, where, axis, epsilon)[:2]
 
 
 def _symmetric_mix(

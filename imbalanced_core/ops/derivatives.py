@@ -82,6 +82,8 @@ def with_class_slope(
     function: Callable[..., tuple[Array, Array, Array]],
     by_targets: Callable[..., Array] | None,
     by_numbers: Callable[..., tuple[Array, ...]],
+    *,
+    in_blocks: bool = True,
 ) -> Callable[..., Array]:
     """A function of the class logits of every position, with a hand-written derivative.
 
@@ -92,13 +94,14 @@ def with_class_slope(
             logits of that position as a product: a factor per position, and an array in the shape of `logits`.
         by_targets: with the same arguments the derivatives by the targets, in their shape; None for ids.
         by_numbers: with the same arguments one derivative per number, in the shape of the positions.
+        in_blocks: whether the function has so many temporaries that the processor's cache should hold them.
 
     Returns:
         A function of the same arguments, the values alone. Differentiating them again differentiates the derivatives.
     """
 
     def differentiable(logits: Array, targets: Array, *others: Any, axis: int) -> Array:
-        made = backend(logits, targets).with_class_slope(function, by_targets, by_numbers)
+        made = backend(logits, targets).with_class_slope(function, by_targets, by_numbers, in_blocks)
         return made(logits, targets, *others, axis=axis)
 
     return differentiable

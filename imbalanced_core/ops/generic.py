@@ -126,7 +126,12 @@ def with_partials(function: Callable, partials: tuple, with_slope: Callable) -> 
     return function
 
 
-def with_class_slope(function: Callable, by_targets: Callable | None, by_numbers: Callable) -> Callable:
+def with_class_slope(
+    function: Callable,
+    by_targets: Callable | None,
+    by_numbers: Callable,
+    in_blocks: bool,
+) -> Callable:
     return lambda *arrays, axis: function(*arrays, axis=axis)[0]
 
 
@@ -178,12 +183,17 @@ def probabilities(x: Array, *, axis: int) -> tuple[Array, Array, Array]:
     return p, xp.where(is_less, 1.0 - p, missing), xp.log1p(rest) - below
 
 
-def softmax_parts(x: Array, *, axis: int) -> tuple[Array, Array, Array]:
+def odds_of_others(
+    x: Array, ids: Array, *, axis: int, may_underflow: bool
+) -> tuple[Array, Array | float, Array, Array]:
     xp = array_namespace(x)
+    least = -0.25 * float(xp.finfo(x.dtype).max)  # all other logits may be −∞
+    own, x = pick(x, ids, axis=axis), put(x, ids, least, axis=axis)
     greatest = xp.max(x, axis=axis, keepdims=True)
     powers = xp.exp(x - greatest)
     total = xp.sum(powers, axis=axis, keepdims=True)
-    return powers / total, xp.squeeze(greatest, axis=axis), -xp.log(xp.squeeze(total, axis=axis))
+    n = (xp.squeeze(greatest, axis=axis) - own) + xp.log(xp.squeeze(total, axis=axis))
+    return powers / total, 1.0, n, own
 
 
 def rows_and_geometric_sums(rows: Sequence[Array], start: Array, ratio: Array, count: int) -> Array:

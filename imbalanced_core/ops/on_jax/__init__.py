@@ -119,7 +119,12 @@ def _divide_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     return quotient, divide(tangents[0] - quotient * tangents[1], primals[1])  # JAX itself divides by b²
 
 
-def with_class_slope(function: Callable, by_targets: Callable | None, by_numbers: Callable) -> Callable:
+def with_class_slope(
+    function: Callable,
+    by_targets: Callable | None,
+    by_numbers: Callable,
+    in_blocks: bool,
+) -> Callable:
     def differentiable(*arguments: Any, axis: int) -> jax.Array:
         def value(*arguments: Any) -> jax.Array:
             return function(*arguments, axis=axis)[0]

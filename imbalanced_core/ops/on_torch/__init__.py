@@ -134,9 +134,18 @@ def probabilities(x: torch.Tensor, *, axis: int) -> tuple[torch.Tensor, torch.Te
     return p, q, torch.sub(rest.log1p(), loss, out=loss)
 
 
-def softmax_parts(x: torch.Tensor, *, axis: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    result = torch.softmax(x, dim=axis)  # in one pass
-    return result, x.amax(dim=axis), result.amax(dim=axis).log()
+def odds_of_others(
+    x: torch.Tensor, ids: torch.Tensor, *, axis: int, may_underflow: bool
+) -> tuple[torch.Tensor, torch.Tensor | float, torch.Tensor, torch.Tensor]:
+    own, limits = pick(x, ids, axis=axis), torch.finfo(x.dtype)
+    if may_underflow and is_eager_cpu(x) and not torch.is_grad_enabled():  # in place, and without a copy of x
+        greatest = x.amax(dim=axis, keepdim=True).clamp_(-limits.max, limits.max)
+        powers = put((x - greatest).exp_(), ids, 0.0, axis=axis, reuse=True)
+        total = powers.sum(dim=axis).clamp_(min=limits.smallest_normal)
+        return powers, total, (greatest.squeeze(axis) - own).add_(total.log()), own
+    x = put(x, ids, -0.25 * limits.max, axis=axis)  # as in `generic`; the greatest softmax is 1 / Σ exp(x − greatest)
+    others = torch.softmax(x, dim=axis)
+    return others, 1.0, (x.amax(dim=axis) - own) - others.amax(dim=axis).log(), own
 
 
 def logaddexp(a: torch.Tensor, b: torch.Tensor, p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:

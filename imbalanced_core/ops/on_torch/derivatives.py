@@ -102,9 +102,12 @@ def with_partials(function: Callable, partials: tuple, with_slope: Callable) -> 
     return differentiable
 
 
-def with_class_slope(function: Callable, by_targets: Callable | None, by_numbers: Callable) -> Callable:
+def with_class_slope(function: Callable, by_targets: Callable | None, by_numbers: Callable, blocks: bool) -> Callable:
     def of_matrix(*arrays: Any) -> tuple:
         return _of_matrix(function, arrays)
+
+    def value_and_slope(*arrays: Any) -> tuple:
+        return in_blocks(of_matrix, arrays) if blocks else of_matrix(*arrays)
 
     def value(*arrays: Any) -> torch.Tensor:
         return in_blocks(lambda *part: of_matrix(*part)[0], arrays)
@@ -135,7 +138,7 @@ def with_class_slope(function: Callable, by_targets: Callable | None, by_numbers
 
         arrays = [*map(flat, (x, *others[:3])), *others[3:]]
         if _only_first_needs_gradient(arrays):
-            return _WithClassSlope.apply(of_matrix, *arrays).reshape(positions)
+            return _WithClassSlope.apply(value_and_slope, *arrays).reshape(positions)
         return general(*arrays).reshape(positions)
 
     return differentiable
@@ -224,7 +227,7 @@ class _WithClassSlope(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, function: Callable, *arrays: Any) -> torch.Tensor:
-        value, scale, slope = in_blocks(function, arrays)
+        value, scale, slope = function(*arrays)
         ctx.function = function
         _save(ctx, [*arrays, scale, slope])
         return value

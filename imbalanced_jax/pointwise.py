@@ -269,22 +269,6 @@ def _reduce(
     )
 
 
-<<<<<<< HEAD
-def _alpha(alpha: Any) -> Any:
-    """A number, an array, or None for no weights; values that can be read are in [0, 1]."""
-    if alpha is None or (isinstance(alpha, (int, float)) and alpha == -1):
-        return None
-    if isinstance(alpha, str) or (not isinstance(alpha, Sequence) and getattr(alpha, "ndim", 0) == 0):
-        checks.in_unit_interval("alpha", validation.number(alpha))
-        return alpha
-    alpha = validation.as_floats("alpha", alpha)
-    checks.require(alpha.ndim == 1, "alpha", "a number or one weight per label, [C]", alpha.shape)
-    validation.check_unit_targets(alpha, name="alpha")
-    return alpha
-
-
-=======
->>>>>>> pointwise
 def _counted(targets: Any, where: Any, ignore_index: int | None, xp: Any) -> Any:
     """Which entries are labels; in numpy outside of jit, as transformations trace what JAX computes."""
     if ignore_index is None:

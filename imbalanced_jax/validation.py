@@ -96,7 +96,7 @@ def positive_weight(alpha: Any) -> Any:
     """α of the sigmoid focal loss: a number, an array [C], or None for no weights, which −1 means as well."""
     if alpha is None or (isinstance(alpha, (int, float)) and alpha == -1):
         return None
-    if not isinstance(alpha, Sequence) and getattr(alpha, "ndim", 0) == 0:
+    if isinstance(alpha, str) or (not isinstance(alpha, Sequence) and getattr(alpha, "ndim", 0) == 0):
         checks.in_unit_interval("alpha", number(alpha))
         return alpha
     alpha = as_floats("alpha", alpha)

@@ -51,7 +51,8 @@ def test_refuses_a_bad_budget(budget):
 def test_the_constructors_keep_their_defaults():
     parameters = inspect.signature(PAUCAtBudgetLoss).parameters
     names = ("alpha", "beta", "surrogate", "n_knots", "tau_scale", "pos_numerator", "budget_basis", "temperature")
-    assert [parameters[name].default for name in names] == [0.0, 0.005, "trapezoid", 2, "iqr", "pool", "fpr", 0.1]
+    assert [parameters[name].default for name in names] == [0.0, 0.005, None, 2, "iqr", "pool", "fpr", 0.1]
+    assert PAUCAtBudgetLoss(1).surrogate == "trapezoid"
     parameters = inspect.signature(SmoothAPLoss).parameters
     assert (parameters["temperature"].default, parameters["temperature_scale"].default) == (0.01, "absolute")
 

@@ -26,6 +26,8 @@ class SpreadWatch:
             return
         low, high = logits.aminmax(dim=0)
         spread = (high - low).float()
+        if not spread.isfinite().all():  # infinite logits are legal, and say nothing of the rest
+            return
         self._widest = spread if self._widest is None else torch.maximum(self._widest, spread)
         if (spread * _COLLAPSE < self._widest).any():
             self._has_warned = True

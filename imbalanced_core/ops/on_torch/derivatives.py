@@ -12,7 +12,18 @@ from imbalanced_core.ops.generic import evaluate
 from imbalanced_core.ops.on_torch.pieces import in_blocks, is_eager
 
 
-class _WithVjp(torch.autograd.Function):
+class _WithoutForwardMode:
+    """What a function whose derivative is written by hand answers to forward mode."""
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        raise NotImplementedError(
+            "this loss has no forward mode, as its derivative is written by hand; use reverse mode: torch.func.grad or "
+            "vjp for jvp, jacrev(jacrev(f)) for hessian"
+        )
+
+
+class _WithVjp(_WithoutForwardMode, torch.autograd.Function):
     """`primal` with the derivative `vjp`; one class serves every function, so the compiler sees one."""
 
     generate_vmap_rule = True
@@ -41,7 +52,7 @@ class _WithVjp(torch.autograd.Function):
         return None, None, None, *gradients
 
 
-class _WithKept(torch.autograd.Function):
+class _WithKept(_WithoutForwardMode, torch.autograd.Function):
     """The same where `primal` returns a second array for the derivative."""
 
     generate_vmap_rule = True
@@ -171,7 +182,7 @@ def _only_first_needs_gradient(arrays: Sequence) -> bool:
     )
 
 
-class _WithPartials(torch.autograd.Function):
+class _WithPartials(_WithoutForwardMode, torch.autograd.Function):
     """An elementwise `function` with its `partials`."""
 
     generate_vmap_rule = True
@@ -198,7 +209,7 @@ class _WithPartials(torch.autograd.Function):
         return (None, None, *(gradient(*each) for each in zip(ctx.partials, needed, arrays, strict=True)))
 
 
-class _WithSlope(torch.autograd.Function):
+class _WithSlope(_WithoutForwardMode, torch.autograd.Function):
     """The same where only the first array needs a gradient, in eager mode: value and slope share one evaluation."""
 
     @staticmethod

@@ -13,6 +13,7 @@ from imbalanced_core.ops.arrays import (
     count,
     cumulative_sum,
     few_places,
+    for_each_row,
     greatest_count,
     has_exact_float64,
     inverse_permutation,

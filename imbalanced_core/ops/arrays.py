@@ -73,6 +73,11 @@ def tabulated(table: Callable[..., np.ndarray], *arguments: Any, like: Array, dt
     return backend(like).tabulated(table, arguments, like, dtype)
 
 
+def for_each_row(number: Array, x: Array) -> Array:
+    """A 0-d array once for each row of x [..., n]: [...], of the kind that x is on a mesh of devices."""
+    return backend(number, x).for_each_row(number, x)
+
+
 def prefers_tables(x: Array) -> bool:
     """Whether a table is looked up faster than its formula is evaluated: not where a compiler fuses the formula."""
     return backend(x).prefers_tables(x)

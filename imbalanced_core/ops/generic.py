@@ -101,6 +101,10 @@ def tabulated(table: Callable, arguments: tuple, like: Array, dtype: Any) -> Arr
     return array_namespace(like).asarray(table(*arguments), dtype=dtype, device=like.device)
 
 
+def for_each_row(number: Array, x: Array) -> Array:
+    return array_namespace(x).broadcast_to(number, x.shape[:-1])
+
+
 def prefers_tables(x: Array) -> bool:
     return True
 

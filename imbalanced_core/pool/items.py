@@ -189,7 +189,7 @@ def row_temperature(temperature: Array, scale: Array | None, items: Items) -> Ar
         temperature = ops.astype(temperature, items.scores.dtype)
         temperature = ops.where(temperature > 0, temperature, xp.nan)
     if scale is None:
-        return xp.broadcast_to(temperature, items.scores.shape[:-1])
+        return ops.for_each_row(temperature, items.scores)
     return temperature * ops.where(scale > LEAST_SCALE, scale, 1.0)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import reference
-from conftest import _DIFFERENTIABLE, _GENERIC
+from backends import _DIFFERENTIABLE, _GENERIC
 from sklearn.metrics import roc_auc_score
 
 from imbalanced_core.losses.partial_auc import partial_auc

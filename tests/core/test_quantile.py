@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import reference
-from conftest import _DIFFERENTIABLE, _GENERIC
+from backends import _DIFFERENTIABLE, _GENERIC
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import reference
-from conftest import _DIFFERENTIABLE, _GENERIC
+from backends import _DIFFERENTIABLE, _GENERIC
 from losses import OBJECTIVES, each, with_variants
 from sklearn.metrics import average_precision_score, recall_score
 

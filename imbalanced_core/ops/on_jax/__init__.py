@@ -64,6 +64,10 @@ def tabulated(table: Callable, arguments: tuple, like: jax.Array, dtype: Any) ->
     return jnp.asarray(table(*arguments), dtype=dtype)
 
 
+def for_each_row(number: jax.Array, x: jax.Array) -> jax.Array:
+    return number + jnp.zeros_like(x[..., 0])  # varies along the axes that x varies along
+
+
 def has_exact_float64(x: jax.Array) -> bool:
     # emulated on TPU, with fewer bits
     return jax.config.jax_enable_x64 and jax.default_backend() != "tpu"  # type: ignore[attr-defined]

@@ -54,6 +54,10 @@ def row_by_row(x: torch.Tensor) -> torch.Tensor:
     return x.contiguous()
 
 
+def for_each_row(number: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    return number.expand(x.shape[:-1])
+
+
 def prefers_tables(x: torch.Tensor) -> bool:
     return not torch.compiler.is_compiling()  # and of two tables in one graph it takes the second for the first
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 
-from imbalanced_core.ops import generic
 from imbalanced_core.ops.on_torch import constants
 
 
@@ -77,7 +76,9 @@ def clear(x: torch.Tensor, where: torch.Tensor, largest: float) -> tuple[torch.T
 
 
 def logistic(x: torch.Tensor) -> torch.Tensor:
-    return generic.logistic(x) if torch.compiler.is_compiling() else _Logistic.apply(x)
+    if torch.compiler.is_compiling():
+        return torch.where(x > 0, 1.0 - torch.sigmoid(-x), torch.sigmoid(x))
+    return _Logistic.apply(x)
 
 
 # with a setup_context, `apply` asks for the signature at every call

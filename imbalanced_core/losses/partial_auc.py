@@ -140,7 +140,7 @@ def band_auc(
         loss, has_both, missed, numerator = against(items, in_band, band.tau, margin)
     figures = {"tau_eff": band.tau}
     if diagnostics:
-        figures |= band_diagnostics(items, band, in_band & iid_negatives, missed, numerator)
+        figures = band_diagnostics(items, band, in_band & iid_negatives, missed, numerator)
     return loss, valid & has_both, figures
 
 
@@ -212,7 +212,7 @@ def _trapezoid(scores: Array, band: Band, margin: float) -> Array:
 
 def band_diagnostics(items: Items, band: Band, counted: Array, missed: Array, numerator: Array) -> dict[str, Array]:
     """Figures of each row, [...]: t_alpha and t_beta, the scores at the edges of the band (0 without a reference);
-    band_neg_count, the iid negatives in the band, with multiplicities their sum; and
+    tau_eff, temperature · scale; band_neg_count, the iid negatives in the band, with multiplicities their sum; and
     pauc_var, the variance (biased, weighted like the mean) of the contributions of single positives to the pAUC.
     """
     missed = ops.stop_gradient(missed)
@@ -221,6 +221,7 @@ def band_diagnostics(items: Items, band: Band, counted: Array, missed: Array, nu
     return {
         "t_alpha": band.thresholds[..., 0],
         "t_beta": band.thresholds[..., -1],
+        "tau_eff": band.tau,
         "band_neg_count": count_of(counted, items),
         "pauc_var": variance,
     }

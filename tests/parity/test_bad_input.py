@@ -42,7 +42,6 @@ WRONG_CALLS = {
     "a class too many": (lambda x, y: (x, y * 0 + 7), ValueError, r"targets must be .*, got 7"),
     "a negative class": (lambda x, y: (x, y * 0 - 1), ValueError, r"targets must be .*, got -1"),
     "a short weight": (lambda x, y: (x, y, ONES[1:]), ValueError, r"sample_weight must be of shape .*, got \(11,\)"),
-    "a weight per logit of a row": (lambda x, y: (x, y, ONES[:, None]), ValueError, "sample_weight must be of shape"),
     "a negative weight": (lambda x, y: (x, y, -ONES), ValueError, "sample_weight must be finite and >= 0, got -1.0"),
     "an infinite weight": (lambda x, y: (x, y, ONES / 0), ValueError, "sample_weight must be finite .*, got inf"),
     "a NaN weight": (lambda x, y: (x, y, ONES * np.nan), ValueError, "sample_weight must be finite .*, got nan"),
@@ -50,6 +49,7 @@ WRONG_CALLS = {
     "weights in a list": (lambda x, y: (x, y, [1.0] * 12), TypeError, "sample_weight must be a .*, got builtins.list"),
 }
 WRONG_CLASS_CALLS = {
+    "a weight per logit of a row": (lambda x, y: (x, y, ONES[:, None]), ValueError, "sample_weight must be of shape"),
     "logits without classes": (lambda x, y: (x[:, 0], y), ValueError, "(logits|inputs|targets) must be of shape"),
     "float ids": (lambda x, y: (x, y.astype(np.float32)), (TypeError, ValueError), "targets must be .*, got"),
 }
@@ -239,7 +239,8 @@ def test_numbers_out_of_range_are_refused_whatever_holds_them(name):
         for run, form in forms:
             with pytest.raises(ValueError, match=rf"{message}.*, got (np\.float\d\d\()?{value}"):
                 run(form)
-    for nonsense in ("1", None, [0.1], 1j) if "alpha" not in name else ("1", [0.1], 1j):
+    # no weights are legal, and so is one for each label
+    for nonsense in ("1", 1j, *(() if name == "sigmoid alpha" else ([0.1],)), *(() if "alpha" in name else (None,))):
         for run in (of_torch, of_jax):
             with pytest.raises(ValueError, match=f"{message} or a 0-d array, got"):
                 run(nonsense)

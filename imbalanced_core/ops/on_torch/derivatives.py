@@ -12,18 +12,7 @@ from imbalanced_core.ops.generic import evaluate
 from imbalanced_core.ops.on_torch.pieces import in_blocks, is_eager
 
 
-class _WithoutForwardMode:
-    """What a function whose derivative is written by hand answers to forward mode."""
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Any:
-        raise NotImplementedError(
-            "this loss has no forward mode, as its derivative is written by hand; use reverse mode: torch.func.grad or "
-            "vjp for jvp, jacrev(jacrev(f)) for hessian"
-        )
-
-
-class _WithVjp(_WithoutForwardMode, torch.autograd.Function):
+class _WithVjp(torch.autograd.Function):
     """`primal` with the derivative `vjp`; one class serves every function, so the compiler sees one."""
 
     generate_vmap_rule = True
@@ -52,7 +41,7 @@ class _WithVjp(_WithoutForwardMode, torch.autograd.Function):
         return None, None, None, *gradients
 
 
-class _WithKept(_WithoutForwardMode, torch.autograd.Function):
+class _WithKept(torch.autograd.Function):
     """The same where `primal` returns a second array for the derivative."""
 
     generate_vmap_rule = True
@@ -182,7 +171,7 @@ def _only_first_needs_gradient(arrays: Sequence) -> bool:
     )
 
 
-class _WithPartials(_WithoutForwardMode, torch.autograd.Function):
+class _WithPartials(torch.autograd.Function):
     """An elementwise `function` with its `partials`."""
 
     generate_vmap_rule = True
@@ -209,7 +198,7 @@ class _WithPartials(_WithoutForwardMode, torch.autograd.Function):
         return (None, None, *(gradient(*each) for each in zip(ctx.partials, needed, arrays, strict=True)))
 
 
-class _WithSlope(_WithoutForwardMode, torch.autograd.Function):
+class _WithSlope(torch.autograd.Function):
     """The same where only the first array needs a gradient, in eager mode: value and slope share one evaluation."""
 
     @staticmethod

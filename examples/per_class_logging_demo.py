@@ -69,7 +69,8 @@ def losses_in_jax(problem, options):
         _, seen = pauc_at_budget_loss(
             jax.lax.stop_gradient(logits), targets, queues[1], beta=options.budget, surrogate="trapezoid"
         )
-        figures = {"average precision": 1 - aux.per_class, "valid": aux.valid, **seen.diagnostics._asdict()}
+        stats = {name: figure for name, figure in seen.diagnostics._asdict().items() if figure is not None}
+        figures = {"average precision": 1 - aux.per_class, "valid": aux.valid, **stats}
         return loss, (aux.queue, seen.queue), figures
 
     empty = init_queue(options.queue_size, problem.outputs)

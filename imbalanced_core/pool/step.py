@@ -244,7 +244,6 @@ def _only_storable(rows: Queue, is_storable: Array) -> Queue:
     by_label = is_storable if rows.targets.ndim == 1 else is_storable[:, None]
     return rows._replace(
         targets=ops.where(by_label, rows.targets, -1),
-        weights=ops.where(is_storable, rows.weights, 0.0),
         is_iid=is_storable if rows.is_iid is None else rows.is_iid & is_storable,
     )
 

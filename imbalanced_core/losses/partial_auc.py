@@ -24,16 +24,6 @@ BUDGET_BASES = ("fpr", "population")
 BAND_TEMPERATURE_SCALES = ("iqr", "band", "std", "absolute")
 
 
-class BandDiagnostics(NamedTuple):
-    """The figures of `band_diagnostics`, [...] each."""
-
-    t_alpha: Array
-    t_beta: Array
-    tau_eff: Array
-    band_neg_count: Array
-    pauc_var: Array
-
-
 class Band(NamedTuple):
     """The score thresholds at the knots of a band of false-positive rates, and the temperature."""
 
@@ -56,7 +46,7 @@ def partial_auc(
     budget_basis: str = "fpr",
     quantile_interpolation: str = "higher",
     **rows: Unpack[RowArrays],
-) -> tuple[Array, Array, BandDiagnostics]:
+) -> tuple[Array, Array, dict[str, Array]]:
     """One minus the smooth partial AUC of each row over the false-positive rates [α, β], normalised to [0, 1].
 
     The reference scores are those of the iid negatives ("fpr") or of all iid items ("population"); t(f) is their
@@ -115,7 +105,7 @@ def partial_auc(
         quantile_interpolation=quantile_interpolation,
         diagnostics=True,
     )
-    return *settle(loss, valid, items), BandDiagnostics(**nan_where_unsettled(figures, items))
+    return *settle(loss, valid, items), nan_where_unsettled(figures, items)
 
 
 def band_auc(

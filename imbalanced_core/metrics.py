@@ -10,21 +10,14 @@ other. Cost: two sorts of each row, O(n log n) time and O(n) memory, unless stat
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-from imbalanced_core import checks, ops
+from imbalanced_core import checks
 from imbalanced_core.ops.namespace import Array, array_namespace
+from imbalanced_core.pool.curve import curve_of, read_rows, steps
 from imbalanced_core.pool.labels import one_vs_rest, read_labels
 from imbalanced_core.quantile import masked_quantile
 from imbalanced_core.reductions import safe_divide
-
-
-class _Curve(NamedTuple):
-    """What lies at or above each threshold, [..., n + 1]: nothing, then down the distinct scores, then all again."""
-
-    positives: Array  # weight
-    negatives: Array  # weight
-    items: Array  # number
 
 
 def average_precision(
@@ -38,9 +31,9 @@ def average_precision(
     Returns:
         [...], in (0, 1]. NaN without a positive; 1 without a negative.
     """
-    curve = _curve(scores, positives, where, weights)
+    curve = curve_of(scores, positives, where, weights)
     precision = safe_divide(curve.positives, curve.positives + curve.negatives)[..., 1:]
-    found = _steps(curve.positives) * precision
+    found = steps(curve.positives) * precision
     return _ratio(array_namespace(scores).sum(found, axis=-1), curve.positives[..., -1])
 
 
@@ -51,6 +44,17 @@ def roc_auc(scores: Array, positives: Array, *, where: Array | None = None, weig
         [...], in [0, 1]; NaN without a positive or without a negative. Equal to scikit-learn's `roc_auc_score`.
     """
     return partial_auc(scores, positives, beta=1.0, where=where, weights=weights)
+
+
+def tied_pairs(scores: Array, positives: Array, *, where: Array | None = None, weights: Array | None = None) -> Array:
+    """The weighted share of the pairs of a positive and a negative whose scores are equal: 1 for a constant model.
+
+    Returns:
+        [...], in [0, 1]; NaN without a positive or without a negative.
+    """
+    curve = curve_of(scores, positives, where, weights)
+    tied = array_namespace(scores).sum(steps(curve.positives) * steps(curve.negatives), axis=-1)
+    return _ratio(tied, curve.positives[..., -1] * curve.negatives[..., -1])
 
 
 def partial_auc(
@@ -86,13 +90,13 @@ def partial_auc(
     """
     checks.require(0 <= alpha < beta <= 1, "(alpha, beta)", "numbers with 0 <= alpha < beta <= 1", (alpha, beta))
     xp = array_namespace(scores)
-    curve = _curve(scores, positives, where, weights)
+    curve = curve_of(scores, positives, where, weights)
     fpr = _ratio(curve.negatives, curve.negatives[..., -1:])
     tpr = _ratio(curve.positives, curve.positives[..., -1:])
     inside = xp.clip(fpr, min=alpha, max=beta)
     middle = (inside[..., :-1] + inside[..., 1:]) / 2.0
-    height = tpr[..., :-1] + _steps(tpr) * safe_divide(middle - fpr[..., :-1], _steps(fpr))
-    return xp.sum(_steps(inside) * height, axis=-1) / (beta - alpha)
+    height = tpr[..., :-1] + steps(tpr) * safe_divide(middle - fpr[..., :-1], steps(fpr))
+    return xp.sum(steps(inside) * height, axis=-1) / (beta - alpha)
 
 
 def coverage_at_budget(
@@ -122,7 +126,7 @@ def coverage_at_budget(
     """
     checks.require(0 <= budget <= 1, "budget", "a number in [0, 1]", budget)
     xp = array_namespace(scores)
-    curve = _curve(scores, positives, where, weights)
+    curve = curve_of(scores, positives, where, weights)
     fpr = _ratio(curve.negatives, curve.negatives[..., -1:])
     found = xp.max(xp.where(fpr <= budget, curve.positives, 0.0), axis=-1)
     return xp.where(xp.isnan(fpr[..., -1]), xp.nan, _ratio(found, curve.positives[..., -1]))
@@ -159,7 +163,7 @@ def recall_at_quantile(
     Cost: one sort.
     """
     checks.require(0 <= quantile <= 1, "quantile", "a number in [0, 1]", quantile)
-    scores, weight, where = _read(scores, positives, where, weights)
+    scores, weight, where = read_rows(scores, positives, where, weights)
     xp = array_namespace(scores)
     levels = (1.0 - quantile,)
     threshold = masked_quantile(scores, levels, where=where, interpolation=interpolation)
@@ -191,10 +195,10 @@ def precision_at_k(
     """
     checks.at_least("k", k, 1)
     xp = array_namespace(scores)
-    curve = _curve(scores, positives, where, weights)
-    fits = xp.clip(safe_divide(k - curve.items[..., :-1], _steps(curve.items)), min=0.0, max=1.0)
-    found = xp.sum(_steps(curve.positives) * fits, axis=-1)
-    wrong = xp.sum(_steps(curve.negatives) * fits, axis=-1)
+    curve = curve_of(scores, positives, where, weights)
+    fits = xp.clip(safe_divide(k - curve.items[..., :-1], steps(curve.items)), min=0.0, max=1.0)
+    found = xp.sum(steps(curve.positives) * fits, axis=-1)
+    wrong = xp.sum(steps(curve.negatives) * fits, axis=-1)
     return xp.where(curve.positives[..., -1] > 0, safe_divide(found, found + wrong), xp.nan)
 
 
@@ -243,55 +247,6 @@ def of_classes(
     defined = ~xp.isnan(values)
     mean = _ratio(xp.sum(xp.where(defined, values, 0.0)), xp.sum(xp.astype(defined, values.dtype)))
     return xp.where(xp.any(counts & is_broken), xp.nan, mean)
-
-
-def _read(scores: Array, positives: Array, where: Array | None, weights: Array | None) -> tuple[Array, Array, Array]:
-    """Scores that are NaN where broken and −inf where masked, weights that are 0 where masked, and the mask."""
-    checks.floating("scores", scores)
-    checks.boolean("positives", positives)
-    checks.same_shape("positives", positives, "scores", scores)
-    checks.boolean("where", where)
-    checks.broadcastable("where", where, "scores", scores)
-    checks.broadcastable("weights", weights, "scores", scores)
-    xp = array_namespace(scores, positives, where, weights)
-    scores = ops.widen(ops.stop_gradient(scores))
-    where = xp.ones_like(positives) if where is None else xp.broadcast_to(where, scores.shape)
-    weight = xp.astype(where, xp.int32)  # whole numbers are summed exactly
-    if weights is not None:
-        checks.real("weights", weights)
-        weights = xp.astype(ops.stop_gradient(weights), scores.dtype)
-        is_weight = (weights >= 0) & (weights < xp.inf)
-        weight = xp.where(where, xp.where(is_weight, weights, xp.nan), 0.0)
-        scores = xp.where(xp.isnan(weight), xp.nan, scores)
-    return xp.where(where, scores, -xp.inf), weight, where
-
-
-def _curve(scores: Array, positives: Array, where: Array | None, weights: Array | None) -> _Curve:
-    """The curve at the last item of each distinct score, from the highest; repetitions fill it up."""
-    scores, weight, where = _read(scores, positives, where, weights)
-    xp = array_namespace(scores)
-    n, dtype = scores.shape[-1], scores.dtype
-    if n == 0:
-        nothing = xp.broadcast_to(xp.sum(scores, axis=-1, keepdims=True), (*scores.shape[:-1], 2))
-        return _Curve(nothing, nothing, nothing)
-    descending, order = ops.sort_with_order(-scores)
-    place = ops.arange(n, like=scores)
-    is_last = xp.concat([descending[..., 1:] != descending[..., :-1], xp.ones_like(positives[..., :1])], axis=-1)
-    last = xp.astype(xp.sort(xp.where(is_last, place, n - 1), axis=-1), order.dtype)
-    is_broken = xp.isnan(descending[..., -1:])
-
-    def above(x: Array) -> Array:
-        total = xp.astype(ops.rearrange(ops.cumulative_sum(ops.rearrange(x, order)), last), dtype)
-        total = xp.where(is_broken, xp.nan, total)
-        return xp.concat([xp.zeros_like(total[..., :1]), total], axis=-1)
-
-    nothing = xp.zeros_like(weight)
-    found, wrong = xp.where(positives, weight, nothing), xp.where(positives, nothing, weight)
-    return _Curve(above(found), above(wrong), above(xp.astype(where, xp.int32)))
-
-
-def _steps(x: Array) -> Array:
-    return x[..., 1:] - x[..., :-1]
 
 
 def _ratio(part: Array, whole: Array) -> Array:

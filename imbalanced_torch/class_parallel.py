@@ -16,6 +16,7 @@ from imbalanced_core.pool import class_block
 from imbalanced_core.pool.queue import Queue
 from imbalanced_core.pool.step import PooledResult, pooled_loss
 from imbalanced_torch import _header, distributed
+from imbalanced_torch._rows import gather_constants
 
 _INPUTS = ("logits", "targets", "sample_weight", "iid_mask")
 
@@ -153,7 +154,7 @@ def _exchange(inputs: dict[str, Tensor], layout: Layout, multilabel: bool, scale
     by_row = {name: tensor for name, tensor in inputs.items() if name not in columns}
     if layout.is_single:
         return block | by_row
-    gathered = distributed.gather_constants(list(by_row.values()), rows=layout.rows, process_group=layout.process_group)
+    gathered = gather_constants(list(by_row.values()), rows=layout.rows, process_group=layout.process_group)
     return block | dict(zip(by_row, gathered, strict=True))
 
 
@@ -164,7 +165,7 @@ def _share(packed: Tensor, layout: Layout) -> Tensor:
     if layout.is_single:
         return own
     ones = [1] * len(layout.rows)
-    (blocks,) = distributed.gather_constants([own], rows=ones, process_group=layout.process_group)
+    (blocks,) = gather_constants([own], rows=ones, process_group=layout.process_group)
     # Every rank computes the same reduction of these, so its own slice of the cotangent is the whole derivative.
     return distributed.link_local(own, blocks, layout.rank, 1)
 

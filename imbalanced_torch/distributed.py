@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from imbalanced_core import checks, reductions
 from imbalanced_torch import _header, validation
 from imbalanced_torch._links import LocalSlice, ValueWithGradient
+from imbalanced_torch._rows import gather_constants
 
 GRAD_REDUCTIONS = ("mean", "sum")
 
@@ -243,11 +244,6 @@ def _digest(tensor: Tensor) -> str:
     return f"{tuple(tensor.shape)} {tensor.dtype} {hashlib.sha256(content).hexdigest()}"
 
 
-def gather_constants(tensors: list[Tensor], *, rows: list[int], process_group: Any) -> list[Tensor]:
-    """Tensors [n, ...] of all ranks as constants [Σ n, ...], in one collective; `rows` holds the n of every rank."""
-    return _unpack(_gather_padded(_pack(tensors), rows, process_group), tensors)
-
-
 def link_local(local: Tensor, gathered: Tensor, start: int, scale: int) -> Tensor:
     """The gathered rows, whose derivative by `local`, their slice from `start` on, is `scale` times that slice."""
     return LocalSlice.apply(local, gathered, start, scale) if local.requires_grad else gathered
@@ -274,37 +270,3 @@ def _require_initialized(what: str) -> None:
             f"torch.distributed must be initialized for {what}, got no process group; "
             "call torch.distributed.init_process_group() first"
         )
-
-
-def _pack(tensors: list[Tensor]) -> Tensor:
-    """Tensors [n, ...] as the bytes of their rows [n, b], so that one collective moves them all."""
-    return torch.cat([_row_matrix(tensor.detach()).view(torch.uint8) for tensor in tensors], dim=1)
-
-
-def _row_matrix(tensor: Tensor) -> Tensor:
-    # A copy: `contiguous()` keeps any strides of a dimension of length 1, and bytes cannot be seen through those.
-    matrix = tensor.reshape(tensor.shape[0], tensor.shape[1:].numel())
-    return matrix.clone(memory_format=torch.contiguous_format)
-
-
-def _unpack(payload: Tensor, like: list[Tensor]) -> list[Tensor]:
-    widths = [tensor.shape[1:].numel() * tensor.element_size() for tensor in like]
-    return [
-        part.clone(memory_format=torch.contiguous_format).view(tensor.dtype).reshape(-1, *tensor.shape[1:])
-        for part, tensor in zip(payload.split(widths, dim=1), like, strict=True)
-    ]
-
-
-def _gather_padded(payload: Tensor, rows: list[int], process_group: Any) -> Tensor:
-    longest = max(rows)
-    if longest == 0:  # known to every rank
-        return payload
-    padded = payload
-    if payload.shape[0] < longest:
-        padded = payload.new_zeros(longest, payload.shape[1])
-        padded[: payload.shape[0]] = payload
-    gathered = payload.new_empty(longest * len(rows), payload.shape[1])
-    _header.all_gather(gathered, padded, process_group)
-    if min(rows) == longest:
-        return gathered
-    return torch.cat([block[:n] for block, n in zip(gathered.split(longest), rows, strict=True)])

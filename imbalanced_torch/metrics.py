@@ -129,6 +129,12 @@ class ROCAUC(RankingMetric):
     function = staticmethod(core.roc_auc)
 
 
+class TiedPairs(RankingMetric):
+    """Exact `imbalanced_core.metrics.tied_pairs`; options as `RankingMetric`."""
+
+    function = staticmethod(core.tied_pairs)
+
+
 class PartialAUC(RankingMetric):
     """Exact `imbalanced_core.metrics.partial_auc`: beta, alpha=0; other options as `RankingMetric`."""
 

@@ -5,4 +5,6 @@
 - `subsampling`: the pool, and how it is cut to fewer rows
 - `step`: the step that all ranking losses share
 - `class_block`: the classes divided among processes
+- `items`: the items of each row, cleaned once, and the means over them
+- `curve`: what lies above each threshold, for the metrics
 """

@@ -12,6 +12,7 @@ from imbalanced_core.losses.ranking import recall_at_quantile as recall_loss
 METRICS = (
     metrics.average_precision,
     metrics.roc_auc,
+    metrics.tied_pairs,
     partial(metrics.partial_auc, alpha=0.05, beta=0.3),
     partial(metrics.coverage_at_budget, budget=0.1),
     partial(metrics.recall_at_quantile, quantile=0.15),
@@ -51,12 +52,18 @@ def expected_precision(scores, positives, weights, k):
     return (share * weights * positives).sum() / (share * weights).sum()
 
 
+def tied_share(scores, positives, weights):
+    pairs = np.outer(weights[positives], weights[~positives])
+    return (pairs * (scores[positives][:, None] == scores[~positives])).sum() / pairs.sum()
+
+
 def of_sklearn(scores, positives, weights):
     fpr, tpr, _ = roc_curve(positives, scores, sample_weight=weights, drop_intermediate=False)
     found = positives & (scores >= np.quantile(scores, 0.85, method="higher"))
     return (
         average_precision_score(positives, scores, sample_weight=weights),
         roc_auc_score(positives, scores, sample_weight=weights),
+        tied_share(scores, positives, weights),
         area_of_band(fpr, tpr, 0.05, 0.3),
         tpr[fpr <= 0.1].max(),
         weights[found].sum() / weights[positives].sum(),
@@ -99,7 +106,7 @@ def test_half_precision_and_float32_are_near(rng):
 
 def test_without_a_negative():
     values = all_metrics(np.array([3.0, 2.0, 1.0]), np.array([True] * 3))
-    np.testing.assert_array_equal(values, [1.0, np.nan, np.nan, np.nan, 1 / 3, 1.0])  # no false-positive rate
+    np.testing.assert_array_equal(values, [1.0, np.nan, np.nan, np.nan, np.nan, 1 / 3, 1.0])  # no false-positive rate
 
 
 def test_infinite_scores_and_single_ties():
@@ -108,6 +115,7 @@ def test_infinite_scores_and_single_ties():
     assert metrics.average_precision(scores, positives) == average_precision_score(positives, [9, 0, -9, -9])
     tied = np.zeros(4)
     assert metrics.roc_auc(tied, positives) == 0.5
+    assert metrics.tied_pairs(tied, positives) == 1.0
     assert metrics.partial_auc(tied, positives, alpha=0.2, beta=0.4) == pytest.approx(0.3)
     assert metrics.average_precision(tied, positives) == 0.5
     assert metrics.precision_at_k(tied, positives, k=1) == 0.5

@@ -15,6 +15,7 @@ from imbalanced_jax.nnx import metrics
 KINDS = (
     metrics.AveragePrecision,
     metrics.ROCAUC,
+    metrics.TiedPairs,
     partial(metrics.PartialAUC, beta=0.2),
     partial(metrics.CoverageAtBudget, budget=0.1),
     partial(metrics.RecallAtQuantile, quantile=0.1),

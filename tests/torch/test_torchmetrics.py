@@ -17,6 +17,7 @@ from imbalanced_torch import metrics
 CLASSES = {
     metrics.AveragePrecision: {},
     metrics.ROCAUC: {},
+    metrics.TiedPairs: {},
     metrics.PartialAUC: {"beta": 0.2},
     metrics.CoverageAtBudget: {"budget": 0.1},
     metrics.RecallAtQuantile: {"quantile": 0.1},

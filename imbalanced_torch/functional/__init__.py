@@ -18,6 +18,7 @@ from imbalanced_torch.functional.pointwise import (
 )
 from imbalanced_torch.functional.ranking import (
     RankingOptions,
+    auc_loss,
     init_gate,
     init_queue,
     recall_at_quantile_loss,

@@ -9,6 +9,8 @@ import pytest
 
 import imbalanced_jax
 import imbalanced_torch
+from imbalanced_jax import nnx
+from imbalanced_torch import functional
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -94,6 +96,11 @@ def test_every_public_name_is_explained(module):
     text = "\n".join(page.read_text() for page in PAGES[1:])
     missing = [name for name in MODULES_WITH_NAMES[module] if not re.search(rf"\b{name}\b", text)]
     assert not missing
+
+
+@pytest.mark.parametrize("module", [*MODULES_WITH_NAMES, functional, nnx], ids=lambda module: module.__name__)
+def test_every_public_name_is_there(module):
+    assert [name for name in module.__all__ if not hasattr(module, name)] == []
 
 
 @pytest.mark.parametrize("name", NAMES_IN_SUBMODULES)

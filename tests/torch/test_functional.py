@@ -5,30 +5,19 @@ from functools import partial
 
 import pytest
 import torch
+from losses import every_pointwise_variant, every_ranking, every_ranking_variant
 
-import imbalanced_torch
 from imbalanced_torch import functional as F
 
 ROWS, CLASSES, QUEUE = 12, 3, 20
-RANKING = {
-    "smooth_ap": ("SmoothAPLoss", F.smooth_ap_loss, {"temperature": 0.2, "temperature_scale": "std"}),
-    "smooth_ap_live": ("SmoothAPLoss", F.smooth_ap_loss, {"temperature": 0.2, "pos_numerator": "live", "margin": 0.5}),
-    "recall": (
-        "RecallAtQuantileLoss",
-        F.recall_at_quantile_loss,
-        {"temperature": 0.2, "quantile": 0.3, "quantile_interpolation": "linear"},
-    ),
-    "pauc": ("PAUCAtBudgetLoss", F.pauc_at_budget_loss, {"beta": 0.5, "surrogate": "pairwise", "tau_scale": "std"}),
-}
-POINTWISE = {
-    "sigmoid": ("SigmoidFocalLoss", F.sigmoid_focal_loss, {"alpha": 0.6, "gamma": 1.5, "reduction": "mean_positive"}),
-    "softmax": (
-        "SoftmaxFocalLoss",
-        F.softmax_focal_loss,
-        {"alpha": [1.0, 0.5, 2.0], "label_smoothing": 0.1, "reduction": "mean_positive", "background_class": 1},
-    ),
-    "symmetric": ("SymmetricCrossEntropyLoss", F.symmetric_cross_entropy_loss, {"alpha": 0.3, "epsilon": 1e-3}),
-}
+
+
+def function_of(case):
+    return getattr(F, case.jax)
+
+
+def targets_of(case, targets):
+    return torch.nn.functional.one_hot(targets, CLASSES) if case.kind == "labels" else targets
 
 
 def batch(seed, rows=ROWS):
@@ -37,10 +26,10 @@ def batch(seed, rows=ROWS):
     return logits, torch.randint(0, CLASSES, (rows,), generator=generator)
 
 
-@pytest.mark.parametrize("name", RANKING)
-def test_ranking_functions_are_the_modules(name):
-    module, function, options = RANKING[name]
-    loss_fn = getattr(imbalanced_torch, module)(CLASSES, queue_size=QUEUE, ignore_index=2, **options).double()
+@every_ranking_variant
+def test_ranking_functions_are_the_modules(case):
+    function, options = function_of(case), case.options
+    loss_fn = case.torch_class(CLASSES, queue_size=QUEUE, ignore_index=2, **options).double()
     queue = F.init_queue(QUEUE, CLASSES, dtype=torch.float64)
     for step in range(4):
         logits, targets = batch(step)
@@ -58,28 +47,26 @@ def test_ranking_functions_are_the_modules(name):
         torch.testing.assert_close(tuple(queue), tuple(loss_fn.queue))
 
 
-@pytest.mark.parametrize("name", POINTWISE)
-def test_pointwise_functions_are_the_modules(name):
-    module, function, options = POINTWISE[name]
+@every_pointwise_variant
+def test_pointwise_functions_are_the_modules(case):
+    function, options = function_of(case), case.options
     logits, targets = batch(0)
-    if name == "sigmoid":
-        targets = torch.nn.functional.one_hot(targets, CLASSES)
+    targets = targets_of(case, targets)
     weights = torch.linspace(0, 1, ROWS, dtype=torch.float64)
     given = [logits.clone().requires_grad_() for _ in range(2)]
     loss = function(given[0], targets, sample_weight=weights, **options)
-    expected = getattr(imbalanced_torch, module)(**options)(given[1], targets, sample_weight=weights)
+    expected = case.torch_class(**options)(given[1], targets, sample_weight=weights)
     torch.testing.assert_close(loss, expected)
     loss.backward()
     expected.backward()
     torch.testing.assert_close(given[0].grad, given[1].grad)
 
 
-@pytest.mark.parametrize("name", POINTWISE)
-def test_what_does_not_count_may_be_told_by_mask_and_by_index(name):
-    _, function, options = POINTWISE[name]
+@every_pointwise_variant
+def test_what_does_not_count_may_be_told_by_mask_and_by_index(case):
+    function, options = function_of(case), case.options
     logits, targets = batch(0)
-    if name == "sigmoid":
-        targets = torch.nn.functional.one_hot(targets, CLASSES)
+    targets = targets_of(case, targets)
     counted = torch.ones(ROWS, dtype=torch.bool)
     counted[[2, 7]] = False
     entries = counted[:, None].expand(targets.shape) if targets.ndim == 2 else counted
@@ -100,9 +87,9 @@ def test_class_axis():
         torch.testing.assert_close(function(logits, targets, axis=1), expected)
 
 
-@pytest.mark.parametrize("name", RANKING)
-def test_func_grad(name):
-    _, function, options = RANKING[name]
+@every_ranking
+def test_func_grad(case):
+    function, options = function_of(case), case.options
     queue = F.init_queue(QUEUE, CLASSES, dtype=torch.float64)
     for step in range(2):
         logits, targets = batch(step)
@@ -114,10 +101,10 @@ def test_func_grad(name):
     assert (queue.targets >= 0).sum() == QUEUE
 
 
-@pytest.mark.parametrize("name", RANKING)
-def test_an_ensemble_of_models_is_a_loop_over_models(name):
+@every_ranking
+def test_an_ensemble_of_models_is_a_loop_over_models(case):
     """Each model has its parameters and its queue: `torch.func.functional_call` and `vmap`, as for any other loss."""
-    _, function, options = RANKING[name]
+    function, options = function_of(case), case.options
     models = [torch.nn.Linear(5, CLASSES, dtype=torch.float64) for _ in range(3)]
     parameters, _ = torch.func.stack_module_state(models)
     x = torch.randn(ROWS, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -139,12 +126,11 @@ def test_an_ensemble_of_models_is_a_loop_over_models(name):
             torch.testing.assert_close([part[i] for part in queues], list(one_aux.queue))
 
 
-@pytest.mark.parametrize("name", POINTWISE)
-def test_gradients_by_sample(name):
-    _, function, options = POINTWISE[name]
+@every_pointwise_variant
+def test_gradients_by_sample(case):
+    function, options = function_of(case), case.options
     logits, targets = batch(0)
-    if name == "sigmoid":
-        targets = torch.nn.functional.one_hot(targets, CLASSES)
+    targets = targets_of(case, targets)
     options = dict(options, reduction="sum")
     each = torch.func.vmap(torch.func.grad(lambda x, y: function(x[None], y[None], **options)))(logits, targets)
     whole = torch.func.grad(lambda x: function(x, targets, **options))(logits)
@@ -172,11 +158,11 @@ def test_misspelt_keywords_are_named(name, prefix):
         F.smooth_ap_loss(*batch(0), **{name: 1})
 
 
-def test_signatures_show_all_keywords():
-    for _, function, _ in RANKING.values():
-        parameters = inspect.signature(function).parameters
-        assert parameters["reduction"].default == "mean"
-        assert all(p.kind is not p.VAR_KEYWORD for p in parameters.values())
+@every_ranking
+def test_signatures_show_all_keywords(case):
+    parameters = inspect.signature(function_of(case)).parameters
+    assert parameters["reduction"].default == "mean"
+    assert all(p.kind is not p.VAR_KEYWORD for p in parameters.values())
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from as_users import settings_of_users  # noqa: F401  (used by every test here)
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-LANGUAGES = {"python", "bash", "text", "toml"}  # a misspelt one would hide a block from the test
+LANGUAGES = {"python", "bash", "text", "toml", "math"}  # a misspelt one would hide a block from the test
 INTEGRATIONS = {
     "lightning",
     "torchmetrics",

@@ -2,6 +2,7 @@
 
     python -m examples.preset_grid --quick      # every sixth problem, two seeds
     python -m examples.preset_grid --output docs/study/preset_grid.csv > docs/study/preset_grid.txt
+    python -m examples.preset_grid --fresh --output docs/study/preset_fresh.csv > docs/study/preset_fresh.txt
 
 A label is positive with probability σ(a f(x) + b), f a fixed function of three of ten features. a and b are solved for
 the share of positives and the AUC of the best possible score, f itself. Average precision (AP) and AUC on 50 000 test
@@ -60,6 +61,20 @@ CELLS = [
     Cell(0.1, 0.92, 0.1, 3e-4, 0, 1.0),
     Cell(0.1, 0.92, 0.01, 1e-2, 1024, 0.0),
     Cell(0.1, 0.99, 0.01, 3e-3, 1024, 1.0),
+]
+
+# Drawn at random, for a look at problems, data and seeds on which nothing was chosen.
+_random = np.random.default_rng(2026)
+FRESH = [
+    Cell(
+        round(10 ** _random.uniform(-3, -1), 3),
+        round(_random.uniform(0.75, 0.99), 2),
+        round(10 ** _random.uniform(-3, -1), 3),
+        float(f"{10 ** _random.uniform(-3.5, -2):.0e}"),
+        int(_random.choice([0, 1024])),
+        float(_random.choice([0.0, 1.0])),
+    )
+    for _ in range(12)
 ]
 
 REFERENCE = "weighted BCE"
@@ -156,7 +171,7 @@ def finished(path: Path) -> dict[tuple[str, str, str], list[float]]:
         return {tuple(row[:3]): [float(x) for x in row[3:]] for row in csv.reader(file) if len(row) == 7}
 
 
-def report(cells: list[Cell], seeds: int, runs: dict) -> str:
+def report(cells: list[Cell], seeds: range, runs: dict) -> str:
     """The table: AP of each cell as a multiple of weighted BCE's, means of the seeds; "-" where one is not run."""
     lines = [f"{'positive':>8} {'AUC':>5} {'budget':>7} {'rate':>7} {'queue':>5} {'head':>5}"]
     lines[0] += f" | {'best':>6} {REFERENCE:>12} |" + "".join(f"{name:>18}" for name in OTHERS)
@@ -188,24 +203,27 @@ def report(cells: list[Cell], seeds: int, runs: dict) -> str:
     return "\n".join(lines)
 
 
-def of_seeds(runs: dict, cell: Cell, method: str, seeds: int) -> np.ndarray | None:
+def of_seeds(runs: dict, cell: Cell, method: str, seeds: range) -> np.ndarray | None:
     """The figures [seeds, 4] of a method in a cell; None if a seed is missing."""
-    keys = [(name_of(cell), method, str(seed)) for seed in range(seeds)]
+    keys = [(name_of(cell), method, str(seed)) for seed in seeds]
     return np.array([runs[key] for key in keys]) if all(key in runs for key in keys) else None
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="every sixth problem, two seeds")
+    parser.add_argument("--fresh", action="store_true", help="twelve problems drawn at random, seeds from 100 on")
     parser.add_argument("--report", action="store_true", help="only the table of the runs that are there")
     parser.add_argument("--seeds", type=int, default=5, help="networks per problem and method (5)")
     output = Path(__file__).parents[1] / "output" / "preset_grid.csv"
     parser.add_argument("--output", type=Path, default=output, help="the file of finished runs")
     options = parser.parse_args()
-    cells, seeds = (CELLS[1::6], 2) if options.quick else (CELLS, options.seeds)
+    cells, first = (FRESH, 100) if options.fresh else (CELLS, 0)
+    cells, seeds = (cells[1::6], 2) if options.quick else (cells, options.seeds)
+    seeds = range(first, first + seeds)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     runs = finished(options.output)
-    jobs = [(cell, name, seed) for seed in range(seeds) for cell in cells for name in (REFERENCE, *OTHERS)]
+    jobs = [(cell, name, seed) for seed in seeds for cell in cells for name in (REFERENCE, *OTHERS)]
     jobs = [job for job in jobs if not options.report and (name_of(job[0]), job[1], str(job[2])) not in runs]
     with options.output.open("a", newline="") as file:
         for cell, name, seed in tqdm(jobs, unit="run"):
@@ -213,5 +231,8 @@ def main() -> None:
             runs[key] = figures
             csv.writer(file, lineterminator="\n").writerow([*key, *(f"{x:.6g}" for x in figures)])
             file.flush()
-    print(f"Means of {seeds} seeds; mean ratio: geometric, over problems, with interval; least spread: of a network.\n")
+    print(
+        f"Means of {len(seeds)} seeds; mean ratio: geometric, over problems, with interval; least spread: of a network."
+    )
+    print()
     print(report(cells, seeds, runs))

@@ -16,6 +16,7 @@ from imbalanced_core.ops.arrays import (
     for_each_row,
     greatest_count,
     has_exact_float64,
+    in_memory,
     inverse_permutation,
     is_eager_cpu,
     is_on_accelerator,

@@ -50,6 +50,11 @@ def row_by_row(x: Array) -> Array:
     return backend(x).row_by_row(x)
 
 
+def in_memory(x: Array) -> Array:
+    """x, which PyTorch's compiler is to evaluate once, and not anew for each entry of what it is broadcast to."""
+    return backend(x).in_memory(x)
+
+
 def table(numbers: Any) -> Table:
     """Nested numbers for `constant`, to be kept in a module.
 

@@ -116,6 +116,7 @@ def of_each_sum(weights: Array, indices: Array) -> Array:
 
 def _differences(scores: Array, requested: Array, temperature: Array) -> Array:
     """(s_j − s_i)/τ, [..., i, j]; scores are subtracted before they are scaled: the other order loses a digit."""
+    scores, requested, temperature = ops.in_memory(scores), ops.in_memory(requested), ops.in_memory(temperature)
     return (scores[..., None, :] - requested[..., :, None]) / temperature[..., None, None]
 
 

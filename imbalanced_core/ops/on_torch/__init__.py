@@ -54,6 +54,12 @@ def row_by_row(x: torch.Tensor) -> torch.Tensor:
     return x.contiguous()
 
 
+def in_memory(x: torch.Tensor) -> torch.Tensor:
+    if not torch.compiler.is_compiling() or torch.compiler.is_exporting():
+        return x
+    return x.as_strided(x.shape, x.stride())  # inductor evaluates what it is given before it takes a view of it
+
+
 def for_each_row(number: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return number.expand(x.shape[:-1])
 

@@ -5,6 +5,7 @@ draws one batch for it and returns how far the library is from `reference.py`. E
 own: one class of a multi-label ranking, one position of a pointwise loss.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -225,7 +226,9 @@ def draw_pointwise(plan: Plan, rng: np.random.Generator) -> dict[str, Any]:
 
 def reference_pointwise(plan: Plan, case: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Weighted losses of every position, and their derivatives by all logits of it [..., C] (sigmoid: by its own)."""
-    function, options = plan.case.definition, case["options"]
+    function, options = plan.case.definition, dict(case["options"])
+    if "where" in inspect.signature(function).parameters:  # entries that compete with others
+        options["where"] = case["where"]
     where, by_logit = case["where"], plan.case.kind == "labels"
     x = case["logits"].astype(np.float64)
     x[~where] = 0.0

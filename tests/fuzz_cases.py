@@ -220,7 +220,7 @@ def draw_pointwise(plan: Plan, rng: np.random.Generator) -> dict[str, Any]:
         else targets,
         "where": takes_part,
         "weights": draw_weights(rng, n),
-        "options": plan.case.options | plan.case.draw(rng, classes),
+        "options": plan.case.draw(rng, classes),
     }
 
 
@@ -284,12 +284,17 @@ def compare_pointwise(plan: Plan, case: dict[str, Any], result: tuple) -> Errors
     value, gradient = result
     # With probabilities, and in symmetric cross entropy, the power and the derivative by the greatest logit come from
     # differences of numbers near 1. Else errors are relative to the smallest numbers, but where squares underflow.
-    is_soft = plan.kind == "soft" or "label_smoothing" in case["options"]
+    is_soft = plan.kind == "soft" or "label_smoothing" in plan.case.options
     mixes = plan.case.mixes_probabilities or (plan.case.kind == "ids" and is_soft)
-    error = np.abs(value - losses) / (np.abs(losses) + (1e-10 if mixes else 1e-30))
+    weights = case["weights"][:, None] if plan.case.kind == "labels" else case["weights"]
+    smallest = plan.case.smallest * weights
+    error = np.abs(value - losses) / (np.abs(losses) + smallest + (1e-10 if mixes else 1e-30))
     size = np.abs(slopes) if plan.case.kind == "labels" else np.abs(slopes).max(axis=-1)
     scale = size + 0.01 * np.abs(losses) + (1e-17 if plan.dtype in ("float32", "float64") else 1e-4)  # halves vanish
-    scale = scale + 2e-3 * case["weights"] * (1 + max(np.max(x) for x in case["options"].values())) if mixes else scale
+    scale = scale + smallest
+    if mixes:
+        options = plan.case.options | case["options"]
+        scale = scale + 2e-3 * case["weights"] * (1 + max(np.max(x) for x in options.values()))
     of_gradient = np.abs(gradient - slopes)
     of_gradient = (of_gradient if plan.case.kind == "labels" else of_gradient.max(axis=-1)) / scale
     return _errors(plan, error.reshape(-1), of_gradient.reshape(-1))

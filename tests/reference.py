@@ -101,18 +101,18 @@ def _cross_entropies(logits, targets, cross_entropy):
 
 
 def logit_adjusted(logits, targets, *, class_counts, tau=1.0):
-    prior = [n / sum(class_counts) for n in class_counts]
-    return _cross_entropies(logits, targets, lambda row, c: -_log_softmax(row + tau * np.log(prior))[c])
+    counts = np.asarray(class_counts, np.float64)
+    return _cross_entropies(logits, targets, lambda row, c: -_log_softmax(row + tau * np.log(counts / sum(counts)))[c])
 
 
 def vector_scaling(logits, targets, *, class_counts, gamma=0.15, tau=1.0):
-    scale = [(n / max(class_counts)) ** gamma for n in class_counts]
-    prior = [n / sum(class_counts) for n in class_counts]
-    return _cross_entropies(logits, targets, lambda row, c: -_log_softmax(row * scale + tau * np.log(prior))[c])
+    counts = np.asarray(class_counts, np.float64)
+    scale, shift = (counts / max(counts)) ** gamma, tau * np.log(counts / sum(counts))
+    return _cross_entropies(logits, targets, lambda row, c: -_log_softmax(row * scale + shift)[c])
 
 
 def ldam(logits, targets, *, class_counts, max_margin=0.5, scale=30.0):
-    margins = [max_margin * n**-0.25 / min(class_counts) ** -0.25 for n in class_counts]
+    margins = [max_margin * float(n) ** -0.25 / float(min(class_counts)) ** -0.25 for n in class_counts]
 
     def cross_entropy(row, c):
         return -_log_softmax([scale * (x - margins[c] * (k == c)) for k, x in enumerate(row)])[c]

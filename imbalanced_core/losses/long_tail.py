@@ -49,7 +49,8 @@ def logit_adjusted(
     """
     checks.finite("tau", tau)
     x, y, valid, axis = class_inputs(logits, targets, axis=axis, where=where)
-    return cross_entropy(x + tau * _log_prior(x, class_counts, axis), y, where, valid, axis=axis)
+    x = _centred(x, axis) + tau * _log_prior(x, class_counts, axis)
+    return cross_entropy(x, y, where, valid, axis=axis)
 
 
 def vector_scaling(
@@ -89,7 +90,8 @@ def vector_scaling(
     x, y, valid, axis = class_inputs(logits, targets, axis=axis, where=where)
     counts = _per_class(x, class_counts, axis)
     scale = (counts / array_namespace(x).max(counts)) ** gamma
-    return cross_entropy(x * scale + tau * _log_prior(x, class_counts, axis), y, where, valid, axis=axis)
+    x = _centred(x * scale, axis) + tau * _log_prior(x, class_counts, axis)
+    return cross_entropy(x, y, where, valid, axis=axis)
 
 
 def ldam(
@@ -130,7 +132,7 @@ def ldam(
     x, y, valid, axis = class_inputs(logits, targets, axis=axis, where=where)
     xp, counts = array_namespace(x), _per_class(x, class_counts, axis)
     odds = xp.expm1(scale * max_margin * (xp.min(counts) / counts) ** 0.25)
-    x = x * scale
+    x = _centred(x, axis) * scale
     if y.ndim < x.ndim:
         loss = cross_entropy(x, y, where, valid, axis=axis)
         odds = xp.reshape(xp.take(xp.reshape(odds, (-1,)), xp.reshape(y, (-1,)), axis=0), tuple(y.shape))
@@ -198,6 +200,11 @@ def _per_class(x: Array, class_counts: Array, axis: int) -> Array:
     counts = xp.astype(class_counts, x.dtype, copy=False)
     counts = ops.where((counts > 0) & (counts < xp.inf), counts, math.nan)
     return xp.reshape(counts, (1,) * axis + (-1,) + (1,) * (x.ndim - axis - 1))
+
+
+def _centred(x: Array, axis: int) -> Array:
+    """x − max x, which changes no softmax: large logits would lose the digits of what is added to them."""
+    return x - ops.stop_gradient(array_namespace(x).max(x, axis=axis, keepdims=True))
 
 
 def _log_prior(x: Array, class_counts: Array, axis: int) -> Array:

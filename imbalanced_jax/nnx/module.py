@@ -90,7 +90,7 @@ class PointwiseLoss(LossModule):
                 width = len(checked)
         logits = np.zeros((1, width), np.float32)
         targets: Any = logits
-        if "axis" in options:
+        if "where" not in inspect.signature(type(self).loss).parameters:  # classes on an axis
             options["axis"], targets = -1, np.zeros(1, np.int32)
         jax.eval_shape(lambda: type(self).loss(logits, targets, **options))
 

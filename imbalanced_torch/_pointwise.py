@@ -249,10 +249,16 @@ def unchecked(name: str, value: Any) -> None:
     """The rule of a number that the constructor or the core checks."""
 
 
-def numbers_per_class(name: str, numbers: Any, rule: str = "one weight per class, [C], or None") -> Tensor:
-    """Numbers >= 0 as a floating-point tensor of their own."""
+def numbers_per_class(
+    name: str,
+    numbers: Any,
+    rule: str = "one weight per class, [C], or None",
+    *,
+    check: Callable[..., None] = validation.check_weights,
+) -> Tensor:
+    """Numbers as a floating-point tensor of their own; `check(tensor, name=name)` looks at its values."""
     tensor = validation.as_tensor(name, numbers).detach().clone()
     tensor = tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
     checks.require(tensor.ndim == 1, name, rule, numbers)
-    validation.check_weights(tensor, name=name)
+    check(tensor, name=name)
     return tensor

@@ -1,5 +1,6 @@
 """Losses that treat hard and easy examples differently; arguments as in `imbalanced_torch.pointwise`."""
 
+import contextlib
 from typing import Any, ClassVar, Unpack
 
 import torch
@@ -92,12 +93,16 @@ class HardNegativeLoss(LabelLoss):
         return super()._losses(inputs, targets, where, gather=self._gather if self._gathers() else None, **options)
 
     def _gather(self, rows: Tensor) -> Tensor:
+        self._has_gathered = True
         return distributed.all_gather_no_grad(rows, process_group=self.process_group)
 
     def _parts(self, inputs: Tensor, *others: Any) -> Parts:
+        self._has_gathered = False
         try:
             return super()._parts(inputs, *others)
         except Exception:
-            if self._gathers() and self.axis in (0, None):  # else the other ranks would wait in their gather
-                self._gather(torch.zeros(0, device=inputs.device if isinstance(inputs, Tensor) else "cpu"))
+            if self._gathers() and self.axis in (0, None) and not self._has_gathered:
+                # the other ranks wait in their gather; that a row has another shape here tells them of the failure
+                with contextlib.suppress(ValueError):
+                    self._gather(torch.zeros(0, device=inputs.device if isinstance(inputs, Tensor) else "cpu"))
             raise

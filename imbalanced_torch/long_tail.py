@@ -8,6 +8,7 @@ The arguments of `imbalanced_torch.pointwise` hold, reductions "mean", "sum" and
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar, Unpack
 
 from torch import Tensor
@@ -119,12 +120,11 @@ class SigmoidLogitAdjustedLoss(LabelLoss):
     def __init__(self, positive_rate: Number | Sequence[float], tau: Number = 1.0, **options: Unpack[LabelOptions]):
         rate = validation.as_tensor("positive_rate", positive_rate)
         if rate.ndim:
-            rate = numbers_per_class("positive_rate", rate, "one number, or one per label [C]")
-            validation.check_positive(rate, name="positive_rate", below=1.0)
+            check = partial(validation.check_positive, below=1.0)
+            rate = numbers_per_class("positive_rate", rate, "one number, or one per label [C]", check=check)
         super().__init__({"positive_rate": rate if rate.ndim else positive_rate, "tau": tau}, **options)
 
 
 def _counts(class_counts: Counts) -> Tensor:
-    counts = numbers_per_class("class_counts", class_counts, "one count per class, [C]")
-    validation.check_positive(counts, name="class_counts")
-    return counts
+    rule = "one count per class, [C]"
+    return numbers_per_class("class_counts", class_counts, rule, check=validation.check_positive)

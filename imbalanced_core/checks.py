@@ -34,6 +34,16 @@ def positive(name: str, value: Array) -> None:
     _number(name, value, lambda x: 0 < x < math.inf, "a finite number > 0")
 
 
+def finite(name: str, value: Array) -> None:
+    """The number is finite."""
+    _number(name, value, math.isfinite, "a finite number")
+
+
+def not_below(name: str, value: Array, least: float) -> None:
+    """The number is finite and >= `least`."""
+    _number(name, value, lambda x: least <= x < math.inf, f"a finite number >= {least:g}")
+
+
 def non_negative(name: str, value: Array) -> None:
     """The number is finite and >= 0."""
     _number(name, value, lambda x: 0 <= x < math.inf, "a finite number >= 0")
@@ -42,6 +52,11 @@ def non_negative(name: str, value: Array) -> None:
 def in_unit_interval(name: str, value: Array) -> None:
     """The number lies in [0, 1]."""
     _number(name, value, lambda x: 0 <= x <= 1, "a number in [0, 1]")
+
+
+def open_unit_interval(name: str, value: Array) -> None:
+    """The number lies in (0, 1)."""
+    _number(name, value, lambda x: 0 < x < 1, "a number in (0, 1)")
 
 
 def at_least(name: str, value: object, least: int) -> None:
@@ -147,6 +162,12 @@ def weights(values: np.ndarray, *, name: str = "sample_weight", where: np.ndarra
     A weight that stands for several entries of `where`, such as one per row, counts if one of them does.
     """
     return all_within(name, values, lambda x: (x >= 0) & (x < math.inf), "finite and >= 0", where=where)
+
+
+def positive_values(values: np.ndarray, *, name: str, below: float = math.inf) -> None:
+    """ValueError, naming values, if one is not in (0, below)."""
+    rule = "finite and > 0" if below == math.inf else f"in (0, {below:g})"
+    all_within(name, values, lambda x: (x > 0) & (x < below), rule)
 
 
 def counts(values: np.ndarray) -> None:

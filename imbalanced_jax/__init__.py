@@ -5,6 +5,13 @@ from imbalanced_core.pool.queue import Queue
 from imbalanced_jax import presets
 from imbalanced_jax.calibration import prior_correction
 from imbalanced_jax.class_weights import class_weights, pos_weight
+from imbalanced_jax.hard_examples import asymmetric_loss, hard_negative_loss, poly1_loss
+from imbalanced_jax.long_tail import (
+    ldam_loss,
+    logit_adjusted_loss,
+    sigmoid_logit_adjusted_loss,
+    vector_scaling_loss,
+)
 from imbalanced_jax.partial_auc import pauc_at_budget_loss
 from imbalanced_jax.pointwise import sigmoid_focal_loss, softmax_focal_loss, symmetric_cross_entropy_loss
 from imbalanced_jax.pooled import init_gate, init_queue
@@ -16,22 +23,29 @@ from imbalanced_jax.warmup import blend_schedule, temperature_schedule, warmup_b
 __all__ = [
     "Queue",
     "RankingOptions",
+    "asymmetric_loss",
     "auc_loss",
     "balanced_rows",
     "blend_schedule",
     "class_weights",
+    "hard_negative_loss",
     "init_gate",
     "init_queue",
+    "ldam_loss",
+    "logit_adjusted_loss",
     "pauc_at_budget_loss",
+    "poly1_loss",
     "pos_weight",
     "presets",
     "prior_correction",
     "recall_at_quantile_loss",
     "sigmoid_focal_loss",
+    "sigmoid_logit_adjusted_loss",
     "smooth_ap_loss",
     "softmax_focal_loss",
     "symmetric_cross_entropy_loss",
     "temperature_schedule",
     "validate_targets",
+    "vector_scaling_loss",
     "warmup_blend",
 ]

@@ -15,17 +15,13 @@ readable target or weight is out of range; another one makes the loss NaN. Numbe
 """
 
 from collections.abc import Sequence
-from functools import partial
-from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from imbalanced_core import checks, reductions
+from imbalanced_core import checks
 from imbalanced_core.losses import pointwise
-from imbalanced_core.pool.labels import are_probabilities, foreground, taking_part
-from imbalanced_jax import distributed, validation
+from imbalanced_jax import validation
+from imbalanced_jax._pointwise import class_loss, label_loss, number
 from imbalanced_jax.distributed import AxisName
 
 Number = float | jax.Array
@@ -64,24 +60,14 @@ def sigmoid_focal_loss(
     """
     alpha = validation.positive_weight(alpha)
     checks.non_negative("gamma", validation.number(gamma))
-    validation.check_arrays(logits=logits, targets=targets)
-    validation.check_optional_arrays(where=where, sample_weight=sample_weight)
-    checks.boolean("where", where)
-    validation.check_static(reduction=reduction, ignore_index=ignore_index)
-    if ignore_index is not None:
-        checks.index("ignore_index", ignore_index)
-    if where is None or validation.can_read(where):  # what a traced mask leaves out may hold anything
-        validation.check_unit_targets(targets, ignore_index=ignore_index, where=where)
-        if ignore_index is None or validation.can_read(targets):
-            validation.check_weights(sample_weight, where=_counted(targets, where, ignore_index, np))
-    return _sigmoid_focal(
+    return label_loss(
+        pointwise.sigmoid_focal,
         logits,
         targets,
-        _number(alpha),
-        _number(gamma),
-        where,
-        sample_weight,
+        {"alpha": number(alpha), "gamma": number(gamma)},
         ignore_index=ignore_index,
+        where=where,
+        sample_weight=sample_weight,
         reduction=reduction,
         axis_name=axis_name,
     )
@@ -129,20 +115,19 @@ def softmax_focal_loss(
     if alpha is not None:
         alpha = validation.as_floats("alpha", alpha)
         validation.check_weights(alpha, name="alpha")
-    validation.check_static(reduction=reduction, background_class=background_class)
+    validation.check_static(background_class=background_class)
     checks.at_least("background_class", background_class, 0)
-    _check_classes(logits, targets, sample_weight, axis=axis, ignore_index=ignore_index)
-    numbers = {"alpha": alpha, "gamma": _number(gamma)}
+    numbers = {"alpha": alpha, "gamma": number(gamma)}
     if not isinstance(label_smoothing, (int, float)) or label_smoothing != 0:
         numbers["label_smoothing"] = label_smoothing
-    return _class_loss(
+    return class_loss(
+        pointwise.softmax_focal,
         logits,
         targets,
         numbers,
-        sample_weight,
-        name="softmax focal",
-        ignore_index=ignore_index,
         background_class=background_class,
+        ignore_index=ignore_index,
+        sample_weight=sample_weight,
         reduction=reduction,
         axis=axis,
         axis_name=axis_name,
@@ -184,117 +169,16 @@ def symmetric_cross_entropy_loss(
     """
     checks.non_negative("alpha", validation.number(alpha))
     checks.non_negative("beta", validation.number(beta))
-    validation.check_static(reduction=reduction, epsilon=epsilon)
-    checks.one_of("reduction", reduction, ("mean", "sum", "none"))
-    _check_classes(logits, targets, sample_weight, axis=axis, ignore_index=ignore_index)
-    return _class_loss(
+    validation.check_static(epsilon=epsilon)
+    return class_loss(
+        pointwise.symmetric_cross_entropy,
         logits,
         targets,
-        {"alpha": _number(alpha), "beta": _number(beta)},
-        sample_weight,
-        name="symmetric",
-        epsilon=epsilon,
+        {"alpha": number(alpha), "beta": number(beta)},
+        static=(("epsilon", epsilon),),
         ignore_index=ignore_index,
+        sample_weight=sample_weight,
         reduction=reduction,
         axis=axis,
         axis_name=axis_name,
     )
-
-
-@partial(jax.jit, static_argnames=("ignore_index", "reduction", "axis_name"))
-def _sigmoid_focal(
-    logits: jax.Array,
-    targets: jax.Array,
-    alpha: Number | None,
-    gamma: Number,
-    where: jax.Array | None,
-    sample_weight: jax.Array | None,
-    *,
-    ignore_index: int | None,
-    reduction: str,
-    axis_name: AxisName,
-) -> jax.Array:
-    where = _counted(targets, where, ignore_index, jnp)
-    losses = pointwise.sigmoid_focal(logits, targets, alpha=alpha, gamma=gamma, where=where)
-    return _reduce(losses, where, sample_weight, targets, reduction=reduction, axis_name=axis_name)
-
-
-_CLASS_LOSSES: dict[str, Any] = {
-    "softmax focal": pointwise.softmax_focal,
-    "symmetric": pointwise.symmetric_cross_entropy,
-}
-
-
-@partial(
-    jax.jit, static_argnames=("name", "epsilon", "ignore_index", "background_class", "reduction", "axis", "axis_name")
-)
-def _class_loss(
-    logits: jax.Array,
-    targets: jax.Array,
-    numbers: dict[str, Any],
-    sample_weight: jax.Array | None,
-    *,
-    name: str,
-    epsilon: float | None = None,
-    ignore_index: int,
-    background_class: int = 0,
-    reduction: str,
-    axis: int,
-    axis_name: AxisName,
-) -> jax.Array:
-    logits, targets, sample_weight = distributed.replicate((logits, targets, sample_weight))
-    where = None if are_probabilities(targets) else taking_part(targets, ignore_index=ignore_index)
-    options = numbers if epsilon is None else {**numbers, "epsilon": epsilon}
-    losses = _CLASS_LOSSES[name](logits, targets, axis=axis, where=where, **options)
-    positives = None
-    if reduction == "mean_positive":
-        positives = foreground(targets, num_classes=logits.shape[axis], background_class=background_class, axis=axis)
-    return _reduce(losses, where, sample_weight, positives, reduction=reduction, axis_name=axis_name)
-
-
-def _reduce(
-    losses: jax.Array,
-    where: jax.Array | None,
-    weights: jax.Array | None,
-    positives: jax.Array | None,
-    *,
-    reduction: str,
-    axis_name: AxisName,
-) -> jax.Array:
-    parts: dict[str, Any] = {"where": where, "weights": weights, "positives": positives, "is_masked": True}
-    if reduction == "none" or axis_name is None:
-        return reductions.reduce_elements(losses, reduction=reduction, **parts)
-    return distributed.global_ratio(
-        *reductions.element_sum_and_mass(losses, reduction=reduction, **parts), axis_name=axis_name
-    )
-
-
-def _counted(targets: Any, where: Any, ignore_index: int | None, xp: Any) -> Any:
-    """Which entries are labels; in numpy outside of jit, as transformations trace what JAX computes."""
-    if ignore_index is None:
-        return where
-    is_label = taking_part(xp.asarray(targets), ignore_index=ignore_index)
-    return is_label if where is None else is_label & xp.asarray(where)
-
-
-def _number(value: Any) -> Any:
-    """A Python int as a float: jit compiles once for each of the two types."""
-    return float(value) if isinstance(value, int) else value
-
-
-def _check_classes(logits: Any, targets: Any, weights: Any, *, axis: int, ignore_index: int) -> None:
-    """Checks of values, where they can be read; the core checks the shapes."""
-    validation.check_arrays(logits=logits, targets=targets)
-    validation.check_optional_arrays(sample_weight=weights)
-    validation.check_static(axis=axis, ignore_index=ignore_index)
-    checks.index("axis", axis)
-    checks.index("ignore_index", ignore_index)
-    checks.several_classes("logits", logits, axis=axis, instead="sigmoid_focal_loss")
-    if are_probabilities(targets):
-        if targets.shape == logits.shape:  # else the core says what it takes
-            validation.check_unit_targets(targets)
-        validation.check_weights(weights)
-    elif -logits.ndim <= axis < logits.ndim:
-        validation.check_class_ids(targets, num_classes=logits.shape[axis], ignore_index=ignore_index)
-        if validation.can_read(targets):  # else unseen ones may be ignored, whatever their weight
-            validation.check_weights(weights, where=_counted(targets, None, ignore_index, np))

@@ -4,6 +4,7 @@ Elsewhere (in `jit`, `grad`, `vmap`, on an accelerator) the values cannot be see
 the losses answer bad values with NaN, and `validate_targets` checks on request.
 """
 
+import math
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -84,6 +85,12 @@ def check_weights(weights: Any, *, where: Any = None, name: str = "sample_weight
     """ValueError, naming values, if a readable weight is negative or not finite, at an entry where `where` holds."""
     if weights is not None and can_read(weights):
         checks.weights(np.asarray(weights), name=name, where=_read(where))
+
+
+def check_positive(numbers: Any, *, name: str, below: float = math.inf) -> None:
+    """ValueError, naming values, if a readable number is not in (0, below)."""
+    if can_read(numbers):
+        checks.positive_values(np.asarray(numbers), name=name, below=below)
 
 
 def check_counts(counts: Any) -> None:

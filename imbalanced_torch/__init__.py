@@ -3,6 +3,8 @@
 from imbalanced_core import __version__ as __version__
 from imbalanced_torch.calibration import prior_correction
 from imbalanced_torch.class_weights import class_weights, pos_weight
+from imbalanced_torch.hard_examples import AsymmetricLoss, HardNegativeLoss, Poly1Loss
+from imbalanced_torch.long_tail import LDAMLoss, LogitAdjustedLoss, SigmoidLogitAdjustedLoss, VectorScalingLoss
 from imbalanced_torch.partial_auc import PAUCAtBudgetLoss
 from imbalanced_torch.pointwise import SigmoidFocalLoss, SoftmaxFocalLoss, SymmetricCrossEntropyLoss
 from imbalanced_torch.ranking import AUCLoss, RecallAtQuantileLoss, SmoothAPLoss
@@ -11,13 +13,20 @@ from imbalanced_torch.warmup import LossWarmupWrapper
 
 __all__ = [
     "AUCLoss",
+    "AsymmetricLoss",
+    "HardNegativeLoss",
+    "LDAMLoss",
+    "LogitAdjustedLoss",
     "LossWarmupWrapper",
     "PAUCAtBudgetLoss",
+    "Poly1Loss",
     "RecallAtQuantileLoss",
     "SigmoidFocalLoss",
+    "SigmoidLogitAdjustedLoss",
     "SmoothAPLoss",
     "SoftmaxFocalLoss",
     "SymmetricCrossEntropyLoss",
+    "VectorScalingLoss",
     "class_weights",
     "pos_weight",
     "prior_correction",

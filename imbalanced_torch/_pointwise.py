@@ -1,7 +1,8 @@
 """What the pointwise modules share: the reduction, over this process or over all, and the checks of class logits."""
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, TypedDict, Unpack
 
 import torch
 from torch import Tensor
@@ -20,21 +21,49 @@ class Parts(NamedTuple):
     positives: Tensor | None  # what "mean_positive" counts
 
 
-class PointwiseLoss(GroupMember, ABC):
-    """A loss that is a sum or a mean over positions."""
+class PointwiseOptions(TypedDict, total=False):
+    """Keywords that all pointwise modules share; see `imbalanced_torch.pointwise`."""
 
+    reduction: str
+    gather_distributed: bool | None
+    process_group: Any
+    grad_reduction: str
+    equal_rows: bool
+
+
+class LabelOptions(PointwiseOptions, total=False):
+    """Those of losses of independent labels."""
+
+    ignore_index: int | None
+
+
+class ClassOptions(PointwiseOptions, total=False):
+    """Those of losses of exclusive classes."""
+
+    ignore_index: int
+    axis: int
+
+
+class PointwiseLoss(GroupMember, ABC):
+    """A loss that is a sum or a mean over positions of a function of the core."""
+
+    function: ClassVar[Callable[..., Any]]  # (inputs, targets, *, where, **numbers) -> one loss per position
+    rules: ClassVar[dict[str, Callable[[str, Any], None]]]  # the numbers, attributes of the module, and their checks
+    reductions: ClassVar[tuple[str, ...]] = reductions.ELEMENT_REDUCTIONS
     _shown: tuple[str, ...]  # the options in `repr`
 
     def __init__(
         self,
-        reduction: str,
-        gather_distributed: bool | None,
-        process_group: Any,
-        grad_reduction: str,
-        equal_rows: bool,
+        numbers: dict[str, Any],
+        *,
+        reduction: str = "mean",
+        gather_distributed: bool | None = None,
+        process_group: Any = None,
+        grad_reduction: str = "mean",
+        equal_rows: bool = False,
     ) -> None:
         super().__init__()
-        checks.one_of("reduction", reduction, reductions.ELEMENT_REDUCTIONS)
+        checks.one_of("reduction", reduction, self.reductions)
         checks.one_of("gather_distributed", gather_distributed, (None, True, False))
         checks.one_of("grad_reduction", grad_reduction, distributed.GRAD_REDUCTIONS)
         checks.one_of("equal_rows", equal_rows, (True, False))
@@ -45,19 +74,37 @@ class PointwiseLoss(GroupMember, ABC):
         self.process_group = process_group
         self.grad_reduction = grad_reduction
         self.equal_rows = equal_rows
+        for name, value in numbers.items():
+            if isinstance(value, Tensor) and value.ndim:
+                self.register_buffer(name, value, persistent=False)
+            else:
+                setattr(self, name, value)
+        self._check_parameters()
+
+    def _check_parameters(self) -> None:
+        """Checks what may be a tensor, at every call: it may have changed."""
+        for name, rule in self.rules.items():
+            value = getattr(self, name)
+            if getattr(value, "ndim", 0) == 0:  # arrays are checked when they come in
+                rule(name, validation.number(value))
 
     @abstractmethod
     def _parts(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None, where: Tensor | None) -> Parts:
         """Checks of the arguments, of values too where that is free, and the loss of every position."""
 
+    def _losses(self, inputs: Tensor, targets: Tensor, where: Tensor | None, **options: Any) -> Any:
+        return type(self).function(
+            inputs, targets, where=where, **{name: getattr(self, name) for name in self.rules}, **options
+        )
+
+    def _gathers(self) -> bool:
+        training = self.training and torch.is_grad_enabled()
+        return distributed.should_gather(self.gather_distributed, training=training, process_group=self.process_group)
+
     def _loss(
         self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None, where: Tensor | None = None
     ) -> Tensor:
-        gather = not self.equal_rows and distributed.should_gather(
-            self.gather_distributed,
-            training=self.training and torch.is_grad_enabled(),
-            process_group=self.process_group,
-        )
+        gather = not self.equal_rows and self._gathers()
 
         def options() -> dict[str, Any]:
             losses, counted, positives = self._parts(inputs, targets, sample_weight, where)
@@ -90,15 +137,93 @@ class PointwiseLoss(GroupMember, ABC):
         return ", ".join(f"{name}={shown(getattr(self, name))!r}" for name in self._shown)
 
 
+class LabelLoss(PointwiseLoss):
+    """A loss of independent labels, one for each logit."""
+
+    def __init__(
+        self, numbers: dict[str, Any], *, ignore_index: int | None = None, **options: Unpack[PointwiseOptions]
+    ) -> None:
+        if ignore_index is not None:
+            checks.index("ignore_index", ignore_index)
+        super().__init__(numbers, **options)
+        self.ignore_index = ignore_index
+        self._shown = (*self.rules, "reduction", "ignore_index")
+
+    def forward(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        *,
+        sample_weight: Tensor | None = None,
+        where: Tensor | None = None,
+    ) -> Tensor:
+        """The loss of logits against targets.
+
+        Args:
+            inputs: logits, floating point, any shape.
+            targets: in [0, 1], of any dtype, in the shape of `inputs`.
+            sample_weight: see `imbalanced_torch.pointwise`.
+            where: bool, the shape of `inputs`: the entries to count, in addition to those that `ignore_index` leaves.
+        """
+        return self._loss(inputs, targets, sample_weight, where)
+
+    def _parts(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None, where: Tensor | None) -> Parts:
+        validation.check_tensors(inputs=inputs, targets=targets)
+        validation.check_optional_tensors(sample_weight=sample_weight, where=where)
+        checks.floating("inputs", inputs)
+        checks.same_shape("targets", targets, "inputs", inputs)
+        checks.boolean("where", where)
+        self._check_parameters()
+        if where is not None:
+            checks.same_shape("where", where, "inputs", inputs)
+        looked_at = targets if where is None or not validation.can_read(targets) else targets[where]
+        validation.check_unit_targets(looked_at, ignore_index=self.ignore_index)
+        if self.ignore_index is not None:
+            is_label = taking_part(targets, ignore_index=self.ignore_index)
+            where = is_label if where is None else is_label & where
+        losses = self._losses(inputs, targets, where)
+        if isinstance(losses, tuple):  # a loss that counts some of them only
+            losses, where = losses
+        return Parts(losses, where, targets)
+
+
 class ClassLoss(PointwiseLoss):
     """A loss of class logits, with the classes on `axis`."""
 
-    ignore_index: int
-    axis: int
+    reductions: ClassVar[tuple[str, ...]] = ("mean", "sum", "none")
 
-    @abstractmethod
-    def _check_parameters(self) -> None:
-        """Checks what may be a tensor, at every call: it may have changed."""
+    def __init__(
+        self,
+        numbers: dict[str, Any],
+        *,
+        ignore_index: int = -100,
+        axis: int = 1,
+        **options: Unpack[PointwiseOptions],
+    ) -> None:
+        checks.index("ignore_index", ignore_index)
+        checks.index("axis", axis)
+        super().__init__(numbers, **options)
+        self.ignore_index = ignore_index
+        self.axis = axis
+        self._shown = (*self.rules, "reduction", "ignore_index", "axis")
+
+    def forward(self, inputs: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None) -> Tensor:
+        """The loss of logits against targets.
+
+        Args:
+            inputs: logits [N, C, *], or with the classes on `axis`; floating point.
+            targets: class ids [N, *] of any integer or bool dtype, or probabilities in the shape of `inputs`.
+            sample_weight: see `imbalanced_torch.pointwise`.
+        """
+        return self._loss(inputs, targets, sample_weight)
+
+    def _parts(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None, where: Tensor | None) -> Parts:
+        where = self._where(inputs, targets, sample_weight)
+        return Parts(self._losses(inputs, targets, where, axis=self.axis), where, self._positives(inputs, targets))
+
+    def _positives(self, _inputs: Tensor, _targets: Tensor) -> Tensor | None:
+        """What "mean_positive" counts."""
+        return None
 
     def _where(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None) -> Tensor | None:
         """Which positions are counted, None for all; checks shapes, and values where that is free."""
@@ -118,3 +243,22 @@ class ClassLoss(PointwiseLoss):
         num_classes = inputs.shape[self.axis]
         all_counted = validation.check_class_ids(targets, num_classes=num_classes, ignore_index=self.ignore_index)
         return None if all_counted else taking_part(targets, ignore_index=self.ignore_index)
+
+
+def unchecked(name: str, value: Any) -> None:
+    """The rule of a number that the constructor or the core checks."""
+
+
+def numbers_per_class(
+    name: str,
+    numbers: Any,
+    rule: str = "one weight per class, [C], or None",
+    *,
+    check: Callable[..., None] = validation.check_weights,
+) -> Tensor:
+    """Numbers as a floating-point tensor of their own; `check(tensor, name=name)` looks at its values."""
+    tensor = validation.as_tensor(name, numbers).detach().clone()
+    tensor = tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
+    checks.require(tensor.ndim == 1, name, rule, numbers)
+    check(tensor, name=name)
+    return tensor

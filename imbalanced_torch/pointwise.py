@@ -22,19 +22,24 @@ change without a recompilation.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from imbalanced_core import checks
 from imbalanced_core.losses import pointwise
-from imbalanced_core.pool.labels import foreground, taking_part
+from imbalanced_core.pool.labels import foreground
+from imbalanced_core.reductions import ELEMENT_REDUCTIONS
 from imbalanced_torch import validation
-from imbalanced_torch._pointwise import ClassLoss, Parts, PointwiseLoss
+from imbalanced_torch._pointwise import ClassLoss, LabelLoss, numbers_per_class, unchecked
 
 
-class SigmoidFocalLoss(PointwiseLoss):
+def _unit_or_none(name: str, value: Any) -> None:
+    if value is not None:
+        checks.in_unit_interval(name, value)
+
+
+class SigmoidFocalLoss(LabelLoss):
     """Focal loss of independent binary predictions: binary or multi-label classification.
 
     loss = α_t (1 − p_t)^γ BCE(logit, y) with p = σ(logit), p_t = p·y + (1 − p)(1 − y), α_t = α·y + (1 − α)(1 − y).
@@ -51,7 +56,8 @@ class SigmoidFocalLoss(PointwiseLoss):
         Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, https://arxiv.org/abs/1708.02002
     """
 
-    _shown = ("alpha", "gamma", "reduction", "ignore_index")
+    function = staticmethod(pointwise.sigmoid_focal)
+    rules: ClassVar = {"alpha": _unit_or_none, "gamma": checks.non_negative}
     alpha: float | Tensor | None
 
     def __init__(
@@ -66,62 +72,21 @@ class SigmoidFocalLoss(PointwiseLoss):
         grad_reduction: str = "mean",
         equal_rows: bool = False,
     ) -> None:
-        super().__init__(reduction, gather_distributed, process_group, grad_reduction, equal_rows)
         if isinstance(alpha, (int, float)) and alpha == -1:
             alpha = None
-        if ignore_index is not None:
-            checks.index("ignore_index", ignore_index)
         given: Any = alpha
         if isinstance(given, (Sequence, Tensor)) and not isinstance(given, str) and getattr(given, "ndim", True):
-            weights = _per_class(given, "one weight per label [C], or a number")
-            validation.check_unit_targets(weights, name="alpha")
-            self.register_buffer("alpha", weights, persistent=False)
-        else:
-            self.alpha = given
-        self.gamma = gamma
-        self.ignore_index = ignore_index
-        self._check_parameters()
-
-    def forward(
-        self,
-        inputs: Tensor,
-        targets: Tensor,
-        *,
-        sample_weight: Tensor | None = None,
-        where: Tensor | None = None,
-    ) -> Tensor:
-        """The loss of logits against targets.
-
-        Args:
-            inputs: logits, floating point, any shape.
-            targets: in [0, 1], of any dtype, in the shape of `inputs`.
-            sample_weight: see `imbalanced_torch.pointwise`.
-            where: bool, the shape of `inputs`: the entries to count, in addition to those that `ignore_index` leaves.
-        """
-        return self._loss(inputs, targets, sample_weight, where)
-
-    def _parts(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None, where: Tensor | None) -> Parts:
-        validation.check_tensors(inputs=inputs, targets=targets)
-        validation.check_optional_tensors(sample_weight=sample_weight, where=where)
-        checks.floating("inputs", inputs)
-        checks.same_shape("targets", targets, "inputs", inputs)
-        checks.boolean("where", where)
-        self._check_parameters()
-        if where is not None:
-            checks.same_shape("where", where, "inputs", inputs)
-        looked_at = targets if where is None or not validation.can_read(targets) else targets[where]
-        validation.check_unit_targets(looked_at, ignore_index=self.ignore_index)
-        if self.ignore_index is not None:
-            is_label = taking_part(targets, ignore_index=self.ignore_index)
-            where = is_label if where is None else is_label & where
-        losses = pointwise.sigmoid_focal(inputs, targets, alpha=self.alpha, gamma=self.gamma, where=where)
-        return Parts(losses, where, targets)
-
-    def _check_parameters(self) -> None:
-        """Checks what may be a tensor, at every call: it may have changed."""
-        if self.alpha is not None and getattr(self.alpha, "ndim", 0) == 0:
-            checks.in_unit_interval("alpha", validation.number(self.alpha))
-        checks.non_negative("gamma", validation.number(self.gamma))
+            given = numbers_per_class("alpha", given, "one weight per label [C], or a number")
+            validation.check_unit_targets(given, name="alpha")
+        super().__init__(
+            {"alpha": given, "gamma": gamma},
+            reduction=reduction,
+            gather_distributed=gather_distributed,
+            ignore_index=ignore_index,
+            process_group=process_group,
+            grad_reduction=grad_reduction,
+            equal_rows=equal_rows,
+        )
 
 
 class SoftmaxFocalLoss(ClassLoss):
@@ -148,7 +113,9 @@ class SoftmaxFocalLoss(ClassLoss):
         Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, https://arxiv.org/abs/1708.02002
     """
 
-    _shown = ("alpha", "gamma", "reduction", "label_smoothing", "ignore_index", "background_class", "axis")
+    function = staticmethod(pointwise.softmax_focal)
+    rules: ClassVar = {"alpha": unchecked, "gamma": checks.non_negative, "label_smoothing": checks.in_unit_interval}
+    reductions = ELEMENT_REDUCTIONS
     alpha: Tensor | None
 
     def __init__(
@@ -166,44 +133,23 @@ class SoftmaxFocalLoss(ClassLoss):
         grad_reduction: str = "mean",
         equal_rows: bool = False,
     ) -> None:
-        super().__init__(reduction, gather_distributed, process_group, grad_reduction, equal_rows)
         checks.at_least("background_class", background_class, 0)
-        checks.index("ignore_index", ignore_index)
-        checks.index("axis", axis)
-        self.register_buffer("alpha", None if alpha is None else _per_class(alpha), persistent=False)
-        self.gamma = gamma
-        self.label_smoothing = label_smoothing
-        self.ignore_index = ignore_index
-        self.background_class = background_class
-        self.axis = axis
-        self._check_parameters()
-
-    def _check_parameters(self) -> None:
-        checks.non_negative("gamma", validation.number(self.gamma))
-        checks.in_unit_interval("label_smoothing", validation.number(self.label_smoothing))
-
-    def forward(self, inputs: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None) -> Tensor:
-        """The loss of logits against targets.
-
-        Args:
-            inputs: logits [N, C, *], or with the classes on `axis`; floating point.
-            targets: class ids [N, *] of any integer or bool dtype, or probabilities in the shape of `inputs`.
-            sample_weight: see `imbalanced_torch.pointwise`.
-        """
-        return self._loss(inputs, targets, sample_weight)
-
-    def _parts(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None, where: Tensor | None) -> Parts:
-        where = self._where(inputs, targets, sample_weight)
-        losses = pointwise.softmax_focal(
-            inputs,
-            targets,
-            alpha=self.alpha,
-            gamma=self.gamma,
-            label_smoothing=self.label_smoothing,
-            axis=self.axis,
-            where=where,
+        super().__init__(
+            {
+                "alpha": None if alpha is None else numbers_per_class("alpha", alpha),
+                "gamma": gamma,
+                "label_smoothing": label_smoothing,
+            },
+            reduction=reduction,
+            ignore_index=ignore_index,
+            gather_distributed=gather_distributed,
+            axis=axis,
+            process_group=process_group,
+            grad_reduction=grad_reduction,
+            equal_rows=equal_rows,
         )
-        return Parts(losses, where, self._positives(inputs, targets))
+        self.background_class = background_class
+        self._shown = ("alpha", "gamma", "reduction", "label_smoothing", "ignore_index", "background_class", "axis")
 
     def _positives(self, inputs: Tensor, targets: Tensor) -> Tensor | None:
         if self.reduction != "mean_positive":
@@ -233,7 +179,8 @@ class SymmetricCrossEntropyLoss(ClassLoss):
         https://arxiv.org/abs/1908.06112
     """
 
-    _shown = ("alpha", "beta", "epsilon", "reduction", "ignore_index", "axis")
+    function = staticmethod(pointwise.symmetric_cross_entropy)
+    rules: ClassVar = {"alpha": checks.non_negative, "beta": checks.non_negative, "epsilon": unchecked}
 
     def __init__(
         self,
@@ -250,44 +197,23 @@ class SymmetricCrossEntropyLoss(ClassLoss):
         grad_reduction: str = "mean",
         equal_rows: bool = False,
     ) -> None:
-        checks.one_of("reduction", reduction, ("mean", "sum", "none"))
-        super().__init__(reduction, gather_distributed, process_group, grad_reduction, equal_rows)
-        checks.index("ignore_index", ignore_index)
-        checks.index("axis", axis)
         if num_classes is not None:
             checks.at_least("num_classes", num_classes, 1)
         checks.require(isinstance(epsilon, float) and 0 < epsilon < 1, "epsilon", "a number in (0, 1)", epsilon)
-        self.alpha = alpha
-        self.beta = beta
-        self.epsilon = epsilon
+        super().__init__(
+            {"alpha": alpha, "beta": beta, "epsilon": epsilon},
+            reduction=reduction,
+            ignore_index=ignore_index,
+            gather_distributed=gather_distributed,
+            axis=axis,
+            process_group=process_group,
+            grad_reduction=grad_reduction,
+            equal_rows=equal_rows,
+        )
         self.num_classes = num_classes
-        self.ignore_index = ignore_index
-        self.axis = axis
-        self._check_parameters()
 
-    def _check_parameters(self) -> None:
-        checks.non_negative("alpha", validation.number(self.alpha))
-        checks.non_negative("beta", validation.number(self.beta))
-
-    def forward(self, inputs: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None) -> Tensor:
-        """The loss of logits against targets; arguments as in `SoftmaxFocalLoss.forward`."""
-        return self._loss(inputs, targets, sample_weight)
-
-    def _parts(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None, where: Tensor | None) -> Parts:
-        where = self._where(inputs, targets, sample_weight)
+    def _losses(self, inputs: Tensor, targets: Tensor, where: Tensor | None, **options: Any) -> Tensor:
         if self.num_classes is not None:
             rule = f"of shape [N, {self.num_classes}, *], as num_classes says"
             checks.require(inputs.shape[self.axis] == self.num_classes, "inputs", rule, tuple(inputs.shape))
-        losses = pointwise.symmetric_cross_entropy(
-            inputs, targets, alpha=self.alpha, beta=self.beta, epsilon=self.epsilon, axis=self.axis, where=where
-        )
-        return Parts(losses, where, None)
-
-
-def _per_class(alpha: Sequence[float] | Tensor, rule: str = "one weight per class, [C], or None") -> Tensor:
-    """Weights as a floating-point tensor of their own."""
-    weights = validation.as_tensor("alpha", alpha).detach().clone()
-    weights = weights if weights.is_floating_point() else weights.to(torch.get_default_dtype())
-    checks.require(weights.ndim == 1, "alpha", rule, alpha)
-    validation.check_weights(weights, name="alpha")
-    return weights
+        return super()._losses(inputs, targets, where, **options)

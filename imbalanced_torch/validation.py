@@ -4,6 +4,7 @@ Elsewhere (in `torch.compile`, `vmap` and `torch.func` transforms, on an acceler
 wait for the device; there the losses answer bad values with NaN, and `validate_targets` checks on request.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,12 @@ def check_weights(weights: Tensor | None, *, where: Tensor | None = None, name: 
     """ValueError, naming values, if a readable weight is negative or not finite, at an entry where `where` holds."""
     if weights is not None and can_read(weights):
         checks.weights(_values(weights), name=name, where=_read(where))
+
+
+def check_positive(numbers: Tensor, *, name: str, below: float = math.inf) -> None:
+    """ValueError, naming values, if a readable number is not in (0, below)."""
+    if can_read(numbers):
+        checks.positive_values(_values(numbers), name=name, below=below)
 
 
 def check_counts(counts: Tensor) -> None:

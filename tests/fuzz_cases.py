@@ -5,6 +5,7 @@ draws one batch for it and returns how far the library is from `reference.py`. E
 own: one class of a multi-label ranking, one position of a pointwise loss.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -219,13 +220,15 @@ def draw_pointwise(plan: Plan, rng: np.random.Generator) -> dict[str, Any]:
         else targets,
         "where": takes_part,
         "weights": draw_weights(rng, n),
-        "options": plan.case.options | plan.case.draw(rng, classes),
+        "options": plan.case.draw(rng, classes),
     }
 
 
 def reference_pointwise(plan: Plan, case: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Weighted losses of every position, and their derivatives by all logits of it [..., C] (sigmoid: by its own)."""
-    function, options = plan.case.definition, case["options"]
+    function, options = plan.case.definition, dict(case["options"])
+    if "where" in inspect.signature(function).parameters:  # entries that compete with others
+        options["where"] = case["where"]
     where, by_logit = case["where"], plan.case.kind == "labels"
     x = case["logits"].astype(np.float64)
     x[~where] = 0.0
@@ -281,12 +284,17 @@ def compare_pointwise(plan: Plan, case: dict[str, Any], result: tuple) -> Errors
     value, gradient = result
     # With probabilities, and in symmetric cross entropy, the power and the derivative by the greatest logit come from
     # differences of numbers near 1. Else errors are relative to the smallest numbers, but where squares underflow.
-    is_soft = plan.kind == "soft" or "label_smoothing" in case["options"]
+    is_soft = plan.kind == "soft" or "label_smoothing" in plan.case.options
     mixes = plan.case.mixes_probabilities or (plan.case.kind == "ids" and is_soft)
-    error = np.abs(value - losses) / (np.abs(losses) + (1e-10 if mixes else 1e-30))
+    weights = case["weights"][:, None] if plan.case.kind == "labels" else case["weights"]
+    smallest = plan.case.smallest * weights
+    error = np.abs(value - losses) / (np.abs(losses) + smallest + (1e-10 if mixes else 1e-30))
     size = np.abs(slopes) if plan.case.kind == "labels" else np.abs(slopes).max(axis=-1)
     scale = size + 0.01 * np.abs(losses) + (1e-17 if plan.dtype in ("float32", "float64") else 1e-4)  # halves vanish
-    scale = scale + 2e-3 * case["weights"] * (1 + max(np.max(x) for x in case["options"].values())) if mixes else scale
+    scale = scale + smallest
+    if mixes:
+        options = plan.case.options | case["options"]
+        scale = scale + 2e-3 * case["weights"] * (1 + max(np.max(x) for x in options.values()))
     of_gradient = np.abs(gradient - slopes)
     of_gradient = (of_gradient if plan.case.kind == "labels" else of_gradient.max(axis=-1)) / scale
     return _errors(plan, error.reshape(-1), of_gradient.reshape(-1))

@@ -40,6 +40,7 @@ class Loss:
     # of pointwise losses
     reductions: tuple[str, ...] = ("mean", "mean_positive", "sum")
     mixes_probabilities: bool = False  # differences of numbers near 1, whose errors are absolute
+    smallest: float = 0.0  # losses below this have absolute errors
     draw: Callable[[np.random.Generator, int], dict[str, Any]] | None = None  # options of a random call, by the classes
 
     @property
@@ -206,8 +207,49 @@ POINTWISE = (
         reductions=("mean", "sum"), mixes_probabilities=True, forward_mode=("jax",),
         draw=lambda rng, _: {"alpha": number(rng, 0.0, 0.25, 0.9), "beta": number(rng, 0.0, 0.5, 1.0, 3.7)},
     ),
+    Loss(
+        "logit-adjusted", "long_tail.logit_adjusted", "LogitAdjustedLoss", "logit_adjusted_loss",
+        {"class_counts": [60.0, 9.0, 4.0]}, kind="ids", reductions=("mean", "sum"), forward_mode=("jax",),
+        draw=lambda rng, classes: {"class_counts": shares(rng, classes), "tau": number(rng, 0.0, 0.5, 1.0, 2.0)},
+    ),
+    Loss(
+        "vector scaling", "long_tail.vector_scaling", "VectorScalingLoss", "vector_scaling_loss",
+        {"class_counts": [60.0, 9.0, 4.0]}, kind="ids", reductions=("mean", "sum"), forward_mode=("jax",),
+        # powers of two: a scale that is rounded would be seen in large logits
+        draw=lambda rng, classes: {"class_counts": np.float32(0.5) ** rng.integers(0, 7, classes).astype(np.float32),
+                                   "gamma": number(rng, 0.0, 1.0, 2.0), "tau": number(rng, 0.0, 0.5, 1.0)},
+    ),
+    Loss(
+        "LDAM", "long_tail.ldam", "LDAMLoss", "ldam_loss", {"class_counts": [60.0, 9.0, 4.0], "scale": 3.0}, kind="ids",
+        reductions=("mean", "sum"), forward_mode=("jax",),
+        draw=lambda rng, classes: {"class_counts": shares(rng, classes), "max_margin": number(rng, 0.0, 0.5, 1.0),
+                                   "scale": number(rng, 1.0, 3.0)},
+    ),
+    Loss(
+        "Poly-1", "hard_examples.poly1", "Poly1Loss", "poly1_loss", kind="ids", reductions=("mean", "sum"),
+        forward_mode=("jax",), draw=lambda rng, _: {"epsilon": number(rng, -0.5, 0.0, 1.0, 3.0)},
+    ),
+    Loss(
+        "sigmoid logit-adjusted", "long_tail.sigmoid_logit_adjusted", "SigmoidLogitAdjustedLoss",
+        "sigmoid_logit_adjusted_loss", {"positive_rate": 0.1}, kind="labels", forward_mode=("jax",),
+        draw=lambda rng, classes: {"positive_rate": 0.9 * shares(rng, classes), "tau": number(rng, 0.0, 0.5, 1.0)},
+    ),
+    Loss(
+        "asymmetric", "hard_examples.asymmetric", "AsymmetricLoss", "asymmetric_loss", kind="labels", smallest=1e-3,
+        more={"no clip": {"clip": 0.0, "gamma_neg": 1.0}},
+        draw=lambda rng, _: {"gamma_pos": number(rng, 0.0, 0.5, 1.0), "gamma_neg": number(rng, 0.0, 0.5, 2.0, 4.0)},
+    ),
+    Loss(
+        "hard negatives", "hard_examples.hard_negative", "HardNegativeLoss", "hard_negative_loss",
+        kind="labels", more={"of a row": {"axis": -1}}, forward_mode=("jax",), draw=lambda *_: {},
+    ),
 )  # fmt: skip
 LOSSES = RANKING + POINTWISE
+
+
+def shares(rng: np.random.Generator, classes: int) -> np.ndarray:
+    """Relative frequencies of classes, up to 1."""
+    return rng.uniform(0.01, 1.0, classes).astype(np.float32)
 
 
 def number(rng: np.random.Generator, *values: float) -> float:

@@ -90,6 +90,75 @@ def symmetric_cross_entropy(logits, targets, *, alpha=1.0, beta=1.0, epsilon=1e-
     return losses
 
 
+def _cross_entropies(logits, targets, cross_entropy):
+    """Σ_c y_c cross_entropy(row, c) of every position."""
+    logits, targets = np.asarray(logits), np.asarray(targets)
+    y = one_hot(targets, logits.shape[-1]) if targets.ndim < logits.ndim else targets
+    losses = np.zeros(logits.shape[:-1], logits.dtype)
+    for place in np.ndindex(losses.shape):
+        losses[place] = sum(y[place][c] * cross_entropy(logits[place], c) for c in range(logits.shape[-1]))
+    return losses
+
+
+def logit_adjusted(logits, targets, *, class_counts, tau=1.0):
+    counts = np.asarray(class_counts, np.float64)
+    return _cross_entropies(logits, targets, lambda row, c: -_log_softmax(row + tau * np.log(counts / sum(counts)))[c])
+
+
+def vector_scaling(logits, targets, *, class_counts, gamma=0.15, tau=1.0):
+    counts = np.asarray(class_counts, np.float64)
+    scale, shift = (counts / max(counts)) ** gamma, tau * np.log(counts / sum(counts))
+    return _cross_entropies(logits, targets, lambda row, c: -_log_softmax(row * scale + shift)[c])
+
+
+def ldam(logits, targets, *, class_counts, max_margin=0.5, scale=30.0):
+    margins = [max_margin * float(n) ** -0.25 / float(min(class_counts)) ** -0.25 for n in class_counts]
+
+    def cross_entropy(row, c):
+        return -_log_softmax([scale * (x - margins[c] * (k == c)) for k, x in enumerate(row)])[c]
+
+    return _cross_entropies(logits, targets, cross_entropy)
+
+
+def poly1(logits, targets, *, epsilon=1.0):
+    def cross_entropy(row, c):
+        log_p = _log_softmax(row)
+        return -log_p[c] + epsilon * sum(np.exp(log_p[k]) for k in range(len(row)) if k != c)
+
+    return _cross_entropies(logits, targets, cross_entropy)
+
+
+def sigmoid_logit_adjusted(logits, targets, *, positive_rate, tau=1.0):
+    rate = np.broadcast_to(np.asarray(positive_rate, np.float64), np.shape(logits))
+    return sigmoid_focal(logits + tau * np.log(rate / (1 - rate)), targets, alpha=None, gamma=0.0)
+
+
+def asymmetric(logits, targets, *, gamma_pos=1.0, gamma_neg=4.0, clip=0.05):
+    losses = np.zeros(np.shape(logits), np.asarray(logits).dtype)
+    for place in np.ndindex(losses.shape):
+        x, y = logits[place], targets[place]
+        p, q = np.exp(-_log_one_plus_exp(-x)), np.exp(-_log_one_plus_exp(x))
+        positive = (q**gamma_pos if gamma_pos else 1.0) * _log_one_plus_exp(-x)
+        shifted = p - clip if np.real(p) > clip else 0.0 * p
+        log_rest = -_log_one_plus_exp(x) if clip == 0 else np.log(q + clip) if np.real(p) > clip else 0.0 * p
+        losses[place] = y * positive - (1 - y) * (shifted**gamma_neg if gamma_neg else 1.0) * log_rest
+    return losses
+
+
+def hard_negative(logits, targets, *, share=0.25, axis=0, where=None):
+    """0 where a negative is not among the hardest along the axis."""
+    logits, targets = np.asarray(logits), np.asarray(targets)
+    losses = sigmoid_focal(logits, targets, alpha=None, gamma=0.0)
+    where = np.ones(logits.shape, bool) if where is None else where
+    for place in np.ndindex(losses.shape):
+        same_line = tuple(slice(None) if d == axis % logits.ndim else i for d, i in enumerate(place))
+        rivals = sorted(logits[same_line][(targets[same_line] < 0.5) & where[same_line]].real, reverse=True)
+        if targets[place] < 0.5 and where[place]:
+            least = rivals[math.floor(share * (len(rivals) - 1) + 1e-9)]
+            losses[place] = losses[place] if logits[place].real >= least else 0.0
+    return losses
+
+
 def reduce_elements(losses, *, reduction, where=None, weights=None, positives=None):
     total = count = positive = 0.0
     for place in np.ndindex(np.shape(losses)):

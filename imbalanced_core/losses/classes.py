@@ -128,6 +128,22 @@ def _class_mix_by_numbers(x: Array, w: Array, where: Mask, valid: Mask, gamma: A
 #: class_mix(logits, weights, where, valid, gamma, axis=...), with a weight for every class of every position
 class_mix = ops.with_class_slope(_class_mix, _class_mix_by_weights, _class_mix_by_numbers)
 
+
+def cross_entropy(x: Array, y: Array, where: Mask, valid: Mask, *, axis: int) -> Array:
+    """−log p_y of class ids, or Σ_c y_c (−log p_c)."""
+    loss = class_focal if y.ndim < x.ndim else class_mix
+    return loss(x, y, where, valid, 0.0, axis=axis)
+
+
+def cross_entropy_and(
+    more: Callable[[Array], Array], x: Array, y: Array, where: Mask, valid: Mask, *, axis: int
+) -> Array:
+    """Σ_c y_c (−log p_c + f_c(1 − p_c)) for probabilities y; `more` is f of all classes, with f(0) = 0."""
+    _, q, loss = _probabilities(x, where, axis)
+    value = array_namespace(x).sum(_clean(y, where, axis) * (loss + more(q)), axis=axis)
+    return value * _factor(value, where, valid)
+
+
 # --------------------------------------------------------- α Σ_c y_c (−log p_c) + β Σ_c −log max(y_c, ε) max(p_c, ε)
 
 

@@ -52,15 +52,8 @@ def sigmoid_focal(
     References:
         Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, https://arxiv.org/abs/1708.02002
     """
-    xp = array_namespace(logits, targets, where)
-    checks.floating("logits", logits)
-    checks.same_shape("targets", targets, "logits", logits)
     checks.non_negative("gamma", gamma)
-    x = ops.widen(logits)
-    y = xp.astype(targets, x.dtype, copy=False)
-    if where is not None:
-        checks.same_shape("where", where, "logits", logits)
-        x, y = ops.where(where, x, 0.0), ops.where(where, y, 0.0)
+    x, y = label_inputs(logits, targets, where)
     w_pos, w_neg = 1.0, 1.0
     if alpha is not None:
         w_pos = _in_range(x, _alpha(alpha, x), greatest=1.0)
@@ -107,7 +100,7 @@ def softmax_focal(
     """
     checks.non_negative("gamma", gamma)
     checks.in_unit_interval("label_smoothing", label_smoothing)
-    x, y, valid, axis = _class_inputs(logits, targets, axis=axis, where=where)
+    x, y, valid, axis = class_inputs(logits, targets, axis=axis, where=where)
     xp, gamma = array_namespace(x), _in_range(x, gamma)
     is_smooth = not isinstance(label_smoothing, (int, float)) or label_smoothing != 0
     smoothing = _in_range(x, label_smoothing, greatest=1.0)
@@ -160,12 +153,25 @@ def symmetric_cross_entropy(
     checks.non_negative("alpha", alpha)
     checks.non_negative("beta", beta)
     checks.require(isinstance(epsilon, float) and 0 < epsilon < 1, "epsilon", "a number in (0, 1)", epsilon)
-    x, y, valid, axis = _class_inputs(logits, targets, axis=axis, where=where)
+    x, y, valid, axis = class_inputs(logits, targets, axis=axis, where=where)
     loss = symmetric(epsilon, of_ids=y.ndim < x.ndim)
     return loss(x, y, where, valid, _in_range(x, alpha), _in_range(x, beta), axis=axis)
 
 
-def _class_inputs(
+def label_inputs(logits: Array, targets: Array, where: Array | None) -> tuple[Array, Array]:
+    """Logits, and targets in their shape, in the type of the loss; 0 where they are masked."""
+    xp = array_namespace(logits, targets, where)
+    checks.floating("logits", logits)
+    checks.same_shape("targets", targets, "logits", logits)
+    x = ops.widen(logits)
+    y = xp.astype(targets, x.dtype, copy=False)
+    if where is None:
+        return x, y
+    checks.same_shape("where", where, "logits", logits)
+    return ops.where(where, x, 0.0), ops.where(where, y, 0.0)
+
+
+def class_inputs(
     logits: Array, targets: Array, *, axis: int, where: Array | None
 ) -> tuple[Array, Array, Array | None, int]:
     """Logits in the type of the loss, targets, which of them are valid (None: all of them), and the axis >= 0.

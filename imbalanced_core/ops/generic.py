@@ -179,16 +179,20 @@ def zero_below(x: Array, least: float) -> Array:
     return array_namespace(x).where(x > least, x, 0.0)
 
 
-def probabilities(x: Array, *, axis: int) -> tuple[Array, Array, Array]:
-    xp = array_namespace(x)
+def probabilities(
+    x: Array, *, axis: int, access: tuple[Callable[..., Array], Callable[..., Array]] | None = None
+) -> tuple[Array, Array, Array]:
+    """With the `pick` and `put` of another library as `access`."""
+    xp, (take, replace) = array_namespace(x), access or (pick, put)
     limits = xp.finfo(x.dtype)
-    below = xp.clip(x - xp.max(x, axis=axis, keepdims=True), min=-0.25 * float(limits.max))
-    is_less, powers = below < 0, xp.exp(below)
-    ties = (x.shape[axis] - 1.0) - xp.sum(xp.astype(is_less, x.dtype), axis=axis, keepdims=True)
-    rest = xp.sum(xp.where(is_less, powers, 0.0), axis=axis, keepdims=True) + ties  # all but one of the greatest
-    p = powers / (1.0 + rest)
+    # by its index, not by x == max x: a fusing compiler evaluates x for each of the two, and may round it in two ways
+    place = xp.argmax(x, axis=axis)
+    below = xp.clip(x - xp.expand_dims(take(x, place, axis=axis), axis=axis), min=-0.25 * float(limits.max))
+    powers = xp.exp(below)
+    rest = xp.sum(replace(powers, place, 0.0, axis=axis), axis=axis, keepdims=True)  # all but the greatest
     missing = xp.clip(rest / (1.0 + rest), min=float(limits.smallest_normal))
-    return p, xp.where(is_less, 1.0 - p, missing), xp.log1p(rest) - below
+    p = powers / (1.0 + rest)
+    return p, replace(1.0 - p, place, xp.squeeze(missing, axis=axis), axis=axis), xp.log1p(rest) - below
 
 
 def odds_of_others(

@@ -16,25 +16,39 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(message, name="flax") from error
 
 from imbalanced_jax.nnx.losses import (
+    AsymmetricLoss,
     AUCLoss,
+    HardNegativeLoss,
+    LDAMLoss,
+    LogitAdjustedLoss,
     PAUCAtBudgetLoss,
+    Poly1Loss,
     RecallAtQuantileLoss,
     SigmoidFocalLoss,
+    SigmoidLogitAdjustedLoss,
     SmoothAPLoss,
     SoftmaxFocalLoss,
     SymmetricCrossEntropyLoss,
+    VectorScalingLoss,
 )
 from imbalanced_jax.nnx.module import LossState
 from imbalanced_jax.nnx.warmup import LossWarmupWrapper
 
 __all__ = [
     "AUCLoss",
+    "AsymmetricLoss",
+    "HardNegativeLoss",
+    "LDAMLoss",
+    "LogitAdjustedLoss",
     "LossState",
     "LossWarmupWrapper",
     "PAUCAtBudgetLoss",
+    "Poly1Loss",
     "RecallAtQuantileLoss",
     "SigmoidFocalLoss",
+    "SigmoidLogitAdjustedLoss",
     "SmoothAPLoss",
     "SoftmaxFocalLoss",
     "SymmetricCrossEntropyLoss",
+    "VectorScalingLoss",
 ]

@@ -3,7 +3,7 @@
 from typing import Any, Self
 
 from imbalanced_core.options import SMOOTH_AP_PRESET, pauc_preset
-from imbalanced_jax import partial_auc, pointwise, ranking
+from imbalanced_jax import hard_examples, long_tail, partial_auc, pointwise, ranking
 from imbalanced_jax.nnx.module import PointwiseLoss
 from imbalanced_jax.nnx.pooled import PooledLoss
 
@@ -100,3 +100,82 @@ class SymmetricCrossEntropyLoss(PointwiseLoss):
 
     loss = staticmethod(pointwise.symmetric_cross_entropy_loss)
     positional = ("alpha", "beta", "epsilon", "reduction", "ignore_index")
+
+
+class LogitAdjustedLoss(PointwiseLoss):
+    """Logit-adjusted cross entropy: `imbalanced_jax.logit_adjusted_loss` with its options.
+
+    Raises:
+        TypeError, ValueError: on a bad option.
+    """
+
+    loss = staticmethod(long_tail.logit_adjusted_loss)
+    positional = ("class_counts", "tau")
+
+
+class VectorScalingLoss(PointwiseLoss):
+    """Vector-scaling loss: `imbalanced_jax.vector_scaling_loss` with its options.
+
+    Raises:
+        TypeError, ValueError: on a bad option.
+    """
+
+    loss = staticmethod(long_tail.vector_scaling_loss)
+    positional = ("class_counts", "gamma", "tau")
+
+
+class LDAMLoss(PointwiseLoss):
+    """Label-distribution-aware margin loss: `imbalanced_jax.ldam_loss` with its options.
+
+    Raises:
+        TypeError, ValueError: on a bad option.
+    """
+
+    loss = staticmethod(long_tail.ldam_loss)
+    positional = ("class_counts", "max_margin", "scale")
+
+
+class SigmoidLogitAdjustedLoss(PointwiseLoss):
+    """Logit-adjusted binary cross entropy: `imbalanced_jax.sigmoid_logit_adjusted_loss` with its options.
+
+    Raises:
+        TypeError, ValueError: on a bad option.
+    """
+
+    loss = staticmethod(long_tail.sigmoid_logit_adjusted_loss)
+    positional = ("positive_rate", "tau")
+
+
+class Poly1Loss(PointwiseLoss):
+    """Poly-1 cross entropy: `imbalanced_jax.poly1_loss` with its options.
+
+    Raises:
+        TypeError, ValueError: on a bad option.
+    """
+
+    loss = staticmethod(hard_examples.poly1_loss)
+    positional = ("epsilon",)
+
+
+class AsymmetricLoss(PointwiseLoss):
+    """Asymmetric loss of multi-label predictions: `imbalanced_jax.asymmetric_loss` with its options.
+
+    Raises:
+        TypeError, ValueError: on a bad option.
+    """
+
+    loss = staticmethod(hard_examples.asymmetric_loss)
+    positional = ("gamma_pos", "gamma_neg", "clip")
+
+
+class HardNegativeLoss(PointwiseLoss):
+    """Binary cross entropy of positives and of the hardest negatives.
+
+    It is `imbalanced_jax.hard_negative_loss` with its options.
+
+    Raises:
+        TypeError, ValueError: on a bad option.
+    """
+
+    loss = staticmethod(hard_examples.hard_negative_loss)
+    positional = ("share", "axis")

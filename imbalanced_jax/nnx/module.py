@@ -79,16 +79,18 @@ class PointwiseLoss(LossModule):
 
     def _check_options(self) -> None:
         options = self.options() | {"axis_name": None}
-        weights: Any = options.get("alpha")
+        arrays = {name: options[name] for name in ("alpha", "class_counts", "positive_rate") if name in options}
         background = options.get("background_class", 0)
         width = max(2, 1 + background) if isinstance(background, int) else 2  # the check of the call names it
-        if np.ndim(weights) == 1:
-            checked = weights if isinstance(weights, jax.Array) else np.asarray(weights)
-            validation.check_weights(checked, name="alpha")  # here: once they are traced nobody can read them
-            width = len(checked)
+        for name, numbers in arrays.items():
+            if np.ndim(numbers) == 1:  # checked here: once they are traced nobody can read them
+                checked: Any = numbers if isinstance(numbers, jax.Array) else np.asarray(numbers)
+                check = validation.check_positive if name == "class_counts" else validation.check_weights
+                check(checked, name=name)
+                width = len(checked)
         logits = np.zeros((1, width), np.float32)
         targets: Any = logits
-        if "axis" in options:
+        if "where" not in inspect.signature(type(self).loss).parameters:  # classes on an axis
             options["axis"], targets = -1, np.zeros(1, np.int32)
         jax.eval_shape(lambda: type(self).loss(logits, targets, **options))
 

@@ -10,6 +10,13 @@ process.
 The classes of `imbalanced_torch` keep queue, temperature and schedule for you, and gather the rows of all processes.
 """
 
+from imbalanced_torch.functional.hard_examples import asymmetric_loss, hard_negative_loss, poly1_loss
+from imbalanced_torch.functional.long_tail import (
+    ldam_loss,
+    logit_adjusted_loss,
+    sigmoid_logit_adjusted_loss,
+    vector_scaling_loss,
+)
 from imbalanced_torch.functional.partial_auc import pauc_at_budget_loss
 from imbalanced_torch.functional.pointwise import (
     sigmoid_focal_loss,
@@ -27,13 +34,20 @@ from imbalanced_torch.functional.ranking import (
 
 __all__ = [
     "RankingOptions",
+    "asymmetric_loss",
     "auc_loss",
+    "hard_negative_loss",
     "init_gate",
     "init_queue",
+    "ldam_loss",
+    "logit_adjusted_loss",
     "pauc_at_budget_loss",
+    "poly1_loss",
     "recall_at_quantile_loss",
     "sigmoid_focal_loss",
+    "sigmoid_logit_adjusted_loss",
     "smooth_ap_loss",
     "softmax_focal_loss",
     "symmetric_cross_entropy_loss",
+    "vector_scaling_loss",
 ]

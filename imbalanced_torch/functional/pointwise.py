@@ -1,14 +1,49 @@
 """Focal losses and symmetric cross entropy as functions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypedDict
 
 from torch import Tensor
 
 from imbalanced_core import checks, reductions
 from imbalanced_core.losses import pointwise
+from imbalanced_core.options import Function, with_options
 from imbalanced_core.pool.labels import are_probabilities, foreground, taking_part
 from imbalanced_torch import validation
 from imbalanced_torch.functional.ranking import Number
+
+
+class LabelOptions(TypedDict, total=False):
+    """Keywords of the losses of independent labels; see `sigmoid_focal_loss`."""
+
+    where: Tensor | None
+    ignore_index: int | None
+    sample_weight: Tensor | None
+    reduction: str
+
+
+class ClassOptions(TypedDict, total=False):
+    """Keywords of the losses of exclusive classes; see `softmax_focal_loss`."""
+
+    where: Tensor | None
+    ignore_index: int
+    sample_weight: Tensor | None
+    reduction: str
+    axis: int
+
+
+COMMON = {"where": None, "sample_weight": None, "reduction": "mean"}
+
+
+def label_function(function: Function) -> Function:
+    """Fills in the keywords of `LabelOptions` that a call leaves out."""
+    return with_options(function, LabelOptions, {**COMMON, "ignore_index": None})
+
+
+def class_function(function: Function) -> Function:
+    """Fills in the keywords of `ClassOptions` that a call leaves out."""
+    return with_options(function, ClassOptions, {**COMMON, "ignore_index": -100, "axis": -1})
 
 
 def sigmoid_focal_loss(
@@ -37,12 +72,15 @@ def sigmoid_focal_loss(
     Returns, Raises: as `imbalanced_torch.SigmoidFocalLoss`.
     """
     alpha = None if isinstance(alpha, (int, float)) and alpha == -1 else alpha
-    validation.check_tensors(logits=logits, targets=targets)
-    validation.check_optional_tensors(where=where, sample_weight=sample_weight)
-    validation.check_unit_targets(targets, ignore_index=ignore_index, where=where)
-    where = _counted(targets, where, ignore_index)
-    losses = pointwise.sigmoid_focal(logits, targets, alpha=alpha, gamma=gamma, where=where)
-    return _reduce(losses, reduction, where, sample_weight, targets)
+    return label_loss(
+        partial(pointwise.sigmoid_focal, alpha=alpha, gamma=gamma),
+        logits,
+        targets,
+        where=where,
+        ignore_index=ignore_index,
+        sample_weight=sample_weight,
+        reduction=reduction,
+    )
 
 
 def softmax_focal_loss(
@@ -106,11 +144,54 @@ def symmetric_cross_entropy_loss(
 
     Arguments as for `softmax_focal_loss`, own options as for the class.
     """
+    return class_loss(
+        partial(pointwise.symmetric_cross_entropy, alpha=alpha, beta=beta, epsilon=epsilon),
+        logits,
+        targets,
+        where=where,
+        ignore_index=ignore_index,
+        sample_weight=sample_weight,
+        reduction=reduction,
+        axis=axis,
+    )
+
+
+def label_loss(
+    function: Callable[..., Any],
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    where: Tensor | None,
+    ignore_index: int | None,
+    sample_weight: Tensor | None,
+    reduction: str,
+) -> Tensor:
+    """A loss of independent labels: `function` of the core, which may return which entries count beside the losses."""
+    validation.check_tensors(logits=logits, targets=targets)
+    validation.check_optional_tensors(where=where, sample_weight=sample_weight)
+    validation.check_unit_targets(targets, ignore_index=ignore_index, where=where)
+    where = _counted(targets, where, ignore_index)
+    losses = function(logits, targets, where=where)
+    if isinstance(losses, tuple):
+        losses, where = losses
+    return _reduce(losses, reduction, where, sample_weight, targets)
+
+
+def class_loss(
+    function: Callable[..., Tensor],
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    where: Tensor | None,
+    ignore_index: int,
+    sample_weight: Tensor | None,
+    reduction: str,
+    axis: int,
+) -> Tensor:
+    """A loss of exclusive classes: `function` of the core."""
     checks.one_of("reduction", reduction, ("mean", "sum", "none"))
     where = _counted_positions(logits, targets, where, ignore_index, axis)
-    losses = pointwise.symmetric_cross_entropy(
-        logits, targets, alpha=alpha, beta=beta, epsilon=epsilon, axis=axis, where=where
-    )
+    losses = function(logits, targets, axis=axis, where=where)
     return _reduce(losses, reduction, where, sample_weight, None)
 
 

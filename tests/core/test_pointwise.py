@@ -11,10 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from imbalanced_core.losses.hard_examples import asymmetric, hard_negative, poly1
+from imbalanced_core.losses.long_tail import ldam, logit_adjusted, sigmoid_logit_adjusted, vector_scaling
 from imbalanced_core.losses.pointwise import sigmoid_focal, softmax_focal, symmetric_cross_entropy
 from imbalanced_core.ops.namespace import array_namespace
 
 CLASS_WEIGHTS = np.array([0.5, 2.0, 1.0, 0.25])
+COUNTS = np.array([0.5, 0.25, 0.2, 0.05])
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,13 @@ class Case:
 
 def case(name: str, loss: Callable, draw_targets: Callable, **options: object) -> Case:
     definition = partial(getattr(reference, loss.__name__), **options)
-    if options.get("alpha") is CLASS_WEIGHTS:
-        del options["alpha"]
+    arrays = {key: options.pop(key) for key in list(options) if isinstance(options[key], np.ndarray)}
+    if arrays:
 
         def weighted(logits, targets, **more):
-            alpha = array_namespace(logits).asarray(CLASS_WEIGHTS, device=getattr(logits, "device", None))
-            return loss(logits, targets, alpha=alpha, **options, **more)
+            xp, device = array_namespace(logits), getattr(logits, "device", None)
+            own = {key: xp.asarray(array, device=device) for key, array in arrays.items()}
+            return loss(logits, targets, **own, **options, **more)
 
         return Case(name, weighted, definition, draw_targets)
     return Case(name, partial(loss, **options), definition, draw_targets)
@@ -73,6 +77,13 @@ CASES = [
     case("softmax-soft", softmax_focal, probabilities, gamma=1.5, alpha=CLASS_WEIGHTS),
     case("symmetric", symmetric_cross_entropy, ids, alpha=0.3, beta=1.2),
     case("symmetric-soft", symmetric_cross_entropy, probabilities, epsilon=1e-4),
+    case("logit-adjusted", logit_adjusted, ids, class_counts=COUNTS, tau=0.7),
+    case("vector-scaling-soft", vector_scaling, probabilities, class_counts=COUNTS),
+    case("ldam", ldam, ids, class_counts=COUNTS, scale=3.0),
+    case("ldam-soft", ldam, probabilities, class_counts=COUNTS, scale=3.0),
+    case("poly1", poly1, ids),
+    case("sigmoid-logit-adjusted", sigmoid_logit_adjusted, hard, positive_rate=COUNTS),
+    case("sigmoid-asymmetric", asymmetric, soft, clip=0.0, gamma_neg=2.0),
 ]
 BY_NAME = {one.name: one for one in CASES}
 every_loss = pytest.mark.parametrize("case", CASES, ids=lambda one: one.name)
@@ -392,8 +403,8 @@ def test_class_axis(backend, name, axis, rng):
 @pytest.mark.parametrize("shape", [(0, 4), (1, 4), (3, 1)])
 def test_empty_and_single_shapes(grad_backend, case, shape, rng):
     once_per_library(grad_backend)
-    if shape[-1] == 1 and case.definition.keywords.get("alpha") is CLASS_WEIGHTS:
-        pytest.skip("has four class weights")
+    if shape[-1] == 1 and any(isinstance(option, np.ndarray) for option in case.definition.keywords.values()):
+        pytest.skip("has four classes")
     logits = rng.standard_normal(shape)
     targets = case.targets(rng, logits)
     value, gradient = grad_backend.value_and_grad(total(case), logits, targets)
@@ -465,6 +476,48 @@ def test_other_bad_parameters_are_refused():
         symmetric_cross_entropy(x, y, epsilon=0.0)
     with pytest.raises(ValueError, match="floating-point targets must be probabilities"):
         softmax_focal(x, np.zeros(2))
+
+
+NEUTRAL = {  # options that leave the cross entropy
+    logit_adjusted: {"class_counts": COUNTS, "tau": 0.0},
+    vector_scaling: {"class_counts": COUNTS, "gamma": 0.0, "tau": 0.0},
+    ldam: {"class_counts": COUNTS, "max_margin": 0.0, "scale": 1.0},
+    poly1: {"epsilon": 0.0},
+    sigmoid_logit_adjusted: {"positive_rate": 0.01, "tau": 0.0},
+    asymmetric: {"gamma_pos": 0.0, "gamma_neg": 0.0, "clip": 0.0},
+    hard_negative: {"share": 1.0},
+}
+
+
+@pytest.mark.parametrize("loss", NEUTRAL, ids=lambda loss: loss.__name__)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_neutral_options_leave_the_cross_entropy(loss, dtype, rng):
+    logits = (5 * rng.standard_normal((40, 4))).astype(dtype)
+    if loss in (logit_adjusted, vector_scaling, ldam, poly1):
+        targets = ids(rng, logits.shape)
+        expected = softmax_focal(logits, targets, gamma=0.0)
+    else:
+        targets = hard(rng, logits.shape)
+        expected = sigmoid_focal(logits, targets, alpha=None, gamma=0.0)
+    losses = loss(logits, targets, **NEUTRAL[loss])
+    losses = losses[0] if loss is hard_negative else losses
+    np.testing.assert_allclose(losses, expected, rtol=1e-6 if dtype == np.float32 else 1e-14)
+
+
+def test_hard_negatives_that_tie_are_all_kept():
+    logits = np.array([[3.0], [1.0], [1.0], [0.0], [-1.0], [-9.0]])
+    targets = np.array([[0.0], [0.0], [0.0], [0.0], [0.0], [1.0]])
+    for share, kept in ((0.0, [0, 5]), (0.25, [0, 1, 2, 5]), (0.5, [0, 1, 2, 5]), (0.75, [0, 1, 2, 3, 5])):
+        np.testing.assert_array_equal(np.flatnonzero(hard_negative(logits, targets, share=share)[1]), kept)
+
+
+@pytest.mark.parametrize("count", [0, -1, np.nan, np.inf])
+def test_a_class_without_items_has_no_finite_loss(count):
+    counts = np.array([3.0, count, 5.0])
+    for loss in (logit_adjusted, vector_scaling, ldam):
+        assert np.isnan(loss(np.zeros((2, 3)), np.array([0, 2]), class_counts=counts)).all()
+    rates = np.array([0.5, 1.0, 0.0])
+    assert np.isnan(sigmoid_logit_adjusted(np.zeros((2, 3)), np.zeros((2, 3)), positive_rate=rates)[:, 1:]).all()
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

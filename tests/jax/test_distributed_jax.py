@@ -159,7 +159,8 @@ def pointwise_loss_fns(reductions=None):
 
 @pytest.mark.parametrize(("devices", "way"), WAYS)
 def test_pointwise_losses(devices, way):
-    loss_fns = pointwise_loss_fns(None if way == "shard_map" else ("mean",))
+    # the reduction comes after the collectives, so all of them are seen once
+    loss_fns = pointwise_loss_fns(None if (devices, way) == (2, "shard_map") else ("mean",))
     none = dict.fromkeys(loss_fns)
     step, expected_step = on_devices(way, devices, loss_fns), on_one_device(loss_fns)
     for padded in PADDED:

@@ -12,6 +12,7 @@ import optax
 import orbax.checkpoint
 import pytest
 from flax import nnx
+from losses import POINTWISE as TABLE
 
 import imbalanced_jax
 from imbalanced_jax import (
@@ -163,13 +164,15 @@ POINTWISE = [
     (SigmoidFocalLoss, sigmoid_focal_loss, {"alpha": 0.6, "gamma": 1.5, "reduction": "mean_positive"}),
     (SoftmaxFocalLoss, softmax_focal_loss, {"alpha": [1.0, 0.5, 2.0], "label_smoothing": 0.1, "ignore_index": 1}),
     (SymmetricCrossEntropyLoss, symmetric_cross_entropy_loss, {"alpha": 0.3, "beta": 2.0, "epsilon": 1e-3}),
+    *((case.nnx_class, case.jax_function, case.options) for case in TABLE[3:]),
 ]
 
 
-@pytest.mark.parametrize(("module", "function", "options"), POINTWISE, ids=["sigmoid", "softmax", "symmetric"])
+@pytest.mark.parametrize(("module", "function", "options"), POINTWISE, ids=lambda value: getattr(value, "__name__", ""))
 def test_pointwise_losses_are_the_functions(module, function, options):
     logits, y = batch(0)[0][:, :CLASSES], batch(0)[1]
-    targets = jax.nn.one_hot(y, CLASSES) if module is SigmoidFocalLoss else y
+    takes_labels = "where" in inspect.signature(function).parameters
+    targets = jax.nn.one_hot(y, CLASSES) if takes_labels else y
     weights = jnp.linspace(0, 1, ROWS, dtype=jnp.float32)
     options = dict(options, sample_weight=weights)
     value, gradient = jax.value_and_grad(partial(function, **options))(logits, targets)

@@ -394,6 +394,18 @@ def test_class_weights_of_wrong_counts(package):
             make_mistake()
 
 
+@pytest.mark.parametrize("counts", [[3, 0, 1], [3, -1, 1], [3, np.nan, 1], [3, 1]])
+@pytest.mark.parametrize("name", ["LogitAdjustedLoss", "VectorScalingLoss", "LDAMLoss"])
+def test_counts_that_are_no_counts_are_refused(name, counts):
+    case = next(loss.case for loss in LOSSES if loss.case.torch == name)
+    for call_it in (
+        lambda: case.in_torch(class_counts=counts)(TX, TY),
+        lambda: case.in_jax(class_counts=counts)(JX, JY),
+    ):
+        with pytest.raises(ValueError, match=r"class_counts must be (finite and > 0|of shape .classes. = \(3,\)), got"):
+            call_it()
+
+
 @pytest.mark.parametrize("package", [imbalanced_torch, imbalanced_jax])
 def test_class_weights_of_every_kind_of_numbers(package):
     np.testing.assert_allclose(package.pos_weight([1, 2], [10, 10]), [9, 4])

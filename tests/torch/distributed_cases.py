@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from imbalanced_torch import _header, distributed
+from imbalanced_torch.hard_examples import HardNegativeLoss
 from imbalanced_torch.pointwise import SigmoidFocalLoss, SoftmaxFocalLoss, SymmetricCrossEntropyLoss
 from imbalanced_torch.ranking import RecallAtQuantileLoss, SmoothAPLoss
 
@@ -59,6 +60,7 @@ def cases(before: SimpleNamespace, groups: dict[int, dist.ProcessGroup]) -> dict
         "failures of many ranks": failures_of_many_ranks,
         "pointwise losses of equal rows": equal_rows,
         "a pointwise loss that a rank skips": skipped_pointwise,
+        "a rank that fails before it mines negatives": failure_before_mining,
         "validation on rank 0 alone": validation_alone,
         "gathering in eval when asked": gather_in_eval,
         "queues are equal": queues_equal,
@@ -227,6 +229,15 @@ def skipped_pointwise(ranks: Ranks) -> None:
         with pytest.raises(RuntimeError, match="must be called by every rank in every step"):
             SoftmaxFocalLoss(process_group=group)(torch.zeros(2, 3), torch.tensor([0, 1]))
     dist.barrier()
+
+
+def failure_before_mining(ranks: Ranks) -> None:
+    """Or after it: no rank waits in vain, and the next step works."""
+    loss_fn, x = HardNegativeLoss(process_group=ranks.group), torch.zeros(4, 3)
+    is_bad = ranks.rank == 1
+    agree_on_error(ranks, lambda: loss_fn(x, x + 5 * is_bad))
+    agree_on_error(ranks, lambda: loss_fn(x, x, sample_weight=torch.full((4,), -1.0 if is_bad else 1.0)))
+    assert loss_fn(x, x) > 0
 
 
 def failures_of_many_ranks(ranks: Ranks) -> None:

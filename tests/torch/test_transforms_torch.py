@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from losses import LOSSES, RANKING, each, every_loss, every_ranking
+from losses import LOSSES, POINTWISE, RANKING, each, every_loss, every_ranking, with_variants
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -126,6 +126,15 @@ def test_second_derivatives_are_those_of_the_first(case):
     assert torch.autograd.gradgradcheck(moved, x[moving].clone().requires_grad_())
     hessian = torch.autograd.functional.hessian(moved, x[moving])
     assert hessian.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("size", [1.0, 30.0, 1e4])
+@each(with_variants(POINTWISE))
+def test_second_derivatives_of_pointwise_losses_are_finite(case, size):
+    x, y = batch(case=case)
+    x = (size * x.sign()).requires_grad_()
+    (slope,) = torch.autograd.grad(make(case)(x, y), x, create_graph=True)
+    assert torch.autograd.grad(slope.square().sum() + slope.sum(), x)[0].isfinite().all()
 
 
 def test_a_number_changed_on_a_compiled_module_is_noticed():

@@ -132,7 +132,7 @@ def zero_below(x: torch.Tensor, least: float) -> torch.Tensor:
 
 def probabilities(x: torch.Tensor, *, axis: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return generic.probabilities(x, axis=axis)
+        return generic.probabilities(x, axis=axis, access=(pick, put))
     limits = torch.finfo(x.dtype)  # as there, without masks, with less memory
     greatest, place = x.max(dim=axis, keepdim=True)
     loss = (x - greatest).clamp_(min=-0.25 * limits.max)

@@ -1,0 +1,170 @@
+"""Losses that treat hard and easy examples differently: Poly-1, asymmetric loss, and mined negatives.
+
+Arguments and errors are those of `imbalanced_core.losses.pointwise`.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from imbalanced_core import checks, ops
+from imbalanced_core.losses.classes import cross_entropy, cross_entropy_and
+from imbalanced_core.losses.pointwise import class_inputs, label_inputs, sigmoid_focal
+from imbalanced_core.ops.namespace import Array, array_namespace
+from imbalanced_core.quantile import masked_quantile
+
+
+def poly1(
+    logits: Array, targets: Array, *, epsilon: Array | float = 1.0, axis: int = -1, where: Array | None = None
+) -> Array:
+    """Poly-1 cross entropy, one per position: the first term of the series of log p_y gets another coefficient.
+
+    loss = CE(logits, y) + ε (1 − p_y); for probabilities y the mix Σ_c y_c loss(c).
+
+    Args:
+        logits: C classes on `axis`.
+        targets: class ids or probabilities.
+        epsilon: ε >= −1; 0 is the cross entropy. Positive values add to the gradient of examples that are learnt well,
+            negative ones take from it.
+        axis: the class axis.
+        where: one per position.
+
+    Returns:
+        Losses >= 0, the shape of `logits` without `axis`.
+
+    Cost: that of cross entropy.
+
+    References:
+        Leng et al., PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions, ICLR 2022,
+        https://arxiv.org/abs/2204.12511
+    """
+    check_epsilon("epsilon", epsilon)
+    x, y, valid, axis = class_inputs(logits, targets, axis=axis, where=where)
+    if y.ndim < x.ndim:
+        loss = cross_entropy(x, y, where, valid, axis=axis)
+        return loss - epsilon * array_namespace(x).expm1(-loss)
+    return cross_entropy_and(lambda missed: epsilon * missed, x, y, where, valid, axis=axis)
+
+
+def asymmetric(
+    logits: Array,
+    targets: Array,
+    *,
+    gamma_pos: Array | float = 1.0,
+    gamma_neg: Array | float = 4.0,
+    clip: float = 0.05,
+    where: Array | None = None,
+) -> Array:
+    """Asymmetric loss of multi-label predictions, elementwise: negatives are focused harder, easy ones dropped.
+
+    loss = y (1 − p)^γ₊ (−log p) + (1 − y) p_m^γ₋ (−log(1 − p_m)) with p = σ(logit) and p_m = max(p − m, 0).
+
+    Args:
+        logits: any shape.
+        targets: probabilities in [0, 1], booleans, or integers 0 and 1, same shape.
+        gamma_pos: γ₊ >= 0.
+        gamma_neg: γ₋ >= 0.
+        clip: m in [0, 1), a Python number: a negative with p <= m has loss and gradient 0. With γ₊ = γ₋ = m = 0 it is
+            the binary cross entropy.
+        where: same shape.
+
+    Returns:
+        Losses >= 0 in the shape of `logits`.
+
+    Cost: O(n) time; two powers and about six other transcendental functions per entry.
+
+    References:
+        Ridnik et al., Asymmetric Loss for Multi-Label Classification, ICCV 2021, https://arxiv.org/abs/2009.14119
+    """
+    checks.non_negative("gamma_pos", gamma_pos)
+    checks.non_negative("gamma_neg", gamma_neg)
+    check_clip("clip", clip)
+    x, y = label_inputs(logits, targets, where)
+    xp = array_namespace(x)
+    p, q = ops.logistic(x), ops.logistic(-x)
+    if_positive = _power(q, gamma_pos) * ops.softplus(-x)
+    if clip > 0:  # 1 − p_m = q + m, as long as it is below 1
+        if_negative = _power(xp.clip(p - clip, min=0.0), gamma_neg) * -xp.log(xp.clip(q + clip, max=1.0))
+    else:
+        if_negative = _power(p, gamma_neg) * ops.softplus(x)
+    losses = y * if_positive + (1.0 - y) * if_negative
+    losses = losses + 0.0 * ops.times_unit(p, y)  # NaN where a target lies outside [0, 1]
+    return losses if where is None else ops.where(where, losses, 0.0)
+
+
+def _power(u: Array, exponent: Array | float) -> Array:
+    """u^exponent for u in [0, 1], constant from the root of the smallest number down: two derivatives are finite."""
+    xp = array_namespace(u)
+    return xp.clip(u, min=float(xp.finfo(u.dtype).smallest_normal) ** 0.5) ** exponent
+
+
+def hard_negative(
+    logits: Array,
+    targets: Array,
+    *,
+    share: float = 0.25,
+    axis: int | None = 0,
+    where: Array | None = None,
+    gather: Callable[[Array], Array] | None = None,
+) -> tuple[Array, Array]:
+    """Binary cross entropy of all positives and of the hardest negatives, elementwise.
+
+    Of the n negatives (targets below ½) that compete, 1 + ⌊share · (n − 1)⌋ are kept: those of the greatest logits,
+    which for targets of 0 are those of the greatest loss. All that tie with the last of them are kept as well. Which
+    are kept is a constant in differentiation.
+
+    Args:
+        logits: any shape.
+        targets: probabilities in [0, 1], booleans, or integers 0 and 1, same shape.
+        share: in [0, 1], a Python number; 1 is the binary cross entropy, 0 keeps the hardest negative.
+        axis: the axis along which negatives compete: 0 for the rows of a batch, each label by itself; −1 for the labels
+            of a row; None for all entries.
+        where: same shape.
+        gather: with axis 0 or None, appends the rows of the other devices to an array; None: there are none.
+
+    Returns:
+        Losses >= 0 in the shape of `logits`, 0 where they are not kept, and bool, which are kept.
+
+    Cost: that of binary cross entropy, and a sort along `axis`.
+
+    References:
+        Shrivastava et al., Training Region-Based Object Detectors with Online Hard Example Mining, CVPR 2016,
+        https://arxiv.org/abs/1604.03540
+    """
+    check_share("share", share)
+    x, y = label_inputs(logits, targets, where)
+    check_axis("axis", axis)
+    fits = axis is None or -x.ndim <= axis < x.ndim
+    checks.require(fits, "axis", f"None or an axis of {x.ndim}-d logits", axis)
+    xp, is_negative = array_namespace(x), y < 0.5
+    is_negative = is_negative if where is None else is_negative & where
+    scores = ops.where(is_negative, ops.stop_gradient(x), math.nan)  # a logit of NaN has a loss of NaN, mined or not
+    if gather is not None and (axis is None or axis % x.ndim == 0):
+        scores = gather(scores)
+    scores = xp.reshape(scores, (-1,)) if axis is None else xp.moveaxis(scores, axis, -1)
+    least = masked_quantile(scores, [1.0 - share], where=~xp.isnan(scores))
+    least = least[0] if axis is None else xp.moveaxis(least, -1, axis)
+    kept = ~(is_negative & (x < least))  # NaN stays
+    kept = kept if where is None else kept & where
+    return sigmoid_focal(logits, targets, alpha=None, gamma=0.0, where=kept), kept
+
+
+def check_epsilon(name: str, value: Any) -> None:
+    """ε of Poly-1: finite and >= −1."""
+    checks.not_below(name, value, -1.0)
+
+
+def check_clip(name: str, value: Any) -> None:
+    """The probability shift: a Python number in [0, 1)."""
+    checks.require(isinstance(value, (int, float)) and 0 <= value < 1, name, "a number in [0, 1)", value)
+
+
+def check_share(name: str, value: Any) -> None:
+    """A share: a Python number in [0, 1]."""
+    checks.require(isinstance(value, (int, float)) and 0 <= value <= 1, name, "a number in [0, 1]", value)
+
+
+def check_axis(name: str, value: Any) -> None:
+    """An axis: a Python integer, or None."""
+    if value is not None:
+        checks.index(name, value)

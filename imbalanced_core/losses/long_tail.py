@@ -1,0 +1,212 @@
+"""Losses of long-tailed classes: cross entropy of logits that the class counts shift, scale or give a margin.
+
+Arguments and errors are those of `imbalanced_core.losses.pointwise`; and
+
+- class_counts: items per class in the training data [C], > 0; only their ratios matter, so shares serve as well. A
+  class without items has no prior, and no finite loss: give it a count of 1, or leave it out. Counts that are not > 0
+  and finite make every loss NaN.
+"""
+
+import math
+
+from imbalanced_core import checks, ops
+from imbalanced_core.losses.classes import cross_entropy, cross_entropy_and
+from imbalanced_core.losses.pointwise import class_inputs, sigmoid_focal
+from imbalanced_core.ops.namespace import Array, array_namespace, library_of
+
+
+def logit_adjusted(
+    logits: Array,
+    targets: Array,
+    *,
+    class_counts: Array,
+    tau: Array | float = 1.0,
+    axis: int = -1,
+    where: Array | None = None,
+) -> Array:
+    """Logit-adjusted cross entropy, one per position; with τ = 1 it is the balanced softmax.
+
+    loss = CE(logits + τ log π, y) with π_c = n_c / Σn. The scores that it trains are those of balanced classes: the
+    adjustment is left out at prediction, and `prior_correction(..., tau=τ)` gives the probabilities of the data.
+
+    Args:
+        logits: C classes on `axis`.
+        targets: class ids or probabilities.
+        class_counts: [C], see above.
+        tau: τ, finite; 0 is the cross entropy.
+        axis: the class axis.
+        where: one per position.
+
+    Returns:
+        Losses >= 0, the shape of `logits` without `axis`.
+
+    Cost: that of cross entropy, and one pass over the logits.
+
+    References:
+        Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021, https://arxiv.org/abs/2007.07314
+        Ren et al., Balanced Meta-Softmax for Long-Tailed Visual Recognition, NeurIPS 2020,
+        https://arxiv.org/abs/2007.10740
+    """
+    checks.finite("tau", tau)
+    x, y, valid, axis = class_inputs(logits, targets, axis=axis, where=where)
+    x = _centred(x, axis) + tau * _log_prior(x, class_counts, axis)
+    return cross_entropy(x, y, where, valid, axis=axis)
+
+
+def vector_scaling(
+    logits: Array,
+    targets: Array,
+    *,
+    class_counts: Array,
+    gamma: Array | float = 0.15,
+    tau: Array | float = 1.0,
+    axis: int = -1,
+    where: Array | None = None,
+) -> Array:
+    """Vector-scaling loss, one per position: a multiplicative and an additive adjustment of the logits.
+
+    loss = CE(Δ ⊙ logits + ι, y) with Δ_c = (n_c / max n)^γ and ι_c = τ log π_c, π_c = n_c / Σn.
+
+    Args:
+        logits: C classes on `axis`.
+        targets: class ids or probabilities.
+        class_counts: [C], see above.
+        gamma: γ >= 0, the exponent of the scales; 0 is the logit-adjusted loss.
+        tau: τ, finite; with γ = 0 and τ = 0 it is the cross entropy.
+        axis: the class axis.
+        where: one per position.
+
+    Returns:
+        Losses >= 0, the shape of `logits` without `axis`.
+
+    Cost: that of cross entropy, and two passes over the logits.
+
+    References:
+        Kini et al., Label-Imbalanced and Group-Sensitive Classification under Overparameterization, NeurIPS 2021,
+        https://arxiv.org/abs/2103.01550
+    """
+    checks.non_negative("gamma", gamma)
+    checks.finite("tau", tau)
+    x, y, valid, axis = class_inputs(logits, targets, axis=axis, where=where)
+    counts = _per_class(x, class_counts, axis)
+    scale = (counts / array_namespace(x).max(counts)) ** gamma
+    x = _centred(x * scale, axis) + tau * _log_prior(x, class_counts, axis)
+    return cross_entropy(x, y, where, valid, axis=axis)
+
+
+def ldam(
+    logits: Array,
+    targets: Array,
+    *,
+    class_counts: Array,
+    max_margin: Array | float = 0.5,
+    scale: Array | float = 30.0,
+    axis: int = -1,
+    where: Array | None = None,
+) -> Array:
+    """Label-distribution-aware margin loss, one per position: the rarer the class, the greater its margin.
+
+    loss = CE(s · (logits − Δ_y e_y), y) with Δ_c = m (min n / n_c)^¼, so that the rarest class has margin m. In the
+    paper the logits are cosines: normalised features times normalised class weights. For probabilities y it is the
+    mix Σ_c y_c loss(c), as in mixup. It is computed as CE + log(1 + (exp(s Δ_y) − 1) (1 − p_y)) with p of s · logits.
+
+    Args:
+        logits: C classes on `axis`.
+        targets: class ids or probabilities.
+        class_counts: [C], see above.
+        max_margin: m >= 0; 0 is the cross entropy of the scaled logits.
+        scale: s > 0. The product s · m must be at most 80, for exp(s Δ) to be finite; elsewhere the loss is not.
+        axis: the class axis.
+        where: one per position.
+
+    Returns:
+        Losses >= 0, the shape of `logits` without `axis`.
+
+    Cost: that of cross entropy, and one pass over the logits; for probabilities some more.
+
+    References:
+        Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, NeurIPS 2019,
+        https://arxiv.org/abs/1906.07413
+    """
+    check_margin(max_margin, scale)
+    x, y, valid, axis = class_inputs(logits, targets, axis=axis, where=where)
+    xp, counts = array_namespace(x), _per_class(x, class_counts, axis)
+    odds = xp.expm1(scale * max_margin * (xp.min(counts) / counts) ** 0.25)
+    x = _centred(x, axis) * scale
+    if y.ndim < x.ndim:
+        loss = cross_entropy(x, y, where, valid, axis=axis)
+        odds = xp.reshape(xp.take(xp.reshape(odds, (-1,)), xp.reshape(y, (-1,)), axis=0), tuple(y.shape))
+        return loss + xp.log1p(-odds * xp.expm1(-loss))
+    return cross_entropy_and(lambda missed: xp.log1p(odds * missed), x, y, where, valid, axis=axis)
+
+
+def check_margin(max_margin: Array | float, scale: Array | float) -> None:
+    """Both numbers of LDAM, and that exp(s · m) is finite if they can be read."""
+    checks.non_negative("max_margin", max_margin)
+    checks.positive("scale", scale)
+    if isinstance(scale, (int, float)) and isinstance(max_margin, (int, float)):
+        checks.require(scale * max_margin <= 80, "max_margin", f"at most 80 / scale = {80 / scale:g}", max_margin)
+
+
+def sigmoid_logit_adjusted(
+    logits: Array,
+    targets: Array,
+    *,
+    positive_rate: Array | float,
+    tau: Array | float = 1.0,
+    where: Array | None = None,
+) -> Array:
+    """Logit-adjusted binary cross entropy, elementwise.
+
+    loss = BCE(logit + τ log(π / (1 − π)), y) with π the share of positives. The scores that it trains are those of
+    balanced data; `prior_correction(..., tau=τ, binary=True)` gives the probabilities of the data.
+
+    Args:
+        logits: any shape.
+        targets: probabilities in [0, 1], booleans, or integers 0 and 1, same shape.
+        positive_rate: π in (0, 1); one number, or one per label [logits.shape[-1]].
+        tau: τ, finite; 0 is the binary cross entropy.
+        where: same shape.
+
+    Returns:
+        Losses >= 0 in the shape of `logits`.
+
+    Cost: that of binary cross entropy, and one pass over the logits.
+
+    References:
+        Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021, https://arxiv.org/abs/2007.07314
+    """
+    checks.finite("tau", tau)
+    checks.floating("logits", logits)
+    x = ops.widen(logits)
+    xp, shape = array_namespace(x), tuple(getattr(positive_rate, "shape", ()))
+    if shape == () or library_of(positive_rate) is None:
+        checks.open_unit_interval("positive_rate", positive_rate)
+    else:
+        checks.shaped("positive_rate", positive_rate, tuple(x.shape[-1:]), "[labels]")
+    if library_of(positive_rate) is None:
+        shift = math.log(positive_rate) - math.log1p(-positive_rate)
+    else:
+        rate = xp.astype(positive_rate, x.dtype, copy=False)
+        rate = ops.where((rate > 0) & (rate < 1), rate, math.nan)
+        shift = xp.broadcast_to(xp.log(rate) - xp.log1p(-rate), x.shape)
+    return sigmoid_focal(x + tau * shift, targets, alpha=None, gamma=0.0, where=where)
+
+
+def _per_class(x: Array, class_counts: Array, axis: int) -> Array:
+    """The counts in the dtype of x, such that they broadcast to it; NaN in place of those out of range."""
+    checks.shaped("class_counts", class_counts, (x.shape[axis],), "[classes]")
+    xp = array_namespace(x, class_counts)
+    counts = xp.astype(class_counts, x.dtype, copy=False)
+    counts = ops.where((counts > 0) & (counts < xp.inf), counts, math.nan)
+    return xp.reshape(counts, (1,) * axis + (-1,) + (1,) * (x.ndim - axis - 1))
+
+
+def _centred(x: Array, axis: int) -> Array:
+    """x − max x, which changes no softmax: large logits would lose the digits of what is added to them."""
+    return x - ops.stop_gradient(array_namespace(x).max(x, axis=axis, keepdims=True))
+
+
+def _log_prior(x: Array, class_counts: Array, axis: int) -> Array:
+    xp, counts = array_namespace(x), _per_class(x, class_counts, axis)
+    return xp.log(counts / xp.sum(counts))

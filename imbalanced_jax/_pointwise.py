@@ -1,0 +1,224 @@
+"""What the pointwise functions share: keywords, checks of concrete values, and one jitted call of the core."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypedDict
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from imbalanced_core import checks, reductions
+from imbalanced_core.options import Function, with_options
+from imbalanced_core.pool.labels import are_probabilities, foreground, taking_part
+from imbalanced_jax import distributed, validation
+from imbalanced_jax.distributed import AxisName
+
+Static = tuple[tuple[str, Any], ...]  # options that are fixed when compiled
+
+
+class PointwiseOptions(TypedDict, total=False):
+    """Keywords that all pointwise functions share; see `imbalanced_jax.pointwise`."""
+
+    sample_weight: jax.Array | None
+    reduction: str
+    axis_name: AxisName
+
+
+class LabelOptions(PointwiseOptions, total=False):
+    """Those of losses of independent labels."""
+
+    ignore_index: int | None
+    where: jax.Array | None
+
+
+class ClassOptions(PointwiseOptions, total=False):
+    """Those of losses of exclusive classes."""
+
+    ignore_index: int
+    axis: int
+
+
+COMMON = {"sample_weight": None, "reduction": "mean", "axis_name": None}
+
+
+def label_function(function: Function) -> Function:
+    """Fills in the keywords of `LabelOptions` that a call leaves out."""
+    return with_options(function, LabelOptions, {"ignore_index": None, "where": None, **COMMON})
+
+
+def class_function(function: Function) -> Function:
+    """Fills in the keywords of `ClassOptions` that a call leaves out."""
+    return with_options(function, ClassOptions, {"ignore_index": -100, "axis": -1, **COMMON})
+
+
+def label_loss(
+    function: Callable[..., Any],
+    logits: jax.Array,
+    targets: jax.Array,
+    numbers: Mapping[str, Any],
+    *,
+    static: Static = (),
+    ignore_index: int | None,
+    where: jax.Array | None,
+    sample_weight: jax.Array | None,
+    reduction: str,
+    axis_name: AxisName,
+) -> jax.Array:
+    """A loss of independent labels: `function` of the core, which may return which entries count beside the losses."""
+    validation.check_arrays(logits=logits, targets=targets)
+    validation.check_optional_arrays(where=where, sample_weight=sample_weight)
+    checks.boolean("where", where)
+    validation.check_static(reduction=reduction, ignore_index=ignore_index)
+    if ignore_index is not None:
+        checks.index("ignore_index", ignore_index)
+    if where is None or validation.can_read(where):  # what a traced mask leaves out may hold anything
+        validation.check_unit_targets(targets, ignore_index=ignore_index, where=where)
+        if ignore_index is None or validation.can_read(targets):
+            validation.check_weights(sample_weight, where=_counted(targets, where, ignore_index, np))
+    return _label_loss(
+        logits,
+        targets,
+        dict(numbers),
+        where,
+        sample_weight,
+        function=function,
+        static=static,
+        ignore_index=ignore_index,
+        reduction=reduction,
+        axis_name=axis_name,
+    )
+
+
+@partial(jax.jit, static_argnames=("function", "static", "ignore_index", "reduction", "axis_name"))
+def _label_loss(
+    logits: jax.Array,
+    targets: jax.Array,
+    numbers: dict[str, Any],
+    where: jax.Array | None,
+    sample_weight: jax.Array | None,
+    *,
+    function: Callable[..., Any],
+    static: Static,
+    ignore_index: int | None,
+    reduction: str,
+    axis_name: AxisName,
+) -> jax.Array:
+    where = _counted(targets, where, ignore_index, jnp)
+    losses = function(logits, targets, where=where, **numbers, **dict(static))
+    if isinstance(losses, tuple):
+        losses, where = losses
+    return _reduce(losses, where, sample_weight, targets, reduction=reduction, axis_name=axis_name)
+
+
+def class_loss(
+    function: Callable[..., jax.Array],
+    logits: jax.Array,
+    targets: jax.Array,
+    numbers: Mapping[str, Any],
+    *,
+    static: Static = (),
+    background_class: int | None = None,
+    ignore_index: int,
+    sample_weight: jax.Array | None,
+    reduction: str,
+    axis: int,
+    axis_name: AxisName,
+) -> jax.Array:
+    """A loss of exclusive classes: `function` of the core; with a background class "mean_positive" is a reduction."""
+    if "class_counts" in numbers:
+        counts = validation.as_floats("class_counts", numbers["class_counts"])
+        validation.check_positive(counts, name="class_counts")
+        numbers = {**numbers, "class_counts": counts}
+    validation.check_static(reduction=reduction)
+    if background_class is None:
+        checks.one_of("reduction", reduction, ("mean", "sum", "none"))
+    _check_classes(logits, targets, sample_weight, axis=axis, ignore_index=ignore_index)
+    return _class_loss(
+        logits,
+        targets,
+        dict(numbers),
+        sample_weight,
+        function=function,
+        static=static,
+        background_class=background_class,
+        ignore_index=ignore_index,
+        reduction=reduction,
+        axis=axis,
+        axis_name=axis_name,
+    )
+
+
+@partial(
+    jax.jit,
+    static_argnames=("function", "static", "background_class", "ignore_index", "reduction", "axis", "axis_name"),
+)
+def _class_loss(
+    logits: jax.Array,
+    targets: jax.Array,
+    numbers: dict[str, Any],
+    sample_weight: jax.Array | None,
+    *,
+    function: Callable[..., jax.Array],
+    static: Static,
+    background_class: int | None,
+    ignore_index: int,
+    reduction: str,
+    axis: int,
+    axis_name: AxisName,
+) -> jax.Array:
+    logits, targets, sample_weight = distributed.replicate((logits, targets, sample_weight))
+    where = None if are_probabilities(targets) else taking_part(targets, ignore_index=ignore_index)
+    losses = function(logits, targets, axis=axis, where=where, **numbers, **dict(static))
+    positives = None
+    if reduction == "mean_positive" and background_class is not None:
+        positives = foreground(targets, num_classes=logits.shape[axis], background_class=background_class, axis=axis)
+    return _reduce(losses, where, sample_weight, positives, reduction=reduction, axis_name=axis_name)
+
+
+def _reduce(
+    losses: jax.Array,
+    where: jax.Array | None,
+    weights: jax.Array | None,
+    positives: jax.Array | None,
+    *,
+    reduction: str,
+    axis_name: AxisName,
+) -> jax.Array:
+    parts: dict[str, Any] = {"where": where, "weights": weights, "positives": positives, "is_masked": True}
+    if reduction == "none" or axis_name is None:
+        return reductions.reduce_elements(losses, reduction=reduction, **parts)
+    return distributed.global_ratio(
+        *reductions.element_sum_and_mass(losses, reduction=reduction, **parts), axis_name=axis_name
+    )
+
+
+def _counted(targets: Any, where: Any, ignore_index: int | None, xp: Any) -> Any:
+    """Which entries are labels; in numpy outside of jit, as transformations trace what JAX computes."""
+    if ignore_index is None:
+        return where
+    is_label = taking_part(xp.asarray(targets), ignore_index=ignore_index)
+    return is_label if where is None else is_label & xp.asarray(where)
+
+
+def number(value: Any) -> Any:
+    """A Python int as a float: jit compiles once for each of the two types."""
+    return float(value) if isinstance(value, int) else value
+
+
+def _check_classes(logits: Any, targets: Any, weights: Any, *, axis: int, ignore_index: int) -> None:
+    """Checks of values, where they can be read; the core checks the shapes."""
+    validation.check_arrays(logits=logits, targets=targets)
+    validation.check_optional_arrays(sample_weight=weights)
+    validation.check_static(axis=axis, ignore_index=ignore_index)
+    checks.index("axis", axis)
+    checks.index("ignore_index", ignore_index)
+    checks.several_classes("logits", logits, axis=axis, instead="sigmoid_focal_loss")
+    if are_probabilities(targets):
+        if targets.shape == logits.shape:  # else the core says what it takes
+            validation.check_unit_targets(targets)
+        validation.check_weights(weights)
+    elif -logits.ndim <= axis < logits.ndim:
+        validation.check_class_ids(targets, num_classes=logits.shape[axis], ignore_index=ignore_index)
+        if validation.can_read(targets):  # else unseen ones may be ignored, whatever their weight
+            validation.check_weights(weights, where=_counted(targets, None, ignore_index, np))

@@ -1,0 +1,108 @@
+"""Losses that treat hard and easy examples differently; arguments as in `imbalanced_jax.pointwise`."""
+
+from functools import partial
+from typing import Any, Unpack
+
+import jax
+
+from imbalanced_core import checks
+from imbalanced_core.losses import hard_examples
+from imbalanced_jax import distributed, validation
+from imbalanced_jax._pointwise import ClassOptions, LabelOptions, class_function, class_loss, label_function, label_loss
+from imbalanced_jax._pointwise import number as as_float
+
+Number = float | jax.Array
+
+
+@class_function
+def poly1_loss(
+    logits: jax.Array, targets: jax.Array, *, epsilon: Number = 1.0, **options: Unpack[ClassOptions]
+) -> jax.Array:
+    """Poly-1 cross entropy: the first term of the series of log p_y gets another coefficient.
+
+    loss = CE(logits, y) + ε (1 − p_y).
+
+    Args:
+        logits: floating point, C classes on `axis`.
+        targets: class ids in the shape of `logits` without `axis`, or probabilities in the shape of `logits`.
+        epsilon: ε >= −1; 0 is the cross entropy.
+        **options: `reduction` ("mean", "sum" or "none"), `ignore_index`, `axis`, `sample_weight` and `axis_name`, see
+            `imbalanced_jax.pointwise`.
+
+    References:
+        Leng et al., PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions, ICLR 2022,
+        https://arxiv.org/abs/2204.12511
+    """
+    hard_examples.check_epsilon("epsilon", validation.number(epsilon))
+    return class_loss(hard_examples.poly1, logits, targets, {"epsilon": as_float(epsilon)}, **options)
+
+
+@label_function
+def asymmetric_loss(
+    logits: jax.Array,
+    targets: jax.Array,
+    *,
+    gamma_pos: Number = 1.0,
+    gamma_neg: Number = 4.0,
+    clip: float = 0.05,
+    **options: Unpack[LabelOptions],
+) -> jax.Array:
+    """Asymmetric loss of multi-label predictions: negatives are focused harder than positives, easy ones dropped.
+
+    loss = y (1 − p)^γ₊ (−log p) + (1 − y) p_m^γ₋ (−log(1 − p_m)) with p = σ(logit) and p_m = max(p − m, 0).
+
+    Args:
+        logits: floating point, any shape.
+        targets: in [0, 1], of any dtype, in the shape of `logits`.
+        gamma_pos: γ₊ >= 0.
+        gamma_neg: γ₋ >= 0.
+        clip: m in [0, 1), fixed when compiled: a negative with p <= m has loss and gradient 0.
+        **options: `reduction`, `ignore_index`, `where`, `sample_weight` and `axis_name`, see
+            `imbalanced_jax.pointwise`.
+
+    References:
+        Ridnik et al., Asymmetric Loss for Multi-Label Classification, ICCV 2021, https://arxiv.org/abs/2009.14119
+    """
+    checks.non_negative("gamma_pos", validation.number(gamma_pos))
+    checks.non_negative("gamma_neg", validation.number(gamma_neg))
+    hard_examples.check_clip("clip", clip)
+    numbers = {"gamma_pos": as_float(gamma_pos), "gamma_neg": as_float(gamma_neg)}
+    return label_loss(hard_examples.asymmetric, logits, targets, numbers, static=(("clip", clip),), **options)
+
+
+@label_function
+def hard_negative_loss(
+    logits: jax.Array,
+    targets: jax.Array,
+    *,
+    share: float = 0.25,
+    axis: int | None = 0,
+    **options: Unpack[LabelOptions],
+) -> jax.Array:
+    """Binary cross entropy of all positives and of the hardest negatives, those of the greatest logits.
+
+    Of n negatives (targets below ½) that compete, 1 + ⌊share · (n − 1)⌋ are kept, and all that tie with the last of
+    them; a mean is over what is kept. With `axis_name` the negatives of all devices compete (`axis` 0 or None).
+
+    Args:
+        logits: floating point, any shape.
+        targets: in [0, 1], of any dtype, in the shape of `logits`.
+        share: in [0, 1], fixed when compiled; 1 is the binary cross entropy.
+        axis: along which negatives compete: 0 for the rows of a batch, each label by itself; −1 for the labels of a
+            row; None for all entries.
+        **options: as in `asymmetric_loss`.
+
+    References:
+        Shrivastava et al., Training Region-Based Object Detectors with Online Hard Example Mining, CVPR 2016,
+        https://arxiv.org/abs/1604.03540
+    """
+    hard_examples.check_share("share", share)
+    hard_examples.check_axis("axis", axis)
+    static = (("share", share), ("axis", axis), ("axis_name", options["axis_name"]))
+    return label_loss(_hard_negative, logits, targets, {}, static=static, **options)
+
+
+def _hard_negative(logits: jax.Array, targets: jax.Array, *, axis_name: Any, where: Any, **options: Any) -> Any:
+    logits, targets, where = distributed.replicate((logits, targets, where))
+    gather = partial(distributed.gather_rows, axis_name=axis_name)
+    return hard_examples.hard_negative(logits, targets, where=where, gather=gather, **options)

@@ -1,0 +1,148 @@
+"""Losses of long-tailed classes: cross entropy of logits that the class counts shift, scale or give a margin.
+
+The arguments of `imbalanced_jax.pointwise` hold, reductions "mean", "sum" and "none" (that of binary predictions has
+"mean_positive" too), and
+
+- class_counts: items per class in the training data [C], such as `jnp.bincount(targets, length=C)`; a sequence or
+  array, > 0. Only ratios matter, so shares serve as well. Give a class without items a 1.
+"""
+
+from collections.abc import Sequence
+from typing import Unpack
+
+import jax
+
+from imbalanced_core import checks
+from imbalanced_core.losses import long_tail
+from imbalanced_jax import validation
+from imbalanced_jax._pointwise import ClassOptions, LabelOptions, class_function, class_loss, label_function, label_loss
+from imbalanced_jax._pointwise import number as as_float
+
+Counts = Sequence[float] | jax.Array
+Number = float | jax.Array
+
+
+@class_function
+def logit_adjusted_loss(
+    logits: jax.Array, targets: jax.Array, *, class_counts: Counts, tau: Number = 1.0, **options: Unpack[ClassOptions]
+) -> jax.Array:
+    """Logit-adjusted cross entropy; with τ = 1 it is the balanced softmax.
+
+    loss = CE(logits + τ log π, y) with π_c = n_c / Σn. Predict without the adjustment: the scores are those of balanced
+    classes, and `prior_correction(logits, train_prior=shares, tau=τ)` gives those of the data.
+
+    Args:
+        logits: floating point, C classes on `axis`.
+        targets: class ids in the shape of `logits` without `axis`, or probabilities in the shape of `logits`.
+        class_counts: [C], see above.
+        tau: τ, finite; 0 is the cross entropy.
+        **options: `reduction`, `ignore_index`, `axis`, `sample_weight` and `axis_name`, see `imbalanced_jax.pointwise`.
+
+    References:
+        Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021, https://arxiv.org/abs/2007.07314
+        Ren et al., Balanced Meta-Softmax for Long-Tailed Visual Recognition, NeurIPS 2020,
+        https://arxiv.org/abs/2007.10740
+    """
+    checks.finite("tau", validation.number(tau))
+    numbers = {"class_counts": class_counts, "tau": as_float(tau)}
+    return class_loss(long_tail.logit_adjusted, logits, targets, numbers, **options)
+
+
+@class_function
+def vector_scaling_loss(
+    logits: jax.Array,
+    targets: jax.Array,
+    *,
+    class_counts: Counts,
+    gamma: Number = 0.15,
+    tau: Number = 1.0,
+    **options: Unpack[ClassOptions],
+) -> jax.Array:
+    """Vector-scaling loss: a multiplicative and an additive adjustment of the logits.
+
+    loss = CE(Δ ⊙ logits + ι, y) with Δ_c = (n_c / max n)^γ and ι_c = τ log π_c, π_c = n_c / Σn.
+
+    Args:
+        logits: as in `logit_adjusted_loss`.
+        targets: as there.
+        class_counts: [C], see above.
+        gamma: γ >= 0; 0 is the logit-adjusted loss.
+        tau: τ, finite.
+        **options: as there.
+
+    References:
+        Kini et al., Label-Imbalanced and Group-Sensitive Classification under Overparameterization, NeurIPS 2021,
+        https://arxiv.org/abs/2103.01550
+    """
+    checks.non_negative("gamma", validation.number(gamma))
+    checks.finite("tau", validation.number(tau))
+    numbers = {"class_counts": class_counts, "gamma": as_float(gamma), "tau": as_float(tau)}
+    return class_loss(long_tail.vector_scaling, logits, targets, numbers, **options)
+
+
+@class_function
+def ldam_loss(
+    logits: jax.Array,
+    targets: jax.Array,
+    *,
+    class_counts: Counts,
+    max_margin: Number = 0.5,
+    scale: Number = 30.0,
+    **options: Unpack[ClassOptions],
+) -> jax.Array:
+    """Label-distribution-aware margin loss: the rarer the class, the greater its margin.
+
+    loss = CE(s · (logits − Δ_y e_y), y) with Δ_c = m (min n / n_c)^¼. In the paper the logits are cosines of normalised
+    features and class weights, and weights of the classes begin late in training: pass them as `sample_weight`.
+
+    Args:
+        logits: as in `logit_adjusted_loss`.
+        targets: as there.
+        class_counts: [C], see above.
+        max_margin: m >= 0, the margin of the rarest class.
+        scale: s > 0; s · m must be at most 80.
+        **options: as there.
+
+    References:
+        Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, NeurIPS 2019,
+        https://arxiv.org/abs/1906.07413
+    """
+    long_tail.check_margin(validation.number(max_margin), validation.number(scale))
+    numbers = {"class_counts": class_counts, "max_margin": as_float(max_margin), "scale": as_float(scale)}
+    return class_loss(long_tail.ldam, logits, targets, numbers, **options)
+
+
+@label_function
+def sigmoid_logit_adjusted_loss(
+    logits: jax.Array,
+    targets: jax.Array,
+    *,
+    positive_rate: Number | Sequence[float],
+    tau: Number = 1.0,
+    **options: Unpack[LabelOptions],
+) -> jax.Array:
+    """Logit-adjusted binary cross entropy, for binary and multi-label classification.
+
+    loss = BCE(logit + τ log(π / (1 − π)), y) with π the share of positives. Predict without the adjustment: the scores
+    are those of balanced data, and `prior_correction(..., tau=τ, binary=True)` gives those of the data.
+
+    Args:
+        logits: floating point, any shape.
+        targets: in [0, 1], of any dtype, in the shape of `logits`.
+        positive_rate: π in (0, 1): one number, or one per label [C].
+        tau: τ, finite; 0 is the binary cross entropy.
+        **options: `reduction`, `ignore_index`, `where`, `sample_weight` and `axis_name`, see
+            `imbalanced_jax.pointwise`.
+
+    References:
+        Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021, https://arxiv.org/abs/2007.07314
+    """
+    checks.finite("tau", validation.number(tau))
+    rate = validation.number(positive_rate)
+    if isinstance(rate, (Sequence, jax.Array)) and not isinstance(rate, str) and getattr(rate, "ndim", True):
+        rate = validation.as_floats("positive_rate", rate)
+        validation.check_positive(rate, name="positive_rate", below=1.0)
+    else:
+        checks.open_unit_interval("positive_rate", rate)
+    numbers = {"positive_rate": rate, "tau": as_float(tau)}
+    return label_loss(long_tail.sigmoid_logit_adjusted, logits, targets, numbers, **options)

@@ -1,0 +1,108 @@
+"""Losses that treat hard and easy examples differently; arguments as in `imbalanced_torch.pointwise`."""
+
+import contextlib
+from typing import Any, ClassVar, Unpack
+
+import torch
+from torch import Tensor
+
+from imbalanced_core import checks
+from imbalanced_core.losses import hard_examples
+from imbalanced_torch import distributed
+from imbalanced_torch._pointwise import ClassLoss, ClassOptions, LabelLoss, LabelOptions, Parts
+
+Number = float | Tensor
+
+
+class Poly1Loss(ClassLoss):
+    """Poly-1 cross entropy: the first term of the series of log p_y gets another coefficient.
+
+    loss = CE(logits, y) + ε (1 − p_y).
+
+    Args:
+        epsilon: ε >= −1; 0 is the cross entropy.
+        **options: `reduction` ("mean", "sum" or "none"), `ignore_index`, `axis` (default 1), `gather_distributed`,
+            `process_group`, `grad_reduction` and `equal_rows`, see `imbalanced_torch.pointwise`.
+
+    References:
+        Leng et al., PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions, ICLR 2022,
+        https://arxiv.org/abs/2204.12511
+    """
+
+    function = staticmethod(hard_examples.poly1)
+    rules: ClassVar = {"epsilon": hard_examples.check_epsilon}
+
+    def __init__(self, epsilon: Number = 1.0, **options: Unpack[ClassOptions]) -> None:
+        super().__init__({"epsilon": epsilon}, **options)
+
+
+class AsymmetricLoss(LabelLoss):
+    """Asymmetric loss of multi-label predictions: negatives are focused harder than positives, easy ones dropped.
+
+    loss = y (1 − p)^γ₊ (−log p) + (1 − y) p_m^γ₋ (−log(1 − p_m)) with p = σ(logit) and p_m = max(p − m, 0).
+
+    Args:
+        gamma_pos: γ₊ >= 0.
+        gamma_neg: γ₋ >= 0.
+        clip: m in [0, 1): a negative with p <= m has loss and gradient 0.
+        **options: `reduction`, `ignore_index` (default None), `gather_distributed`, `process_group`, `grad_reduction`
+            and `equal_rows`, see `imbalanced_torch.pointwise`.
+
+    References:
+        Ridnik et al., Asymmetric Loss for Multi-Label Classification, ICCV 2021, https://arxiv.org/abs/2009.14119
+    """
+
+    function = staticmethod(hard_examples.asymmetric)
+    rules: ClassVar = {
+        "gamma_pos": checks.non_negative,
+        "gamma_neg": checks.non_negative,
+        "clip": hard_examples.check_clip,
+    }
+
+    def __init__(
+        self, gamma_pos: Number = 1.0, gamma_neg: Number = 4.0, clip: float = 0.05, **options: Unpack[LabelOptions]
+    ) -> None:
+        super().__init__({"gamma_pos": gamma_pos, "gamma_neg": gamma_neg, "clip": clip}, **options)
+
+
+class HardNegativeLoss(LabelLoss):
+    """Binary cross entropy of all positives and of the hardest negatives, those of the greatest logits.
+
+    Of n negatives (targets below ½) that compete, 1 + ⌊share · (n − 1)⌋ are kept, and all that tie with the last of
+    them; a mean is over what is kept. With several processes the negatives of all of them compete (`axis` 0 or
+    None): their logits are gathered.
+
+    Args:
+        share: in [0, 1]; 1 is the binary cross entropy.
+        axis: along which negatives compete: 0 for the rows of a batch, each label by itself; −1 for the labels of a
+            row; None for all entries.
+        **options: as in `AsymmetricLoss`.
+
+    References:
+        Shrivastava et al., Training Region-Based Object Detectors with Online Hard Example Mining, CVPR 2016,
+        https://arxiv.org/abs/1604.03540
+    """
+
+    function = staticmethod(hard_examples.hard_negative)
+    rules: ClassVar = {"share": hard_examples.check_share, "axis": hard_examples.check_axis}
+
+    def __init__(self, share: float = 0.25, axis: int | None = 0, **options: Unpack[LabelOptions]) -> None:
+        super().__init__({"share": share, "axis": axis}, **options)
+
+    def _losses(self, inputs: Tensor, targets: Tensor, where: Tensor | None, **options: Any) -> Any:
+        return super()._losses(inputs, targets, where, gather=self._gather if self._gathers() else None, **options)
+
+    def _gather(self, rows: Tensor) -> Tensor:
+        self._has_gathered = True
+        return distributed.all_gather_no_grad(rows, process_group=self.process_group)
+
+    def _parts(self, inputs: Tensor, *others: Any) -> Parts:
+        self._has_gathered = False
+        try:
+            return super()._parts(inputs, *others)
+        except Exception:
+            if self._gathers() and self.axis in (0, None) and not self._has_gathered:
+                # the other ranks wait in their gather; that a row has another shape here tells them of the failure
+                with contextlib.suppress(ValueError):
+                    self._gather(torch.zeros(0, device=inputs.device if isinstance(inputs, Tensor) else "cpu"))
+            raise

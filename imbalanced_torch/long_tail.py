@@ -1,0 +1,130 @@
+"""Losses of long-tailed classes: cross entropy of logits that the class counts shift, scale or give a margin.
+
+The arguments of `imbalanced_torch.pointwise` hold, reductions "mean", "sum" and "none" (that of binary predictions has
+"mean_positive" too), and
+
+- class_counts: items per class in the training data [C], such as `torch.bincount(targets)`; a sequence or tensor, > 0;
+  a buffer, which moves with the module. Only ratios matter, so shares serve as well. Give a class without items a 1.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import ClassVar, Unpack
+
+from torch import Tensor
+
+from imbalanced_core import checks
+from imbalanced_core.losses import long_tail
+from imbalanced_torch import validation
+from imbalanced_torch._pointwise import ClassLoss, ClassOptions, LabelLoss, LabelOptions, numbers_per_class, unchecked
+
+Counts = Sequence[float] | Tensor
+Number = float | Tensor
+
+
+class LogitAdjustedLoss(ClassLoss):
+    """Logit-adjusted cross entropy; with τ = 1 it is the balanced softmax.
+
+    loss = CE(logits + τ log π, y) with π_c = n_c / Σn. Predict without the adjustment: the scores are those of balanced
+    classes, and `prior_correction(logits, train_prior=shares, tau=τ)` gives those of the data.
+
+    Args:
+        class_counts: [C], see `imbalanced_torch.long_tail`.
+        tau: τ, finite; 0 is the cross entropy.
+        **options: `reduction`, `ignore_index`, `axis` (default 1), `gather_distributed`, `process_group`,
+            `grad_reduction` and `equal_rows`, see `imbalanced_torch.pointwise`.
+
+    References:
+        Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021, https://arxiv.org/abs/2007.07314
+        Ren et al., Balanced Meta-Softmax for Long-Tailed Visual Recognition, NeurIPS 2020,
+        https://arxiv.org/abs/2007.10740
+    """
+
+    function = staticmethod(long_tail.logit_adjusted)
+    rules: ClassVar = {"class_counts": unchecked, "tau": checks.finite}
+
+    def __init__(self, class_counts: Counts, tau: Number = 1.0, **options: Unpack[ClassOptions]) -> None:
+        super().__init__({"class_counts": _counts(class_counts), "tau": tau}, **options)
+
+
+class VectorScalingLoss(ClassLoss):
+    """Vector-scaling loss: a multiplicative and an additive adjustment of the logits.
+
+    loss = CE(Δ ⊙ logits + ι, y) with Δ_c = (n_c / max n)^γ and ι_c = τ log π_c, π_c = n_c / Σn.
+
+    Args:
+        class_counts: [C], see `imbalanced_torch.long_tail`.
+        gamma: γ >= 0; 0 is the logit-adjusted loss.
+        tau: τ, finite.
+        **options: as in `LogitAdjustedLoss`.
+
+    References:
+        Kini et al., Label-Imbalanced and Group-Sensitive Classification under Overparameterization, NeurIPS 2021,
+        https://arxiv.org/abs/2103.01550
+    """
+
+    function = staticmethod(long_tail.vector_scaling)
+    rules: ClassVar = {"class_counts": unchecked, "gamma": checks.non_negative, "tau": checks.finite}
+
+    def __init__(
+        self, class_counts: Counts, gamma: Number = 0.15, tau: Number = 1.0, **options: Unpack[ClassOptions]
+    ) -> None:
+        super().__init__({"class_counts": _counts(class_counts), "gamma": gamma, "tau": tau}, **options)
+
+
+class LDAMLoss(ClassLoss):
+    """Label-distribution-aware margin loss: the rarer the class, the greater its margin.
+
+    loss = CE(s · (logits − Δ_y e_y), y) with Δ_c = m (min n / n_c)^¼. In the paper the logits are cosines of normalised
+    features and class weights, and weights of the classes begin late in training: pass them as `sample_weight`.
+
+    Args:
+        class_counts: [C], see `imbalanced_torch.long_tail`.
+        max_margin: m >= 0, the margin of the rarest class.
+        scale: s > 0; s · m must be at most 80.
+        **options: as in `LogitAdjustedLoss`.
+
+    References:
+        Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, NeurIPS 2019,
+        https://arxiv.org/abs/1906.07413
+    """
+
+    function = staticmethod(long_tail.ldam)
+    rules: ClassVar = {"class_counts": unchecked, "max_margin": checks.non_negative, "scale": checks.positive}
+
+    def __init__(
+        self, class_counts: Counts, max_margin: Number = 0.5, scale: Number = 30.0, **options: Unpack[ClassOptions]
+    ) -> None:
+        super().__init__({"class_counts": _counts(class_counts), "max_margin": max_margin, "scale": scale}, **options)
+
+
+class SigmoidLogitAdjustedLoss(LabelLoss):
+    """Logit-adjusted binary cross entropy, for binary and multi-label classification.
+
+    loss = BCE(logit + τ log(π / (1 − π)), y) with π the share of positives. Predict without the adjustment: the scores
+    are those of balanced data, and `prior_correction(..., tau=τ, binary=True)` gives those of the data.
+
+    Args:
+        positive_rate: π in (0, 1): one number, or one per label [C], then a buffer.
+        tau: τ, finite; 0 is the binary cross entropy.
+        **options: `reduction`, `ignore_index` (default None), `gather_distributed`, `process_group`, `grad_reduction`
+            and `equal_rows`, see `imbalanced_torch.pointwise`.
+
+    References:
+        Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021, https://arxiv.org/abs/2007.07314
+    """
+
+    function = staticmethod(long_tail.sigmoid_logit_adjusted)
+    rules: ClassVar = {"positive_rate": checks.open_unit_interval, "tau": checks.finite}
+
+    def __init__(self, positive_rate: Number | Sequence[float], tau: Number = 1.0, **options: Unpack[LabelOptions]):
+        rate = validation.as_tensor("positive_rate", positive_rate)
+        if rate.ndim:
+            check = partial(validation.check_positive, below=1.0)
+            rate = numbers_per_class("positive_rate", rate, "one number, or one per label [C]", check=check)
+        super().__init__({"positive_rate": rate if rate.ndim else positive_rate, "tau": tau}, **options)
+
+
+def _counts(class_counts: Counts) -> Tensor:
+    rule = "one count per class, [C]"
+    return numbers_per_class("class_counts", class_counts, rule, check=validation.check_positive)

@@ -5,6 +5,12 @@ from imbalanced_core.pool.queue import Queue
 from imbalanced_jax import presets
 from imbalanced_jax.calibration import prior_correction
 from imbalanced_jax.class_weights import class_weights, pos_weight
+from imbalanced_jax.operating_point import (
+    precision_at_k_loss,
+    precision_at_recall_loss,
+    recall_at_k_loss,
+    recall_at_precision_loss,
+)
 from imbalanced_jax.partial_auc import pauc_at_budget_loss
 from imbalanced_jax.pointwise import sigmoid_focal_loss, softmax_focal_loss, symmetric_cross_entropy_loss
 from imbalanced_jax.pooled import init_gate, init_queue
@@ -24,8 +30,12 @@ __all__ = [
     "init_queue",
     "pauc_at_budget_loss",
     "pos_weight",
+    "precision_at_k_loss",
+    "precision_at_recall_loss",
     "presets",
     "prior_correction",
+    "recall_at_k_loss",
+    "recall_at_precision_loss",
     "recall_at_quantile_loss",
     "sigmoid_focal_loss",
     "smooth_ap_loss",

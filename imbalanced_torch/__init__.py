@@ -3,6 +3,12 @@
 from imbalanced_core import __version__ as __version__
 from imbalanced_torch.calibration import prior_correction
 from imbalanced_torch.class_weights import class_weights, pos_weight
+from imbalanced_torch.operating_point import (
+    PrecisionAtKLoss,
+    PrecisionAtRecallLoss,
+    RecallAtKLoss,
+    RecallAtPrecisionLoss,
+)
 from imbalanced_torch.partial_auc import PAUCAtBudgetLoss
 from imbalanced_torch.pointwise import SigmoidFocalLoss, SoftmaxFocalLoss, SymmetricCrossEntropyLoss
 from imbalanced_torch.ranking import AUCLoss, RecallAtQuantileLoss, SmoothAPLoss
@@ -13,6 +19,10 @@ __all__ = [
     "AUCLoss",
     "LossWarmupWrapper",
     "PAUCAtBudgetLoss",
+    "PrecisionAtKLoss",
+    "PrecisionAtRecallLoss",
+    "RecallAtKLoss",
+    "RecallAtPrecisionLoss",
     "RecallAtQuantileLoss",
     "SigmoidFocalLoss",
     "SmoothAPLoss",

@@ -36,6 +36,7 @@ class Loss:
     # of ranking losses
     needs_a_negative: bool = True  # for a row to be valid
     threshold_of: str = "no item"  # whose quantile is a constant in differentiation: also "negatives", "all items"
+    mean_of: str = "losses"  # what the weights of positives average, or "reciprocals" of losses
     copies_compete: bool = False  # m copies of a positive rank above each other, a positive of multiplicity m does not
     # of pointwise losses
     reductions: tuple[str, ...] = ("mean", "mean_positive", "sum")
@@ -183,6 +184,29 @@ OBJECTIVES = (
         "AUC", "ranking.auc", "AUCLoss", "auc_loss", {"temperature": 0.3},
         more={"std live": {"temperature": 0.2, "temperature_scale": "std", "pos_numerator": "live", "margin": 0.5}},
         forward_mode=(),
+    ),
+    Loss(
+        "recall-at-k", "operating_point.recall_at", "RecallAtKLoss", "recall_at_k_loss", {"k": 3, "temperature": 0.3},
+        more={"std live": {"k": 7, "temperature": 0.2, "temperature_scale": "std", "pos_numerator": "live"}},
+        threshold_of="all items",
+    ),
+    Loss(
+        "precision-at-k", "operating_point.precision_at", "PrecisionAtKLoss", "precision_at_k_loss",
+        {"k": 3, "temperature": 0.3},
+        more={"iqr": {"k": 7, "temperature": 0.2, "temperature_scale": "iqr", "margin": 0.5}},
+        forward_mode=(), threshold_of="all items", mean_of="reciprocals",
+    ),
+    Loss(
+        "precision-at-recall", "operating_point.precision_at", "PrecisionAtRecallLoss", "precision_at_recall_loss",
+        {"recall": 0.2, "temperature": 0.3},
+        more={"std live": {"recall": 0.8, "temperature": 0.2, "temperature_scale": "std", "pos_numerator": "live"}},
+        forward_mode=(), threshold_of="all items", mean_of="reciprocals",
+    ),
+    Loss(
+        "recall-at-precision", "operating_point.recall_at", "RecallAtPrecisionLoss", "recall_at_precision_loss",
+        {"precision": 0.6, "temperature": 0.3},
+        more={"iqr": {"precision": 0.4, "temperature": 0.2, "temperature_scale": "iqr", "margin": 0.5}},
+        threshold_of="all items",
     ),
 )  # fmt: skip
 RANKING = tuple(case for case in OBJECTIVES if case.torch)

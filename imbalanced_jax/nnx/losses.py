@@ -3,7 +3,7 @@
 from typing import Any, Self
 
 from imbalanced_core.options import SMOOTH_AP_PRESET, pauc_preset
-from imbalanced_jax import partial_auc, pointwise, ranking
+from imbalanced_jax import operating_point, partial_auc, pointwise, ranking
 from imbalanced_jax.nnx.module import PointwiseLoss
 from imbalanced_jax.nnx.pooled import PooledLoss
 
@@ -45,6 +45,46 @@ class AUCLoss(PooledLoss):
     """
 
     loss = staticmethod(ranking.auc_loss)
+
+
+class RecallAtKLoss(PooledLoss):
+    """One minus the smooth recall among the k best rows: `imbalanced_jax.recall_at_k_loss` with state.
+
+    Arguments, attributes and errors as in `PooledLoss`; own option: `k`.
+    """
+
+    loss = staticmethod(operating_point.recall_at_k_loss)
+    positional = ("num_classes", "k", "queue_size", "temperature")
+
+
+class PrecisionAtKLoss(PooledLoss):
+    """One minus the smooth precision among the k best rows: `imbalanced_jax.precision_at_k_loss` with state.
+
+    Arguments, attributes and errors as in `PooledLoss`; own option: `k`.
+    """
+
+    loss = staticmethod(operating_point.precision_at_k_loss)
+    positional = ("num_classes", "k", "queue_size", "temperature")
+
+
+class PrecisionAtRecallLoss(PooledLoss):
+    """One minus the smooth precision at a recall: `imbalanced_jax.precision_at_recall_loss` with state.
+
+    Arguments, attributes and errors as in `PooledLoss`; own option: `recall`.
+    """
+
+    loss = staticmethod(operating_point.precision_at_recall_loss)
+    positional = ("num_classes", "recall", "queue_size", "temperature")
+
+
+class RecallAtPrecisionLoss(PooledLoss):
+    """One minus the smooth recall at a precision: `imbalanced_jax.recall_at_precision_loss` with state.
+
+    Arguments, attributes and errors as in `PooledLoss`; own option: `precision`.
+    """
+
+    loss = staticmethod(operating_point.recall_at_precision_loss)
+    positional = ("num_classes", "precision", "queue_size", "temperature")
 
 
 class PAUCAtBudgetLoss(PooledLoss):

@@ -10,6 +10,12 @@ process.
 The classes of `imbalanced_torch` keep queue, temperature and schedule for you, and gather the rows of all processes.
 """
 
+from imbalanced_torch.functional.operating_point import (
+    precision_at_k_loss,
+    precision_at_recall_loss,
+    recall_at_k_loss,
+    recall_at_precision_loss,
+)
 from imbalanced_torch.functional.partial_auc import pauc_at_budget_loss
 from imbalanced_torch.functional.pointwise import (
     sigmoid_focal_loss,
@@ -31,6 +37,10 @@ __all__ = [
     "init_gate",
     "init_queue",
     "pauc_at_budget_loss",
+    "precision_at_k_loss",
+    "precision_at_recall_loss",
+    "recall_at_k_loss",
+    "recall_at_precision_loss",
     "recall_at_quantile_loss",
     "sigmoid_focal_loss",
     "smooth_ap_loss",

@@ -69,7 +69,8 @@ def test_whole_weights_repeat_positives_in_the_mean(rng, case):
         case.objective(scores, positives, weights=(np.arange(30) == i).astype(np.float64))[0][0]
         for i in np.flatnonzero(positives[0])
     ]
-    expected = np.mean(np.repeat(alone, weights[positives].astype(int)))
+    power = -1 if case.mean_of == "reciprocals" else 1
+    expected = np.mean(np.repeat(np.power(alone, power), weights[positives].astype(int))) ** power
     np.testing.assert_allclose(case.objective(scores, positives, weights=weights)[0], expected, rtol=1e-12)
 
 

@@ -5,6 +5,7 @@ from imbalanced_core.pool.queue import Queue
 from imbalanced_jax import presets
 from imbalanced_jax.calibration import prior_correction
 from imbalanced_jax.class_weights import class_weights, pos_weight
+from imbalanced_jax.ndcg import ndcg_loss
 from imbalanced_jax.operating_point import (
     precision_at_k_loss,
     precision_at_recall_loss,
@@ -28,6 +29,7 @@ __all__ = [
     "class_weights",
     "init_gate",
     "init_queue",
+    "ndcg_loss",
     "pauc_at_budget_loss",
     "pos_weight",
     "precision_at_k_loss",

@@ -3,6 +3,7 @@
 from imbalanced_core import __version__ as __version__
 from imbalanced_torch.calibration import prior_correction
 from imbalanced_torch.class_weights import class_weights, pos_weight
+from imbalanced_torch.ndcg import NDCGLoss
 from imbalanced_torch.operating_point import (
     PrecisionAtKLoss,
     PrecisionAtRecallLoss,
@@ -18,6 +19,7 @@ from imbalanced_torch.warmup import LossWarmupWrapper
 __all__ = [
     "AUCLoss",
     "LossWarmupWrapper",
+    "NDCGLoss",
     "PAUCAtBudgetLoss",
     "PrecisionAtKLoss",
     "PrecisionAtRecallLoss",

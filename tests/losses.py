@@ -177,6 +177,7 @@ OBJECTIVES = (
                                "margin": 0.5},
             "absolute live": {"surrogate": "pairwise", "beta": 0.8, "temperature": 0.3, "tau_scale": "absolute",
                               "pos_numerator": "live"},
+            "two-way": {"surrogate": "pairwise", "beta": 0.5, "tau_scale": "std", "min_tpr": 0.4},
         },
         forward_mode=(), threshold_of="negatives",
     ),

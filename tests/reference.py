@@ -315,6 +315,7 @@ def partial_auc(
     temperature_scale="iqr",
     budget_basis="fpr",
     margin=0.0,
+    min_tpr=0.0,
     quantile_interpolation="higher",
     is_iid=None,
     **row,
@@ -325,6 +326,8 @@ def partial_auc(
     """
     kept, s, p, numerator, m = _row(scores, positives, **row)
     gradient = np.zeros(len(scores))
+    if min_tpr > 0 and p.any():
+        numerator = numerator * (s <= row_quantile(s[p], 1 - min_tpr, multiplicity=m[p], interpolation="lower"))
     iid = np.broadcast_to(True if is_iid is None else is_iid, len(scores))[kept]
     in_reference = iid & ~p if budget_basis == "fpr" else iid
 
@@ -363,6 +366,25 @@ def partial_auc(
     mean = sum(share * contribution)
     figures[4] = sum(share * (contribution - mean) ** 2)
     return 1 - mean, True, gradient, tuple(figures)
+
+
+def ndcg(scores, relevance, *, temperature=0.1, temperature_scale="absolute", gain="exponential", where=None):
+    """One list: loss, validity, and the gradient by the scores."""
+    kept, s, _, y, _ = _row(scores, np.ones(len(scores), bool), where=where, weights=relevance)
+    gradient = np.zeros(len(scores))
+    if len(set(y)) < 2:
+        return 0.0, False, gradient
+    g = 2.0**y - 1 if gain == "exponential" else y
+    ideal = sum(value / math.log2(2 + k) for k, value in enumerate(sorted(g, reverse=True)))
+    tau, loss = temperature * _unit(_spread(temperature_scale, s, np.ones(len(s)))), 1.0
+    for i in range(len(s)):
+        x = np.delete(s - s[i], i) / tau
+        rank = 1 + sigmoid(x).sum()
+        loss -= g[i] / math.log2(1 + rank) / ideal
+        by_rank = g[i] / ideal * math.log(2) / math.log(1 + rank) ** 2 / (1 + rank)
+        gradient[np.delete(kept, i)] += by_rank * sigmoid_slope(x) / tau
+        gradient[kept[i]] -= by_rank * sigmoid_slope(x).sum() / tau
+    return loss, True, gradient
 
 
 QUEUE_IGNORED = -1  # the target of rows without one, empty slots among them, inside a queue

@@ -4,7 +4,7 @@ A threshold lies halfway between the lowest score that is flagged and the next l
 so that as τ → 0 the losses tend to one minus recall and precision themselves.
 """
 
-from typing import NamedTuple, Unpack
+from typing import Any, NamedTuple, Unpack
 
 from imbalanced_core import checks, ops
 from imbalanced_core.losses.ranking import scale_temperature, smooth_step
@@ -201,7 +201,7 @@ def _figures(tau: Array, cut: Cut, diagnostics: bool) -> dict[str, Array]:
     return {"tau_eff": tau} | ({"t_beta": (cut.last + cut.rest)[..., 0] / 2.0} if diagnostics else {})
 
 
-def _at_count(items: Items, k: int | None) -> tuple[Cut, Array]:
+def _at_count(items: Items, k: Any) -> tuple[Cut, Array]:
     """The cut below the k-th item, and whether a row has a negative and more items."""
     checks.at_least("k", k, 1)
     ranked = _ranked(items)

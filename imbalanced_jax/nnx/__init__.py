@@ -17,6 +17,7 @@ except ModuleNotFoundError as error:
 
 from imbalanced_jax.nnx.losses import (
     AUCLoss,
+    NDCGLoss,
     PAUCAtBudgetLoss,
     PrecisionAtKLoss,
     PrecisionAtRecallLoss,
@@ -35,6 +36,7 @@ __all__ = [
     "AUCLoss",
     "LossState",
     "LossWarmupWrapper",
+    "NDCGLoss",
     "PAUCAtBudgetLoss",
     "PrecisionAtKLoss",
     "PrecisionAtRecallLoss",

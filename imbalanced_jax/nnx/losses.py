@@ -2,8 +2,10 @@
 
 from typing import Any, Self
 
+import jax
+
 from imbalanced_core.options import SMOOTH_AP_PRESET, pauc_preset
-from imbalanced_jax import operating_point, partial_auc, pointwise, ranking
+from imbalanced_jax import ndcg, operating_point, partial_auc, pointwise, ranking
 from imbalanced_jax.nnx.module import PointwiseLoss
 from imbalanced_jax.nnx.pooled import PooledLoss
 
@@ -91,7 +93,7 @@ class PAUCAtBudgetLoss(PooledLoss):
     """One minus the smooth partial AUC at a budget of false positives: `imbalanced_jax.pauc_at_budget_loss` with state.
 
     Arguments, attributes and errors as in `PooledLoss`; own options: `alpha`, `beta`, `surrogate`, `n_knots`,
-    `tau_scale` and `budget_basis`.
+    `tau_scale`, `budget_basis` and `min_tpr`.
     """
 
     loss = staticmethod(partial_auc.pauc_at_budget_loss)
@@ -107,6 +109,29 @@ class PAUCAtBudgetLoss(PooledLoss):
         loss_fn = cls(num_classes, **(options | overrides))  # type: ignore[call-arg]
         loss_fn._keeps_temperature = True
         return loss_fn
+
+
+class NDCGLoss(PointwiseLoss):
+    """One minus the smooth NDCG of lists with graded labels: `imbalanced_jax.ndcg_loss` with its options.
+
+    Raises:
+        TypeError, ValueError: on a bad option.
+    """
+
+    loss = staticmethod(ndcg.ndcg_loss)
+    positional = ("temperature", "temperature_scale", "gain", "reduction")
+    of_the_call = ("scores", "relevance", "where", "sample_weight")
+
+    def __call__(
+        self,
+        scores: jax.Array,
+        relevance: jax.Array,
+        where: jax.Array | None = None,
+        *,
+        sample_weight: jax.Array | None = None,
+    ) -> jax.Array:
+        """The loss of lists [..., n], as the function takes them."""
+        return type(self).loss(scores, relevance, where=where, sample_weight=sample_weight, **self.options())
 
 
 class SigmoidFocalLoss(PointwiseLoss):

@@ -10,6 +10,7 @@ process.
 The classes of `imbalanced_torch` keep queue, temperature and schedule for you, and gather the rows of all processes.
 """
 
+from imbalanced_torch.functional.ndcg import ndcg_loss
 from imbalanced_torch.functional.operating_point import (
     precision_at_k_loss,
     precision_at_recall_loss,
@@ -36,6 +37,7 @@ __all__ = [
     "auc_loss",
     "init_gate",
     "init_queue",
+    "ndcg_loss",
     "pauc_at_budget_loss",
     "precision_at_k_loss",
     "precision_at_recall_loss",

@@ -190,10 +190,12 @@ def precision_above(
     tau = scale_temperature(temperature, temperature_scale, items)
     checks.require(k is None or recall is None, "k", "None where a recall is given", k)
     cut, valid = _at_count(items, k) if recall is None else _at_recall(items, recall)
-    above = -cut.below(items.scores)
-    found, has_positive = numerator_mean(smooth_step(above, tau, -margin), items.numerator)
+    if not isinstance(margin, (int, float)) or margin > 0:
+        margin = margin * ops.where(items.positives, -1.0, xp.ones_like(items.scores))
+    flagged = smooth_step(-cut.below(items.scores), tau, margin)
+    found, has_positive = numerator_mean(flagged, items.numerator)
     found = found * count_of(items.positives, items)
-    wrong = xp.sum(weight_of(items.negatives, items) * smooth_step(above, tau, margin), axis=-1)
+    wrong = xp.sum(weight_of(items.negatives, items) * flagged, axis=-1)
     return share(wrong + LEAST_COUNT, found), valid & has_positive, _figures(tau, cut, diagnostics)
 
 
@@ -250,6 +252,8 @@ def _ranked(items: Items) -> Ranked:
 def _highest(scores: Array, mask: Array) -> Array:
     """The highest score of a mask, [..., 1]; −inf where it is empty."""
     xp = array_namespace(scores)
+    if scores.shape[-1] == 0:
+        return xp.sum(scores, axis=-1, keepdims=True) - xp.inf
     return xp.max(ops.where(mask, scores, -xp.inf), axis=-1, keepdims=True)
 
 

@@ -1,6 +1,5 @@
 """Normalised discounted cumulative gain of lists with graded labels."""
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -60,29 +59,14 @@ def ndcg_loss(
     if where is None or validation.can_read(where):  # what a traced mask leaves out may hold anything
         validation.check_weights(relevance, where=where, name="relevance")
     validation.check_weights(sample_weight)
-    static = {"temperature_scale": temperature_scale, "gain": gain, "reduction": reduction, "axis_name": axis_name}
-    temperature = jnp.asarray(temperature, dtype=jnp.result_type(float))
-    return _ndcg(scores, relevance, temperature, where, sample_weight, **static)
-
-
-@partial(jax.jit, static_argnames=("temperature_scale", "gain", "reduction", "axis_name"))
-def _ndcg(
-    scores: jax.Array,
-    relevance: jax.Array,
-    temperature: jax.Array,
-    where: jax.Array | None,
-    sample_weight: jax.Array | None,
-    *,
-    temperature_scale: str,
-    gain: str,
-    reduction: str,
-    axis_name: AxisName,
-) -> jax.Array:
-    lists = distributed.replicate((scores, relevance, where, sample_weight))
-    scores, relevance, where, sample_weight = lists
-    options: dict[str, Any] = {"temperature_scale": temperature_scale, "gain": gain, "where": where}
-    losses, counted = ndcg(scores, relevance, temperature=temperature, **options)
+    scores, relevance, where, sample_weight = distributed.replicate((scores, relevance, where, sample_weight))
+    tau = jnp.asarray(temperature, dtype=jnp.result_type(float))  # always an array: a new value does not recompile
+    options = {"temperature_scale": temperature_scale, "gain": gain}
+    losses, counted = _ndcg(scores, relevance, temperature=tau, where=where, **options)
     parts: dict[str, Any] = {"reduction": reduction, "where": counted, "weights": sample_weight, "is_masked": True}
     if reduction == "none" or axis_name is None:
         return reductions.reduce_elements(losses, **parts)
     return distributed.global_ratio(*reductions.element_sum_and_mass(losses, **parts), axis_name=axis_name)
+
+
+_ndcg = jax.jit(ndcg, static_argnames=("temperature_scale", "gain"))

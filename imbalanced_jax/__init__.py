@@ -12,6 +12,13 @@ from imbalanced_jax.long_tail import (
     sigmoid_logit_adjusted_loss,
     vector_scaling_loss,
 )
+from imbalanced_jax.ndcg import ndcg_loss
+from imbalanced_jax.operating_point import (
+    precision_at_k_loss,
+    precision_at_recall_loss,
+    recall_at_k_loss,
+    recall_at_precision_loss,
+)
 from imbalanced_jax.partial_auc import pauc_at_budget_loss
 from imbalanced_jax.pointwise import sigmoid_focal_loss, softmax_focal_loss, symmetric_cross_entropy_loss
 from imbalanced_jax.pooled import init_gate, init_queue
@@ -33,11 +40,16 @@ __all__ = [
     "init_queue",
     "ldam_loss",
     "logit_adjusted_loss",
+    "ndcg_loss",
     "pauc_at_budget_loss",
     "poly1_loss",
     "pos_weight",
+    "precision_at_k_loss",
+    "precision_at_recall_loss",
     "presets",
     "prior_correction",
+    "recall_at_k_loss",
+    "recall_at_precision_loss",
     "recall_at_quantile_loss",
     "sigmoid_focal_loss",
     "sigmoid_logit_adjusted_loss",

@@ -108,7 +108,7 @@ def _label_loss(
     losses = function(logits, targets, where=where, **numbers, **dict(static))
     if isinstance(losses, tuple):
         losses, where = losses
-    return _reduce(losses, where, sample_weight, targets, reduction=reduction, axis_name=axis_name)
+    return reduce(losses, where, sample_weight, targets, reduction=reduction, axis_name=axis_name)
 
 
 def class_loss(
@@ -173,10 +173,10 @@ def _class_loss(
     positives = None
     if reduction == "mean_positive" and background_class is not None:
         positives = foreground(targets, num_classes=logits.shape[axis], background_class=background_class, axis=axis)
-    return _reduce(losses, where, sample_weight, positives, reduction=reduction, axis_name=axis_name)
+    return reduce(losses, where, sample_weight, positives, reduction=reduction, axis_name=axis_name)
 
 
-def _reduce(
+def reduce(
     losses: jax.Array,
     where: jax.Array | None,
     weights: jax.Array | None,
@@ -185,6 +185,7 @@ def _reduce(
     reduction: str,
     axis_name: AxisName,
 ) -> jax.Array:
+    """The losses of all positions, reduced over all devices of the axis."""
     parts: dict[str, Any] = {"where": where, "weights": weights, "positives": positives, "is_masked": True}
     if reduction == "none" or axis_name is None:
         return reductions.reduce_elements(losses, reduction=reduction, **parts)

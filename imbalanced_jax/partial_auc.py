@@ -23,6 +23,7 @@ def pauc_at_budget_loss(
     tau_scale: str = "iqr",
     budget_basis: str = "fpr",
     quantile_interpolation: str = "higher",
+    min_tpr: float = 0.0,
     temperature: float | jax.Array = 0.1,
     **options: Unpack[RankingOptions],
 ) -> Result:
@@ -47,6 +48,8 @@ def pauc_at_budget_loss(
             "absolute" = 1.
         budget_basis: rates are fractions of the iid negatives ("fpr") or of all iid rows ("population").
         quantile_interpolation: of the thresholds: "higher", "lower", "linear", "nearest" or "midpoint".
+        min_tpr: the lowest true-positive rate, in [0, 1): the two-way partial AUC, a mean over the positives of the
+            lowest scores, 1 − min_tpr of them. 0: all.
         temperature: in units of `tau_scale`, > 0. On real data 1.0 with tau_scale="std" did better than the default.
         **options: the keywords of `imbalanced_jax.RankingOptions`. `temperature_scale` takes the place of `tau_scale`
             if given: its name in the other ranking losses.
@@ -63,6 +66,8 @@ def pauc_at_budget_loss(
 
     References:
         Narasimhan, Agarwal, A Structural SVM Based Approach for Optimizing Partial AUC, ICML 2013.
+        Yang et al., When All We Need is a Piece of the Pie: A Generic Framework for Optimizing Two-way Partial AUC,
+        ICML 2021, for min_tpr.
     """
     own = {
         "alpha": alpha,
@@ -72,5 +77,6 @@ def pauc_at_budget_loss(
         "tau_scale": band_unit(tau_scale, options.pop("temperature_scale")),
         "budget_basis": budget_basis,
         "quantile_interpolation": quantile_interpolation,
+        "min_tpr": min_tpr,
     }
     return evaluate(band_auc, logits, targets, queue, temperature, options, own, iid_aware=True)

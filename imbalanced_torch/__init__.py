@@ -5,6 +5,13 @@ from imbalanced_torch.calibration import prior_correction
 from imbalanced_torch.class_weights import class_weights, pos_weight
 from imbalanced_torch.hard_examples import AsymmetricLoss, HardNegativeLoss, Poly1Loss
 from imbalanced_torch.long_tail import LDAMLoss, LogitAdjustedLoss, SigmoidLogitAdjustedLoss, VectorScalingLoss
+from imbalanced_torch.ndcg import NDCGLoss
+from imbalanced_torch.operating_point import (
+    PrecisionAtKLoss,
+    PrecisionAtRecallLoss,
+    RecallAtKLoss,
+    RecallAtPrecisionLoss,
+)
 from imbalanced_torch.partial_auc import PAUCAtBudgetLoss
 from imbalanced_torch.pointwise import SigmoidFocalLoss, SoftmaxFocalLoss, SymmetricCrossEntropyLoss
 from imbalanced_torch.ranking import AUCLoss, RecallAtQuantileLoss, SmoothAPLoss
@@ -18,8 +25,13 @@ __all__ = [
     "LDAMLoss",
     "LogitAdjustedLoss",
     "LossWarmupWrapper",
+    "NDCGLoss",
     "PAUCAtBudgetLoss",
     "Poly1Loss",
+    "PrecisionAtKLoss",
+    "PrecisionAtRecallLoss",
+    "RecallAtKLoss",
+    "RecallAtPrecisionLoss",
     "RecallAtQuantileLoss",
     "SigmoidFocalLoss",
     "SigmoidLogitAdjustedLoss",

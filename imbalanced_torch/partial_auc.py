@@ -39,10 +39,14 @@ class PAUCAtBudgetLoss(PooledLoss):
         max_pool_size: look at a random part of the rows, of no more than this many; None: all.
         temperature_scale: takes the place of `tau_scale` if given: its name in the other ranking losses.
         margin: >= 0, in units of τ: a positive ranks above a threshold or negative only by that margin.
+        min_tpr: the lowest true-positive rate, in [0, 1): the two-way partial AUC, a mean over the positives of the
+            lowest scores, 1 − min_tpr of them. 0: all.
         **options: see `imbalanced_torch.options.RankingOptions`.
 
     References:
         Narasimhan, Agarwal, A Structural SVM Based Approach for Optimizing Partial AUC, ICML 2013.
+        Yang et al., When All We Need is a Piece of the Pie: A Generic Framework for Optimizing Two-way Partial AUC,
+        ICML 2021, for min_tpr.
     """
 
     objective = staticmethod(band_auc)
@@ -69,6 +73,7 @@ class PAUCAtBudgetLoss(PooledLoss):
         *,
         temperature_scale: str | None = None,
         margin: float = 0.0,
+        min_tpr: float = 0.0,
         **options: Unpack[RankingOptions],
     ) -> None:
         if surrogate is None:
@@ -85,6 +90,7 @@ class PAUCAtBudgetLoss(PooledLoss):
                 "budget_basis": budget_basis,
                 "quantile_interpolation": quantile_interpolation,
                 "margin": margin,
+                "min_tpr": min_tpr,
             },
             queue_size=queue_size,
             temperature=temperature,

@@ -34,8 +34,10 @@ class Loss:
     kind: str = "ranking"  # or pointwise with targets that are "ids" of classes or "labels", one for each logit
     forward_mode: tuple[str, ...] = ("torch", "jax")  # elsewhere its derivative is written by hand, and jvp refuses
     # of ranking losses
+    like: str = ""  # a loss that differs in its objective alone: what is slow and sees no objective runs for that one
     needs_a_negative: bool = True  # for a row to be valid
     threshold_of: str = "no item"  # whose quantile is a constant in differentiation: also "negatives", "all items"
+    mean_of: str = "losses"  # what the weights of positives average, or "reciprocals" of losses
     copies_compete: bool = False  # m copies of a positive rank above each other, a positive of multiplicity m does not
     # of pointwise losses
     reductions: tuple[str, ...] = ("mean", "mean_positive", "sum")
@@ -177,6 +179,7 @@ OBJECTIVES = (
                                "margin": 0.5},
             "absolute live": {"surrogate": "pairwise", "beta": 0.8, "temperature": 0.3, "tau_scale": "absolute",
                               "pos_numerator": "live"},
+            "two-way": {"surrogate": "pairwise", "beta": 0.5, "tau_scale": "std", "min_tpr": 0.4},
         },
         forward_mode=(), threshold_of="negatives",
     ),
@@ -185,8 +188,32 @@ OBJECTIVES = (
         more={"std live": {"temperature": 0.2, "temperature_scale": "std", "pos_numerator": "live", "margin": 0.5}},
         forward_mode=(),
     ),
+    Loss(
+        "recall-at-k", "operating_point.recall_at", "RecallAtKLoss", "recall_at_k_loss", {"k": 3, "temperature": 0.3},
+        more={"std live": {"k": 4, "temperature": 0.2, "temperature_scale": "std", "pos_numerator": "live"}},
+        threshold_of="all items", like="recall",
+    ),
+    Loss(
+        "precision-at-k", "operating_point.precision_at", "PrecisionAtKLoss", "precision_at_k_loss",
+        {"k": 3, "temperature": 0.3},
+        more={"iqr": {"k": 4, "temperature": 0.2, "temperature_scale": "iqr", "margin": 0.5}},
+        forward_mode=(), threshold_of="all items", mean_of="reciprocals", like="recall",
+    ),
+    Loss(
+        "precision-at-recall", "operating_point.precision_at", "PrecisionAtRecallLoss", "precision_at_recall_loss",
+        {"recall": 0.2, "temperature": 0.3},
+        more={"std live": {"recall": 0.8, "temperature": 0.2, "temperature_scale": "std", "pos_numerator": "live"}},
+        forward_mode=(), threshold_of="all items", mean_of="reciprocals", like="recall",
+    ),
+    Loss(
+        "recall-at-precision", "operating_point.recall_at", "RecallAtPrecisionLoss", "recall_at_precision_loss",
+        {"precision": 0.6, "temperature": 0.3},
+        more={"iqr": {"precision": 0.4, "temperature": 0.2, "temperature_scale": "iqr", "margin": 0.5}},
+        threshold_of="all items", like="recall",
+    ),
 )  # fmt: skip
 RANKING = tuple(case for case in OBJECTIVES if case.torch)
+STEPS = tuple(case for case in RANKING if not case.like)  # one loss of each kind of step
 POINTWISE = (
     Loss(
         "sigmoid focal", "pointwise.sigmoid_focal", "SigmoidFocalLoss", "sigmoid_focal_loss", kind="labels",

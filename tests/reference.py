@@ -308,6 +308,70 @@ def auc(scores, positives, *, temperature=0.1, temperature_scale="absolute", mar
     return loss, True, gradient
 
 
+def _cut(s, p, m, *, k=None, recall=None, precision=None):
+    """The threshold above which k items are flagged, or as few as a recall needs, or as many as a precision allows."""
+    cuts = []  # of every lowest flagged score, down: that score, items and positives from it up
+    for i in sorted(range(len(s)), key=lambda i: -s[i]):
+        if m[i] > 0:
+            cuts.append((s[i], m[s >= s[i]].sum(), m[(s >= s[i]) & p].sum()))
+    if k is not None:
+        down = [(cut[0], m[s > cut[0]].sum() + m[s == cut[0]].sum()) for cut in cuts]
+        last = next((score for score, count in down if count >= k - 0.5), None)
+        rest = next((score for score, count in down if count >= k + 0.5), None)
+        return None if rest is None else (last + rest) / 2
+    if recall is not None:
+        found = [cut[0] for cut in cuts if cut[2] >= recall * (1 - 1e-6) * m[p].sum()][:1]
+    else:
+        found = [cut[0] for cut in cuts if cut[2] >= precision * (1 - 1e-6) * cut[1]][-1:]
+    if not found:
+        return cuts[0][0]
+    return (found[0] + max((score for score, *_ in cuts if score < found[0]), default=found[0])) / 2
+
+
+def recall_at(
+    scores,
+    positives,
+    *,
+    k=None,
+    precision=None,
+    temperature=0.1,
+    temperature_scale="absolute",
+    margin=0.0,
+    **row,
+):
+    """One row: loss, validity, and the gradient by the scores."""
+    kept, s, p, numerator, m = _row(scores, positives, **row)
+    gradient = np.zeros(len(scores))
+    if numerator.sum() == 0 or m[~p].sum() == 0:
+        return 0.0, False, gradient
+    threshold = _cut(s, p, m, k=k, precision=precision)
+    if threshold is None:
+        return 0.0, False, gradient
+    tau = temperature * _unit(_spread(temperature_scale, s[~p], m[~p]))
+    share = numerator / numerator.sum()
+    x = (threshold - s) / tau + margin
+    gradient[kept] = -share * sigmoid_slope(x) / tau
+    return sum(share * sigmoid(x)), True, gradient
+
+
+def precision_at(
+    scores, positives, *, k=None, recall=None, temperature=0.1, temperature_scale="absolute", margin=0.0, **row
+):
+    """One row: loss, validity, and the gradient by the scores."""
+    kept, s, p, numerator, m = _row(scores, positives, **row)
+    gradient = np.zeros(len(scores))
+    threshold = _cut(s, p, m, k=k, recall=recall) if numerator.sum() and m[~p].sum() else None
+    if threshold is None:
+        return 0.0, False, gradient
+    tau = temperature * _unit(_spread(temperature_scale, s[~p], m[~p]))
+    weight = np.where(p, m[p].sum() * numerator / numerator.sum(), m)
+    x = (s - threshold) / tau + np.where(p, -margin, margin)
+    found, wrong = sum((weight * sigmoid(x))[p]), sum((weight * sigmoid(x))[~p]) + 1e-18
+    by_item = np.where(p, -wrong, found) / (found + wrong) ** 2
+    gradient[kept] = by_item * weight * sigmoid_slope(x) / tau
+    return wrong / (found + wrong), True, gradient
+
+
 def partial_auc(
     scores,
     positives,
@@ -320,6 +384,7 @@ def partial_auc(
     temperature_scale="iqr",
     budget_basis="fpr",
     margin=0.0,
+    min_tpr=0.0,
     quantile_interpolation="higher",
     is_iid=None,
     **row,
@@ -330,6 +395,8 @@ def partial_auc(
     """
     kept, s, p, numerator, m = _row(scores, positives, **row)
     gradient = np.zeros(len(scores))
+    if min_tpr > 0 and p.any():
+        numerator = numerator * (s <= row_quantile(s[p], 1 - min_tpr, multiplicity=m[p], interpolation="lower"))
     iid = np.broadcast_to(True if is_iid is None else is_iid, len(scores))[kept]
     in_reference = iid & ~p if budget_basis == "fpr" else iid
 
@@ -368,6 +435,25 @@ def partial_auc(
     mean = sum(share * contribution)
     figures[4] = sum(share * (contribution - mean) ** 2)
     return 1 - mean, True, gradient, tuple(figures)
+
+
+def ndcg(scores, relevance, *, temperature=0.1, temperature_scale="absolute", gain="exponential", where=None):
+    """One list: loss, validity, and the gradient by the scores."""
+    kept, s, _, y, _ = _row(scores, np.ones(len(scores), bool), where=where, weights=relevance)
+    gradient = np.zeros(len(scores))
+    if len(set(y)) < 2:
+        return 0.0, False, gradient
+    g = 2.0**y - 1 if gain == "exponential" else y
+    ideal = sum(value / math.log2(2 + k) for k, value in enumerate(sorted(g, reverse=True)))
+    tau, loss = temperature * _unit(_spread(temperature_scale, s, np.ones(len(s)))), 1.0
+    for i in range(len(s)):
+        x = np.delete(s - s[i], i) / tau
+        rank = 1 + sigmoid(x).sum()
+        loss -= g[i] / math.log2(1 + rank) / ideal
+        by_rank = g[i] / ideal * math.log(2) / math.log(1 + rank) ** 2 / (1 + rank)
+        gradient[np.delete(kept, i)] += by_rank * sigmoid_slope(x) / tau
+        gradient[kept[i]] -= by_rank * sigmoid_slope(x).sum() / tau
+    return loss, True, gradient
 
 
 QUEUE_IGNORED = -1  # the target of rows without one, empty slots among them, inside a queue

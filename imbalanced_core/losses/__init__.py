@@ -1,7 +1,9 @@
 """The formulas, one file per family.
 
 - `pointwise`: sigmoid focal, softmax focal, symmetric cross entropy
-- `ranking`: average precision, recall at a quantile
+- `ranking`: average precision, recall at a quantile, AUC
+- `operating_point`: recall and precision at a count, a precision or a recall
+- `ndcg`: NDCG of lists with graded labels
 - `partial_auc`: partial AUC over a band of false-positive rates
 - `class_balance`: class weights from counts
 - `calibration`: logits of other odds as those of the population

@@ -42,6 +42,7 @@ def partial_auc(
     temperature: Array = 0.1,
     temperature_scale: str = "iqr",
     margin: float = 0.0,
+    min_tpr: float = 0.0,
     pos_numerator: str = "pool",
     budget_basis: str = "fpr",
     quantile_interpolation: str = "higher",
@@ -59,6 +60,9 @@ def partial_auc(
             with t(β) <= s_j <= t(α). The gradient reaches them too.
         loss = 1 − Σ_{i∈P} w_i m_i pAUC_i / Σ_{i∈P} w_i m_i.
 
+    With `min_tpr` it is the two-way partial AUC, over true-positive rates of at least that: the mean runs over the
+    hardest positives alone, those of at most the (1 − min_tpr)-quantile ("lower") of the scores of all positives.
+
     Args:
         scores: floats [..., n]; ±inf counts as a very large number. Half precision is computed in float32.
         positives: bool, of the shape of scores.
@@ -70,6 +74,7 @@ def partial_auc(
         temperature_scale: the unit of the temperature: "iqr" and "std", the interquartile range and the standard
             deviation of the reference scores; "band", t(α) − t(β); or "absolute", 1.
         margin: μ >= 0, in units of τ: the differences in σ are (s_i − t)/τ − μ and (s_i − s_j)/τ − μ.
+        min_tpr: the lowest true-positive rate, a Python number in [0, 1); 0 for all positives.
         pos_numerator: the mean runs over all positives ("pool") or over the live ones alone ("live").
         budget_basis: "fpr", or "population": α and β are then fractions of all iid items.
         quantile_interpolation: of the thresholds: "higher", "lower", "linear", "nearest" or "midpoint".
@@ -89,6 +94,8 @@ def partial_auc(
 
     References:
         Narasimhan, Agarwal. A structural SVM based approach for optimizing partial AUC. ICML 2013.
+        Yang, Xu, Bao, He, Cao, Huang. When all we need is a piece of the pie: A generic framework for optimizing
+        two-way partial AUC. ICML 2021.
     """
     checks.one_of("temperature_scale", temperature_scale, BAND_TEMPERATURE_SCALES)
     items = make_items(scores, positives, pos_numerator=pos_numerator, **rows)
@@ -101,6 +108,7 @@ def partial_auc(
         temperature=temperature,
         tau_scale=temperature_scale,
         margin=margin,
+        min_tpr=min_tpr,
         budget_basis=budget_basis,
         quantile_interpolation=quantile_interpolation,
         diagnostics=True,
@@ -116,6 +124,7 @@ def band_auc(
     surrogate: str = "trapezoid",
     budget_basis: str = "fpr",
     margin: float = 0.0,
+    min_tpr: float = 0.0,
     diagnostics: bool = False,
     **band_options: Any,
 ) -> tuple[Array, Array, dict[str, Array]]:
@@ -123,6 +132,10 @@ def band_auc(
     checks.one_of("surrogate", surrogate, SURROGATES)
     checks.one_of("budget_basis", budget_basis, BUDGET_BASES)
     checks.non_negative("margin", margin)
+    in_range = isinstance(min_tpr, (int, float)) and 0 <= min_tpr < 1
+    checks.require(in_range, "min_tpr", "a Python number in [0, 1)", min_tpr)
+    if min_tpr > 0:
+        items = items._replace(numerator=_of_hardest(items, min_tpr))
     iid = items.where if items.is_iid is None else items.where & items.is_iid
     iid_negatives = items.negatives if items.is_iid is None else items.negatives & items.is_iid
     reference = iid_negatives if budget_basis == "fpr" else iid
@@ -190,6 +203,13 @@ def fpr_band(
     else:
         scale = dispersion(tau_scale, items, reference)
     return Band(thresholds, row_temperature(temperature, scale, items))
+
+
+def _of_hardest(items: Items, min_tpr: float) -> Array:
+    """The numerator [..., n] of the positives that are found last, when a share `min_tpr` is found already; else 0."""
+    options = {"where": items.positives, "multiplicity": items.multiplicity, "interpolation": "lower"}
+    highest = masked_quantile(items.scores, (1.0 - min_tpr,), **options)  # NaN, which nothing reaches, of no positive
+    return ops.where(ops.stop_gradient(items.scores) <= highest, items.numerator, 0.0)
 
 
 def _within(band: Band, scores: Array) -> Array:

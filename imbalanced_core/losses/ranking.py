@@ -89,7 +89,7 @@ def average_precision(
     diagnostics: bool = False,
 ) -> tuple[Array, Array, dict[str, Array]]:
     """The objective of `smooth_ap`."""
-    tau = _temperature(temperature, temperature_scale, items)
+    tau = scale_temperature(temperature, temperature_scale, items)
     xp = array_namespace(items.scores)
     # Counts of negatives and positives, not of negatives and all: what the two add to the gradient cancels in part, and
     # with few positives the count of all would leave little but rounding.
@@ -183,7 +183,7 @@ def recall(
     checks.require(in_range, "quantile", "a Python number in [0, 1]", quantile)
     checks.one_of("quantile_interpolation", quantile_interpolation, INTERPOLATIONS)
     checks.non_negative("margin", margin)
-    tau = _temperature(temperature, temperature_scale, items)
+    tau = scale_temperature(temperature, temperature_scale, items)
     threshold = masked_quantile(
         items.scores,
         (1.0 - quantile,),
@@ -253,7 +253,7 @@ def pairs_in_order(
     diagnostics: bool = False,  # noqa: ARG001  (it has no figure that costs anything)
 ) -> tuple[Array, Array, dict[str, Array]]:
     """The objective of `auc`."""
-    tau = _temperature(temperature, temperature_scale, items)
+    tau = scale_temperature(temperature, temperature_scale, items)
     loss, valid, _, _ = against(items, items.negatives, tau, margin)
     return loss, valid, {"tau_eff": tau}
 
@@ -283,6 +283,7 @@ def smooth_step(difference: Array, tau: Array, margin: float) -> Array:
     return ops.logistic(x if isinstance(margin, (int, float)) and margin == 0 else x + margin)
 
 
-def _temperature(temperature: Array, scale: str, items: Items) -> Array:
+def scale_temperature(temperature: Array, scale: str, items: Items) -> Array:
+    """The temperature of each row [...], in a unit of the scores of its negatives."""
     checks.one_of("temperature_scale", scale, TEMPERATURE_SCALES)
     return row_temperature(temperature, dispersion(scale, items, items.negatives), items)

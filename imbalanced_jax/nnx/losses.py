@@ -2,8 +2,10 @@
 
 from typing import Any, Self
 
+import jax
+
 from imbalanced_core.options import SMOOTH_AP_PRESET, pauc_preset
-from imbalanced_jax import hard_examples, long_tail, partial_auc, pointwise, ranking
+from imbalanced_jax import hard_examples, long_tail, ndcg, operating_point, partial_auc, pointwise, ranking
 from imbalanced_jax.nnx.module import PointwiseLoss
 from imbalanced_jax.nnx.pooled import PooledLoss
 
@@ -47,11 +49,51 @@ class AUCLoss(PooledLoss):
     loss = staticmethod(ranking.auc_loss)
 
 
+class RecallAtKLoss(PooledLoss):
+    """One minus the smooth recall among the k best rows: `imbalanced_jax.recall_at_k_loss` with state.
+
+    Arguments, attributes and errors as in `PooledLoss`; own option: `k`.
+    """
+
+    loss = staticmethod(operating_point.recall_at_k_loss)
+    positional = ("num_classes", "k", "queue_size", "temperature")
+
+
+class PrecisionAtKLoss(PooledLoss):
+    """One minus the smooth precision among the k best rows: `imbalanced_jax.precision_at_k_loss` with state.
+
+    Arguments, attributes and errors as in `PooledLoss`; own option: `k`.
+    """
+
+    loss = staticmethod(operating_point.precision_at_k_loss)
+    positional = ("num_classes", "k", "queue_size", "temperature")
+
+
+class PrecisionAtRecallLoss(PooledLoss):
+    """One minus the smooth precision at a recall: `imbalanced_jax.precision_at_recall_loss` with state.
+
+    Arguments, attributes and errors as in `PooledLoss`; own option: `recall`.
+    """
+
+    loss = staticmethod(operating_point.precision_at_recall_loss)
+    positional = ("num_classes", "recall", "queue_size", "temperature")
+
+
+class RecallAtPrecisionLoss(PooledLoss):
+    """One minus the smooth recall at a precision: `imbalanced_jax.recall_at_precision_loss` with state.
+
+    Arguments, attributes and errors as in `PooledLoss`; own option: `precision`.
+    """
+
+    loss = staticmethod(operating_point.recall_at_precision_loss)
+    positional = ("num_classes", "precision", "queue_size", "temperature")
+
+
 class PAUCAtBudgetLoss(PooledLoss):
     """One minus the smooth partial AUC at a budget of false positives: `imbalanced_jax.pauc_at_budget_loss` with state.
 
     Arguments, attributes and errors as in `PooledLoss`; own options: `alpha`, `beta`, `surrogate`, `n_knots`,
-    `tau_scale` and `budget_basis`.
+    `tau_scale`, `budget_basis` and `min_tpr`.
     """
 
     loss = staticmethod(partial_auc.pauc_at_budget_loss)
@@ -67,6 +109,29 @@ class PAUCAtBudgetLoss(PooledLoss):
         loss_fn = cls(num_classes, **(options | overrides))  # type: ignore[call-arg]
         loss_fn._keeps_temperature = True
         return loss_fn
+
+
+class NDCGLoss(PointwiseLoss):
+    """One minus the smooth NDCG of lists with graded labels: `imbalanced_jax.ndcg_loss` with its options.
+
+    Raises:
+        TypeError, ValueError: on a bad option.
+    """
+
+    loss = staticmethod(ndcg.ndcg_loss)
+    positional = ("temperature", "temperature_scale", "gain", "reduction")
+    of_the_call = ("scores", "relevance", "where", "sample_weight")
+
+    def __call__(
+        self,
+        scores: jax.Array,
+        relevance: jax.Array,
+        where: jax.Array | None = None,
+        *,
+        sample_weight: jax.Array | None = None,
+    ) -> jax.Array:
+        """The loss of lists [..., n], as the function takes them."""
+        return type(self).loss(scores, relevance, where=where, sample_weight=sample_weight, **self.options())
 
 
 class SigmoidFocalLoss(PointwiseLoss):

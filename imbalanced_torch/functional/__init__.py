@@ -17,6 +17,13 @@ from imbalanced_torch.functional.long_tail import (
     sigmoid_logit_adjusted_loss,
     vector_scaling_loss,
 )
+from imbalanced_torch.functional.ndcg import ndcg_loss
+from imbalanced_torch.functional.operating_point import (
+    precision_at_k_loss,
+    precision_at_recall_loss,
+    recall_at_k_loss,
+    recall_at_precision_loss,
+)
 from imbalanced_torch.functional.partial_auc import pauc_at_budget_loss
 from imbalanced_torch.functional.pointwise import (
     sigmoid_focal_loss,
@@ -41,8 +48,13 @@ __all__ = [
     "init_queue",
     "ldam_loss",
     "logit_adjusted_loss",
+    "ndcg_loss",
     "pauc_at_budget_loss",
     "poly1_loss",
+    "precision_at_k_loss",
+    "precision_at_recall_loss",
+    "recall_at_k_loss",
+    "recall_at_precision_loss",
     "recall_at_quantile_loss",
     "sigmoid_focal_loss",
     "sigmoid_logit_adjusted_loss",

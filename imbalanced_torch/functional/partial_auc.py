@@ -23,6 +23,7 @@ def pauc_at_budget_loss(
     tau_scale: str = "iqr",
     budget_basis: str = "fpr",
     quantile_interpolation: str = "higher",
+    min_tpr: float = 0.0,
     temperature: Number = 0.1,
     **options: Unpack[RankingOptions],
 ) -> Result:
@@ -38,5 +39,6 @@ def pauc_at_budget_loss(
         "tau_scale": band_unit(tau_scale, options.pop("temperature_scale")),
         "budget_basis": budget_basis,
         "quantile_interpolation": quantile_interpolation,
+        "min_tpr": min_tpr,
     }
     return evaluate(band_auc, logits, targets, queue, temperature, options, own, iid_aware=True)

@@ -180,3 +180,17 @@ def test_who_carries_gradient(differentiable, rng):
 def test_bad_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         partial_auc(np.zeros((2, 5)), np.zeros((2, 5), bool), **options)
+
+
+def test_two_way_is_the_mean_over_hard_positives_and_hard_negatives(rng):
+    scores, positives = rng.standard_normal(200), rng.random(200) < 0.3
+    lowest, highest = np.sort(scores[positives]), np.sort(scores[~positives])[::-1]
+    kept = lowest[: int(0.4 * (len(lowest) - 1)) + 1]
+    band = highest[highest >= np.quantile(highest, 0.75, method="higher")]
+    options = {"surrogate": "pairwise", "beta": 0.25, "min_tpr": 0.6, "temperature": 1e-9}
+    loss, valid, _ = partial_auc(scores, positives, **options)
+    assert valid
+    assert 1 - loss == pytest.approx((kept[:, None] > band).mean(), abs=1e-12)
+    assert partial_auc(scores * 0, positives, **options)[0] == 0.5
+    with pytest.raises(ValueError, match=r"min_tpr must be a Python number in \[0, 1\), got 1.0"):
+        partial_auc(scores, positives, min_tpr=1.0)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from losses import RANKING
 
 from imbalanced_jax import init_gate, init_queue, pauc_at_budget_loss, recall_at_quantile_loss, smooth_ap_loss
 
@@ -15,8 +16,10 @@ LOSSES = {
     "recall_iqr": (recall_at_quantile_loss, {"temperature_scale": "iqr", "margin": 0.5, "quantile": 0.2}),
     "pauc": (pauc_at_budget_loss, {"beta": 0.5}),
     "pauc_trapezoid": (pauc_at_budget_loss, {"beta": 0.5, "surrogate": "trapezoid", "n_knots": 4}),
+    "pauc_two_way": (pauc_at_budget_loss, {"beta": 0.5, "min_tpr": 0.5}),
     "pauc_gated": (pauc_at_budget_loss, {"beta": 0.5, "tau_scale": "std", "gate": init_gate(3)}),
 }
+LOSSES |= {case.name: (case.jax_function, case.options) for case in RANKING if case.like}
 
 
 @pytest.fixture(params=LOSSES)

@@ -10,7 +10,7 @@ import pytest
 from jax import lax
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
-from losses import POINTWISE, RANKING
+from losses import POINTWISE, RANKING, STEPS
 
 from imbalanced_core.pool.step import PooledResult
 from imbalanced_jax import distributed
@@ -197,7 +197,7 @@ def test_ranking_losses_over_five_steps_of_a_queue(devices, way):
     """All losses where a step is mapped as documented; elsewhere, the collectives being the same, the first."""
     is_usual = way == "shard_map"
     # the reduction comes after the collectives, so all of them are seen once
-    loss_fns = ranking_loss_fns(RANKING if is_usual else RANKING[:1])
+    loss_fns = ranking_loss_fns((RANKING if devices == 2 else STEPS) if is_usual else RANKING[:1])
     loss_fns |= ranking_loss_fns(RANKING[:1], reductions=REDUCTIONS) if is_usual and devices == 2 else {}
     step, expected_step = on_devices(way, devices, loss_fns), on_one_device(loss_fns)
     for padded in PADDED:
@@ -236,7 +236,7 @@ def test_class_parallel_over_five_steps_of_a_queue(devices, way, classes, multil
     names, _ = axes(devices)
     options = {"multilabel": multilabel}
     options["reductions"] = REDUCTIONS if devices == 2 else ("mean",)
-    loss_fns = ranking_loss_fns(RANKING if devices == 2 else RANKING[:1], class_parallel=True, **options)
+    loss_fns = ranking_loss_fns(STEPS if devices == 2 else STEPS[:1], class_parallel=True, **options)
     aux_specs = PooledResult(queue_specs(names), P(), P(), P())
     specs = dict.fromkeys(loss_fns, (P(), P(), aux_specs))
     queue_spec = dict.fromkeys(loss_fns, queue_specs(names))
@@ -303,7 +303,7 @@ def test_explicit_sharding_needs_no_mesh_context():
     batch = make_batch(2, 0)
     sharded = jax.tree.map(lambda array: jax.device_put(array, NamedSharding(mesh, P("d"))), batch)
     queue = init_queue(QUEUE, C, dtype=jnp.float64)
-    for case in RANKING:
+    for case in STEPS:
         step = jax.jit(jax.value_and_grad(case.value_in_jax(queue)))
         got = step(sharded["features"][:, :C], sharded["ids"])
         jax.tree.map(

@@ -13,6 +13,7 @@ import orbax.checkpoint
 import pytest
 from flax import nnx
 from losses import POINTWISE as TABLE
+from losses import every_ranking
 
 import imbalanced_jax
 from imbalanced_jax import (
@@ -136,6 +137,17 @@ def test_training_is_that_of_the_function(name):
         np.testing.assert_allclose(run[0].kernel[...], kernel, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(run[0].bias[...], bias, rtol=1e-4, atol=1e-6)
         jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), run[1].queue, queue)
+
+
+@every_ranking
+def test_a_step_of_every_loss_is_that_of_its_function(case):
+    loss_fn, (logits, targets) = case.in_nnx(CLASSES, queue_size=QUEUE), map(jnp.asarray, case.batch())
+    queue = init_queue(QUEUE, CLASSES)
+    for _ in range(2):
+        expected, aux = case.in_jax()(logits, targets, queue)
+        np.testing.assert_array_equal(loss_fn(logits, targets), expected)
+        same_arrays(loss_fn.queue, aux.queue)
+        queue = aux.queue
 
 
 def test_warmup_is_that_of_the_function():

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from losses import IGNORED, RANKING, with_variants
+from losses import IGNORED, RANKING, STEPS, with_variants
 from reference import QUEUE_IGNORED, queue_after
 from replay import TASKS, Replay, batches
 
@@ -22,7 +22,7 @@ def small_batch(num_classes=2, n=16, seed=0):
     return logits, jnp.asarray(rng.integers(0, max(2, num_classes), n))
 
 
-@pytest.fixture(params=RANKING, ids=lambda case: case.name)
+@pytest.fixture(params=STEPS, ids=lambda case: case.name)
 def function(request):
     return request.param.in_jax(temperature=0.1)
 

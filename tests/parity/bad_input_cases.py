@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from losses import POINTWISE, RANKING, Loss, with_variants
+from losses import POINTWISE, RANKING, STEPS, Loss, with_variants
 
 import imbalanced_jax
 import imbalanced_torch
@@ -84,7 +84,7 @@ def _class_parallel_in_torch(classes: int) -> Callable:
 
 BLEND = Subject("warm-up blend", _blend_in_torch, _blend_in_jax, next(case for case in POINTWISE if case.kind == "ids"))
 CLASS_PARALLEL = Subject("class parallel", _class_parallel_in_torch, _class_parallel_in_jax, RANKING[0])
-LOSSES = [*map(_of_table, [*RANKING, *with_variants(POINTWISE)]), BLEND]
+LOSSES = [*map(_of_table, [*STEPS, *with_variants(POINTWISE)]), BLEND]
 
 
 def call(library: str, loss: Subject, logits: Any, targets: Any, weights: Any = None) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import torch
 import torch.nn.functional as F
 from distributed_worker import Batch, Ranks, check_against_one_process, splits
-from losses import POINTWISE, RANKING, Loss
+from losses import POINTWISE, RANKING, STEPS, Loss
 from torch import Tensor
 
 from imbalanced_torch import SmoothAPLoss, SoftmaxFocalLoss
@@ -20,11 +20,9 @@ def cases() -> Iterator[tuple[str, Case]]:
         for reduction in case.reductions:
             yield f"{case.name} {reduction}", _pointwise(case, reduction)
     for case in RANKING:
-        for class_parallel in (False, True):
-            yield (
-                f"{case.name}{', class-parallel' * class_parallel}",
-                _ranking(case, classes=3 + 4 * class_parallel, class_parallel=class_parallel),
-            )
+        yield case.name, _ranking(case)
+    for case in STEPS:
+        yield f"{case.name}, class-parallel", _ranking(case, classes=7, class_parallel=True)
         yield f"{case.name}, gated", _ranking(case, gated=True)
     first = RANKING[0]
     for reduction in ("sum", "none"):

@@ -4,7 +4,18 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from imbalanced_torch import PAUCAtBudgetLoss, RecallAtQuantileLoss, SigmoidFocalLoss, SmoothAPLoss, SoftmaxFocalLoss
+from imbalanced_torch import (
+    NDCGLoss,
+    PAUCAtBudgetLoss,
+    PrecisionAtKLoss,
+    PrecisionAtRecallLoss,
+    RecallAtKLoss,
+    RecallAtPrecisionLoss,
+    RecallAtQuantileLoss,
+    SigmoidFocalLoss,
+    SmoothAPLoss,
+    SoftmaxFocalLoss,
+)
 
 VIEWS = ("view", "expand", "slice", "select", "transpose", "permute", "unsqueeze", "squeeze", "detach", "alias")
 NO_KERNEL = (*VIEWS, "t", "split", "unbind", "as_strided", "empty", "empty_like")
@@ -15,6 +26,7 @@ STEPS = {
     "sigmoid focal, ids": (SigmoidFocalLoss(alpha=None), (32, 10), torch.int64, 24),
     "softmax focal": (SoftmaxFocalLoss(), (32, 10), None, 30),
     "softmax focal, dense": (SoftmaxFocalLoss(), (2, 10, 8, 8), None, 32),
+    "NDCG": (NDCGLoss(), (8, 100), torch.int64, 80),
 }
 for classes in (1, 10):
     for name, module, most in (
@@ -22,6 +34,11 @@ for classes in (1, 10):
         ("recall", RecallAtQuantileLoss(classes), 80),
         ("pAUC trapezoid", PAUCAtBudgetLoss(classes, surrogate="trapezoid"), 95),
         ("pAUC pairwise", PAUCAtBudgetLoss(classes, surrogate="pairwise"), 120),
+        ("pAUC two-way", PAUCAtBudgetLoss(classes, surrogate="pairwise", min_tpr=0.5), 120),
+        ("recall at k", RecallAtKLoss(classes, 10), 105),
+        ("precision at k", PrecisionAtKLoss(classes, 10), 125),
+        ("precision at recall", PrecisionAtRecallLoss(classes, 0.8), 125),
+        ("recall at precision", RecallAtPrecisionLoss(classes, 0.8), 115),
         ("pAUC recommended", PAUCAtBudgetLoss.recommended(classes, 0.01), 260),
     ):
         STEPS[f"{name}, {classes} classes"] = module, (32, classes), None, most

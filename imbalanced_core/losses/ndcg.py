@@ -1,0 +1,75 @@
+"""Normalised discounted cumulative gain of lists with graded labels, with smooth ranks."""
+
+import math
+
+from imbalanced_core import checks, ops
+from imbalanced_core.losses.ranking import TEMPERATURE_SCALES
+from imbalanced_core.ops.namespace import Array, array_namespace
+from imbalanced_core.pairwise import soft_counts_at
+from imbalanced_core.pool.items import dispersion, make_items, row_temperature, settle
+
+GAINS = ("exponential", "linear")
+
+
+def ndcg(
+    scores: Array,
+    relevance: Array,
+    *,
+    temperature: Array = 0.1,
+    temperature_scale: str = "absolute",
+    gain: str = "exponential",
+    where: Array | None = None,
+) -> tuple[Array, Array]:
+    """One minus the smooth normalised discounted cumulative gain (NDCG) of each list.
+
+    With V the items of a list that are not masked, y their labels, the gain g = 2^y − 1 or g = y, and σ the logistic
+    function,
+
+        rank_i = 1 + Σ_{j∈V, j≠i} σ((s_j − s_i)/τ),    DCG = Σ_{i∈V} g_i / log₂(1 + rank_i),    loss = 1 − DCG / IDCG,
+
+    where IDCG is the DCG of the best order, exactly. As τ → 0 the loss becomes 1 − NDCG over the whole list. Items of
+    equal scores have the mean of their ranks.
+
+    Args:
+        scores: floats [..., n]; ±inf counts as a very large number. Half precision is computed in float32.
+        relevance: labels >= 0 in the shape of scores, constants; integers, bool or floats. Label 0 has no gain.
+        temperature: τ > 0, in units of temperature_scale; a number or a 0-d array.
+        temperature_scale: the unit of the temperature: "absolute" is 1; "iqr" and "std" are the interquartile range and
+            the standard deviation of the scores of the list, as constants; 1 where that is no more than 1e-12.
+        gain: "exponential", 2^y − 1, or "linear", y.
+        where: bool, broadcastable to scores; False masks an item, such as padding. None: all True.
+
+    Returns:
+        (loss [...] in [0, 1], valid bool [...]). A list is valid if its labels are not all the same; else its loss is 0
+        with zero gradient. A list with a NaN among its unmasked scores, or a negative or non-finite unmasked label, is
+        valid, with loss NaN.
+
+    Raises:
+        ValueError: for a bad parameter, or shapes that do not fit.
+        TypeError: if scores are not floats or the mask is not bool.
+
+    Cost: O(n log n) time and O(n) memory per list.
+
+    References:
+        Järvelin, Kekäläinen. Cumulated gain-based evaluation of IR techniques. TOIS 2002, for NDCG.
+        Qin, Liu, Li. A general approximation framework for direct optimization of information retrieval measures.
+        Information Retrieval 2010, for smooth ranks.
+    """
+    checks.one_of("temperature_scale", temperature_scale, TEMPERATURE_SCALES)
+    checks.one_of("gain", gain, GAINS)
+    checks.floating("scores", scores)
+    checks.same_shape("relevance", relevance, "scores", scores)
+    xp = array_namespace(scores, relevance, where)
+    labels = ops.astype(ops.stop_gradient(relevance), ops.widen(scores).dtype)
+    items = make_items(scores, labels > 0, where=where, weights=labels)  # which have the range of weights
+    gains = xp.expm1(items.numerator * math.log(2.0)) if gain == "exponential" else items.numerator
+    tau = row_temperature(temperature, dispersion(temperature_scale, items, items.where), items)
+    everyone = ops.astype(items.where, items.scores.dtype)
+    counts = soft_counts_at(items.scores, everyone[..., None, :], tau, items.numerator > 0)
+    rank = xp.squeeze(counts.above, axis=-2) + 0.5  # the count holds the item itself, σ(0) times
+    own = gains if counts.indices is None else ops.rearrange(gains, counts.indices)
+    best = -ops.sort(-gains)
+    ideal = xp.sum(best / xp.log2(ops.astype(ops.arange(best.shape[-1], like=best), best.dtype) + 2.0), axis=-1)
+    loss = 1.0 - xp.sum(own / xp.log2(1.0 + rank), axis=-1) / ops.where(ideal > 0, ideal, 1.0)
+    least = xp.min(ops.where(items.where, gains, xp.inf), axis=-1)
+    return settle(loss, best[..., 0] > least, items)

@@ -1,0 +1,264 @@
+"""Recall and precision of a classifier that flags the items above a threshold: at a count, a recall or a precision.
+
+A threshold lies halfway between the lowest score that is flagged and the next lower one, a constant in differentiation,
+so that as τ → 0 the losses tend to one minus recall and precision themselves.
+"""
+
+from typing import Any, NamedTuple, Unpack
+
+from imbalanced_core import checks, ops
+from imbalanced_core.losses.ranking import scale_temperature, smooth_step
+from imbalanced_core.ops.namespace import Array, array_namespace
+from imbalanced_core.pool.items import (
+    Items,
+    RowArrays,
+    count_of,
+    make_items,
+    numerator_mean,
+    select_numerator,
+    settle,
+    weight_of,
+)
+from imbalanced_core.reductions import share
+
+ROUNDING = 1e-6  # a share may miss its bound by so much: counts and products are rounded
+LEAST_COUNT = 1e-18  # of flagged items; far above it nothing changes, and its square is a float32
+
+
+class Cut(NamedTuple):
+    """The lowest score that is flagged and the next lower one, [..., 1], constants; equal where there is none.
+
+    The threshold is halfway. It is never rounded to a number of its own, which would cost a small τ its digits.
+    """
+
+    last: Array
+    rest: Array
+
+    def below(self, scores: Array) -> Array:
+        """How far scores [..., m] lie below the threshold."""
+        return ((self.last - scores) + (self.rest - scores)) / 2.0
+
+
+class Ranked(NamedTuple):
+    """A row in descending order, [..., n], constants; −inf behind the last item that counts."""
+
+    scores: Array
+    items: Array  # how many items there are down to each, with multiplicities
+    positives: Array  # and positives
+
+
+def recall_at(
+    scores: Array,
+    positives: Array,
+    *,
+    k: int | None = None,
+    precision: float | None = None,
+    temperature: Array = 0.1,
+    temperature_scale: str = "absolute",
+    margin: float = 0.0,
+    pos_numerator: str = "pool",
+    **rows: Unpack[RowArrays],
+) -> tuple[Array, Array]:
+    """One minus the smooth recall of each row when its k best items are flagged, or all that a precision allows.
+
+    With θ the threshold, a constant, and μ the margin,
+
+        loss = 1 − Σ_{i∈P} w_i m_i σ((s_i − θ)/τ − μ) / Σ_{i∈P} w_i m_i.
+
+    Given k, θ lies halfway between the k-th and the next score. Given a precision p, as many items as possible are
+    flagged such that no less than p of them are positive: θ lies halfway between the lowest flagged score and the next
+    lower one. Items of equal scores are flagged together. Where no threshold reaches p, θ is the highest score. Where
+    nothing scores lower than what is flagged, θ is the lowest score. An item at θ counts one half.
+
+    Args:
+        scores: as for `smooth_ap`, and so are all arguments that are not named here.
+        positives: bool, of the shape of scores.
+        k: how many items are flagged, an integer >= 1; with multiplicities, of those that the items stand for.
+        precision: p in (0, 1], a Python number. One of k and precision is given.
+        temperature: τ > 0, in units of temperature_scale.
+        temperature_scale: "absolute", "iqr" or "std".
+        margin: μ >= 0.
+        pos_numerator: "pool" or "live"; the threshold is always that of all items.
+        **rows: see `RowArrays`; weights do not move the threshold.
+
+    Returns:
+        (loss [...] in [0, 1], valid bool [...]). A row is valid with a positive of weight > 0 in the mean, a negative
+        and, given k, more than k items; else its loss is 0 with zero gradient. NaN as for `smooth_ap`.
+
+    Raises:
+        ValueError: for a bad parameter, or shapes that do not fit.
+        TypeError: if scores are not floats or masks not bool.
+
+    Cost: O(n log n) time, for the sort, and O(n) memory per row.
+
+    References:
+        Eban, Schain, Mackey, Gordon, Saurous, Elidan. Scalable learning of non-decomposable objectives. AISTATS 2017.
+    """
+    items = make_items(scores, positives, pos_numerator=pos_numerator, **rows)
+    options = {"temperature": temperature, "temperature_scale": temperature_scale, "margin": margin}
+    loss, valid, _ = recall_above(items, k=k, precision=precision, **options)
+    return settle(loss, valid, items)
+
+
+def precision_at(
+    scores: Array,
+    positives: Array,
+    *,
+    k: int | None = None,
+    recall: float | None = None,
+    temperature: Array = 0.1,
+    temperature_scale: str = "absolute",
+    margin: float = 0.0,
+    pos_numerator: str = "pool",
+    **rows: Unpack[RowArrays],
+) -> tuple[Array, Array]:
+    """One minus the smooth precision of each row when its k best items are flagged, or as few as a recall needs.
+
+    With θ the threshold, a constant, n₊ = Σ_{i∈P} m_i and μ the margin,
+
+        R = Σ_{i∈P} w_i m_i σ((s_i − θ)/τ − μ) / Σ_{i∈P} w_i m_i,    F = Σ_{j∈N} m_j σ((s_j − θ)/τ + μ),
+        loss = 1 − precision = F / (F + R n₊).
+
+    Given k, θ is that of `recall_at`; as τ → 0, R n₊ becomes the positives among the k and F the negatives. Given a
+    recall r, as few items as possible are flagged such that no less than r of all positives are: θ lies halfway between
+    the lowest flagged score and the next lower one, or is the lowest score of all. Items of equal scores are flagged
+    together. The gradient reaches negatives too.
+
+    Args:
+        scores: as for `smooth_ap`, and so are all arguments that are not named here.
+        positives: bool, of the shape of scores.
+        k: how many items are flagged, an integer >= 1; with multiplicities, of those that the items stand for.
+        recall: r in (0, 1], a Python number. One of k and recall is given.
+        temperature: τ > 0, in units of temperature_scale.
+        temperature_scale: "absolute", "iqr" or "std".
+        margin: μ >= 0.
+        pos_numerator: R is the mean over all positives ("pool") or over the live ones alone ("live").
+        **rows: see `RowArrays`; weights count in R alone.
+
+    Returns:
+        (loss [...] in [0, 1], valid bool [...]), as for `recall_at`. Of equal scores the loss is the share of
+        negatives.
+
+    Raises:
+        ValueError: for a bad parameter, or shapes that do not fit.
+        TypeError: if scores are not floats or masks not bool.
+
+    Cost: as `recall_at`.
+
+    References:
+        Eban et al., as for `recall_at`.
+    """
+    items = make_items(scores, positives, pos_numerator=pos_numerator, **rows)
+    options = {"temperature": temperature, "temperature_scale": temperature_scale, "margin": margin}
+    loss, valid, _ = precision_above(items, k=k, recall=recall, **options)
+    return settle(loss, valid, items)
+
+
+def recall_above(
+    items: Items,
+    *,
+    temperature: Array,
+    k: int | None = None,
+    precision: float | None = None,
+    temperature_scale: str = "absolute",
+    margin: float = 0.0,
+    diagnostics: bool = False,
+) -> tuple[Array, Array, dict[str, Array]]:
+    """The objective of `recall_at`."""
+    checks.non_negative("margin", margin)
+    tau = scale_temperature(temperature, temperature_scale, items)
+    checks.require(k is None or precision is None, "k", "None where a precision is given", k)
+    cut, valid = _at_count(items, k) if precision is None else _at_precision(items, precision)
+    scores, numerator = select_numerator(items)
+    missed, has_positive = numerator_mean(smooth_step(cut.below(scores), tau, margin), numerator)
+    return missed, valid & has_positive, _figures(tau, cut, diagnostics)
+
+
+def precision_above(
+    items: Items,
+    *,
+    temperature: Array,
+    k: int | None = None,
+    recall: float | None = None,
+    temperature_scale: str = "absolute",
+    margin: float = 0.0,
+    diagnostics: bool = False,
+) -> tuple[Array, Array, dict[str, Array]]:
+    """The objective of `precision_at`."""
+    checks.non_negative("margin", margin)
+    xp = array_namespace(items.scores)
+    tau = scale_temperature(temperature, temperature_scale, items)
+    checks.require(k is None or recall is None, "k", "None where a recall is given", k)
+    cut, valid = _at_count(items, k) if recall is None else _at_recall(items, recall)
+    if not isinstance(margin, (int, float)) or margin > 0:
+        margin = margin * ops.where(items.positives, -1.0, xp.ones_like(items.scores))
+    flagged = smooth_step(-cut.below(items.scores), tau, margin)
+    found, has_positive = numerator_mean(flagged, items.numerator)
+    found = found * count_of(items.positives, items)
+    wrong = xp.sum(weight_of(items.negatives, items) * flagged, axis=-1)
+    return share(wrong + LEAST_COUNT, found), valid & has_positive, _figures(tau, cut, diagnostics)
+
+
+def _figures(tau: Array, cut: Cut, diagnostics: bool) -> dict[str, Array]:
+    return {"tau_eff": tau} | ({"t_beta": (cut.last + cut.rest)[..., 0] / 2.0} if diagnostics else {})
+
+
+def _at_count(items: Items, k: Any) -> tuple[Cut, Array]:
+    """The cut below the k-th item, and whether a row has a negative and more items."""
+    checks.at_least("k", k, 1)
+    ranked = _ranked(items)
+    last, rest = (_highest(ranked.scores, ranked.items >= k + half) for half in (-0.5, 0.5))
+    return _cut(last, rest), (rest[..., 0] > -array_namespace(rest).inf) & _has_negative(items)
+
+
+def _at_recall(items: Items, recall: float) -> tuple[Cut, Array]:
+    """The highest cut above which there is that share of the positives; and which rows are valid."""
+    _check_share("recall", recall)
+    ranked = _ranked(items)
+    wanted = recall * (1.0 - ROUNDING) * ranked.positives[..., -1:]
+    last = _highest(ranked.scores, ranked.positives >= wanted)
+    return _cut(last, _highest(ranked.scores, ranked.scores < last)), _has_negative(items)
+
+
+def _at_precision(items: Items, precision: float) -> tuple[Cut, Array]:
+    """The lowest cut above which that share is positive; and which rows are valid."""
+    _check_share("precision", precision)
+    ranked = _ranked(items)
+    scores, xp = ranked.scores, array_namespace(ranked.scores)
+    is_last = xp.concat([scores[..., 1:] < scores[..., :-1], xp.ones_like(items.positives[..., :1])], axis=-1)
+    is_pure = ranked.positives >= precision * (1.0 - ROUNDING) * ranked.items
+    fits = is_last & is_pure & (scores > -xp.inf)
+    last = -_highest(-scores, fits)  # +inf where there is none: the highest score is then next
+    rest = _highest(scores, scores < last)
+    return _cut(ops.where(last < xp.inf, last, rest), rest), _has_negative(items)
+
+
+def _check_share(name: str, value: float) -> None:
+    checks.require(isinstance(value, (int, float)) and 0 < value <= 1, name, "a Python number in (0, 1]", value)
+
+
+def _has_negative(items: Items) -> Array:
+    return count_of(items.negatives, items) > 0
+
+
+def _ranked(items: Items) -> Ranked:
+    xp = array_namespace(items.scores)
+    weight = weight_of(xp.broadcast_to(items.where, items.scores.shape), items)
+    ascending, order = ops.sort_with_order(ops.where(weight > 0, -ops.stop_gradient(items.scores), xp.inf))
+    counts = (ops.cumulative_sum(ops.rearrange(x, order)) for x in (weight, weight_of(items.positives, items)))
+    return Ranked(-ascending, *counts)
+
+
+def _highest(scores: Array, mask: Array) -> Array:
+    """The highest score of a mask, [..., 1]; −inf where it is empty."""
+    xp = array_namespace(scores)
+    if scores.shape[-1] == 0:
+        return xp.sum(scores, axis=-1, keepdims=True) - xp.inf
+    return xp.max(ops.where(mask, scores, -xp.inf), axis=-1, keepdims=True)
+
+
+def _cut(last: Array, rest: Array) -> Cut:
+    """A cut of finite scores: the second is the first where it is −inf, and both are 0 where both are."""
+    xp = array_namespace(last)
+    last = ops.where(last > -xp.inf, last, 0.0)
+    return Cut(last, ops.where(rest > -xp.inf, rest, last))

@@ -1,0 +1,168 @@
+"""Recall and precision at a count, at a precision and at a recall as modules."""
+
+from typing import Unpack
+
+from imbalanced_core.losses.operating_point import precision_above, recall_above
+from imbalanced_torch.options import CommonOptions
+from imbalanced_torch.pooled import PooledLoss
+
+
+class RecallAtKLoss(PooledLoss):
+    """One minus the smooth recall when the k best of batch and queue are flagged, averaged over classes.
+
+    With θ, a constant in differentiation, halfway between the k-th highest score of a class and the next:
+
+        loss = 1 − mean over positives i of σ((s_i − θ)/τ − margin).
+
+    The gradient lifts positives only: use it beside a pointwise loss. Equal scores have ½, less than the best ranking
+    has where no more than half of the positives can be among the k: see `docs/collapse.md`. A class counts when it has
+    a positive (of weight > 0), a negative and more than k rows.
+
+    Args:
+        num_classes: C, the number of logits of a row; 1 is binary.
+        k: how many rows of batch and queue are flagged, an integer >= 1.
+        queue_size: how many rows of earlier batches are looked at along with the batch; 0 for none.
+        temperature: τ > 0, in units of `temperature_scale`; can be assigned at any time.
+        temperature_scale: the unit of the temperature: "absolute" is 1, or "iqr" or "std" of the class's negatives.
+        margin: >= 0, in units of τ.
+        **options: see `imbalanced_torch.options.CommonOptions`.
+    """
+
+    objective = staticmethod(recall_above)
+
+    def __init__(
+        self,
+        num_classes: int,
+        k: int,
+        queue_size: int = 1024,
+        temperature: float = 0.1,
+        *,
+        temperature_scale: str = "absolute",
+        margin: float = 0.0,
+        **options: Unpack[CommonOptions],
+    ) -> None:
+        own = {"k": k, "temperature_scale": temperature_scale, "margin": margin}
+        super().__init__(num_classes, own, queue_size=queue_size, temperature=temperature, **options)
+
+
+class PrecisionAtKLoss(PooledLoss):
+    """One minus the smooth precision among the k best of batch and queue, averaged over classes.
+
+    With θ, a constant in differentiation, halfway between the k-th highest score of a class and the next, R the mean
+    over positives i of σ((s_i − θ)/τ − margin), n₊ their number, and F the sum over negatives j of σ((s_j − θ)/τ +
+    margin):
+
+        loss = 1 − precision = F / (F + R n₊).
+
+    The gradient lifts positives and lowers negatives. Equal scores have the share of negatives.
+    A class counts when it has a positive (of weight > 0), a negative and more than k rows.
+
+    Args:
+        num_classes: C, the number of logits of a row; 1 is binary.
+        k: how many rows of batch and queue are flagged, an integer >= 1.
+        queue_size: how many rows of earlier batches are looked at along with the batch; 0 for none.
+        temperature: τ > 0, in units of `temperature_scale`; can be assigned at any time.
+        temperature_scale: the unit of the temperature: "absolute" is 1, or "iqr" or "std" of the class's negatives.
+        margin: >= 0, in units of τ.
+        **options: see `imbalanced_torch.options.CommonOptions`.
+    """
+
+    objective = staticmethod(precision_above)
+
+    def __init__(
+        self,
+        num_classes: int,
+        k: int,
+        queue_size: int = 1024,
+        temperature: float = 0.1,
+        *,
+        temperature_scale: str = "absolute",
+        margin: float = 0.0,
+        **options: Unpack[CommonOptions],
+    ) -> None:
+        own = {"k": k, "temperature_scale": temperature_scale, "margin": margin}
+        super().__init__(num_classes, own, queue_size=queue_size, temperature=temperature, **options)
+
+
+class PrecisionAtRecallLoss(PooledLoss):
+    """One minus the smooth precision when as few are flagged as a recall needs, averaged over classes.
+
+    With θ, a constant in differentiation, halfway between the lowest score of the `recall` best positives of a class
+    and the next lower score, R the mean over positives i of σ((s_i − θ)/τ − margin), n₊ their number, and F the sum
+    over negatives j of σ((s_j − θ)/τ + margin):
+
+        loss = 1 − precision = F / (F + R n₊).
+
+    The gradient lifts positives and lowers negatives. Equal scores have the share of negatives.
+    A class counts when it has a positive (of weight > 0) and a negative.
+
+    Args:
+        num_classes: C, the number of logits of a row; 1 is binary.
+        recall: the least share of the positives that is flagged, in (0, 1].
+        queue_size: how many rows of earlier batches are looked at along with the batch; 0 for none.
+        temperature: τ > 0, in units of `temperature_scale`; can be assigned at any time.
+        temperature_scale: the unit of the temperature: "absolute" is 1, or "iqr" or "std" of the class's negatives.
+        margin: >= 0, in units of τ.
+        **options: see `imbalanced_torch.options.CommonOptions`.
+
+    References:
+        Eban et al., Scalable Learning of Non-Decomposable Objectives, AISTATS 2017, https://arxiv.org/abs/1608.04802
+    """
+
+    objective = staticmethod(precision_above)
+
+    def __init__(
+        self,
+        num_classes: int,
+        recall: float,
+        queue_size: int = 1024,
+        temperature: float = 0.1,
+        *,
+        temperature_scale: str = "absolute",
+        margin: float = 0.0,
+        **options: Unpack[CommonOptions],
+    ) -> None:
+        own = {"recall": recall, "temperature_scale": temperature_scale, "margin": margin}
+        super().__init__(num_classes, own, queue_size=queue_size, temperature=temperature, **options)
+
+
+class RecallAtPrecisionLoss(PooledLoss):
+    """One minus the smooth recall when as many are flagged as a precision allows, averaged over classes.
+
+    With θ, a constant in differentiation, the lowest threshold of a class above which no less than `precision` of the
+    scores are those of positives, halfway between two scores; where there is none, the highest score:
+
+        loss = 1 − mean over positives i of σ((s_i − θ)/τ − margin).
+
+    The gradient lifts positives only: use it beside a pointwise loss. Equal scores have ½, less than the best ranking
+    has where no more than half of the positives can be found at that precision: see `docs/collapse.md`. A class counts
+    when it has a positive (of weight > 0) and a negative.
+
+    Args:
+        num_classes: C, the number of logits of a row; 1 is binary.
+        precision: the least share of positives among the flagged, in (0, 1].
+        queue_size: how many rows of earlier batches are looked at along with the batch; 0 for none.
+        temperature: τ > 0, in units of `temperature_scale`; can be assigned at any time.
+        temperature_scale: the unit of the temperature: "absolute" is 1, or "iqr" or "std" of the class's negatives.
+        margin: >= 0, in units of τ.
+        **options: see `imbalanced_torch.options.CommonOptions`.
+
+    References:
+        Eban et al., Scalable Learning of Non-Decomposable Objectives, AISTATS 2017, https://arxiv.org/abs/1608.04802
+    """
+
+    objective = staticmethod(recall_above)
+
+    def __init__(
+        self,
+        num_classes: int,
+        precision: float,
+        queue_size: int = 1024,
+        temperature: float = 0.1,
+        *,
+        temperature_scale: str = "absolute",
+        margin: float = 0.0,
+        **options: Unpack[CommonOptions],
+    ) -> None:
+        own = {"precision": precision, "temperature_scale": temperature_scale, "margin": margin}
+        super().__init__(num_classes, own, queue_size=queue_size, temperature=temperature, **options)

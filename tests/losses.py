@@ -38,6 +38,7 @@ class Loss:
     needs_a_negative: bool = True  # for a row to be valid
     threshold_of: str = "no item"  # whose quantile is a constant in differentiation: also "negatives", "all items"
     mean_of: str = "losses"  # what the weights of positives average, or "reciprocals" of losses
+    margin_raises_scores: bool = False  # which rounds it to their spacing: extreme scores lose it
     copies_compete: bool = False  # m copies of a positive rank above each other, a positive of multiplicity m does not
     # of pointwise losses
     reductions: tuple[str, ...] = ("mean", "mean_positive", "sum")
@@ -146,7 +147,7 @@ OBJECTIVES = (
             "iqr": {"temperature": 0.1, "temperature_scale": "iqr", "margin": 0.5},
             "std live": {"temperature": 0.1, "temperature_scale": "std", "pos_numerator": "live"},
         },
-        forward_mode=(), copies_compete=True,
+        forward_mode=(), copies_compete=True, margin_raises_scores=True,
     ),
     Loss(
         "recall", "ranking.recall_at_quantile", "RecallAtQuantileLoss", "recall_at_quantile_loss",
@@ -186,7 +187,7 @@ OBJECTIVES = (
     Loss(
         "AUC", "ranking.auc", "AUCLoss", "auc_loss", {"temperature": 0.3},
         more={"std live": {"temperature": 0.2, "temperature_scale": "std", "pos_numerator": "live", "margin": 0.5}},
-        forward_mode=(),
+        forward_mode=(), margin_raises_scores=True,
     ),
     Loss(
         "recall-at-k", "operating_point.recall_at", "RecallAtKLoss", "recall_at_k_loss", {"k": 3, "temperature": 0.3},

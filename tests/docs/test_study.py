@@ -252,6 +252,9 @@ def test_intervals_are_paired():
 
 
 def test_the_texts_are_those_of_the_runs():
+    fresh = grid.finished(DOCS / "study" / "preset_fresh.csv")
+    text = (DOCS / "study" / "preset_fresh.txt").read_text()
+    assert text.endswith(grid.report(grid.FRESH, range(100, 105), fresh) + "\n")
     found = grid.finished(DOCS / "study" / "preset_grid.csv")
     text = (DOCS / "study" / "preset_grid.txt").read_text()
     assert text.endswith(grid.report(grid.CELLS, range(5), found) + "\n")

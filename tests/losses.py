@@ -187,7 +187,7 @@ OBJECTIVES = (
     Loss(
         "AUC", "ranking.auc", "AUCLoss", "auc_loss", {"temperature": 0.3},
         more={"std live": {"temperature": 0.2, "temperature_scale": "std", "pos_numerator": "live", "margin": 0.5}},
-        forward_mode=(), margin_raises_scores=True,
+        forward_mode=(), margin_raises_scores=True, like="smooth AP",
     ),
     Loss(
         "recall-at-k", "operating_point.recall_at", "RecallAtKLoss", "recall_at_k_loss", {"k": 3, "temperature": 0.3},

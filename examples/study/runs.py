@@ -20,8 +20,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from .methods import LOSSES, TREES, initial_state
 from .problems import Problem, Split, Training
 
-_ROW_STEP = 2048  # rows are padded to a multiple, and columns to one of a few numbers: fewer compilations
-_COLUMNS = (16, 64, 96, 160)
+_ROW_STEP = 6144  # rows are padded to a multiple, and columns to one of a few numbers: one compilation for many sets
+_COLUMNS = (16, 80, 160)
 
 
 class Lane(NamedTuple):
@@ -87,8 +87,9 @@ def networks(problem: Problem, method: str) -> list[tuple[list[float], np.ndarra
     rates = list(problem.training.learning_rates)
     lanes = [lane(split, s, rate, x) for s, split in enumerate(problem.splits) for rate in rates]
     stacked = Lane(*(jnp.asarray(np.stack(arrays)) for arrays in zip(*lanes, strict=True)))
-    common = problem.training._replace(learning_rates=())
-    scores = train(jnp.asarray(x), jnp.asarray(y), stacked, d, method=method, training=common)
+    steps, decay = problem.training.steps, problem.training.weight_decay
+    form = problem.training._replace(steps=0, learning_rates=(), weight_decay=0.0, rates=())  # what is compiled
+    scores = train(jnp.asarray(x), jnp.asarray(y), stacked, d, steps, decay, method=method, training=form)
     scores = np.nan_to_num(np.asarray(scores)[:, :n], nan=-np.inf, neginf=-1e30, posinf=1e30)
     scores = np.maximum(scores, -1e30)
     return [(rates, part) for part in scores.reshape(len(problem.splits), len(rates), n)]
@@ -103,28 +104,31 @@ def lane(split: Split, seed: int, rate: float, x: np.ndarray) -> Lane:
 
 
 @partial(jax.jit, static_argnames=("method", "training"))
-def train(x: jax.Array, y: jax.Array, lanes: Lane, features: int, *, method: str, training: Training) -> jax.Array:
-    """The scores of all rows by the network of each lane, [lanes, n].
+def train(
+    x: jax.Array, y: jax.Array, lanes: Lane, features: int, steps: int, decay: float, *, method: str, training: Training
+) -> jax.Array:
+    """The scores of all rows by the network of each lane, [lanes, n]; they do not depend on the padding.
 
     Args:
-        x: [n, d], the last columns may be padding.
+        x: [n, d], the last rows and columns may be padding.
         y: [n].
         lanes: what each network is trained with.
         features: how many columns are real.
+        steps: of the optimizer.
+        decay: of the weights.
         method: a name of `methods.LOSSES`.
-        training: what all lanes have in common.
+        training: budget, network, batch and queue.
     """
     loss = partial(LOSSES[method], budget=training.budget)
     shape = (x.shape[1], *training.hidden, 1)
 
     def trained(lane: Lane) -> list:
         key = jax.random.key(lane.seed)
-        schedule = optax.cosine_decay_schedule(1.0, training.steps)
-        decay = training.weight_decay
-        optimizer = optax.adamw(lambda t: lane.learning_rate * schedule(t), weight_decay=decay)
+        cosine = lambda t: lane.learning_rate * 0.5 * (1 + jnp.cos(jnp.pi * t / steps))  # noqa: E731
+        optimizer = optax.adamw(cosine, weight_decay=decay)
         parameters = initial(key, shape, features)
 
-        def step(carry: tuple, i: jax.Array) -> tuple:
+        def step(i: jax.Array, carry: tuple) -> tuple:
             parameters, moments, state = carry
             rows = lane.rows[jax.random.randint(jax.random.fold_in(key, i), (training.batch,), 0, lane.count)]
 
@@ -133,10 +137,10 @@ def train(x: jax.Array, y: jax.Array, lanes: Lane, features: int, *, method: str
 
             gradients, state = jax.grad(objective, has_aux=True)(parameters)
             updates, moments = optimizer.update(gradients, moments, parameters)
-            return (optax.apply_updates(parameters, updates), moments, state), None
+            return optax.apply_updates(parameters, updates), moments, state
 
         start = parameters, optimizer.init(parameters), initial_state(training.queue)
-        return jax.lax.scan(step, start, jnp.arange(training.steps))[0][0]
+        return jax.lax.fori_loop(0, steps, step, start)[0]
 
     def scores(found: tuple) -> jax.Array:
         parameters, lane = found

@@ -11,8 +11,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from . import report
-from .methods import METHODS
-from .problems import OTHERS, SEEDS, group, load
+from .methods import METHODS, TORCH
+from .problems import FOLDS, OTHERS, SEEDS, group, load, training_of
 from .runs import Store, run
 
 GROUPS = ("keel-tuning", "keel-held-out", *OTHERS)
@@ -25,22 +25,26 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="only the tables and plots of the runs that are there")
     groups = f"names of sets, or of groups: {', '.join(GROUPS)} (keel-tuning)"
     parser.add_argument("--problems", nargs="+", default=["keel-tuning"], metavar="NAME", help=groups)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, metavar="METHOD", help=f"of {', '.join(METHODS)}")
+    of = f"of {', '.join(METHODS)} (all of these), {TORCH}"
+    parser.add_argument("--methods", nargs="+", choices=(*METHODS, TORCH), metavar="METHOD", help=of)
+    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"draws of the folds of a KEEL set ({SEEDS})")
     parser.add_argument("--output", type=Path, help="a folder (examples/output/study)")
     options = parser.parse_args()
     folder = Path(__file__).parents[1] / "output" / ("study-quick" if options.quick else "study")
     folder = options.output or folder
     store = Store(folder / "runs.csv")
-    groups = [_QUICK[0]] if options.quick else [group(name) for name in options.problems]
+    known = sorted({problem for problem, _ in store.read()}) if options.report else None
+    groups = [_QUICK[0]] if options.quick else [group(name, known) for name in options.problems]
     methods = options.methods or (_QUICK[1] if options.quick else METHODS)
     if not options.report:
-        work([name for names in groups for name in names], methods, store, quick=options.quick)
+        seeds = 1 if options.quick else options.seeds
+        work([name for names in groups for name in names], methods, store, seeds)
     for title, names in zip(["quick"] if options.quick else options.problems, groups, strict=True):
         print(as_text(store, title, list(names), folder))
 
 
-def work(names: list[str], methods: tuple[str, ...], store: Store, *, quick: bool) -> None:
-    """Does the runs that are not in the store."""
+def work(names: list[str], methods: tuple[str, ...], store: Store, seeds: int) -> None:
+    """Does the runs that are not in the store, with so many draws of the folds of a KEEL set."""
     done = store.read()
     jobs = [(name, method) for name in names for method in methods if (name, method) not in done]
     problem, loaded = None, None
@@ -49,8 +53,8 @@ def work(names: list[str], methods: tuple[str, ...], store: Store, *, quick: boo
             bar.set_postfix_str(f"{name}, {method}")
             if name != loaded:
                 problem, loaded = load(name), name
-                if quick:
-                    problem = problem._replace(splits=problem.splits[: len(problem.splits) // SEEDS])
+                if name not in OTHERS:
+                    problem = problem._replace(splits=problem.splits[: FOLDS * seeds])
             store.add(name, method, run(problem, method))
 
 
@@ -58,7 +62,7 @@ def as_text(store: Store, title: str, names: list[str], folder: Path) -> str:
     """The tables of a group; its diagram goes into the folder."""
     runs = store.read()
     if names[0] in OTHERS:
-        return report.single_report(runs, names[0], load(names[0]).training.rates) + "\n"
+        return report.single_report(runs, names[0], training_of(names[0]).rates) + "\n"
     report.draw_ranks(runs, names, title, folder / f"ranks_{title}.png")
     return f"{report.keel_report(runs, names, title)}\n\n{report.per_set_report(runs, names)}\n"
 

@@ -118,5 +118,6 @@ RANKING: dict[str, Loss] = {
 }
 LOSSES = POINTWISE | RANKING
 TREES = "boosted trees"  # scikit-learn's, for context
+TORCH = "pAUC preset, PyTorch"  # the same as "pAUC preset", from the same weights, with the same batches
 METHODS = (*LOSSES, TREES)
 PRESETS = ("pAUC preset", "Smooth-AP preset")

@@ -60,8 +60,8 @@ class Training(NamedTuple):
     batch: int = 128
     queue: int = 256
     steps: int = 200
-    learning_rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2)
-    weight_decay: float = 0.1
+    learning_rates: tuple[float, ...] = (3e-2, 1e-1)
+    weight_decay: float = 1.0  # of AdamW: times the learning rate
 
 
 class Problem(NamedTuple):
@@ -73,17 +73,32 @@ class Problem(NamedTuple):
     training: Training
 
 
+KEEL = Training(budget=0.05)
+FLIGHTS = Training(0.01, (0.005, 0.01, 0.05), (64,), 512, 1024, 1000, (3e-3, 1e-2), 0.1)
+CARAVAN = Training(0.05, batch=256, steps=400)
+
+
 def load(name: str) -> Problem:
     """The problem of this name."""
     return OTHERS[name]() if name in OTHERS else keel(name)
 
 
-def group(name: str) -> list[str]:
-    """Problems by the name of a group: "keel-tuning", "keel-held-out", or a single one."""
+def training_of(name: str) -> Training:
+    """How networks are trained on the problem of this name."""
+    return {"flights-late": FLIGHTS, "flights-diverted": FLIGHTS, "caravan": CARAVAN}.get(name, KEEL)
+
+
+def group(name: str, known: list[str] | None = None) -> list[str]:
+    """Problems by the name of a group: "keel-tuning", "keel-held-out", or a single one.
+
+    Args:
+        name: of the group.
+        known: all problems that there are; None: look for the sets of KEEL.
+    """
     if name == "keel-tuning":
         return list(TUNING_SETS)
     if name == "keel-held-out":
-        return [other for other in keel_names() if other not in TUNING_SETS]
+        return [other for other in known or keel_names() if other not in (*TUNING_SETS, *OTHERS)]
     return [name]
 
 
@@ -113,11 +128,11 @@ def keel_names() -> list[str]:
 
 
 def read_dat(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Features, nominal ones as one column per value, and labels; the last column is "positive" or "negative"."""
+    """Features that vary, nominal ones as one column per value, and labels; the last is "positive" or "negative"."""
     lines = [line for line in path.read_text(encoding="latin-1").splitlines() if line.strip() and line[0] != "@"]
     *columns, labels = zip(*([field.strip() for field in line.split(",")] for line in lines), strict=True)
     x = np.concatenate([encoded(np.array(column)) for column in columns], axis=1)
-    return x, (np.array(labels) == "positive").astype(np.int32)
+    return x[:, (x != x[0]).any(0)], (np.array(labels) == "positive").astype(np.int32)
 
 
 def encoded(column: np.ndarray) -> np.ndarray:
@@ -132,7 +147,7 @@ def encoded(column: np.ndarray) -> np.ndarray:
 def keel(name: str) -> Problem:
     """5 stratified folds, drawn with 3 seeds; a quarter of the training rows is for choosing."""
     x, y = read_dat(keel_folder() / f"{name}.dat")
-    return Problem(x, y, stratified_splits(y, FOLDS, SEEDS), Training(budget=0.05))
+    return Problem(x, y, stratified_splits(y, FOLDS, SEEDS), KEEL)
 
 
 def stratified_splits(y: np.ndarray, folds: int, seeds: int) -> list[Split]:
@@ -180,8 +195,7 @@ def flights(target: str, seeds: int = 5) -> Problem:
     x = np.concatenate([numbers, np.array(scheduled, np.float32)[:, None], days, *nominal], axis=1)
     month = table["month"].to_numpy()
     split = Split(*(np.flatnonzero(rows) for rows in (month <= 8, month == 9, month >= 10)))
-    training = Training(0.01, (0.005, 0.01, 0.05), (64, 64), 512, 1024, 2000, (1e-3, 3e-3, 1e-2))
-    return Problem(x, np.array(y, np.int32), [split] * seeds, training)
+    return Problem(x, np.array(y, np.int32), [split] * seeds, FLIGHTS)
 
 
 def caravan(seeds: int = 5) -> Problem:
@@ -189,7 +203,7 @@ def caravan(seeds: int = 5) -> Problem:
     table = frame("ISLR", "Caravan")
     y = (np.array(table["Purchase"], str) == "Yes").astype(np.int32)
     x = table.drop(columns=[c for c in table.columns if c in ("Purchase", "rownames")]).to_numpy(np.float32)
-    return Problem(x, y, stratified_splits(y, FOLDS, 1)[:seeds], Training(0.05, batch=256, steps=400))
+    return Problem(x, y, stratified_splits(y, FOLDS, 1)[:seeds], CARAVAN)
 
 
 OTHERS: dict[str, Callable[[], Problem]] = {

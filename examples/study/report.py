@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from scipy.stats import rankdata, studentized_range, wilcoxon
 from scipy.stats import t as student
 
-from .methods import LOSSES, METHODS, POINTWISE, TREES
+from .methods import LOSSES, METHODS, POINTWISE, TORCH, TREES
 from .runs import Figures
 
 FIGURES = ("AP", "AUC", "recall at 1%", "recall at 5%")  # of a KEEL set
@@ -115,7 +115,7 @@ def per_set_report(runs: Runs, problems: Sequence[str]) -> str:
 
 def single_report(runs: Runs, problem: str, rates: Sequence[float]) -> str:
     """One problem: means over its seeds, and differences in AP from the pointwise loss that validation prefers."""
-    methods = [m for m in METHODS if (problem, m) in runs]
+    methods = [m for m in (*METHODS, TORCH) if (problem, m) in runs]
     pointwise = [m for m in methods if m in POINTWISE]
     if not pointwise:
         return f"{problem}: no run of a pointwise loss"

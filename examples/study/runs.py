@@ -17,11 +17,12 @@ import optax
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from .methods import LOSSES, TREES, initial_state
+from .methods import LOSSES, TORCH, TREES, initial_state
 from .problems import Problem, Split, Training
 
 _ROW_STEP = 6144  # rows are padded to a multiple, and columns to one of a few numbers: one compilation for many sets
-_COLUMNS = (16, 80, 160)
+_COLUMNS = (16, 64, 160)
+_LANES = 10  # trained at a time: their pairs of scores stay in the cache
 
 
 class Lane(NamedTuple):
@@ -47,7 +48,8 @@ class Figures(NamedTuple):
 
 def run(problem: Problem, method: str) -> list[Figures]:
     """Figures of each split."""
-    choices = trees(problem) if method == TREES else networks(problem, method)
+    others = {TREES: trees, TORCH: in_torch}
+    choices = others[method](problem) if method in others else networks(problem, method)
     figures = []
     for split, (rates, scores) in zip(problem.splits, choices, strict=True):
         found = [average_precision_score(problem.y[split.valid], s[split.valid]) for s in scores]
@@ -78,6 +80,18 @@ def trees(problem: Problem) -> list[tuple[list[float], np.ndarray]]:
     return choices
 
 
+def in_torch(problem: Problem) -> list[tuple[list[float], np.ndarray]]:
+    """As `networks`, with the preset of partial AUC in PyTorch."""
+    from .in_torch import train  # PyTorch need not be installed for the rest
+
+    rates, training = list(problem.training.learning_rates), problem.training
+    choices = []
+    for seed, split in enumerate(problem.splits):
+        lanes = [lane(split, seed, rate, problem.x) for rate in rates]
+        choices.append((rates, np.stack([train(problem.x, problem.y, each, training) for each in lanes])))
+    return choices
+
+
 def networks(problem: Problem, method: str) -> list[tuple[list[float], np.ndarray]]:
     """Per split: learning rates, and the scores of all rows, [trials, n]."""
     n, d = problem.x.shape
@@ -86,11 +100,14 @@ def networks(problem: Problem, method: str) -> list[tuple[list[float], np.ndarra
     y = np.pad(problem.y, (0, rows - n))
     rates = list(problem.training.learning_rates)
     lanes = [lane(split, s, rate, x) for s, split in enumerate(problem.splits) for rate in rates]
-    stacked = Lane(*(jnp.asarray(np.stack(arrays)) for arrays in zip(*lanes, strict=True)))
+    together = [lanes[start : start + _LANES] for start in range(0, len(lanes), _LANES)]
+    together[-1] += lanes[:1] * (_LANES - len(together[-1]))
     steps, decay = problem.training.steps, problem.training.weight_decay
     form = problem.training._replace(steps=0, learning_rates=(), weight_decay=0.0, rates=())  # what is compiled
-    scores = train(jnp.asarray(x), jnp.asarray(y), stacked, d, steps, decay, method=method, training=form)
-    scores = np.nan_to_num(np.asarray(scores)[:, :n], nan=-np.inf, neginf=-1e30, posinf=1e30)
+    x, y = jnp.asarray(x), jnp.asarray(y)
+    stacked = [Lane(*(np.stack(arrays) for arrays in zip(*part, strict=True))) for part in together]
+    parts = [train(x, y, part, d, steps, decay, method=method, training=form)[:, :n] for part in stacked]
+    scores = np.nan_to_num(np.concatenate(parts)[: len(lanes)], nan=-np.inf, neginf=-1e30, posinf=1e30)
     scores = np.maximum(scores, -1e30)
     return [(rates, part) for part in scores.reshape(len(problem.splits), len(rates), n)]
 
@@ -130,7 +147,7 @@ def train(
 
         def step(i: jax.Array, carry: tuple) -> tuple:
             parameters, moments, state = carry
-            rows = lane.rows[jax.random.randint(jax.random.fold_in(key, i), (training.batch,), 0, lane.count)]
+            rows = lane.rows[drawn(key, i, training.batch, lane.count)]
 
             def objective(parameters: list) -> tuple:
                 return loss(network(parameters, (x[rows] - lane.mean) * lane.scale), y[rows], state)
@@ -147,6 +164,11 @@ def train(
         return network(parameters, (x - lane.mean) * lane.scale)[:, 0]
 
     return jax.lax.map(scores, (jax.vmap(trained)(lanes), lanes))
+
+
+def drawn(key: jax.Array, step: jax.Array, batch: int, count: jax.Array) -> jax.Array:
+    """Which of the training rows are in the batch of a step."""
+    return jax.random.randint(jax.random.fold_in(key, step), (batch,), 0, count)
 
 
 def initial(key: jax.Array, shape: tuple[int, ...], features: jax.Array) -> list:

@@ -1,5 +1,6 @@
 """The study and the grid of the presets in small: splits, losses, files that are resumed, and the statistics."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -42,19 +43,22 @@ def test_a_file_of_keel(tmp_path):
 
 def test_sets_are_chosen_by_positives_and_features(tmp_path, monkeypatch):
     negatives = ["1, negative"] * 300
-    columns = ", ".join("1" for _ in range(65))
+    wide = [", ".join([value] * 65) for value in "12"]
     files = {
         "abalone-20_vs_8-9-10": [*negatives, *["2, positive"] * 30],
         "another": [*negatives, *["2, positive"] * 30],
         "few": [*negatives, *["2, positive"] * 24],
         "common": [*negatives, *["2, positive"] * 60],
-        "wide": [*[f"{columns}, negative"] * 300, *[f"{columns}, positive"] * 30],
+        "wide": [*[f"{wide[0]}, negative"] * 300, *[f"{wide[1]}, positive"] * 30],
+        "of-constants": [*[f"{wide[0]}, 1, negative"] * 300, *[f"{wide[0]}, 2, positive"] * 30],
     }
     for name, lines in files.items():
         (tmp_path / f"{name}.dat").write_text("\n".join(lines))
     monkeypatch.setattr(problems, "keel_folder", lambda: tmp_path)
-    assert problems.keel_names() == ["abalone-20_vs_8-9-10", "another"]
-    assert problems.group("keel-held-out") == ["another"]
+    assert problems.keel_names() == ["abalone-20_vs_8-9-10", "another", "of-constants"]
+    assert problems.load("of-constants").x.shape == (330, 1)
+    assert problems.group("keel-held-out") == ["another", "of-constants"]
+    assert problems.group("keel-held-out", ["another", "caravan", "yeast6"]) == ["another"]
     assert len(problems.group("keel-tuning")) == len(set(problems.TUNING_SETS)) == 20
     assert problems.load("another").y.sum() == 30
 
@@ -137,13 +141,26 @@ def test_every_split_is_learnt_and_reported(tiny, method):
     assert all(0 <= x <= 1 for row in found for x in (row.valid_ap, row.ap, row.auc, *row.recalls))
 
 
-def test_a_lane_is_scaled_by_its_own_training_rows_and_padding_changes_nothing(tiny):
-    short = runs.networks(tiny, "BCE")
-    wide = tiny._replace(x=np.pad(tiny.x, ((0, 0), (0, 1))))  # a constant feature
-    for (rates, a), (_, b) in zip(short, runs.networks(wide, "BCE"), strict=True):
+def test_padding_changes_nothing(tiny, monkeypatch):
+    few = tiny._replace(splits=tiny.splits[:3])
+    padded = runs.networks(few, "BCE from the prior")
+    for name, value in {"_ROW_STEP": 1, "_COLUMNS": (3,), "_LANES": 6}.items():
+        monkeypatch.setattr(runs, name, value)
+    for (rates, a), (_, b) in zip(padded, runs.networks(few, "BCE from the prior"), strict=True):
         assert rates == [1e-3, 0.1]
         assert a.shape == (2, 200)
-        assert np.isfinite(b).all()
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
+
+
+def test_pytorch_trains_the_same_network(tiny):
+    one = tiny._replace(splits=tiny.splits[:1], training=TINY._replace(learning_rates=(1e-2,), steps=40))
+    ((_, in_jax),), ((_, in_torch),) = runs.networks(one, "pAUC preset"), runs.in_torch(one)
+    assert in_torch.std() > 0.1
+    np.testing.assert_allclose(in_torch, in_jax, rtol=1e-2, atol=1e-2)
+
+
+def test_a_lane_is_scaled_by_its_own_training_rows(tiny):
+    short = runs.networks(tiny, "BCE")
     lane = runs.lane(tiny.splits[0], 0, 0.1, tiny.x)
     scaled = (tiny.x[tiny.splits[0].train] - lane.mean) * lane.scale
     np.testing.assert_allclose(scaled.mean(0), 0, atol=1e-5)
@@ -251,17 +268,23 @@ def test_intervals_are_paired():
 # --- the pages and the grid -------------------------------------------------------------------------------------------
 
 
-def test_the_texts_are_those_of_the_runs():
+def test_the_texts_are_those_of_the_runs(monkeypatch, tmp_path, capsys):
     fresh = grid.finished(DOCS / "study" / "preset_fresh.csv")
     text = (DOCS / "study" / "preset_fresh.txt").read_text()
     assert text.endswith(grid.report(grid.FRESH, range(100, 105), fresh) + "\n")
     found = grid.finished(DOCS / "study" / "preset_grid.csv")
     text = (DOCS / "study" / "preset_grid.txt").read_text()
     assert text.endswith(grid.report(grid.CELLS, range(5), found) + "\n")
+    shutil.copy(DOCS / "study" / "runs.csv", tmp_path)
+    groups = ("keel-held-out", "flights-late", "flights-diverted", "caravan")
+    monkeypatch.setattr(sys, "argv", ["study", "--report", "--output", str(tmp_path), "--problems", *groups])
+    program.main()
+    printed = capsys.readouterr().out
+    assert (DOCS / "study" / "runs.txt").read_text() == printed
     page = (DOCS / "study.md").read_text()
     blocks = [block.partition("\n```")[0].strip("\n") for block in page.split("```text")[1:]]
-    assert blocks
-    assert all(block in text for block in blocks)
+    assert len(blocks) > 2
+    assert all(block in text or block in printed for block in blocks)
 
 
 def test_the_grid_in_small(monkeypatch, tmp_path, capsys):

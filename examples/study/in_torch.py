@@ -1,0 +1,46 @@
+"""The preset of partial AUC in PyTorch, from the initial weights and with the batches that JAX has."""
+
+from itertools import chain
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+from imbalanced_torch import PAUCAtBudgetLoss
+
+from .problems import Training
+from .runs import Lane, drawn, initial
+
+
+def train(x: np.ndarray, y: np.ndarray, lane: Lane, training: Training) -> np.ndarray:
+    """The scores of all rows by one network, [n].
+
+    Args:
+        x: [n, d].
+        y: [n].
+        lane: what the network is trained with.
+        training: what all lanes have in common.
+    """
+    features, steps = torch.from_numpy((x - lane.mean) * lane.scale), training.steps
+    targets = torch.from_numpy(y)
+    key, shape = jax.random.key(lane.seed), (x.shape[1], *training.hidden, 1)
+    layers = initial(key, shape, x.shape[1])
+    parameters = [[torch.tensor(np.array(p)).requires_grad_() for p in layer] for layer in layers]
+    batches = jax.vmap(lambda i: drawn(key, i, training.batch, lane.count))(jnp.arange(steps))
+    optimizer = torch.optim.AdamW(chain(*parameters), lr=float(lane.learning_rate), weight_decay=training.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: 0.5 * (1 + np.cos(np.pi * t / steps)))
+    loss_fn = PAUCAtBudgetLoss.recommended(1, training.budget, queue_size=training.queue)
+
+    def network(x: torch.Tensor) -> torch.Tensor:
+        for weight, bias in parameters[:-1]:
+            x = torch.relu(x @ weight + bias)
+        return x @ parameters[-1][0] + parameters[-1][1]
+
+    for rows in torch.from_numpy(lane.rows[np.array(batches)]):
+        optimizer.zero_grad()
+        loss_fn(network(features[rows]), targets[rows]).backward()
+        optimizer.step()
+        schedule.step()
+    with torch.inference_mode():
+        return network(features)[:, 0].numpy()

@@ -16,6 +16,13 @@ from .problems import FOLDS, OTHERS, SEEDS, group, load, training_of
 from .runs import Store, run
 
 GROUPS = ("keel-tuning", "keel-held-out", *OTHERS)
+TITLES = {
+    "keel-tuning": "KEEL, tuning sets",
+    "keel-held-out": "KEEL, held-out sets",
+    "flights-late": "Flights more than three hours late",
+    "flights-diverted": "Flights diverted",
+    "caravan": "Insured caravans",
+}
 _QUICK = (("ecoli3", "abalone9-18", "yeast-1_vs_7"), ("weighted BCE", "√-weighted BCE", "pairs alone", "pAUC preset"))
 
 
@@ -62,9 +69,10 @@ def as_text(store: Store, title: str, names: list[str], folder: Path) -> str:
     """The tables of a group; its diagram goes into the folder."""
     runs = store.read()
     if names[0] in OTHERS:
-        return report.single_report(runs, names[0], training_of(names[0]).rates) + "\n"
-    report.draw_ranks(runs, names, title, folder / f"ranks_{title}.png")
-    return f"{report.keel_report(runs, names, title)}\n\n{report.per_set_report(runs, names)}\n"
+        training = training_of(names[0])
+        return report.single_report(runs, names[0], TITLES[title], training.rates, training.budget) + "\n"
+    report.draw_ranks(runs, names, TITLES.get(title, title), folder / f"ranks_{title}.png")
+    return f"{report.keel_report(runs, names, TITLES.get(title, title))}\n\n{report.per_set_report(runs, names)}\n"
 
 
 if __name__ == "__main__":

@@ -113,30 +113,43 @@ def per_set_report(runs: Runs, problems: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def single_report(runs: Runs, problem: str, rates: Sequence[float]) -> str:
-    """One problem: means over its seeds, and differences in AP from the pointwise loss that validation prefers."""
+def single_report(runs: Runs, problem: str, title: str, rates: Sequence[float], budget: float) -> str:
+    """One problem: means over its seeds, and differences from the pointwise loss that validation prefers.
+
+    Args:
+        runs: all that there are.
+        problem: its name in the runs.
+        title: its name in the table.
+        rates: the false-positive rates of the recalls.
+        budget: the one of them that partial AUC is trained for.
+    """
     methods = [m for m in (*METHODS, TORCH) if (problem, m) in runs]
     pointwise = [m for m in methods if m in POINTWISE]
     if not pointwise:
-        return f"{problem}: no run of a pointwise loss"
+        return f"{title}: no run of a pointwise loss"
     best = max(pointwise, key=lambda m: np.mean([row.valid_ap for row in runs[problem, m]]))
     names = ["AP", "AUC", *(f"recall {rate:.1%}" for rate in rates)]
-    title = (
-        f"{problem}: {len(runs[problem, best])} seeds; AP against {best}, the pointwise loss of the best validation AP"
-    )
+    compared = (0, 2 + list(rates).index(budget))
     lines = [
-        title,
-        f"{'':28}" + "".join(f"{name:>13}" for name in names) + f"{'AP, difference':>17}{'95% interval':>20}",
+        f"{title}: means of {len(runs[problem, best])} seeds",
+        f"Differences from {best}, the pointwise loss of the best AP on validation, with 95% intervals",
+        "",
+        f"{'':28}" + "".join(f"{name:>13}" for name in names) + "".join(f"{names[k]:>27}" for k in compared),
     ]
     for method in methods:
         figures = figures_of(runs[problem, method])
         line = f"{method:28}" + "".join(f"{x:13.4f}" for x in figures.mean(0))
         if method != best:
-            d = figures[:, 0] - figures_of(runs[problem, best])[:, 0]
-            half = student.ppf(0.975, len(d) - 1) * d.std(ddof=1) / len(d) ** 0.5
-            line += f"{d.mean():+17.4f}{f'[{d.mean() - half:+.4f}, {d.mean() + half:+.4f}]':>20}"
+            differences = (figures - figures_of(runs[problem, best]))[:, compared]
+            line += "".join(f"{with_interval(d):>27}" for d in differences.T)
         lines.append(line)
     return "\n".join(lines)
+
+
+def with_interval(d: np.ndarray) -> str:
+    """The mean of paired differences, and Student's 95% interval."""
+    half = student.ppf(0.975, len(d) - 1) * d.std(ddof=1) / len(d) ** 0.5
+    return f"{d.mean():+.4f} [{d.mean() - half:+.4f}, {d.mean() + half:+.4f}]"
 
 
 def draw_ranks(runs: Runs, problems: Sequence[str], title: str, path: Path) -> None:

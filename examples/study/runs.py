@@ -20,7 +20,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from .methods import LOSSES, TORCH, TREES, initial_state
 from .problems import Problem, Split, Training
 
-_ROW_STEP = 6144  # rows are padded to a multiple, and columns to one of a few numbers: one compilation for many sets
+_ROWS = (6144, 340_000)  # rows and columns are padded to one of a few numbers: one compilation for many sets
 _COLUMNS = (16, 64, 160)
 _LANES = 10  # trained at a time: their pairs of scores stay in the cache
 
@@ -95,7 +95,7 @@ def in_torch(problem: Problem) -> list[tuple[list[float], np.ndarray]]:
 def networks(problem: Problem, method: str) -> list[tuple[list[float], np.ndarray]]:
     """Per split: learning rates, and the scores of all rows, [trials, n]."""
     n, d = problem.x.shape
-    rows, columns = -(-n // _ROW_STEP) * _ROW_STEP, next(c for c in _COLUMNS if c >= d)
+    rows, columns = next(r for r in _ROWS if r >= n), next(c for c in _COLUMNS if c >= d)
     x = np.pad(problem.x, ((0, rows - n), (0, columns - d)))
     y = np.pad(problem.y, (0, rows - n))
     rates = list(problem.training.learning_rates)

@@ -144,7 +144,7 @@ def test_every_split_is_learnt_and_reported(tiny, method):
 def test_padding_changes_nothing(tiny, monkeypatch):
     few = tiny._replace(splits=tiny.splits[:3])
     padded = runs.networks(few, "BCE from the prior")
-    for name, value in {"_ROW_STEP": 1, "_COLUMNS": (3,), "_LANES": 6}.items():
+    for name, value in {"_ROWS": (200,), "_COLUMNS": (3,), "_LANES": 6}.items():
         monkeypatch.setattr(runs, name, value)
     for (rates, a), (_, b) in zip(padded, runs.networks(few, "BCE from the prior"), strict=True):
         assert rates == [1e-3, 0.1]
@@ -211,7 +211,7 @@ def test_end_to_end_and_resumable(tiny, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(program, "group", lambda _: ["a", "b"])
     program.main()
     printed = capsys.readouterr().out
-    assert "keel-tuning: 2 sets, means of 5 splits" in printed
+    assert "KEEL, tuning sets: 2 sets, means of 5 splits" in printed
     assert (tmp_path / "ranks_keel-tuning.png").read_bytes().startswith(b"\x89PNG")
     lines = (tmp_path / "runs.csv").read_text().splitlines()
     assert len(lines) == 20
@@ -261,8 +261,8 @@ def test_mean_ranks_share_ties():
 def test_intervals_are_paired():
     rows = lambda values: [Figures(0.01, v, v, v, (v,)) for v in values]  # noqa: E731
     found = {("flights", "BCE"): rows([0.2, 0.4, 0.6]), ("flights", "pairs alone"): rows([0.3, 0.5, 0.7])}
-    line = report.single_report(found, "flights", (0.01,)).splitlines()[-1].split()
-    assert line[-3:] == ["+0.1000", "[+0.1000,", "+0.1000]"]
+    line = report.single_report(found, "flights", "Flights", (0.01,), 0.01).splitlines()[-1].split()
+    assert line[-6:] == ["+0.1000", "[+0.1000,", "+0.1000]"] * 2
 
 
 # --- the pages and the grid -------------------------------------------------------------------------------------------

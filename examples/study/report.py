@@ -169,7 +169,7 @@ def draw_ranks(runs: Runs, problems: Sequence[str], title: str, path: Path) -> N
         edge = 0.8 if on_left else len(methods) + 0.2
         color = "C0" if methods[k] in POINTWISE else "C1"
         axis.plot([ranks[k], ranks[k], edge], [0, height, height], color=color, linewidth=1)
-        text = f"{methods[k]} ({ranks[k]:.2f})"
+        text = f" {methods[k]} ({ranks[k]:.2f}) "
         axis.text(edge, height, text, ha="right" if on_left else "left", va="center", color=color, fontsize="small")
     ordered, level, reach = ranks[order], -0.25, -1
     for first, rank in enumerate(ordered):
@@ -184,5 +184,6 @@ def draw_ranks(runs: Runs, problems: Sequence[str], title: str, path: Path) -> N
     axis.spines["top"].set(position=("data", 0), bounds=(1, len(methods)))
     axis.xaxis.tick_top()
     axis.set_xticks(range(1, len(methods) + 1))
-    figure.suptitle(f"{title}: mean rank by average precision over {len(done)} sets, 1 is best", fontsize="medium")
+    text = f"{title}: mean rank by average precision over {len(done)} sets, 1 is best"
+    figure.suptitle(f"{text}\nblue: pointwise losses; orange: ranking losses and presets", fontsize="medium")
     figure.savefig(path, dpi=120, format="png")

@@ -71,6 +71,9 @@ def trees(problem: Problem) -> list[tuple[list[float], np.ndarray]]:
     rates = [0.03, 0.1, 0.3][: len(problem.training.learning_rates)]
     choices = []
     for number, split in enumerate(problem.splits):
+        if number and split is problem.splits[number - 1]:
+            choices.append(choices[-1])  # the same rows: nothing but the weights of networks is drawn again
+            continue
         scores = []
         for rate in rates:
             model = HistGradientBoostingClassifier(learning_rate=rate, early_stopping=False, random_state=number)

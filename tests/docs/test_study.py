@@ -208,7 +208,7 @@ def test_end_to_end_and_resumable(tiny, monkeypatch, tmp_path, capsys):
     chosen = ["BCE", "weighted BCE"]
     arguments = ["study", "--problems", "keel-tuning", "--output", str(tmp_path), "--methods", *chosen]
     monkeypatch.setattr(sys, "argv", arguments)
-    monkeypatch.setattr(program, "group", lambda _: ["a", "b"])
+    monkeypatch.setattr(program, "group", lambda *_: ["a", "b"])
     program.main()
     printed = capsys.readouterr().out
     assert "KEEL, tuning sets: 2 sets, means of 5 splits" in printed

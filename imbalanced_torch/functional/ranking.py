@@ -12,12 +12,12 @@ from imbalanced_core import checks
 from imbalanced_core import options as shared
 from imbalanced_core.losses import ranking
 from imbalanced_core.losses.gated import Gate, closed, with_gate
+from imbalanced_core.ops.on_torch.compiler import without_autocast
 from imbalanced_core.pool import queue as queues
 from imbalanced_core.pool.labels import taking_part
 from imbalanced_core.pool.queue import Queue
 from imbalanced_core.pool.step import PooledResult, pooled_loss
 from imbalanced_torch import validation
-from imbalanced_torch._guards import without_autocast
 
 Result: TypeAlias = tuple[Tensor, PooledResult]
 Number: TypeAlias = float | Tensor

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Unpack
 import torch
 from torch import Tensor
 
-from imbalanced_core import checks
+from imbalanced_core import checks, ops
 from imbalanced_core.losses.gated import with_gate
 from imbalanced_core.ops.on_torch.compiler import without_autocast
 from imbalanced_core.pool.items import POSITIVE_NUMERATORS, make_items
@@ -152,7 +152,7 @@ class PooledLoss(RankingState):
         )
         extras: tuple = (result.per_class, result.valid) if return_per_class else ()
         if return_diagnostics:
-            extras += ({name: x for name, x in result.diagnostics._asdict().items() if x is not None},)
+            extras += (ops.present(result.diagnostics),)
         return (loss, *extras) if extras else loss
 
     def _step(

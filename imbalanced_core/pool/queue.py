@@ -55,7 +55,7 @@ def emptied(queue: Queue) -> Queue:
     """A queue of the same form without rows."""
     xp = array_namespace(*queue)
     zeros = (xp.zeros_like(array) for array in queue)
-    return Queue(*zeros)._replace(targets=xp.full_like(queue.targets, -1))
+    return ops.replaced(Queue(*zeros), targets=xp.full_like(queue.targets, -1))
 
 
 def push(queue: Queue, new: Queue) -> Queue:

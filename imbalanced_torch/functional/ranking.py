@@ -8,7 +8,7 @@ import array_api_compat.torch as xp
 import torch
 from torch import Tensor
 
-from imbalanced_core import checks
+from imbalanced_core import checks, ops
 from imbalanced_core import options as shared
 from imbalanced_core.losses import ranking
 from imbalanced_core.losses.gated import Gate, closed, with_gate
@@ -175,8 +175,8 @@ def evaluate(
             live_aware=gate is not None,
             **rest,
         )
-    figures = {name: figure for name, figure in aux.diagnostics._asdict().items() if figure is not None}
-    return loss, aux._replace(diagnostics=figures)  # `torch.func` refuses None in an aux
+    figures = ops.present(aux.diagnostics)
+    return loss, ops.replaced(aux, diagnostics=figures)  # `torch.func` refuses None in an aux
 
 
 def _check_values(

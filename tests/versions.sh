@@ -10,7 +10,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 export MPLBACKEND=Agg PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_QUIET=1
-unset PYTHONPATH
+unset PYTHONPATH JAX_COMPILATION_CACHE_DIR
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

@@ -14,6 +14,7 @@ from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from imbalanced_core import reductions
+from imbalanced_jax import _versions
 
 AxisName: TypeAlias = Any  # a hashable name, or a tuple of names; None for a single device
 
@@ -112,13 +113,13 @@ def replicate(tree: Any) -> Any:
 
 def varying_axes(array: jax.Array) -> frozenset:
     """The mesh axes along which the array's type says that it may vary; none outside of a checked `shard_map`."""
-    return jax.typeof(array).manual_axis_type.varying
+    return _versions.varying_axes(jax.typeof(array))
 
 
 def _gather_axis(array: jax.Array, name: Any) -> jax.Array:
     if name in varying_axes(array):
         # Only where the type system tracks what varies: elsewhere this form has another derivative, wrong by 1 / W.
-        return lax.all_gather(array, name, tiled=True, to="invarying")
+        return _versions.all_gather_invariant(array, name)
     return lax.all_gather(array, name, tiled=True)
 
 

@@ -10,7 +10,7 @@ from jax import lax
 from imbalanced_core import checks
 from imbalanced_core.losses.schedules import blend_losses, blend_weight, geometric_decay, temperature_ends
 from imbalanced_core.pool.queue import Queue, emptied
-from imbalanced_jax import validation
+from imbalanced_jax import _versions, validation
 
 Schedule = Callable[[Any], Any]  # what optax calls one: step -> value
 
@@ -182,10 +182,5 @@ def _absent(form: jax.ShapeDtypeStruct) -> jax.Array:
 def _full(form: jax.ShapeDtypeStruct, value: float) -> jax.Array:
     """A constant of the given form, down to the mesh axes along which it may vary: `cond` compares those too."""
     array = jnp.full(form.shape, value, form.dtype)
-    kind = getattr(form, "manual_axis_type", None)  # before jax 0.10 the axes were an attribute of the form
-    varying = tuple(kind.varying if kind is not None else getattr(form, "vma", None) or ())
-    if not varying:
-        return array
-    if hasattr(lax, "pcast"):
-        return lax.pcast(array, varying, to="varying")
-    return lax.pvary(array, varying)  # type: ignore[attr-defined]  # its name in older releases
+    varying = tuple(_versions.varying_axes(form))
+    return _versions.mark_varying(array, varying) if varying else array

@@ -1,6 +1,5 @@
-"""What guards a ranking module's step: against half precision, a second evaluation, and scores that become equal."""
+"""What guards a ranking module's step: against a second evaluation, and scores that become equal."""
 
-import contextlib
 import warnings
 
 import torch
@@ -49,10 +48,3 @@ def refuse_recomputation() -> None:
             "a ranking loss with a queue must not be computed again during backward; keep it out of "
             "torch.utils.checkpoint (its memory is linear in the rows), or give it queue_size=0"
         )
-
-
-def without_autocast(device_type: str) -> contextlib.AbstractContextManager:
-    """Autocast would run the core's matrix products in half precision."""
-    if torch.amp.is_autocast_available(device_type):
-        return torch.autocast(device_type, enabled=False)
-    return contextlib.nullcontext()

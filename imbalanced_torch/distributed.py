@@ -261,7 +261,7 @@ def world_size_and_rank(process_group: Any) -> tuple[int, int]:
 
 def _is_initialized() -> bool:
     # Not `dist.is_initialized()`: the compiler takes that for a constant and would never notice a later initialisation.
-    return dist.is_available() and dist.GroupMember.WORLD is not None
+    return dist.is_available() and dist.distributed_c10d._world.default_pg is not None
 
 
 def _require_initialized(what: str) -> None:

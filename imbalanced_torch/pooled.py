@@ -8,15 +8,16 @@ from typing import Any, ClassVar, Unpack
 import torch
 from torch import Tensor
 
-from imbalanced_core import checks
+from imbalanced_core import checks, ops
 from imbalanced_core.losses.gated import with_gate
+from imbalanced_core.ops.on_torch.compiler import without_autocast
 from imbalanced_core.pool.items import POSITIVE_NUMERATORS, make_items
 from imbalanced_core.pool.labels import taking_part
 from imbalanced_core.pool.step import PooledResult, pooled_loss
 from imbalanced_core.pool.subsampling import strata_count
 from imbalanced_core.reductions import CLASS_REDUCTIONS
 from imbalanced_torch import distributed, validation
-from imbalanced_torch._guards import SpreadWatch, refuse_recomputation, without_autocast
+from imbalanced_torch._guards import SpreadWatch, refuse_recomputation
 from imbalanced_torch._noise import uniform_noise
 from imbalanced_torch._state import RankingState
 from imbalanced_torch.class_parallel import class_parallel_loss
@@ -151,7 +152,7 @@ class PooledLoss(RankingState):
         )
         extras: tuple = (result.per_class, result.valid) if return_per_class else ()
         if return_diagnostics:
-            extras += ({name: x for name, x in result.diagnostics._asdict().items() if x is not None},)
+            extras += (ops.present(result.diagnostics),)
         return (loss, *extras) if extras else loss
 
     def _step(

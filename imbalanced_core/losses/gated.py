@@ -88,7 +88,7 @@ def gated(
     """
     xp = array_namespace(items.scores)
     missed, ranks, figures = ranking(items, temperature=temperature, diagnostics=diagnostics)
-    constants = items._replace(scores=ops.stop_gradient(items.scores))
+    constants = ops.replaced(items, scores=ops.stop_gradient(items.scores))
     sharply_missed, _, _ = ranking(constants, temperature=temperature / SHARPNESS)
     kept = Gate(*(ops.astype(array, items.scores.dtype) for array in gate))
     reached, (low, high) = 1.0 - sharply_missed, LIMITS

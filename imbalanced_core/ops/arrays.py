@@ -169,3 +169,14 @@ def widen(x: Array) -> Array:
     """Half-precision floats as float32, other floats as they are: the type every loss is computed in."""
     xp = array_namespace(x)
     return xp.astype(x, xp.float32) if xp.finfo(x.dtype).bits < 32 else x
+
+
+# The compiler of torch 2.8 traces neither `_replace` nor `_asdict` of a named tuple.
+def replaced(record: Any, **fields: Any) -> Any:
+    """A named tuple with some fields replaced."""
+    return type(record)(*(fields.get(name, value) for name, value in zip(type(record)._fields, record, strict=True)))
+
+
+def present(record: Any) -> dict[str, Any]:
+    """The fields of a named tuple that are not None, by name."""
+    return {name: value for name, value in zip(type(record)._fields, record, strict=True) if value is not None}

@@ -49,7 +49,7 @@ def common_library(*arrays: Array) -> str:
 
 
 def array_namespace(*arrays: Array) -> ModuleType:
-    """The array-API namespace of the arrays: `numpy`, `jax.numpy` or `array_api_compat.torch`.
+    """The array-API namespace of the arrays: `numpy`, `jax.numpy` or that of `ops.on_torch`.
 
     Args:
         *arrays: arrays of one library; Python scalars and None are passed over.
@@ -59,9 +59,9 @@ def array_namespace(*arrays: Array) -> ModuleType:
     """
     library = common_library(*arrays)
     if library == "torch":
-        import array_api_compat.torch
+        from imbalanced_core.ops.on_torch import namespace
 
-        return array_api_compat.torch
+        return namespace
     if library == "jax":
         return sys.modules["jax"].numpy
     if library == "numpy":

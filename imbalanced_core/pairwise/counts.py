@@ -183,7 +183,7 @@ def gradient_of_all(cotangent: Array, arrived: Array, scores: Array, weights: Ar
     kernel = LOGISTIC_DERIVATIVE[xp.finfo(scores.dtype).bits]
     both = xp.concat([weights, cotangent], axis=-2)
     blocks = _blocks.cut(scores, both, temperature, _blocks.block_size(scores.shape[-1]))
-    of_cotangents = blocks._replace(w=blocks.w[:, weights.shape[-2] :, :])
+    of_cotangents = ops.replaced(blocks, w=blocks.w[:, weights.shape[-2] :, :])
     of_cotangents = _blocks.between_blocks(blocks, kernel, _blocks.moments(of_cotangents, kernel))
     both_arrived = xp.concat([arrived[:, :, :, 1:, :], of_cotangents], axis=1)
     gradient = _blocks.sums_over_pairs(blocks, kernel, both_arrived, _gradient_in_block)

@@ -91,7 +91,7 @@ def unpack_blocks(
         reduction: "mean", "sum" or "none", as in `reduce_classes`.
     """
     xp = array_namespace(blocks)
-    names = [name for name, figure in zip(like._fields, like, strict=True) if figure is not None]
+    names = list(ops.present(like))
     fields = xp.reshape(blocks[:, 1:], (blocks.shape[0], 2 + len(names), -1))
     per_class, valid, *figures = (xp.reshape(fields[:, i, :], (-1,))[:num_classes] for i in range(fields.shape[1]))
     is_valid = valid > 0.5

@@ -55,7 +55,7 @@ def emptied(queue: Queue) -> Queue:
     """A queue of the same form without rows."""
     xp = array_namespace(*queue)
     zeros = (xp.zeros_like(array) for array in queue)
-    return Queue(*zeros)._replace(targets=xp.full_like(queue.targets, -1))
+    return ops.replaced(Queue(*zeros), targets=xp.full_like(queue.targets, -1))
 
 
 def push(queue: Queue, new: Queue) -> Queue:
@@ -73,10 +73,12 @@ def push(queue: Queue, new: Queue) -> Queue:
     if size == 0:
         return queue
     first = max(new.weights.shape[0] - size, 0)
-    logits, targets, weights = (
-        ops.astype(ops.stop_gradient(array)[first:, ...], kept.dtype)
-        for array, kept in zip(new[:3], queue[:3], strict=True)
-    )
+
+    def newest(array: Array, kept: Array) -> Array:
+        return ops.astype(ops.stop_gradient(array)[first:, ...], kept.dtype)
+
+    logits = newest(new.logits, queue.logits)
+    targets, weights = newest(new.targets, queue.targets), newest(new.weights, queue.weights)
     is_finite = xp.abs(logits) < xp.inf
     is_finite = is_finite[:, 0] if logits.shape[1] == 1 else xp.all(is_finite, axis=1)
     if weights.dtype != new.weights.dtype:  # else the step has made sure of it

@@ -242,7 +242,8 @@ def _count_live_positives(pool: Pool, items: Items, rows: Queue, local: Array | 
 
 def _only_storable(rows: Queue, is_storable: Array) -> Queue:
     by_label = is_storable if rows.targets.ndim == 1 else is_storable[:, None]
-    return rows._replace(
+    return ops.replaced(
+        rows,
         targets=ops.where(by_label, rows.targets, -1),
         is_iid=is_storable if rows.is_iid is None else rows.is_iid & is_storable,
     )

@@ -75,7 +75,7 @@ def subsample(pool: Pool, *, size: int, noise: Array) -> Pool:
     checks.at_least("max_pool_size", size, count)
     checks.shaped("noise", noise, tuple(of_row.shape), "[rows]")
     if of_row.shape[0] <= size:
-        return pool._replace(multiplicity=xp.ones_like(pool.logits[:, 0]))
+        return ops.replaced(pool, multiplicity=xp.ones_like(pool.logits[:, 0]))
     by_noise = xp.argsort(noise)
     order = xp.take(by_noise, xp.argsort(xp.take(of_row, by_noise, axis=0), stable=True), axis=0)
     of_row = xp.take(of_row, order, axis=0)  # from here on sorted by class, in a class by noise
@@ -84,7 +84,7 @@ def subsample(pool: Pool, *, size: int, noise: Array) -> Pool:
     kept = xp.take(order, first, axis=0)
     rows = (None if array is None else xp.take(array, kept, axis=0) for array in pool)
     multiplicity = 1.0 / xp.astype(xp.take(probability, first, axis=0), pool.logits.dtype)
-    return Pool(*rows)._replace(multiplicity=multiplicity)
+    return ops.replaced(Pool(*rows), multiplicity=multiplicity)
 
 
 def _draw(of_row: Array, noise: Array, *, count: int, size: int) -> tuple[Array, Array]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -14,6 +15,11 @@ from imbalanced_jax import validation
 
 class LossState(nnx.Variable):
     """What a loss remembers and no optimizer trains: a queue, a temperature, the number of steps."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if isinstance(value, (int, float)):  # before flax 0.12.1 it would replace the array
+            value = jnp.asarray(value, self[...].dtype)
+        super().__setitem__(key, value)
 
 
 class LossModule(nnx.Module):

@@ -8,16 +8,16 @@ import array_api_compat.torch as xp
 import torch
 from torch import Tensor
 
-from imbalanced_core import checks
+from imbalanced_core import checks, ops
 from imbalanced_core import options as shared
 from imbalanced_core.losses import ranking
 from imbalanced_core.losses.gated import Gate, closed, with_gate
+from imbalanced_core.ops.on_torch.compiler import without_autocast
 from imbalanced_core.pool import queue as queues
 from imbalanced_core.pool.labels import taking_part
 from imbalanced_core.pool.queue import Queue
 from imbalanced_core.pool.step import PooledResult, pooled_loss
 from imbalanced_torch import validation
-from imbalanced_torch._guards import without_autocast
 
 Result: TypeAlias = tuple[Tensor, PooledResult]
 Number: TypeAlias = float | Tensor
@@ -175,8 +175,8 @@ def evaluate(
             live_aware=gate is not None,
             **rest,
         )
-    figures = {name: figure for name, figure in aux.diagnostics._asdict().items() if figure is not None}
-    return loss, aux._replace(diagnostics=figures)  # `torch.func` refuses None in an aux
+    figures = ops.present(aux.diagnostics)
+    return loss, ops.replaced(aux, diagnostics=figures)  # `torch.func` refuses None in an aux
 
 
 def _check_values(

@@ -13,6 +13,7 @@ import reference
 from jax import lax
 from jax.sharding import PartitionSpec
 
+from imbalanced_jax._versions import mark_varying
 from imbalanced_jax.pooled import init_queue
 from imbalanced_jax.ranking import smooth_ap_loss
 from imbalanced_jax.warmup import blend_schedule, temperature_schedule, warmup_blend
@@ -382,7 +383,7 @@ def test_sharded_steps_equal_one_device(check_vma):
         )
 
     def local_step(parameters, step, queue, inputs, targets):
-        varying = lax.pcast(parameters, axis, to="varying") if check_vma else parameters
+        varying = mark_varying(parameters, (axis,)) if check_vma else parameters
         (loss, aux), gradients = jax.value_and_grad(local_loss, has_aux=True)(varying, step, queue, inputs, targets)
         return lax.pmean(loss, axis), lax.pmean(gradients, axis), aux.queue
 

@@ -1,5 +1,6 @@
 """Functions that `torch.compile` had better not look into."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,18 @@ def outside_compiler(function: Callable, arrays: tuple) -> Any:
     if not is_cpu or not torch.compiler.is_compiling() or torch.compiler.is_exporting() or _needs_one_graph():
         return function(*arrays)
     return torch.compiler.disable(function, reason=_REASON)(*arrays)
+
+
+def without_autocast(device_type: str) -> contextlib.AbstractContextManager:
+    """Autocast would run the matrix products of the core in half precision."""
+    if _has_autocast(device_type) and torch.is_autocast_enabled(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return contextlib.nullcontext()
+
+
+@torch.compiler.assume_constant_result  # the compiler of torch 2.8 cannot trace it
+def _has_autocast(device_type: str) -> bool:
+    return torch.amp.is_autocast_available(device_type)
 
 
 @torch.compiler.assume_constant_result

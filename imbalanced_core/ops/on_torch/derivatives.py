@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from imbalanced_core.ops.generic import evaluate
+from imbalanced_core.ops.on_torch.compiler import without_autocast
 from imbalanced_core.ops.on_torch.pieces import in_blocks, is_eager
 
 
@@ -73,11 +74,8 @@ class _WithKept(torch.autograd.Function):
 
 
 def _without_autocast(arrays: Sequence) -> contextlib.AbstractContextManager:
-    """Autocast would run matrix products in half precision, in a backward that is called inside of it as well."""
-    device = next(array.device.type for array in arrays if isinstance(array, torch.Tensor))
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-        return torch.autocast(device, enabled=False)
-    return contextlib.nullcontext()
+    """Its own for a backward that is called inside of autocast as well."""
+    return without_autocast(next(array.device.type for array in arrays if isinstance(array, torch.Tensor)))
 
 
 def with_vjp(primal: Callable, vjp: Callable, keeps: bool) -> Callable:
@@ -131,7 +129,7 @@ def with_class_slope(function: Callable, by_targets: Callable | None, by_numbers
         positions = x.shape[:axis] + x.shape[axis + 1 :]
         before, after = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
 
-        def flat(array: torch.Tensor | None) -> torch.Tensor | None:
+        def flat(array: Any) -> Any:  # None stays; the compiler of torch 2.8 evaluates annotations, and knows no `|`
             if array is None:
                 return None
             return array.reshape(before, *((x.shape[axis],) if array.ndim == x.ndim else ()), after)
@@ -189,7 +187,7 @@ class _WithPartials(torch.autograd.Function):
     def backward(ctx: Any, cotangent: torch.Tensor) -> tuple:
         arrays = _saved(ctx)
 
-        def gradient(by: Callable | None, needed: bool, like: torch.Tensor) -> torch.Tensor | None:
+        def gradient(by: Any, needed: bool, like: torch.Tensor) -> Any:  # see `flat`
             if by is None or not needed:
                 return None
             return _elementwise(lambda c, *a: c * by(*a), (cotangent, *arrays)).sum_to_size(like.shape)

@@ -148,22 +148,40 @@ def test_lightning_sets_the_epoch():
 
 
 WORKER = """
-    import sys, torch
+    import itertools, torch
     import torch.distributed as dist
     from imbalanced_torch.samplers import BalancedBatchSampler
-    balanced = BalancedBatchSampler([0] * 40 + [1] * 3, 8, {1: 2})  # before the group is there
-    dist.init_process_group("gloo", init_method="file://" + sys.argv[1], rank=int(sys.argv[2]), world_size=2)
-    rows = [torch.zeros(len(balanced), 8, dtype=torch.int64) for _ in range(2)]
-    dist.all_gather(rows, torch.tensor(list(balanced)))
+    labels, added = [0] * 40 + [1] * 3, {1: 2}
+    balanced = BalancedBatchSampler(labels, 8, added)  # before the group is there
+    dist.init_process_group("gloo")
+    world, passes = dist.get_world_size(), 200
+
+    def of_all(batches):
+        rows = [torch.zeros(len(batches), 8, dtype=torch.int64) for _ in range(world)]
+        dist.all_gather(rows, torch.tensor(batches))
+        return torch.stack(rows, dim=1).flatten(0, 1)
+
+    alone = torch.tensor(list(BalancedBatchSampler(labels, 8, added, rank=0, world_size=1)))
+    together = of_all(list(balanced))
+    shared = min(len(alone), len(together))
+    assert shared >= 8 and torch.equal(together[:shared], alone[:shared]), together
+
+    half, begun = BalancedBatchSampler(labels, 8, added), iter(balanced)
+    next(begun)
+    half.load_state_dict(balanced.state_dict())
+    assert list(half) == list(begun)
+
+    counts = sum(torch.bincount(of_all(list(balanced))[:, 6:].flatten(), minlength=43) for _ in range(passes))
+    expected = passes * len(together) * 2 / 3
+    assert counts[:40].sum() == 0 and ((counts[40:] - expected) ** 2 / expected).sum() < 28, counts
     dist.destroy_process_group()
-    alone = torch.tensor(list(BalancedBatchSampler([0] * 40 + [1] * 3, 8, {1: 2}, rank=0, world_size=1)))
-    together = torch.stack(rows, dim=1).flatten(0, 1)
-    assert together.shape == (8, 8) and torch.equal(together, alone), together
 """
 
 
-def test_finds_its_process_group(tmp_path):
-    command = [sys.executable, "-c", textwrap.dedent(WORKER), str(tmp_path / "group")]
-    workers = [subprocess.Popen([*command, str(rank)], stderr=subprocess.PIPE, text=True) for rank in range(2)]
-    errors = [worker.communicate(timeout=120)[1] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], errors
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_under_torchrun(world_size, tmp_path):
+    """Each process finds its rank; together they draw as one, resume, and draw every positive alike."""
+    (tmp_path / "worker.py").write_text(textwrap.dedent(WORKER))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={world_size}"]
+    finished = subprocess.run([*command, "worker.py"], cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert finished.returncode == 0, finished.stderr

@@ -85,7 +85,7 @@ class PointwiseLoss(GroupMember, ABC):
         """Checks what may be a tensor, at every call: it may have changed."""
         for name, rule in self.rules.items():
             value = getattr(self, name)
-            if getattr(value, "ndim", 0) == 0:  # arrays are checked when they come in
+            if not isinstance(value, Tensor) or value.ndim == 0:  # arrays are checked when they come in
                 rule(name, validation.number(value))
 
     @abstractmethod

@@ -187,7 +187,8 @@ def probabilities(
     limits = xp.finfo(x.dtype)
     # by its index, not by x == max x: a fusing compiler evaluates x for each of the two, and may round it in two ways
     place = xp.argmax(x, axis=axis)
-    below = xp.clip(x - xp.expand_dims(take(x, place, axis=axis), axis=axis), min=-0.25 * float(limits.max))
+    below, least = x - xp.expand_dims(take(x, place, axis=axis), axis=axis), -0.25 * float(limits.max)
+    below = xp.where(below < least, least, below)  # a clip would end the gradient of NaN
     powers = xp.exp(below)
     rest = xp.sum(replace(powers, place, 0.0, axis=axis), axis=axis, keepdims=True)  # all but the greatest
     missing = xp.clip(rest / (1.0 + rest), min=float(limits.smallest_normal))

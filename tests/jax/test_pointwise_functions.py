@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import reference
 
+from imbalanced_jax import _pointwise as module
 from imbalanced_jax import (
     class_weights,
     pos_weight,
@@ -16,7 +17,6 @@ from imbalanced_jax import (
     symmetric_cross_entropy_loss,
     validate_targets,
 )
-from imbalanced_jax import pointwise as module
 
 ALPHA = [0.5, 2.0, 1.0]
 IGNORED = -100

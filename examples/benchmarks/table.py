@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 Step = Callable[[], Any]
-COSTLY = 45.0  # seconds that a compilation may take, and have to be left
+COSTLY = 25.0  # seconds that a compilation may take, and have to be left
 
 
 class Table:

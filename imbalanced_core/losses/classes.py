@@ -30,7 +30,8 @@ def _margin(
     x: Array, ids: Array, where: Mask, valid: Mask, axis: int, *, may_underflow: bool = True
 ) -> tuple[Array, Array | float, Array, Array]:
     """(S π, with 0 at y; S; n; x_y) of clean logits."""
-    others, total, n, own = ops.odds_of_others(x, ids, axis=axis, may_underflow=may_underflow)
+    is_copy = may_underflow and where is not None  # of the logits, and not needed again
+    others, total, n, own = ops.odds_of_others(x, ids, axis=axis, may_underflow=may_underflow, reuse=is_copy)
     n = n if valid is None else ops.where(valid, n, math.nan)
     return others, total, n if where is None else ops.where(where, n, -math.inf), own
 

@@ -21,6 +21,7 @@ from imbalanced_core.ops.arrays import (
     is_eager_cpu,
     is_on_accelerator,
     known_within,
+    matmul,
     pick,
     places,
     prefers_tables,

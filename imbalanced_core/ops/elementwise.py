@@ -72,7 +72,7 @@ def probabilities(x: Array, *, axis: int) -> tuple[Array, Array, Array]:
 
 
 def odds_of_others(
-    x: Array, ids: Array, *, axis: int, may_underflow: bool
+    x: Array, ids: Array, *, axis: int, may_underflow: bool, reuse: bool = False
 ) -> tuple[Array, Array | float, Array, Array]:
     """For class logits and one id each: softmax of the other classes, in two parts, and the log odds of them.
 
@@ -81,12 +81,13 @@ def odds_of_others(
         ids: one for each position, in range.
         axis: the class axis.
         may_underflow: whether the softmax may be 0 where all others underflow beside x_id; faster on the CPU.
+        reuse: whether x may be overwritten.
 
     Returns:
         (others, total, n, own): others / total is the softmax along `axis` over the classes other than `ids`, 0 there;
         others may be overwritten; log Σ_{c≠id} exp(x_c) − x_id; and x_id, all but the first without the axis.
     """
-    return backend(x, ids).odds_of_others(x, ids, axis=axis, may_underflow=may_underflow)
+    return backend(x, ids).odds_of_others(x, ids, axis=axis, may_underflow=may_underflow, reuse=reuse)
 
 
 def where(condition: Array, x: Array | float, y: Array | float) -> Array:

@@ -82,6 +82,10 @@ def in_memory(x: Array) -> Array:
     return x
 
 
+def matmul(a: Array, b: Array) -> Array:
+    return a @ b
+
+
 def in_pieces(function: Callable[..., Array], arrays: tuple, size: int) -> Array:
     return function(*arrays)
 
@@ -197,7 +201,7 @@ def probabilities(
 
 
 def odds_of_others(
-    x: Array, ids: Array, *, axis: int, may_underflow: bool
+    x: Array, ids: Array, *, axis: int, may_underflow: bool, reuse: bool
 ) -> tuple[Array, Array | float, Array, Array]:
     xp = array_namespace(x)
     least = -0.25 * float(xp.finfo(x.dtype).max)  # all other logits may be −∞

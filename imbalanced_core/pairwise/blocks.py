@@ -114,7 +114,7 @@ def coefficients(kernel: Kernel, arrived: Array) -> Array:
     """
     xp = array_namespace(arrived)
     arrived = arrived[:, :, :, arrived.shape[3] - kernel.size :, :]
-    made = ops.constant(kernel.matrices, like=arrived, dtype=arrived.dtype) @ arrived
+    made = ops.matmul(ops.constant(kernel.matrices, like=arrived, dtype=arrived.dtype), arrived)
     return xp.reshape(xp.permute_dims(made, (0, 4, 1, 2, 3)), (-1, arrived.shape[1], 2 * kernel.size))
 
 

@@ -230,7 +230,7 @@ _at_few = ops.with_vjp(few.counts_at, _few_vjp, keeps=True)
 
 def _counts_in_block(w: Array, x: Array, from_others: Array) -> Array:
     """Σ_j w_kj σ((s_j − s_i)/τ), [block, k, item i]."""
-    return w @ ops.sigmoid(x) + from_others
+    return ops.matmul(w, ops.sigmoid(x)) + from_others
 
 
 def _gradient_in_block(both: Array, x: Array, from_others: Array) -> Array:
@@ -241,7 +241,7 @@ def _gradient_in_block(both: Array, x: Array, from_others: Array) -> Array:
     xp = array_namespace(both)
     k = both.shape[1] // 2
     w, c = both[:, :k, :], both[:, k:, :]
-    d = c.mT @ w
+    d = ops.matmul(c.mT, w)
     inside = xp.sum(ops.times_logistic_derivative(d - d.mT, x), axis=1)
     outside = xp.sum(w * from_others[:, k:, :] - c * from_others[:, :k, :], axis=1)
     return (inside + outside)[:, None, :]

@@ -27,7 +27,7 @@ def counts(scores: Array, weights: Array, temperature: Array, *indices: Array) -
     """
     requested = ops.rearrange(scores, *indices) if indices else scores
     x = _differences(scores, requested, temperature)
-    return weights @ ops.sigmoid(x).mT, x
+    return ops.matmul(weights, ops.sigmoid(x).mT), x
 
 
 def vjp(cotangent: Array, x: Array, scores: Array, weights: Array, temperature: Array, *indices: Array) -> tuple:
@@ -37,7 +37,7 @@ def vjp(cotangent: Array, x: Array, scores: Array, weights: Array, temperature: 
         return _gradient(cotangent, x, weights, temperature, *indices)
 
     def by_weights() -> Array:
-        return cotangent @ ops.sigmoid(x)
+        return ops.matmul(cotangent, ops.sigmoid(x))
 
     def by_temperature() -> Array:
         return temperature_gradient(by_scores(), scores, temperature)
@@ -49,10 +49,10 @@ def _gradient(cotangent: Array, x: Array, weights: Array, temperature: Array, *i
     """The gradient by the scores, [..., n], from the scaled differences x [..., m, n]."""
     xp = array_namespace(x)
     if not indices:
-        d = weights.mT @ cotangent
+        d = ops.matmul(weights.mT, cotangent)
         d = ops.times_logistic_derivative(d - d.mT, x)
         return xp.sum(d, axis=-1) / temperature[..., None]
-    d = cotangent.mT @ weights
+    d = ops.matmul(cotangent.mT, weights)
     columns = xp.broadcast_to(indices[0][..., None, :], (*d.shape[:-1], d.shape[-2]))
     among = ops.rearrange(d, columns)  # pairs of two requested items
     d = ops.times_logistic_derivative(ops.put_along(d, columns, among - among.mT), x)
@@ -64,7 +64,7 @@ def counts_in_parts(scores: Array, weights: Array, temperature: Array, indices: 
     """`counts` for rows so long that their matrix would leave the cache: part by part, and no matrix is kept."""
     requested = ops.rearrange(scores, indices)
     return _total(
-        weights[..., part] @ ops.sigmoid(_differences(scores[..., part], requested, temperature)).mT
+        ops.matmul(weights[..., part], ops.sigmoid(_differences(scores[..., part], requested, temperature)).mT)
         for part in _parts(scores, indices)
     )
 
@@ -90,7 +90,7 @@ def _gradient_in_parts(cotangent: Array, scores: Array, weights: Array, temperat
     by_column, by_row = [], []
     for part in _parts(scores, indices):
         x = _differences(scores[..., part], requested, temperature)
-        d = ops.times_logistic_derivative(cotangent.mT @ others[..., part], x)
+        d = ops.times_logistic_derivative(ops.matmul(cotangent.mT, others[..., part]), x)
         by_column.append(xp.sum(d, axis=-2))
         by_row.append(xp.sum(d, axis=-1))
     tau = temperature[..., None]

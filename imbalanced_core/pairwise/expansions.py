@@ -39,7 +39,7 @@ def moments(distance: Array, tau: Array, weights: Array, kernel: Kernel) -> Arra
     Returns:
         [block, k, end · power].
     """
-    return weights @ basis(distance, tau, kernel).mT
+    return ops.matmul(weights, basis(distance, tau, kernel).mT)
 
 
 def expansions(distance: Array, tau: Array, coefficients: Array, kernel: Kernel) -> Array:
@@ -54,7 +54,7 @@ def expansions(distance: Array, tau: Array, coefficients: Array, kernel: Kernel)
     Returns:
         [block, k, item].
     """
-    return coefficients @ basis(distance, tau, kernel)
+    return ops.matmul(coefficients, basis(distance, tau, kernel))
 
 
 def _decay(distance: Array, tau: Array) -> tuple[Array, Array]:

@@ -35,7 +35,7 @@ def counts_at(scores: Array, weights: Array, temperature: Array, indices: Array)
         s, of_block = ops.take_rows(blocks.s, block), ops.take_rows(tau, block)
         from_others = _blocks.expanded(at, s, of_block, kernel, ops.take_rows(coefficients, block))
         inside = ops.sigmoid(_differences(s, at, of_block))
-        return ops.take_rows(blocks.w, block) @ inside.mT + from_others
+        return ops.matmul(ops.take_rows(blocks.w, block), inside.mT) + from_others
 
     block = _block_of(indices, blocks)
     counts = ops.in_pieces(of_items, (at, block), size=_temporaries(blocks, coefficients))

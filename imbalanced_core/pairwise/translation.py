@@ -7,6 +7,7 @@ power, and moments about the same point add up.
 
 from typing import TypeAlias
 
+from imbalanced_core import ops
 from imbalanced_core.ops.namespace import Array, array_namespace
 
 FEW_BLOCKS = 64  # so many meet pair by pair, more are first joined two by two: longer sums would lose digits
@@ -36,30 +37,31 @@ def between_blocks(ends: Array, moments: Array, rates: Array, first: int) -> Arr
     xp = array_namespace(ends)
     ends, moments = (xp.reshape(x, (*x.shape[:-1], -1, 2)) for x in (ends, moments))  # [..., pair, block]
     outer_ends = xp.stack([ends[:, 0, :, 0], ends[:, 1, :, 1]], axis=1)
-    shifts = _shifts_over(ends, rates, first)
+    # over the lower block of each pair, from low end to low end, over the upper one, from high end to high end, and
+    # from the lower one to the upper one
+    distances = xp.concat([ends[..., 1] - ends[..., 0], ends[:, :1, :, 1] - ends[:, 1:, :, 0]], axis=1)
+    powers, differences = _shift(distances[:, :, None, :], rates, first)
+    shifts = [(powers[:, None, i, ...], differences[:, None, i, ...]) for i in range(3)]
     arriving = between_blocks(outer_ends, _joined(moments, shifts, first), rates, first)
-    gap = ends[:, 0, :, 1] - ends[:, 1, :, 0]
-    gap = _shift(gap[:, None, None, :], rates[:, None, :, None], first)
-    arriving = _parted(moments, arriving, shifts, gap, first)
+    arriving = _parted(moments, arriving, shifts, first)
     return xp.reshape(arriving, (*arriving.shape[:-2], -1))
 
 
-def _joined(moments: Array, over: list[_Shift], first: int) -> Array:
+def _joined(moments: Array, shifts: list[_Shift], first: int) -> Array:
     """The moments of pairs of neighbours about the ends of both together, [row, k, end, power, pair]."""
     at_low, at_high = moments[:, :, 0, ...], moments[:, :, 1, ...]
-    at_low = at_low[..., 0] + _shifted(at_low[..., 1], over[0], first)
-    at_high = at_high[..., 1] + _shifted(at_high[..., 0], over[1], first)
+    at_low = _plus_shifted(at_low[..., 0], at_low[..., 1], shifts[0], first)
+    at_high = _plus_shifted(at_high[..., 1], at_high[..., 0], shifts[1], first)
     return array_namespace(moments).stack([at_low, at_high], axis=2)
 
 
-def _parted(moments: Array, arriving: Array, over: list[_Shift], gap: _Shift, first: int) -> Array:
+def _parted(moments: Array, arriving: Array, shifts: list[_Shift], first: int) -> Array:
     """What arrives at each block of a pair from all others, its twin among them.
 
     Args:
         moments: of the blocks, [row, k, end, power, pair, block].
         arriving: at the pairs, [row, k, end, power, pair].
-        over: as in `_joined`.
-        gap: from the lower block to the upper one.
+        shifts: over the lower block, over the upper one, and from the lower one to the upper one.
         first: the first power.
 
     Returns:
@@ -67,16 +69,13 @@ def _parted(moments: Array, arriving: Array, over: list[_Shift], gap: _Shift, fi
     """
     xp = array_namespace(moments)
     from_below, from_above = arriving[:, :, 0, ...], arriving[:, :, 1, ...]
-    upper_from_below = _shifted(from_below, over[0], first) + _shifted(moments[:, :, 1, ..., 0], gap, first)
-    lower_from_above = _shifted(from_above, over[1], first) + _shifted(moments[:, :, 0, ..., 1], gap, first)
+    over_lower, over_upper, gap = shifts
+    upper_from_below = _shifted(from_below, over_lower, first)
+    upper_from_below = _plus_shifted(upper_from_below, moments[:, :, 1, ..., 0], gap, first)
+    lower_from_above = _shifted(from_above, over_upper, first)
+    lower_from_above = _plus_shifted(lower_from_above, moments[:, :, 0, ..., 1], gap, first)
     pairs = (from_below, upper_from_below), (lower_from_above, from_above)
     return xp.stack([xp.stack(pair, axis=-1) for pair in pairs], axis=2)
-
-
-def _shifts_over(ends: Array, rates: Array, first: int) -> list[_Shift]:
-    """Over the lower block of each pair, from low end to low end, and over the upper one, from high end to high end."""
-    distance = ends[..., 1] - ends[..., 0]
-    return [_shift(distance[:, end, None, None, :], rates[:, None, :, None], first) for end in range(2)]
 
 
 def _between_few_blocks(ends: Array, moments: Array, rates: Array, first: int) -> Array:
@@ -84,12 +83,12 @@ def _between_few_blocks(ends: Array, moments: Array, rates: Array, first: int) -
     xp = array_namespace(ends)
     blocks = ends.shape[-1]
     distance = xp.abs(ends[:, 0, None, :] - ends[:, 1, :, None])  # from a up to b, [row, a, b]
-    shift = _shift(xp.reshape(distance, (-1, 1, 1, blocks**2)), rates[:, None, :, None], first)
-    powers, differences = (xp.triu(xp.reshape(x, (*x.shape[::2], blocks, blocks)), k=1) for x in shift)
+    shift = _shift(xp.reshape(distance, (-1, 1, 1, blocks**2)), rates, first)
+    powers, differences = (xp.triu(xp.reshape(x, (-1, x.shape[2], blocks, blocks)), k=1) for x in shift)
 
     def arriving(moments: Array, powers: Array, differences: Array) -> Array:
         moments = xp.permute_dims(moments, (0, 2, 1, 3))  # [row, power, k, block]
-        sums = moments @ powers + moments[:, 1 - first : 2 - first, ...] @ differences
+        sums = ops.matmul(moments, powers) + ops.matmul(moments[:, 1 - first : 2 - first, ...], differences)
         return xp.permute_dims(sums, (0, 2, 1, 3))
 
     from_below = arriving(moments[:, :, 1, ...], powers, differences)
@@ -104,20 +103,32 @@ def _shift(distance: Array, rates: Array, first: int) -> _Shift:
     comes from `expm1`, because rounding adds up along the tree.
 
     Args:
-        distance: numbers >= 0, [row, 1, 1, m].
-        rates: −p/τ for every power, [row, 1, power, 1].
+        distance: numbers >= 0, [row, i, 1, m].
+        rates: −p/τ for every power, [row, power].
         first: the first power.
 
     Returns:
-        [row, 1, power, m], twice.
+        [row, i, power, m], twice.
     """
     xp = array_namespace(distance)
-    excess = xp.clip(rates - rates[:, :, 1 - first : 2 - first, :], max=0.0)  # −(p − 1)/τ, and 0 for p = 0
+    rates = rates[:, None, :, None]
+    excess = xp.clip(rates - _first_power(rates, first), max=0.0)  # −(p − 1)/τ, and 0 for p = 0
     powers = xp.exp(distance * rates)
-    return powers, powers[:, :, 1 - first : 2 - first, :] * xp.expm1(distance * excess)
+    return powers, _first_power(powers, first) * xp.expm1(distance * excess)
 
 
 def _shifted(moments: Array, shift: _Shift, first: int) -> Array:
     """Moments [row, k, power, m] about points a `_shift` away."""
     powers, differences = shift
-    return moments * powers + moments[:, :, 1 - first : 2 - first, ...] * differences
+    return ops.add_product(moments * powers, _first_power(moments, first), differences)
+
+
+def _plus_shifted(x: Array, moments: Array, shift: _Shift, first: int) -> Array:
+    """The same added to x."""
+    powers, differences = shift
+    return ops.add_product(ops.add_product(x, moments, powers), _first_power(moments, first), differences)
+
+
+def _first_power(x: Array, first: int) -> Array:
+    """Of powers from `first` on, [..., power, m], power 1 alone: [..., 1, m]."""
+    return x[..., 1 - first : 2 - first, :]

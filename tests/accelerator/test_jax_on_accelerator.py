@@ -21,6 +21,7 @@ from on_device import (
 )
 
 import imbalanced_jax
+from imbalanced_core.pairwise import counts
 from imbalanced_jax import presets
 
 # asked only where JAX may look for a device: a backend that is started at collection would be forked by other tests
@@ -43,6 +44,17 @@ def test_value_and_gradient_in_float64(case):
     logits, targets = batch_of(case, dtype=np.float64)
     found = value_and_gradient(case.value_in_jax(), jnp.asarray(logits), jnp.asarray(targets))
     assert_close(found, expected(module_of(case), logits, targets), "float64")
+
+
+@each(RANKING)
+def test_long_rows(case, monkeypatch):
+    """In blocks, as beyond the limit of pairs."""
+    for limit in ("_PAIRS_ACCELERATOR", "_PAIRS_JAX_CPU"):
+        monkeypatch.setattr(counts, limit, 0)
+    logits, targets = batch_of(case, rows=1000)
+    found = value_and_gradient(case.value_in_jax(), jnp.asarray(logits), jnp.asarray(targets))
+    monkeypatch.undo()
+    assert_close(found, expected(module_of(case), logits, targets), "float32")
 
 
 def ranking_step(case):

@@ -48,6 +48,44 @@ def test_long_rows(case, dtype, monkeypatch):
     assert_close(found, expected(module_of(case), logits, targets), dtype)
 
 
+@pytest.fixture
+def tf32():
+    """What many training scripts allow their models."""
+    torch.set_float32_matmul_precision("high")
+    yield
+    assert torch.get_float32_matmul_precision() == "high"  # the losses leave it as it is
+    torch.set_float32_matmul_precision("highest")
+
+
+def test_tf32_rounds_a_product(tf32):
+    if DEVICE == "cpu":
+        pytest.skip("TF32 is of GPUs")
+    x = torch.rand(512, 512, device=DEVICE)
+    exact = (x.double() @ x.double()).float()
+    assert not torch.allclose(x @ x, exact, rtol=2e-5)
+
+
+@each(RANKING)
+@pytest.mark.parametrize("limit", [0, 2**62], ids=["blocks", "matrix"])
+def test_tf32_does_not_reach_the_losses(case, limit, monkeypatch, tf32):
+    logits, targets = batch_of(case, rows=1000)
+    right = expected(module_of(case), logits, targets)
+    for name in ("_PAIRS_ACCELERATOR", "_PAIRS_EAGER_CPU"):
+        monkeypatch.setattr(counts, name, limit)
+    found = value_and_gradient(module_of(case).to(DEVICE), *on_device((logits, targets)))
+    assert_close(found, right, "float32")
+
+
+def test_tf32_does_not_reach_a_compiled_loss(tf32):
+    case = RANKING[0]
+    logits, targets = batch_of(case, rows=200)
+    compiled = torch.compile(
+        module_of(case).to(DEVICE), fullgraph=True, backend="inductor" if DEVICE != "cpu" else "aot_eager"
+    )
+    found = value_and_gradient(compiled, *on_device((logits, targets)))
+    assert_close(found, expected(module_of(case), logits, targets), "float32")
+
+
 MODULES = {case.name: lambda case=case: module_of(case, queue_size=150) for case in RANKING} | {
     "smooth AP recommended": lambda: SmoothAPLoss.recommended(3, queue_size=150),
     "pAUC recommended": lambda: PAUCAtBudgetLoss.recommended(3, 0.1, queue_size=150),

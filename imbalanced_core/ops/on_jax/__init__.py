@@ -64,6 +64,10 @@ def tabulated(table: Callable, arguments: tuple, like: jax.Array, dtype: Any) ->
     return jnp.asarray(table(*arguments), dtype=dtype)
 
 
+def matmul(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.matmul(a, b, precision="highest")
+
+
 def for_each_row(number: jax.Array, x: jax.Array) -> jax.Array:
     return number + jnp.zeros_like(x[..., 0])  # varies along the axes that x varies along
 
@@ -75,19 +79,15 @@ def has_exact_float64(x: jax.Array) -> bool:
 
 def with_vjp(primal: Callable, vjp: Callable, keeps: bool) -> Callable:
     def function(*arrays: jax.Array, **static: Any) -> jax.Array:
-        # by default an accelerator may round the factors of matrix products to half precision
         def value(*inputs: jax.Array) -> jax.Array:
-            with jax.default_matmul_precision("highest"):
-                return primal(*inputs, **static)[0] if keeps else primal(*inputs, **static)
+            return primal(*inputs, **static)[0] if keeps else primal(*inputs, **static)
 
         def forward(*inputs: jax.Array) -> tuple[jax.Array, tuple]:
-            with jax.default_matmul_precision("highest"):
-                result = primal(*inputs, **static)
+            result = primal(*inputs, **static)
             return (result[0], (result[1], *inputs)) if keeps else (result, inputs)
 
         def backward(saved: tuple, cotangent: jax.Array) -> tuple:
-            with jax.default_matmul_precision("highest"):
-                return tuple(map(evaluate, vjp(cotangent, *saved, **static)))
+            return tuple(map(evaluate, vjp(cotangent, *saved, **static)))
 
         differentiable = jax.custom_vjp(value)
         differentiable.defvjp(forward, backward)

@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 
 from imbalanced_core.ops import generic
-from imbalanced_core.ops.on_torch.compiler import outside_compiler
+from imbalanced_core.ops.on_torch.compiler import matmul, outside_compiler
 from imbalanced_core.ops.on_torch.constants import arange, constant, scalar, where
 from imbalanced_core.ops.on_torch.derivatives import with_class_slope, with_partials, with_vjp
 from imbalanced_core.ops.on_torch.order import (
@@ -22,7 +22,7 @@ from imbalanced_core.ops.on_torch.order import (
     sort_with_order,
     take_rows,
 )
-from imbalanced_core.ops.on_torch.pieces import in_pieces, is_eager_cpu
+from imbalanced_core.ops.on_torch.pieces import in_pieces, is_eager, is_eager_cpu
 from imbalanced_core.ops.on_torch.scores import clear, logistic
 
 sigmoid = torch.sigmoid
@@ -145,7 +145,7 @@ def probabilities(x: torch.Tensor, *, axis: int) -> tuple[torch.Tensor, torch.Te
 
 
 def odds_of_others(
-    x: torch.Tensor, ids: torch.Tensor, *, axis: int, may_underflow: bool
+    x: torch.Tensor, ids: torch.Tensor, *, axis: int, may_underflow: bool, reuse: bool
 ) -> tuple[torch.Tensor, torch.Tensor | float, torch.Tensor, torch.Tensor]:
     own, limits = pick(x, ids, axis=axis), torch.finfo(x.dtype)
     if may_underflow and is_eager_cpu(x) and not torch.is_grad_enabled():  # in place, and without a copy of x
@@ -153,7 +153,9 @@ def odds_of_others(
         powers = put((x - greatest).exp_(), ids, 0.0, axis=axis, reuse=True)
         total = powers.sum(dim=axis).clamp_(min=limits.smallest_normal)
         return powers, total, (greatest.squeeze(axis) - own).add_(total.log()), own
-    x = put(x, ids, -0.25 * limits.max, axis=axis)  # as in `generic`; the greatest softmax is 1 / Σ exp(x − greatest)
+    x = put(
+        x, ids, -0.25 * limits.max, axis=axis, reuse=reuse
+    )  # as in `generic`; the greatest softmax is 1 / Σ exp(x − greatest)
     others = torch.softmax(x, dim=axis)
     return others, 1.0, (x.amax(dim=axis) - own) - others.amax(dim=axis).log(), own
 
@@ -175,6 +177,6 @@ def put(
 ) -> torch.Tensor:
     indices = ids.long().unsqueeze(axis)
     values = values.unsqueeze(axis) if isinstance(values, torch.Tensor) else values
-    if reuse and is_eager_cpu(x) and not torch.is_grad_enabled():
+    if reuse and is_eager(x) and not torch.is_grad_enabled():
         return x.scatter_(axis, indices, values)
     return torch.scatter(x, axis, indices, values)

@@ -130,6 +130,21 @@ def test_a_captured_step_is_the_eager_step(name):
     assert_same(training, twin)
 
 
+@pytest.mark.parametrize("name", [name for name, (case, _) in MODULES.items() if case.ranks])
+def test_a_graphed_loss_is_the_eager_loss(name):
+    """The loss alone, forward and backward, as a CUDA graph in a loop that is not captured."""
+    training, twin = Training(name), Training(name)
+    if DEVICE != "cpu":
+        example = training.model(training.inputs).detach().requires_grad_()
+        torch.cuda.make_graphed_callables(training.loss_fn, (example, training.targets))
+        training.loss_fn.reset_parameters()  # it was called to warm up
+    for k in range(6):
+        for one in (training, twin):
+            one.load(k)
+        assert torch.equal(training.step(), twin.step())
+    assert_same(training, twin)
+
+
 def test_a_captured_step_reads_the_temperature_of_now():
     training = Training("smooth AP")
     replay, twin = captured(training)

@@ -30,6 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="three sets, four methods, one seed: two minutes")
     parser.add_argument("--report", action="store_true", help="only the tables and plots of the runs that are there")
+    parser.add_argument("--data", action="store_true", help="only the numbers of rows, positives and features")
     groups = f"names of sets, or of groups: {', '.join(GROUPS)} (keel-tuning)"
     parser.add_argument("--problems", nargs="+", default=["keel-tuning"], metavar="NAME", help=groups)
     of = f"of {', '.join(METHODS)} (all of these), {TORCH}"
@@ -42,6 +43,9 @@ def main() -> None:
     store = Store(folder / "runs.csv")
     known = sorted({problem for problem, _ in store.read()}) if options.report else None
     groups = [_QUICK[0]] if options.quick else [group(name, known) for name in options.problems]
+    if options.data:
+        print(report.data_report([(name, load(name)) for names in groups for name in names]))
+        return
     methods = options.methods or (_QUICK[1] if options.quick else METHODS)
     if not options.report:
         seeds = 1 if options.quick else options.seeds

@@ -78,7 +78,8 @@ FRESH = [
 ]
 
 REFERENCE = "weighted BCE"
-OTHERS = ("√-weighted BCE", "BCE", "pairs alone", *PRESETS)
+REFERENCES = (REFERENCE, "BCE from the prior")
+OTHERS = ("√-weighted BCE", "BCE", "BCE from the prior", "pairs alone", *PRESETS)
 _WITH_BUDGET = ("pairs alone", "pAUC preset")
 
 # --- data, training and metrics ---------------------------------------------------------------------------------------
@@ -172,35 +173,45 @@ def finished(path: Path) -> dict[tuple[str, str, str], list[float]]:
 
 
 def report(cells: list[Cell], seeds: range, runs: dict) -> str:
-    """The table: AP of each cell as a multiple of weighted BCE's, means of the seeds; "-" where one is not run."""
+    """The tables: AP of each cell as a multiple of weighted BCE's, then the means over cells."""
     lines = [f"{'positive':>8} {'AUC':>5} {'budget':>7} {'rate':>7} {'queue':>5} {'head':>5}"]
-    lines[0] += f" | {'best':>6} {REFERENCE:>12} |" + "".join(f"{name:>18}" for name in OTHERS)
-    logs, spreads = {name: [] for name in OTHERS}, {name: [] for name in (REFERENCE, *OTHERS)}
+    lines[0] += f" | {'best':>6} {REFERENCE:>12} |" + "".join(f"{name:>20}" for name in OTHERS)
     for cell in cells:
-        found = {name: of_seeds(runs, cell, name, seeds) for name in spreads}
-        if found[REFERENCE] is None:
-            continue
-        best, reference = found[REFERENCE][:, :2].mean(0)
-        line = f"{name_of(cell):>42} | {best:6.4f} {reference:12.4f} |"
-        for name, figures in found.items():
-            if figures is not None:
-                spreads[name].append(figures[:, 3].min())
-            if name != REFERENCE:
-                ratio = np.nan if figures is None else figures[:, 1].mean() / reference
-                logs[name] += [] if figures is None else [np.log(ratio)]
-                line += f"{'-':>18}" if figures is None else f"{ratio:18.2f}"
-        lines.append(line)
-    lines += ["", f"{'AP / AP of ' + REFERENCE:28}{'problems':>9}{'mean':>7} {'95% interval':>16} {'least':>7}"]
+        reference = of_seeds(runs, cell, REFERENCE, seeds)
+        if reference is not None:
+            best, ap = reference[:, :2].mean(0)
+            line = f"{name_of(cell):>42} | {best:6.4f} {ap:12.4f} |"
+            ratios = ratios_of([cell], seeds, runs, REFERENCE)
+            lines.append(
+                line + "".join(f"{ratios[name][0]:20.2f}" if name in ratios else f"{'-':>20}" for name in OTHERS)
+            )
+    return "\n".join([*lines, *(line for name in REFERENCES for line in summary(cells, seeds, runs, name))])
+
+
+def summary(cells: list[Cell], seeds: range, runs: dict, reference: str) -> list[str]:
+    """The geometric mean of each method's multiples of a reference's AP, its interval, and the least spread."""
+    found = {name: ratios for name, ratios in ratios_of(cells, seeds, runs, reference).items() if len(ratios) > 1}
+    lines = ["", f"{'AP / AP of ' + reference:30}{'problems':>9}{'mean':>7} {'95% interval':>16} {'least':>7}"]
     lines[-1] += f" {'least spread':>14}"
-    for name in (name for name in OTHERS if len(logs[name]) > 1):
-        log = np.array(logs[name])
+    for name, ratios in found.items():
+        log = np.log(ratios)
         half = student.ppf(0.975, len(log) - 1) * log.std(ddof=1) / len(log) ** 0.5
-        low, mean, high, least = np.exp([log.mean() - half, log.mean(), log.mean() + half, log.min()])
-        line = f"{name:28}{len(log):9}{mean:7.3f} {f'[{low:.3f}, {high:.3f}]':>16} {least:7.3f}"
-        lines.append(f"{line} {min(spreads[name]):14.3f}")
-    if spreads[REFERENCE]:
-        lines.append(f"{REFERENCE:28}{len(spreads[REFERENCE]):9}{'':32} {min(spreads[REFERENCE]):14.3f}")
-    return "\n".join(lines)
+        low, mean, high = np.exp([log.mean() - half, log.mean(), log.mean() + half])
+        line = f"{name:30}{len(log):9}{mean:7.3f} {f'[{low:.3f}, {high:.3f}]':>16} {min(ratios):7.3f}"
+        spreads = [rows[:, 3].min() for cell in cells if (rows := of_seeds(runs, cell, name, seeds)) is not None]
+        lines.append(f"{line} {min(spreads):14.3f}")
+    return lines if found else []
+
+
+def ratios_of(cells: list[Cell], seeds: range, runs: dict, reference: str) -> dict[str, list[float]]:
+    """The AP of each method that has been run as multiples of a reference's, one for each cell; not of itself."""
+    ratios: dict[str, list[float]] = {}
+    for cell in cells:
+        found = {name: of_seeds(runs, cell, name, seeds) for name in (REFERENCE, *OTHERS)}
+        found = {name: rows[:, 1].mean() for name, rows in found.items() if rows is not None}
+        for name in (name for name in found if reference in found and name != reference):
+            ratios.setdefault(name, []).append(found[name] / found[reference])
+    return ratios
 
 
 def of_seeds(runs: dict, cell: Cell, method: str, seeds: range) -> np.ndarray | None:

@@ -10,6 +10,7 @@ from scipy.stats import rankdata, studentized_range, wilcoxon
 from scipy.stats import t as student
 
 from .methods import LOSSES, METHODS, POINTWISE, TORCH, TREES
+from .problems import Problem
 from .runs import Figures
 
 FIGURES = ("AP", "AUC", "recall at 1%", "recall at 5%")  # of a KEEL set
@@ -110,6 +111,18 @@ def per_set_report(runs: Runs, problems: Sequence[str]) -> str:
     for name, row in zip(done, means, strict=True):
         best = row.max()
         lines.append(f"{name:{width}}" + "".join(f"{x:24.3f}{'*' if x == best else ' '}" for x in row))
+    return "\n".join(lines)
+
+
+def data_report(problems: Sequence[tuple[str, Problem]]) -> str:
+    """Rows, positives and features of each problem, and rows and positives of the parts of its first split."""
+    width = max(len(name) for name, _ in problems) + 2
+    head = ("rows", "positives", "share", "features", "to train on", "positives", "to choose by", "positives")
+    lines = [f"{'':{width}}" + "".join(f"{name:>13}" for name in (*head, "reported", "positives"))]
+    for name, problem in problems:
+        y = problem.y
+        line = f"{name:{width}}{len(y):13}{y.sum():13}{y.mean():13.2%}{problem.x.shape[1]:13}"
+        lines.append(line + "".join(f"{len(rows):13}{y[rows].sum():13}" for rows in problem.splits[0]))
     return "\n".join(lines)
 
 

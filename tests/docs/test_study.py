@@ -223,6 +223,14 @@ def test_end_to_end_and_resumable(tiny, monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().out == printed
 
 
+def test_the_numbers_of_rows(tiny, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(program, "load", lambda _: tiny)
+    monkeypatch.setattr(sys, "argv", ["study", "--data", "--problems", "caravan", "--output", str(tmp_path)])
+    program.main()
+    rows = capsys.readouterr().out.splitlines()[1].split()
+    assert rows == ["caravan", "200", "25", "12.50%", "3", "120", "15", "40", "5", "40", "5"]
+
+
 # --- report -----------------------------------------------------------------------------------------------------------
 
 
@@ -270,13 +278,13 @@ def test_intervals_are_paired():
 
 def test_the_texts_are_those_of_the_runs(monkeypatch, tmp_path, capsys):
     fresh = grid.finished(DOCS / "study" / "preset_fresh.csv")
-    text = (DOCS / "study" / "preset_fresh.txt").read_text()
-    assert text.endswith(grid.report(grid.FRESH, range(100, 105), fresh) + "\n")
+    of_fresh = (DOCS / "study" / "preset_fresh.txt").read_text()
+    assert of_fresh.endswith(grid.report(grid.FRESH, range(100, 105), fresh) + "\n")
     found = grid.finished(DOCS / "study" / "preset_grid.csv")
     text = (DOCS / "study" / "preset_grid.txt").read_text()
     assert text.endswith(grid.report(grid.CELLS, range(5), found) + "\n")
     shutil.copy(DOCS / "study" / "runs.csv", tmp_path)
-    groups = ("keel-held-out", "flights-late", "flights-diverted", "caravan")
+    groups = ("keel-held-out", "keel-tuning", "flights-late", "flights-diverted", "caravan")
     monkeypatch.setattr(sys, "argv", ["study", "--report", "--output", str(tmp_path), "--problems", *groups])
     program.main()
     printed = capsys.readouterr().out
@@ -284,7 +292,7 @@ def test_the_texts_are_those_of_the_runs(monkeypatch, tmp_path, capsys):
     page = (DOCS / "study.md").read_text()
     blocks = [block.partition("\n```")[0].strip("\n") for block in page.split("```text")[1:]]
     assert len(blocks) > 2
-    assert all(block in text or block in printed for block in blocks)
+    assert all(any(block in source for source in (text, of_fresh, printed)) for block in blocks)
 
 
 def test_the_grid_in_small(monkeypatch, tmp_path, capsys):

@@ -36,7 +36,7 @@ def positive(name: str, value: Array) -> None:
 
 def finite(name: str, value: Array) -> None:
     """The number is finite."""
-    _number(name, value, math.isfinite, "a finite number")
+    _number(name, value, lambda x: -math.inf < x < math.inf, "a finite number")
 
 
 def not_below(name: str, value: Array, least: float) -> None:
@@ -57,6 +57,12 @@ def in_unit_interval(name: str, value: Array) -> None:
 def open_unit_interval(name: str, value: Array) -> None:
     """The number lies in (0, 1)."""
     _number(name, value, lambda x: 0 < x < 1, "a number in (0, 1)")
+
+
+def less(name: str, value: float, other_name: str, other: float) -> None:
+    """The number is less than another one; under `torch.compile` numbers may vary, and then they cannot be printed."""
+    if not value < other:
+        raise ValueError(f"{name} must be less than {other_name}, {other}, got {value!r}")
 
 
 def at_least(name: str, value: object, least: int) -> None:

@@ -17,7 +17,10 @@ _SMALL_BLOCKS = (  # a tree of blocks from 17 items on
 _NO_PAIRS = (
     pairwise,
     dict.fromkeys(
-        ("_PAIRS_EAGER_CPU", "_PAIRS_PER_ITEM", "_PAIRS_CPU", "_PAIRS_JAX_CPU", "_PAIRS_ACCELERATOR"),
+        (
+            *("_PAIRS_EAGER_CPU", "_PAIRS_PER_ITEM", "_PAIRS_CPU", "_PAIRS_JAX_CPU"),
+            *("_PAIRS_ACCELERATOR", "_PAIRS_JAX_ACCELERATOR"),
+        ),
         -1,
     ),
 )

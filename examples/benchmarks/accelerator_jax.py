@@ -22,7 +22,7 @@ RANKING = {
     "pairwise": partial(imbalanced_jax.pauc_at_budget_loss, surrogate="pairwise"),
     "auc": imbalanced_jax.auc_loss,
 }
-_LIMITS = ("_PAIRS_ACCELERATOR", "_PAIRS_JAX_CPU")
+_LIMITS = ("_PAIRS_JAX_ACCELERATOR", "_PAIRS_JAX_CPU")
 
 
 def is_there(device: str) -> bool:
@@ -101,7 +101,7 @@ def _pointwise(table: Table, sizes: Sizes) -> None:
 
 
 def _sweep(table: Table, sizes: Sizes) -> None:
-    """One matrix against blocks, for the limit `_PAIRS_ACCELERATOR` of the engine."""
+    """One matrix against blocks, for the limit `_PAIRS_JAX_ACCELERATOR` of the engine."""
     times = {}
     for n, classes in sizes.swept[::2]:  # each is a program to compile
         pairs = classes * n**2

@@ -144,8 +144,8 @@ def check_margin(max_margin: Array | float, scale: Array | float) -> None:
     """Both numbers of LDAM, and that exp(s · m) is finite if they can be read."""
     checks.non_negative("max_margin", max_margin)
     checks.positive("scale", scale)
-    if isinstance(scale, (int, float)) and isinstance(max_margin, (int, float)):
-        checks.require(scale * max_margin <= 80, "max_margin", f"at most 80 / scale = {80 / scale:g}", max_margin)
+    if isinstance(scale, (int, float)) and isinstance(max_margin, (int, float)) and scale * max_margin > 80:
+        raise ValueError(f"max_margin must be at most 80 / scale = {80 / scale:g}, got {max_margin!r}")
 
 
 def sigmoid_logit_adjusted(

@@ -185,7 +185,7 @@ def fpr_band(
     checks.at_least("n_knots", n_knots, 2)
     for name, rate in (("alpha", alpha), ("beta", beta)):
         checks.require(isinstance(rate, (int, float)) and 0 <= rate <= 1, name, "a Python number in [0, 1]", rate)
-    checks.require(alpha < beta, "alpha", f"less than beta, {beta}", alpha)
+    checks.less("alpha", alpha, "beta", beta)
     inner = [alpha + (beta - alpha) * (k / (n_knots - 1)) for k in range(1, n_knots - 1)]
     levels = [1.0 - rate for rate in (alpha, *inner, beta)]
     shares_sort = tau_scale == "iqr" and quantile_interpolation == "higher"

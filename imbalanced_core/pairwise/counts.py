@@ -35,7 +35,7 @@ from imbalanced_core.pairwise.kernels import LOGISTIC, LOGISTIC_DERIVATIVE
 _PAIRS_EAGER_CPU, _PAIRS_PER_ITEM = 300_000, 15  # and so many for each item, for its moments
 _PAIRS_CPU = 2**22  # compiled by PyTorch, where all pairs are one loop
 _PAIRS_JAX_CPU = 2**16  # 256 items: a third of the time of blocks; 512: four times; 1536: 18 times
-_PAIRS_ACCELERATOR = 2**24
+_PAIRS_ACCELERATOR, _PAIRS_JAX_ACCELERATOR = 2**24, 2**22  # measured on an H200, see docs/speed.md
 _FEW = 0.25  # of the items: so many are expanded one by one for less than all
 
 
@@ -111,12 +111,13 @@ def soft_counts_at(scores: Array, weights: Array, temperature: Array, at: Array)
 
 def is_small(scores: Array) -> bool:
     """Whether all pairs are visited as one matrix; a matter of speed alone."""
+    is_jax, on_accelerator = library_of(scores) == "jax", ops.is_on_accelerator(scores)
     if ops.is_eager_cpu(scores):
         most = _PAIRS_EAGER_CPU
-    elif ops.is_on_accelerator(scores):
-        most = _PAIRS_ACCELERATOR
+    elif is_jax:
+        most = _PAIRS_JAX_ACCELERATOR if on_accelerator else _PAIRS_JAX_CPU
     else:
-        most = _PAIRS_JAX_CPU if library_of(scores) == "jax" else _PAIRS_CPU
+        most = _PAIRS_ACCELERATOR if on_accelerator else _PAIRS_CPU
     return math.prod(scores.shape) * scores.shape[-1] <= most
 
 

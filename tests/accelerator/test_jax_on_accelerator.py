@@ -49,7 +49,7 @@ def test_value_and_gradient_in_float64(case):
 @each(RANKING)
 def test_long_rows(case, monkeypatch):
     """In blocks, as beyond the limit of pairs."""
-    for limit in ("_PAIRS_ACCELERATOR", "_PAIRS_JAX_CPU"):
+    for limit in ("_PAIRS_JAX_ACCELERATOR", "_PAIRS_JAX_CPU"):
         monkeypatch.setattr(counts, limit, 0)
     logits, targets = batch_of(case, rows=1000)
     found = value_and_gradient(case.value_in_jax(), jnp.asarray(logits), jnp.asarray(targets))

@@ -10,6 +10,7 @@ from imbalanced_core.pairwise import counts
 from imbalanced_torch import PAUCAtBudgetLoss, SmoothAPLoss
 
 skip_without(torch.cuda.is_available())
+COMPILER = "inductor" if DEVICE != "cpu" else "aot_eager"
 every_variant = each(VARIANTS)
 
 
@@ -76,12 +77,19 @@ def test_tf32_does_not_reach_the_losses(case, limit, monkeypatch, tf32):
     assert_close(found, right, "float32")
 
 
+@each([case for case in RANKING if case.name.startswith("pAUC")])
+def test_a_compiled_loss_of_one_class(case):
+    """Its kernels are others than those of several classes: Triton 3.6 could not compile one of them."""
+    logits, targets = batch_of(case, rows=200, num_classes=1)
+    compiled = torch.compile(module_of(case, num_classes=1).to(DEVICE), fullgraph=True, backend=COMPILER)
+    found = value_and_gradient(compiled, *on_device((logits, targets)))
+    assert_close(found, expected(module_of(case, num_classes=1), logits, targets), "float32")
+
+
 def test_tf32_does_not_reach_a_compiled_loss(tf32):
     case = RANKING[0]
     logits, targets = batch_of(case, rows=200)
-    compiled = torch.compile(
-        module_of(case).to(DEVICE), fullgraph=True, backend="inductor" if DEVICE != "cpu" else "aot_eager"
-    )
+    compiled = torch.compile(module_of(case).to(DEVICE), fullgraph=True, backend=COMPILER)
     found = value_and_gradient(compiled, *on_device((logits, targets)))
     assert_close(found, expected(module_of(case), logits, targets), "float32")
 

@@ -32,7 +32,7 @@ def kernels_of(text):
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_default_step_is_forty_kernels(name, monkeypatch):
     """Loss, gradient and queue; what is not used of the result costs nothing."""
-    monkeypatch.setattr(counts, "_PAIRS_JAX_CPU", counts._PAIRS_ACCELERATOR)
+    monkeypatch.setattr(counts, "_PAIRS_JAX_CPU", counts._PAIRS_JAX_ACCELERATOR)
 
     def loss_fn(logits, targets, queue):
         loss, aux = LOSSES[name](logits, targets, queue)

@@ -6,8 +6,8 @@ from typing import Any, Self, Unpack
 import torch
 
 from imbalanced_core.losses.partial_auc import band_auc
-from imbalanced_core.options import band_unit, pauc_preset
-from imbalanced_torch.options import RankingOptions
+from imbalanced_core.options import pauc_preset
+from imbalanced_torch.options import RankingOptions, ranking_module
 from imbalanced_torch.pooled import PooledLoss
 
 
@@ -37,8 +37,6 @@ class PAUCAtBudgetLoss(PooledLoss):
         update_queue_in_eval: whether rows enter the queue in `eval()` mode as well.
         gather_distributed: None gathers the rows of all processes in training mode, True always, False never.
         max_pool_size: look at a random part of the rows, of no more than this many; None: all.
-        temperature_scale: takes the place of `tau_scale` if given: its name in the other ranking losses.
-        margin: >= 0, in units of τ: a positive ranks above a threshold or negative only by that margin.
         min_tpr: the lowest true-positive rate, in [0, 1): the two-way partial AUC, a mean over the positives of the
             lowest scores, 1 − min_tpr of them. 0: all.
         **options: see `imbalanced_torch.options.RankingOptions`.
@@ -52,6 +50,7 @@ class PAUCAtBudgetLoss(PooledLoss):
     objective = staticmethod(band_auc)
     iid_aware = True
 
+    @ranking_module(RankingOptions, temperature_scale=None)
     def __init__(
         self,
         num_classes: int,
@@ -71,8 +70,6 @@ class PAUCAtBudgetLoss(PooledLoss):
         quantile_interpolation: str = "higher",
         max_pool_size: int | None = None,
         *,
-        temperature_scale: str | None = None,
-        margin: float = 0.0,
         min_tpr: float = 0.0,
         **options: Unpack[RankingOptions],
     ) -> None:
@@ -86,14 +83,13 @@ class PAUCAtBudgetLoss(PooledLoss):
                 "beta": beta,
                 "surrogate": surrogate,
                 "n_knots": n_knots,
-                "tau_scale": band_unit(tau_scale, temperature_scale),
+                "tau_scale": options["temperature_scale"] or tau_scale,
                 "budget_basis": budget_basis,
                 "quantile_interpolation": quantile_interpolation,
-                "margin": margin,
                 "min_tpr": min_tpr,
             },
-            queue_size=queue_size,
-            temperature=temperature,
+            queue_size,
+            temperature,
             reduction=reduction,
             ignore_index=ignore_index,
             update_queue_in_eval=update_queue_in_eval,

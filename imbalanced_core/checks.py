@@ -5,7 +5,7 @@ known at run time. Those from `targets` on look at values, in numpy; the adapter
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,12 @@ def in_unit_interval(name: str, value: Array) -> None:
 def open_unit_interval(name: str, value: Array) -> None:
     """The number lies in (0, 1)."""
     _number(name, value, lambda x: 0 < x < 1, "a number in (0, 1)")
+
+
+def numbers(rules: Mapping[str, Callable[[str, Any], None]], **values: Any) -> None:
+    """Each value fits the rule of its name."""
+    for name, value in values.items():
+        rules[name](name, value)
 
 
 def at_least(name: str, value: object, least: int) -> None:

@@ -21,7 +21,7 @@ import jax
 from imbalanced_core import checks
 from imbalanced_core.losses import pointwise
 from imbalanced_jax import validation
-from imbalanced_jax._pointwise import class_loss, label_loss, number
+from imbalanced_jax._pointwise import class_loss, label_loss
 from imbalanced_jax.distributed import AxisName
 
 Number = float | jax.Array
@@ -59,12 +59,12 @@ def sigmoid_focal_loss(
         Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, https://arxiv.org/abs/1708.02002
     """
     alpha = validation.positive_weight(alpha)
-    checks.non_negative("gamma", validation.number(gamma))
     return label_loss(
         pointwise.sigmoid_focal,
         logits,
         targets,
-        {"alpha": number(alpha), "gamma": number(gamma)},
+        {"alpha": alpha, "gamma": gamma},
+        rules={"gamma": checks.non_negative},
         ignore_index=ignore_index,
         where=where,
         sample_weight=sample_weight,
@@ -110,14 +110,13 @@ def softmax_focal_loss(
     References:
         Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, https://arxiv.org/abs/1708.02002
     """
-    checks.non_negative("gamma", validation.number(gamma))
     checks.in_unit_interval("label_smoothing", validation.number(label_smoothing))
     if alpha is not None:
         alpha = validation.as_floats("alpha", alpha)
         validation.check_weights(alpha, name="alpha")
     validation.check_static(background_class=background_class)
     checks.at_least("background_class", background_class, 0)
-    numbers = {"alpha": alpha, "gamma": number(gamma)}
+    numbers = {"alpha": alpha, "gamma": gamma}
     if not isinstance(label_smoothing, (int, float)) or label_smoothing != 0:
         numbers["label_smoothing"] = label_smoothing
     return class_loss(
@@ -125,6 +124,7 @@ def softmax_focal_loss(
         logits,
         targets,
         numbers,
+        rules={"gamma": checks.non_negative},
         background_class=background_class,
         ignore_index=ignore_index,
         sample_weight=sample_weight,
@@ -167,15 +167,14 @@ def symmetric_cross_entropy_loss(
         Wang et al., Symmetric Cross Entropy for Robust Learning with Noisy Labels, ICCV 2019,
         https://arxiv.org/abs/1908.06112
     """
-    checks.non_negative("alpha", validation.number(alpha))
-    checks.non_negative("beta", validation.number(beta))
     validation.check_static(epsilon=epsilon)
     return class_loss(
         pointwise.symmetric_cross_entropy,
         logits,
         targets,
-        {"alpha": number(alpha), "beta": number(beta)},
-        static=(("epsilon", epsilon),),
+        {"alpha": alpha, "beta": beta},
+        rules={"alpha": checks.non_negative, "beta": checks.non_negative},
+        static={"epsilon": epsilon},
         ignore_index=ignore_index,
         sample_weight=sample_weight,
         reduction=reduction,

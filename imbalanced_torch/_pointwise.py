@@ -1,7 +1,7 @@
 """What the pointwise modules share: the reduction, over this process or over all, and the checks of class logits."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, TypedDict, Unpack
 
 import torch
@@ -48,7 +48,7 @@ class PointwiseLoss(GroupMember, ABC):
     """A loss that is a sum or a mean over positions of a function of the core."""
 
     function: ClassVar[Callable[..., Any]]  # (inputs, targets, *, where, **numbers) -> one loss per position
-    rules: ClassVar[dict[str, Callable[[str, Any], None]]]  # the numbers, attributes of the module, and their checks
+    rules: ClassVar[Mapping[str, Callable[[str, Any], None]]]  # of the numbers; none for what is checked elsewhere
     reductions: ClassVar[tuple[str, ...]] = reductions.ELEMENT_REDUCTIONS
     _shown: tuple[str, ...]  # the options in `repr`
 
@@ -74,6 +74,7 @@ class PointwiseLoss(GroupMember, ABC):
         self.process_group = process_group
         self.grad_reduction = grad_reduction
         self.equal_rows = equal_rows
+        self._numbers = tuple(numbers)
         for name, value in numbers.items():
             if isinstance(value, Tensor) and value.ndim:
                 self.register_buffer(name, value, persistent=False)
@@ -83,10 +84,10 @@ class PointwiseLoss(GroupMember, ABC):
 
     def _check_parameters(self) -> None:
         """Checks what may be a tensor, at every call: it may have changed."""
-        for name, rule in self.rules.items():
+        for name in self._numbers:
             value = getattr(self, name)
-            if not isinstance(value, Tensor) or value.ndim == 0:  # arrays are checked when they come in
-                rule(name, validation.number(value))
+            if name in self.rules and getattr(value, "ndim", 0) == 0:  # arrays are checked when they come in
+                self.rules[name](name, validation.number(value))
 
     @abstractmethod
     def _parts(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None, where: Tensor | None) -> Parts:
@@ -94,7 +95,7 @@ class PointwiseLoss(GroupMember, ABC):
 
     def _losses(self, inputs: Tensor, targets: Tensor, where: Tensor | None, **options: Any) -> Any:
         return type(self).function(
-            inputs, targets, where=where, **{name: getattr(self, name) for name in self.rules}, **options
+            inputs, targets, where=where, **{name: getattr(self, name) for name in self._numbers}, **options
         )
 
     def _gathers(self) -> bool:
@@ -147,7 +148,7 @@ class LabelLoss(PointwiseLoss):
             checks.index("ignore_index", ignore_index)
         super().__init__(numbers, **options)
         self.ignore_index = ignore_index
-        self._shown = (*self.rules, "reduction", "ignore_index")
+        self._shown = (*self._numbers, "reduction", "ignore_index")
 
     def forward(
         self,
@@ -205,7 +206,7 @@ class ClassLoss(PointwiseLoss):
         super().__init__(numbers, **options)
         self.ignore_index = ignore_index
         self.axis = axis
-        self._shown = (*self.rules, "reduction", "ignore_index", "axis")
+        self._shown = (*self._numbers, "reduction", "ignore_index", "axis")
 
     def forward(self, inputs: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None) -> Tensor:
         """The loss of logits against targets.
@@ -243,10 +244,6 @@ class ClassLoss(PointwiseLoss):
         num_classes = inputs.shape[self.axis]
         all_counted = validation.check_class_ids(targets, num_classes=num_classes, ignore_index=self.ignore_index)
         return None if all_counted else taking_part(targets, ignore_index=self.ignore_index)
-
-
-def unchecked(name: str, value: Any) -> None:
-    """The rule of a number that the constructor or the core checks."""
 
 
 def numbers_per_class(

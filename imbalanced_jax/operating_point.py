@@ -31,10 +31,7 @@ def recall_at_k_loss(
         **options: the keywords of `imbalanced_jax.RankingOptions`. The threshold is always that of all rows.
 
     Returns:
-        (loss, aux) as for `smooth_ap_loss`; `aux.diagnostics.t_beta` is the threshold.
-
-    Raises:
-        TypeError, ValueError: as `smooth_ap_loss`.
+        (loss, aux) as for `smooth_ap_loss`, whose errors hold too; `aux.diagnostics.t_beta` is the threshold.
 
     Cost: one sort of n = N + queue size scores per class.
     """
@@ -64,10 +61,7 @@ def precision_at_k_loss(
         **options: the keywords of `imbalanced_jax.RankingOptions`. The threshold is always that of all rows.
 
     Returns:
-        (loss, aux) as for `smooth_ap_loss`; `aux.diagnostics.t_beta` is the threshold.
-
-    Raises:
-        TypeError, ValueError: as `smooth_ap_loss`.
+        (loss, aux) as for `smooth_ap_loss`, whose errors hold too; `aux.diagnostics.t_beta` is the threshold.
 
     Cost: one sort of n = N + queue size scores per class.
     """
@@ -97,10 +91,7 @@ def precision_at_recall_loss(
         **options: the keywords of `imbalanced_jax.RankingOptions`. The threshold is always that of all rows.
 
     Returns:
-        (loss, aux) as for `smooth_ap_loss`; `aux.diagnostics.t_beta` is the threshold.
-
-    Raises:
-        TypeError, ValueError: as `smooth_ap_loss`.
+        (loss, aux) as for `smooth_ap_loss`, whose errors hold too; `aux.diagnostics.t_beta` is the threshold.
 
     Cost: one sort of n = N + queue size scores per class.
 
@@ -133,10 +124,7 @@ def recall_at_precision_loss(
         **options: the keywords of `imbalanced_jax.RankingOptions`. The threshold is always that of all rows.
 
     Returns:
-        (loss, aux) as for `smooth_ap_loss`; `aux.diagnostics.t_beta` is the threshold.
-
-    Raises:
-        TypeError, ValueError: as `smooth_ap_loss`.
+        (loss, aux) as for `smooth_ap_loss`, whose errors hold too; `aux.diagnostics.t_beta` is the threshold.
 
     Cost: one sort of n = N + queue size scores per class.
 

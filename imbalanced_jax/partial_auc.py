@@ -53,12 +53,10 @@ def pauc_at_budget_loss(
             better than the default.
 
     Returns:
-        (loss, aux) as for `smooth_ap_loss`, with all of `aux.diagnostics`: t_alpha and t_beta, the scores at the edges
-        of the band; tau_eff, the temperature in units of the logits; band_neg_count, the iid negatives in the band;
-        pauc_var, the variance of the contributions of single positives; grad_pos_count, the batch's positives.
-
-    Raises:
-        TypeError, ValueError: as `smooth_ap_loss`.
+        (loss, aux) as for `smooth_ap_loss`, whose errors hold too, with all of `aux.diagnostics`: t_alpha and t_beta,
+        the scores at the edges of the band; tau_eff, the temperature in units of the logits; band_neg_count, the iid
+        negatives in the band; pauc_var, the variance of the contributions of single positives; grad_pos_count, the
+        batch's positives.
 
     Cost: one sort of n = N + queue size scores per class; "pairwise" O(n log n) as well.
 

@@ -79,10 +79,7 @@ def recall_at_quantile_loss(
         **options: the keywords of `imbalanced_jax.RankingOptions`. The threshold is always that of all rows.
 
     Returns:
-        (loss, aux) as for `smooth_ap_loss`.
-
-    Raises:
-        TypeError, ValueError: as `smooth_ap_loss`.
+        (loss, aux) as for `smooth_ap_loss`, whose errors hold too.
 
     Cost: one sort of n = N + queue size scores per class.
     """
@@ -103,10 +100,7 @@ def auc_loss(logits: Array, targets: Array, queue: Queue | None = None, **option
         **options: the keywords of `imbalanced_jax.RankingOptions`.
 
     Returns:
-        (loss, aux) as for `smooth_ap_loss`.
-
-    Raises:
-        TypeError, ValueError: as `smooth_ap_loss`.
+        (loss, aux) as for `smooth_ap_loss`, whose errors hold too.
 
     Cost: O(n log n) time and O(n) memory per class, for n = N + queue size.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypedDict
+from typing import Any, TypedDict, Unpack
 
 from torch import Tensor
 
@@ -15,7 +15,14 @@ from imbalanced_torch.functional.ranking import Number
 
 
 class LabelOptions(TypedDict, total=False):
-    """Keywords of the losses of independent labels; see `sigmoid_focal_loss`."""
+    """Keywords of the losses of independent labels.
+
+    Attributes:
+        where: bool, the shape of the logits: the entries that count. The others may hold anything. None: all.
+        ignore_index: the target of entries that do not count; None for none.
+        sample_weight: >= 0, one per entry or per row; carries no gradient. None: all 1.
+        reduction: "mean", "mean_positive", "sum" or "none".
+    """
 
     where: Tensor | None
     ignore_index: int | None
@@ -24,7 +31,15 @@ class LabelOptions(TypedDict, total=False):
 
 
 class ClassOptions(TypedDict, total=False):
-    """Keywords of the losses of exclusive classes; see `softmax_focal_loss`."""
+    """Keywords of the losses of exclusive classes.
+
+    Attributes:
+        where: bool, one per position: the positions that count. The others may hold anything. None: all.
+        ignore_index: the class id of positions that do not count.
+        sample_weight: >= 0, one per position or per row; carries no gradient. None: all 1.
+        reduction: "mean", "sum" or "none"; of the focal loss "mean_positive" too.
+        axis: the class axis; the last one, unlike in the classes.
+    """
 
     where: Tensor | None
     ignore_index: int
@@ -46,16 +61,14 @@ def class_function(function: Function) -> Function:
     return with_options(function, ClassOptions, {**COMMON, "ignore_index": -100, "axis": -1})
 
 
+@label_function
 def sigmoid_focal_loss(
     logits: Tensor,
     targets: Tensor,
     *,
     alpha: Number | None = 0.25,
     gamma: Number = 2.0,
-    where: Tensor | None = None,
-    ignore_index: int | None = None,
-    sample_weight: Tensor | None = None,
-    reduction: str = "mean",
+    **options: Unpack[LabelOptions],
 ) -> Tensor:
     """Focal loss of independent binary predictions: the loss of `imbalanced_torch.SigmoidFocalLoss`.
 
@@ -64,25 +77,15 @@ def sigmoid_focal_loss(
         targets: in [0, 1], of any dtype, in the shape of `logits`.
         alpha: weight of the positive class in [0, 1]; None or −1 for no weights.
         gamma: focusing exponent, >= 0.
-        where: bool, the shape of `logits`: the entries that count. The others may hold anything.
-        ignore_index: the target of entries that do not count; None for none.
-        sample_weight: >= 0, one per entry or per row; carries no gradient.
-        reduction: "mean", "mean_positive", "sum" or "none".
+        **options: see `LabelOptions`.
 
     Returns, Raises: as `imbalanced_torch.SigmoidFocalLoss`.
     """
     alpha = None if isinstance(alpha, (int, float)) and alpha == -1 else alpha
-    return label_loss(
-        partial(pointwise.sigmoid_focal, alpha=alpha, gamma=gamma),
-        logits,
-        targets,
-        where=where,
-        ignore_index=ignore_index,
-        sample_weight=sample_weight,
-        reduction=reduction,
-    )
+    return label_loss(partial(pointwise.sigmoid_focal, alpha=alpha, gamma=gamma), logits, targets, **options)
 
 
+@class_function
 def softmax_focal_loss(
     logits: Tensor,
     targets: Tensor,
@@ -90,43 +93,31 @@ def softmax_focal_loss(
     alpha: Tensor | Sequence[float] | None = None,
     gamma: Number = 2.0,
     label_smoothing: Number = 0.0,
-    where: Tensor | None = None,
-    ignore_index: int = -100,
     background_class: int = 0,
-    sample_weight: Tensor | None = None,
-    reduction: str = "mean",
-    axis: int = -1,
+    **options: Unpack[ClassOptions],
 ) -> Tensor:
     """Focal loss of mutually exclusive classes: the loss of `imbalanced_torch.SoftmaxFocalLoss`.
 
     Args:
-        logits: floating point, C classes on `axis`; the last one, unlike in the class.
+        logits: floating point, C classes on `axis`.
         targets: class ids in the shape of `logits` without `axis`, or probabilities in the shape of `logits`.
         alpha: one weight per class [C], >= 0; None for no weights.
         gamma: focusing exponent, >= 0.
         label_smoothing: in [0, 1].
-        where: bool, one per position: the positions that count. The others may hold anything.
-        ignore_index: the class id of positions that do not count.
         background_class: the class id that "mean_positive" does not count.
-        sample_weight: >= 0, one per position or per row; carries no gradient.
-        reduction: "mean", "mean_positive", "sum" or "none".
-        axis: the class axis.
+        **options: see `ClassOptions`.
 
     Returns, Raises: as `imbalanced_torch.SoftmaxFocalLoss`.
     """
-    where = _counted_positions(logits, targets, where, ignore_index, axis)
+    validation.check_tensors(logits=logits)
     if alpha is not None:
         alpha = validation.as_tensor("alpha", alpha).to(logits.device)
         validation.check_weights(alpha, name="alpha")
-    losses = pointwise.softmax_focal(
-        logits, targets, alpha=alpha, gamma=gamma, label_smoothing=label_smoothing, axis=axis, where=where
-    )
-    positives = None
-    if reduction == "mean_positive":
-        positives = foreground(targets, num_classes=logits.shape[axis], background_class=background_class, axis=axis)
-    return _reduce(losses, reduction, where, sample_weight, positives)
+    function = partial(pointwise.softmax_focal, alpha=alpha, gamma=gamma, label_smoothing=label_smoothing)
+    return class_loss(function, logits, targets, background_class=background_class, **options)
 
 
+@class_function
 def symmetric_cross_entropy_loss(
     logits: Tensor,
     targets: Tensor,
@@ -134,26 +125,14 @@ def symmetric_cross_entropy_loss(
     alpha: Number = 1.0,
     beta: Number = 1.0,
     epsilon: float = 1e-8,
-    where: Tensor | None = None,
-    ignore_index: int = -100,
-    sample_weight: Tensor | None = None,
-    reduction: str = "mean",
-    axis: int = -1,
+    **options: Unpack[ClassOptions],
 ) -> Tensor:
     """Cross entropy plus reverse cross entropy: the loss of `imbalanced_torch.SymmetricCrossEntropyLoss`.
 
     Arguments as for `softmax_focal_loss`, own options as for the class.
     """
-    return class_loss(
-        partial(pointwise.symmetric_cross_entropy, alpha=alpha, beta=beta, epsilon=epsilon),
-        logits,
-        targets,
-        where=where,
-        ignore_index=ignore_index,
-        sample_weight=sample_weight,
-        reduction=reduction,
-        axis=axis,
-    )
+    function = partial(pointwise.symmetric_cross_entropy, alpha=alpha, beta=beta, epsilon=epsilon)
+    return class_loss(function, logits, targets, **options)
 
 
 def label_loss(
@@ -182,17 +161,21 @@ def class_loss(
     logits: Tensor,
     targets: Tensor,
     *,
+    background_class: int | None = None,
     where: Tensor | None,
     ignore_index: int,
     sample_weight: Tensor | None,
     reduction: str,
     axis: int,
 ) -> Tensor:
-    """A loss of exclusive classes: `function` of the core."""
-    checks.one_of("reduction", reduction, ("mean", "sum", "none"))
+    """A loss of exclusive classes: `function` of the core; with a background class "mean_positive" is a reduction."""
+    if background_class is None:
+        checks.one_of("reduction", reduction, ("mean", "sum", "none"))
     where = _counted_positions(logits, targets, where, ignore_index, axis)
-    losses = function(logits, targets, axis=axis, where=where)
-    return _reduce(losses, reduction, where, sample_weight, None)
+    losses, positives = function(logits, targets, axis=axis, where=where), None
+    if reduction == "mean_positive" and background_class is not None:
+        positives = foreground(targets, num_classes=logits.shape[axis], background_class=background_class, axis=axis)
+    return _reduce(losses, reduction, where, sample_weight, positives)
 
 
 def _counted(targets: Tensor, where: Tensor | None, ignore_index: int | None) -> Tensor | None:

@@ -9,8 +9,9 @@ from torch import Tensor
 from imbalanced_core import checks, reductions
 from imbalanced_core.losses import pointwise
 from imbalanced_core.options import Function, with_options
-from imbalanced_core.pool.labels import are_probabilities, foreground, taking_part
+from imbalanced_core.pool.labels import foreground
 from imbalanced_torch import validation
+from imbalanced_torch._pointwise import Parts, counted_positions, label_parts
 from imbalanced_torch.functional.ranking import Number
 
 
@@ -146,14 +147,10 @@ def label_loss(
     reduction: str,
 ) -> Tensor:
     """A loss of independent labels: `function` of the core, which may return which entries count beside the losses."""
-    validation.check_tensors(logits=logits, targets=targets)
-    validation.check_optional_tensors(where=where, sample_weight=sample_weight)
-    validation.check_unit_targets(targets, ignore_index=ignore_index, where=where)
-    where = _counted(targets, where, ignore_index)
-    losses = function(logits, targets, where=where)
-    if isinstance(losses, tuple):
-        losses, where = losses
-    return _reduce(losses, reduction, where, sample_weight, targets)
+    if ignore_index is not None:
+        checks.index("ignore_index", ignore_index)
+    parts = label_parts(function, logits, targets, where, ignore_index, name="logits")
+    return _reduce(parts, reduction, sample_weight)
 
 
 def class_loss(
@@ -171,44 +168,17 @@ def class_loss(
     """A loss of exclusive classes: `function` of the core; with a background class "mean_positive" is a reduction."""
     if background_class is None:
         checks.one_of("reduction", reduction, ("mean", "sum", "none"))
-    where = _counted_positions(logits, targets, where, ignore_index, axis)
+    checks.index("ignore_index", ignore_index)
+    options: dict[str, Any] = {"name": "logits", "instead": "sigmoid_focal_loss"}
+    where = counted_positions(logits, targets, where, ignore_index, axis, **options)
     losses, positives = function(logits, targets, axis=axis, where=where), None
     if reduction == "mean_positive" and background_class is not None:
         positives = foreground(targets, num_classes=logits.shape[axis], background_class=background_class, axis=axis)
-    return _reduce(losses, reduction, where, sample_weight, positives)
+    return _reduce(Parts(losses, where, positives), reduction, sample_weight)
 
 
-def _counted(targets: Tensor, where: Tensor | None, ignore_index: int | None) -> Tensor | None:
-    """The entries that count, by `where` and by `ignore_index`; None: all."""
-    checks.boolean("where", where)
-    if ignore_index is None:
-        return where
-    checks.index("ignore_index", ignore_index)
-    is_counted = taking_part(targets, ignore_index=ignore_index)
-    if where is None:
-        return is_counted
-    checks.same_shape("where", where, "targets", targets)
-    return where & is_counted
-
-
-def _counted_positions(
-    logits: Tensor, targets: Tensor, where: Tensor | None, ignore_index: int, axis: int
-) -> Tensor | None:
-    """As `_counted`, of class ids or probabilities, whose values are checked where they can be read."""
-    validation.check_tensors(logits=logits, targets=targets)
-    validation.check_optional_tensors(where=where)
-    checks.several_classes("logits", logits, axis=axis, instead="sigmoid_focal_loss")
-    if are_probabilities(targets):
-        seen = None if where is None else where.unsqueeze(axis).expand(targets.shape)
-        validation.check_unit_targets(targets, where=seen)
-        return _counted(targets, where, None)
-    validation.check_class_ids(targets, num_classes=logits.shape[axis], ignore_index=ignore_index, where=where)
-    return _counted(targets, where, ignore_index)
-
-
-def _reduce(
-    losses: Tensor, reduction: str, where: Tensor | None, weights: Tensor | None, positives: Tensor | None
-) -> Tensor:
+def _reduce(parts: Parts, reduction: str, weights: Tensor | None) -> Tensor:
+    losses, where, positives = parts
     validation.check_optional_tensors(sample_weight=weights)
     validation.check_weights(weights, where=where)
     return reductions.reduce_elements(losses, reduction=reduction, where=where, weights=weights, positives=positives)

@@ -6,6 +6,7 @@ from typing import Any, Unpack
 from jax import Array
 
 from imbalanced_core.losses import hard_examples
+from imbalanced_core.losses.hard_examples import RULES
 from imbalanced_jax import distributed
 from imbalanced_jax._pointwise import ClassOptions, LabelOptions, class_function, class_loss, label_function, label_loss
 
@@ -29,7 +30,7 @@ def poly1_loss(logits: Array, targets: Array, *, epsilon: Number = 1.0, **option
         Leng et al., PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions, ICLR 2022,
         https://arxiv.org/abs/2204.12511
     """
-    return class_loss(hard_examples.poly1, logits, targets, {"epsilon": epsilon}, rules=hard_examples.RULES, **options)
+    return class_loss(hard_examples.poly1, logits, targets, {"epsilon": epsilon}, rules=RULES, **options)
 
 
 @label_function
@@ -59,8 +60,7 @@ def asymmetric_loss(
         Ridnik et al., Asymmetric Loss for Multi-Label Classification, ICCV 2021, https://arxiv.org/abs/2009.14119
     """
     numbers, static = {"gamma_pos": gamma_pos, "gamma_neg": gamma_neg}, {"clip": clip}
-    function, rules = hard_examples.asymmetric, hard_examples.RULES
-    return label_loss(function, logits, targets, numbers, rules=rules, static=static, **options)
+    return label_loss(hard_examples.asymmetric, logits, targets, numbers, rules=RULES, static=static, **options)
 
 
 @label_function
@@ -85,7 +85,7 @@ def hard_negative_loss(
         https://arxiv.org/abs/1604.03540
     """
     static = {"share": share, "axis": axis, "axis_name": options["axis_name"]}
-    return label_loss(_hard_negative, logits, targets, {}, rules=hard_examples.RULES, static=static, **options)
+    return label_loss(_hard_negative, logits, targets, {}, rules=RULES, static=static, **options)
 
 
 def _hard_negative(logits: Array, targets: Array, *, axis_name: Any, where: Any, **options: Any) -> Any:

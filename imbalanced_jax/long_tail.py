@@ -13,6 +13,7 @@ from typing import Unpack
 from jax import Array
 
 from imbalanced_core.losses import long_tail
+from imbalanced_core.losses.long_tail import RULES
 from imbalanced_jax import validation
 from imbalanced_jax._pointwise import ClassOptions, LabelOptions, class_function, class_loss, label_function, label_loss
 
@@ -43,7 +44,7 @@ def logit_adjusted_loss(
         https://arxiv.org/abs/2007.10740
     """
     numbers = {"class_counts": class_counts, "tau": tau}
-    return class_loss(long_tail.logit_adjusted, logits, targets, numbers, rules=long_tail.RULES, **options)
+    return class_loss(long_tail.logit_adjusted, logits, targets, numbers, rules=RULES, **options)
 
 
 @class_function
@@ -73,7 +74,7 @@ def vector_scaling_loss(
         https://arxiv.org/abs/2103.01550
     """
     numbers = {"class_counts": class_counts, "gamma": gamma, "tau": tau}
-    return class_loss(long_tail.vector_scaling, logits, targets, numbers, rules=long_tail.RULES, **options)
+    return class_loss(long_tail.vector_scaling, logits, targets, numbers, rules=RULES, **options)
 
 
 @class_function
@@ -105,7 +106,7 @@ def ldam_loss(
     """
     long_tail.check_margin(validation.number(max_margin), validation.number(scale))
     numbers = {"class_counts": class_counts, "max_margin": max_margin, "scale": scale}
-    return class_loss(long_tail.ldam, logits, targets, numbers, rules=long_tail.RULES, **options)
+    return class_loss(long_tail.ldam, logits, targets, numbers, rules=RULES, **options)
 
 
 @label_function
@@ -133,4 +134,4 @@ def sigmoid_logit_adjusted_loss(
         rate = validation.as_floats("positive_rate", rate)
         validation.check_positive(rate, name="positive_rate", below=1.0)
     numbers = {"positive_rate": rate, "tau": tau}
-    return label_loss(long_tail.sigmoid_logit_adjusted, logits, targets, numbers, rules=long_tail.RULES, **options)
+    return label_loss(long_tail.sigmoid_logit_adjusted, logits, targets, numbers, rules=RULES, **options)

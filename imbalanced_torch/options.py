@@ -25,8 +25,8 @@ class RankingOptions(TypedDict, total=False):
         grad_reduction: what the training framework does with gradients, "mean" (DDP, FSDP2) or "sum".
         generator: source of the randomness of `max_pool_size`, seeded alike on every rank; `torch.compile` cannot trace
             one, and `state_dict()` does not hold it: save `generator.get_state()` beside it, and restore it with
-            `set_state`, to resume with the same draws. None: a hash of the number of the step, the same in
-            every run, which resumes by itself.
+            `set_state`, to resume with the same draws. None: a hash of the number of the step, the same in every run,
+            which resumes by itself.
         class_parallel: for many classes: each rank computes C/W of them from the rows of all ranks, which takes W times
             less memory, work and forward traffic than gathering all logits; same value and gradient. The queue of a
             rank holds its own classes only, so save and load `state_dict()` on every rank, or `reset_queue()` after
@@ -50,13 +50,15 @@ class CommonOptions(RankingOptions, total=False):
     """`RankingOptions`, and those that the losses of the first version spell out.
 
     Attributes:
-        reduction: "mean" or "sum" over the classes that count, or "none": one loss per class, NaN where it
-            does not.
+        reduction: "mean" or "sum" over the classes that count, or "none": one loss per class, NaN where it does not.
         ignore_index: the target of rows (with `multilabel`: of single labels) that are ignored.
         update_queue_in_eval: whether rows enter the queue in `eval()` mode as well.
-        gather_distributed: None gathers the rows of all processes in training mode, True always, False never.
-        max_pool_size: rank a random part of the rows, of no more than this many. None: all.
-        pos_numerator: the mean runs over all positives ("pool") or over those of the batch ("live").
+        gather_distributed: whether the rows of all processes are ranked together: None in training mode when there are
+            several, True always, False never.
+        max_pool_size: rank a random part of the rows, of no more than this many, rare classes first. The expected
+            counts stay those of all rows. None (recommended): all.
+        pos_numerator: the mean runs over all positives ("pool") or over those of the batch ("live"). With "live"
+            nothing of like size holds the negatives down: beside a queue the ranking suffers in long runs.
     """
 
     reduction: str

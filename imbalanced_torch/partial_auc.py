@@ -28,15 +28,12 @@ class PAUCAtBudgetLoss(PooledLoss):
         n_knots: number of thresholds of the trapezoid, >= 2.
         tau_scale: the unit of the temperature: "iqr" or "std" of the reference scores, "band" = t(alpha) − t(beta), or
             "absolute" = 1.
-        pos_numerator: the mean runs over all positives ("pool") or over those of the batch ("live").
         budget_basis: rates are fractions of the iid negatives ("fpr") or of all iid rows ("population").
         queue_size: how many rows of earlier batches are looked at along with the batch; 0 for none.
         temperature: in units of `tau_scale`, > 0; can be assigned at any time.
-        reduction: "mean", "sum" or "none".
-        ignore_index: the target of rows (with `multilabel`: of single labels) that are ignored.
-        update_queue_in_eval: whether rows enter the queue in `eval()` mode as well.
-        gather_distributed: None gathers the rows of all processes in training mode, True always, False never.
-        max_pool_size: look at a random part of the rows, of no more than this many; None: all.
+        quantile_interpolation: of the thresholds: "higher", "lower", "linear", "nearest" or "midpoint".
+        reduction, ignore_index, update_queue_in_eval, gather_distributed, max_pool_size, pos_numerator: see
+            `imbalanced_torch.options.CommonOptions`.
         min_tpr: the lowest true-positive rate, in [0, 1): the two-way partial AUC, a mean over the positives of the
             lowest scores, 1 − min_tpr of them. 0: all.
         **options: see `imbalanced_torch.options.RankingOptions`.
@@ -134,5 +131,5 @@ def _warn_of_trapezoid() -> None:
         warnings.warn(
             'PAUCAtBudgetLoss uses surrogate="trapezoid", which lifts positives only; "pairwise" trains better, and '
             "PAUCAtBudgetLoss.recommended(num_classes, budget) sets it with the rest. Give surrogate= to silence this.",
-            stacklevel=3,
+            stacklevel=4,  # past the wrapper that fills in keywords
         )

@@ -23,15 +23,8 @@ class SmoothAPLoss(PooledLoss):
         queue_size: how many rows of earlier batches are ranked along; 0 for none.
         temperature: τ > 0 of the logistic function; smaller is closer to the true ranks and harder to follow. Can be
             assigned at any time.
-        reduction: "mean" or "sum" over the classes that count, or "none": one loss per class, NaN where it does not.
-        ignore_index: the target of rows (with `multilabel`: of single labels) that are ignored.
-        update_queue_in_eval: whether rows enter the queue in `eval()` mode as well.
-        gather_distributed: whether the rows of all processes are ranked together: None in training mode when there are
-            several, True always, False never.
-        max_pool_size: rank a random part of the rows, of no more than this many, rare classes first. The expected
-            counts stay those of all rows. None (recommended): all.
-        pos_numerator: the mean over i runs over all positives ("pool") or over those of the batch ("live"). With "live"
-            nothing of like size holds the negatives down: beside a queue the ranking suffers in long runs.
+        reduction, ignore_index, update_queue_in_eval, gather_distributed, max_pool_size, pos_numerator: see
+            `imbalanced_torch.options.CommonOptions`.
         **options: see `imbalanced_torch.options.RankingOptions`.
 
     References:
@@ -109,13 +102,9 @@ class RecallAtQuantileLoss(PooledLoss):
         quantile: the flagged fraction, in [0, 1].
         queue_size: how many rows of earlier batches are looked at along with the batch; 0 for none.
         temperature: τ > 0; can be assigned at any time.
-        reduction: "mean", "sum" or "none".
-        ignore_index: the target of rows (with `multilabel`: of single labels) that are ignored.
-        update_queue_in_eval: whether rows enter the queue in `eval()` mode as well.
-        gather_distributed: None gathers the rows of all processes in training mode, True always, False never.
         quantile_interpolation: "higher", "lower", "linear", "nearest" or "midpoint".
-        max_pool_size: look at a random part of the rows, of no more than this many; None: all.
-        pos_numerator: the mean runs over all positives ("pool") or over those of the batch ("live").
+        reduction, ignore_index, update_queue_in_eval, gather_distributed, max_pool_size, pos_numerator: see
+            `imbalanced_torch.options.CommonOptions`.
         **options: see `imbalanced_torch.options.RankingOptions`.
     """
 

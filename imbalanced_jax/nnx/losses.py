@@ -2,7 +2,7 @@
 
 from typing import Any, Self
 
-import jax
+from jax import Array
 
 from imbalanced_core.options import SMOOTH_AP_PRESET, pauc_preset
 from imbalanced_jax import hard_examples, long_tail, ndcg, operating_point, partial_auc, pointwise, ranking
@@ -119,13 +119,8 @@ class NDCGLoss(PointwiseLoss):
     of_the_call = ("scores", "relevance", "where", "sample_weight")
 
     def __call__(
-        self,
-        scores: jax.Array,
-        relevance: jax.Array,
-        where: jax.Array | None = None,
-        *,
-        sample_weight: jax.Array | None = None,
-    ) -> jax.Array:
+        self, scores: Array, relevance: Array, where: Array | None = None, *, sample_weight: Array | None = None
+    ) -> Array:
         """The loss of lists [..., n], as the function takes them."""
         return type(self).loss(scores, relevance, where=where, sample_weight=sample_weight, **self.options())
 

@@ -128,8 +128,9 @@ def band_auc(
     **band_options: Any,
 ) -> tuple[Array, Array, dict[str, Array]]:
     """The objective of `partial_auc`; further options as in `fpr_band`. A `temperature_scale` replaces `tau_scale`."""
-    checks.one_of("temperature_scale", temperature_scale, (None, *BAND_TEMPERATURE_SCALES))
-    tau_scale = temperature_scale or tau_scale
+    if temperature_scale is not None:
+        checks.one_of("temperature_scale", temperature_scale, BAND_TEMPERATURE_SCALES)
+        tau_scale = temperature_scale
     checks.one_of("surrogate", surrogate, SURROGATES)
     checks.one_of("budget_basis", budget_basis, BUDGET_BASES)
     checks.non_negative("margin", margin)

@@ -1,6 +1,6 @@
 """Partial AUC at a budget of false positives, of a batch and a queue."""
 
-from typing import Unpack
+from typing import Any, Unpack
 
 from jax import Array
 
@@ -65,19 +65,6 @@ def pauc_at_budget_loss(
         Yang et al., When All We Need is a Piece of the Pie: A Generic Framework for Optimizing Two-way Partial AUC,
         ICML 2021, for min_tpr.
     """
-    return ranking_loss(
-        band_auc,
-        logits,
-        targets,
-        queue,
-        options,
-        iid_aware=True,
-        alpha=alpha,
-        beta=beta,
-        surrogate=surrogate,
-        n_knots=n_knots,
-        tau_scale=tau_scale,
-        budget_basis=budget_basis,
-        quantile_interpolation=quantile_interpolation,
-        min_tpr=min_tpr,
-    )
+    own: dict[str, Any] = {"alpha": alpha, "beta": beta, "surrogate": surrogate, "n_knots": n_knots, "min_tpr": min_tpr}
+    own |= {"tau_scale": tau_scale, "budget_basis": budget_basis, "quantile_interpolation": quantile_interpolation}
+    return ranking_loss(band_auc, logits, targets, queue, options, iid_aware=True, **own)

@@ -73,18 +73,12 @@ class PAUCAtBudgetLoss(PooledLoss):
         if surrogate is None:
             surrogate = "trapezoid"
             _warn_of_trapezoid()
+        tau_scale = options["temperature_scale"] or tau_scale
+        own = {"alpha": alpha, "beta": beta, "surrogate": surrogate, "n_knots": n_knots, "min_tpr": min_tpr}
+        own |= {"tau_scale": tau_scale, "budget_basis": budget_basis, "quantile_interpolation": quantile_interpolation}
         super().__init__(
             num_classes,
-            {
-                "alpha": alpha,
-                "beta": beta,
-                "surrogate": surrogate,
-                "n_knots": n_knots,
-                "tau_scale": options["temperature_scale"] or tau_scale,
-                "budget_basis": budget_basis,
-                "quantile_interpolation": quantile_interpolation,
-                "min_tpr": min_tpr,
-            },
+            own,
             queue_size,
             temperature,
             reduction=reduction,

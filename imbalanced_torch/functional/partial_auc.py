@@ -1,6 +1,6 @@
 """Partial AUC at a budget of false positives as a function."""
 
-from typing import Unpack
+from typing import Any, Unpack
 
 from torch import Tensor
 
@@ -29,19 +29,6 @@ def pauc_at_budget_loss(
 
     Arguments and results as for `smooth_ap_loss`, own options as for the class, but for the default of `surrogate`.
     """
-    return ranking_loss(
-        band_auc,
-        logits,
-        targets,
-        queue,
-        options,
-        iid_aware=True,
-        alpha=alpha,
-        beta=beta,
-        surrogate=surrogate,
-        n_knots=n_knots,
-        tau_scale=tau_scale,
-        budget_basis=budget_basis,
-        quantile_interpolation=quantile_interpolation,
-        min_tpr=min_tpr,
-    )
+    own: dict[str, Any] = {"alpha": alpha, "beta": beta, "surrogate": surrogate, "n_knots": n_knots, "min_tpr": min_tpr}
+    own |= {"tau_scale": tau_scale, "budget_basis": budget_basis, "quantile_interpolation": quantile_interpolation}
+    return ranking_loss(band_auc, logits, targets, queue, options, iid_aware=True, **own)

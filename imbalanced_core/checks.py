@@ -5,7 +5,7 @@ known at run time. Those from `targets` on look at values, in numpy; the adapter
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,12 @@ def less(name: str, value: float, other_name: str, other: float) -> None:
         raise ValueError(f"{name} must be less than {other_name}, {other}, got {value!r}")
 
 
+def numbers(rules: Mapping[str, Callable[[str, Any], None]], **values: Any) -> None:
+    """Each value fits the rule of its name."""
+    for name, value in values.items():
+        rules[name](name, value)
+
+
 def at_least(name: str, value: object, least: int) -> None:
     """The value is an integer that is no smaller than `least`."""
     require(_is_integer(value) and value >= least, name, f"an integer >= {least}", value)  # type: ignore[operator]
@@ -86,6 +92,11 @@ def _number(name: str, value: Array, holds: Callable[[float], bool], rule: str) 
     else:
         shape = getattr(value, "shape", None)
         require(shape is not None and len(shape) == 0, name, rule + " or a 0-d array", value)
+
+
+def shape_of(value: Any) -> tuple[int, ...]:
+    """The shape; () of a number, which under `torch.compile` may be a variable that has no attributes."""
+    return () if isinstance(value, (int, float)) else tuple(getattr(value, "shape", ()))
 
 
 def floating(name: str, array: Array) -> None:

@@ -8,7 +8,6 @@ from typing import Any, TypedDict, TypeVar
 
 from imbalanced_core import checks
 from imbalanced_core.losses.gated import Gate
-from imbalanced_core.losses.partial_auc import BAND_TEMPERATURE_SCALES
 from imbalanced_core.ops.namespace import Array
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -21,6 +20,8 @@ class RankingOptions(TypedDict, total=False):
         reduction: "mean" or "sum" over the classes that count, or "none": one loss per class, NaN where it does not.
         ignore_index: the target of rows (with `multilabel`: of single labels) that are ignored; a Python number.
         multilabel: whether targets are 0/1 per class, [N, C], instead of class ids.
+        temperature: τ > 0, a number or a 0-d array, in units of `temperature_scale`; smaller is closer to the ranking
+            and harder to optimise. A new value does not recompile. 0.1; of smooth AP and recall at a quantile 0.01.
         temperature_scale: the unit of the temperature: "absolute" is 1; "iqr" or "std" of the class's negatives make
             the sharpness independent of the scale of the logits.
         pos_numerator: the mean runs over all positives ("pool") or over those of the batch ("live"). With "live" a long
@@ -42,6 +43,7 @@ class RankingOptions(TypedDict, total=False):
     reduction: str
     ignore_index: int
     multilabel: bool
+    temperature: float | Array
     temperature_scale: str | None
     pos_numerator: str
     margin: float
@@ -57,6 +59,7 @@ RANKING_DEFAULTS: RankingOptions = {
     "reduction": "mean",
     "ignore_index": -100,
     "multilabel": False,
+    "temperature": 0.1,
     "temperature_scale": "absolute",
     "pos_numerator": "pool",
     "margin": 0.0,
@@ -83,7 +86,7 @@ def with_options(function: Function, kinds: type, defaults: Mapping[str, Any]) -
     """A function that ends in `**options: Unpack[kinds]` with the defaults filled in, and a signature that shows them.
 
     Args:
-        function: what to call; its own keywords come first.
+        function: what to call, a constructor too; its own keywords come first.
         kinds: the TypedDict of the further keywords.
         defaults: a value for each of them.
 
@@ -97,7 +100,7 @@ def with_options(function: Function, kinds: type, defaults: Mapping[str, Any]) -
         for name, value in defaults.items()
     ]
     known = (*(parameter.name for parameter in own), *defaults)
-    name = function.__name__
+    name = function.__qualname__.removesuffix(".__init__")
 
     @functools.wraps(function)
     def call(*arrays: Any, **given: Any) -> Any:
@@ -111,17 +114,9 @@ def with_options(function: Function, kinds: type, defaults: Mapping[str, Any]) -
 
 
 def split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The keywords of an objective, and those of the step that it is part of."""
-    of_objective = ("temperature_scale", "pos_numerator", "margin")
+    """The keywords that every objective takes, beside the temperature, and those of the step that it is part of."""
     rest = dict(options)
-    return {name: rest.pop(name) for name in of_objective if name in rest}, rest
-
-
-def band_unit(tau_scale: str, temperature_scale: str | None) -> str:
-    """The `tau_scale` of partial AUC: `temperature_scale`, its name in the other losses, if that is given."""
-    if temperature_scale is not None:  # checked here, for the error to have this name
-        checks.one_of("temperature_scale", temperature_scale, BAND_TEMPERATURE_SCALES)
-    return tau_scale if temperature_scale is None else temperature_scale
+    return {name: rest.pop(name) for name in ("temperature_scale", "margin") if name in rest}, rest
 
 
 def unknown_keyword(function: str, keyword: str, known: Iterable[str]) -> TypeError:

@@ -9,23 +9,6 @@ ELEMENT_REDUCTIONS = ("mean", "mean_positive", "sum", "none")
 CLASS_REDUCTIONS = ("mean", "sum", "none")
 
 
-def masked_sum(
-    values: Array, *, where: Array | None = None, weights: Array | None = None, axis: int | None = None
-) -> Array:
-    """Σ weights · values over the entries where `where` holds; NaN elsewhere does no harm, in value or gradient."""
-    xp = array_namespace(values)
-    if weights is not None:
-        values = values * xp.astype(weights, values.dtype)
-    if where is not None:
-        values = xp.where(where, values, 0.0)
-    return xp.sum(values, axis=axis)
-
-
-def mass(values: Array, *, where: Array | None = None, weights: Array | None = None, axis: int | None = None) -> Array:
-    """The number, or total weight, of the entries where `where` holds, in the dtype and shape rules of `masked_sum`."""
-    return masked_sum(array_namespace(values).ones_like(values), where=where, weights=weights, axis=axis)
-
-
 def safe_divide(total: Array, mass: Array) -> Array:
     """Total / mass, where a mass of exactly 0 counts as 1."""
     xp = array_namespace(total, mass)
@@ -44,14 +27,6 @@ def _share_vjp(cotangent: Array, part: Array, rest: Array) -> tuple[Array, Array
 
 #: share(part, rest) = part / (part + rest), elementwise, with an accurate derivative however small either is
 share = ops.with_vjp(_share, _share_vjp)
-
-
-def masked_mean(
-    values: Array, *, where: Array | None = None, weights: Array | None = None, axis: int | None = None
-) -> Array:
-    """Weighted mean of the entries where `where` holds; 0 with zero gradient where there is none."""
-    total = masked_sum(values, where=where, weights=weights, axis=axis)
-    return safe_divide(total, mass(values, where=where, weights=weights, axis=axis))
 
 
 def reduce_classes(losses: Array, valid: Array, *, reduction: str) -> Array:

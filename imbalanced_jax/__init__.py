@@ -21,8 +21,8 @@ from imbalanced_jax.operating_point import (
 )
 from imbalanced_jax.partial_auc import pauc_at_budget_loss
 from imbalanced_jax.pointwise import sigmoid_focal_loss, softmax_focal_loss, symmetric_cross_entropy_loss
-from imbalanced_jax.pooled import init_gate, init_queue
-from imbalanced_jax.ranking import RankingOptions, auc_loss, recall_at_quantile_loss, smooth_ap_loss
+from imbalanced_jax.pooled import RankingOptions, init_gate, init_queue
+from imbalanced_jax.ranking import auc_loss, recall_at_quantile_loss, smooth_ap_loss
 from imbalanced_jax.samplers import balanced_rows
 from imbalanced_jax.validation import validate_targets
 from imbalanced_jax.warmup import blend_schedule, temperature_schedule, warmup_blend

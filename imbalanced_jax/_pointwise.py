@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, TypedDict
 
 import jax
@@ -14,7 +15,8 @@ from imbalanced_core.pool.labels import are_probabilities, foreground, taking_pa
 from imbalanced_jax import distributed, validation
 from imbalanced_jax.distributed import AxisName
 
-Static = tuple[tuple[str, Any], ...]  # options that are fixed when compiled
+Rules = Mapping[str, Callable[[str, Any], None]]
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
 class PointwiseOptions(TypedDict, total=False):
@@ -58,14 +60,20 @@ def label_loss(
     targets: jax.Array,
     numbers: Mapping[str, Any],
     *,
-    static: Static = (),
+    rules: Rules,
+    static: Mapping[str, Any] = NO_OPTIONS,
     ignore_index: int | None,
     where: jax.Array | None,
     sample_weight: jax.Array | None,
     reduction: str,
     axis_name: AxisName,
 ) -> jax.Array:
-    """A loss of independent labels: `function` of the core, which may return which entries count beside the losses."""
+    """A loss of independent labels: `function` of the core, which may return which entries count beside the losses.
+
+    A new value of `numbers` does not recompile, one of `static` does; `rules` check both, what has none is checked
+    elsewhere.
+    """
+    numbers = _checked(numbers, static, rules)
     validation.check_arrays(logits=logits, targets=targets)
     validation.check_optional_arrays(where=where, sample_weight=sample_weight)
     checks.boolean("where", where)
@@ -79,11 +87,11 @@ def label_loss(
     return _label_loss(
         logits,
         targets,
-        dict(numbers),
+        numbers,
         where,
         sample_weight,
         function=function,
-        static=static,
+        static=tuple(static.items()),
         ignore_index=ignore_index,
         reduction=reduction,
         axis_name=axis_name,
@@ -99,7 +107,7 @@ def _label_loss(
     sample_weight: jax.Array | None,
     *,
     function: Callable[..., Any],
-    static: Static,
+    static: tuple[tuple[str, Any], ...],
     ignore_index: int | None,
     reduction: str,
     axis_name: AxisName,
@@ -117,7 +125,8 @@ def class_loss(
     targets: jax.Array,
     numbers: Mapping[str, Any],
     *,
-    static: Static = (),
+    rules: Rules,
+    static: Mapping[str, Any] = NO_OPTIONS,
     background_class: int | None = None,
     ignore_index: int,
     sample_weight: jax.Array | None,
@@ -126,6 +135,7 @@ def class_loss(
     axis_name: AxisName,
 ) -> jax.Array:
     """A loss of exclusive classes: `function` of the core; with a background class "mean_positive" is a reduction."""
+    numbers = _checked(numbers, static, rules)
     if "class_counts" in numbers:
         counts = validation.as_floats("class_counts", numbers["class_counts"])
         validation.check_positive(counts, name="class_counts")
@@ -137,10 +147,10 @@ def class_loss(
     return _class_loss(
         logits,
         targets,
-        dict(numbers),
+        numbers,
         sample_weight,
         function=function,
-        static=static,
+        static=tuple(static.items()),
         background_class=background_class,
         ignore_index=ignore_index,
         reduction=reduction,
@@ -160,7 +170,7 @@ def _class_loss(
     sample_weight: jax.Array | None,
     *,
     function: Callable[..., jax.Array],
-    static: Static,
+    static: tuple[tuple[str, Any], ...],
     background_class: int | None,
     ignore_index: int,
     reduction: str,
@@ -202,9 +212,12 @@ def _counted(targets: Any, where: Any, ignore_index: int | None, xp: Any) -> Any
     return is_label if where is None else is_label & xp.asarray(where)
 
 
-def number(value: Any) -> Any:
-    """A Python int as a float: jit compiles once for each of the two types."""
-    return float(value) if isinstance(value, int) else value
+def _checked(numbers: Mapping[str, Any], static: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
+    """The numbers that are arrays when compiled; Python ints as floats, as jit compiles once for each of the types."""
+    for name, value in {**numbers, **static}.items():
+        if name in rules and getattr(value, "ndim", 0) == 0:  # one per label or class is checked elsewhere
+            rules[name](name, value if name in static else validation.number(value))
+    return {name: float(value) if isinstance(value, int) else value for name, value in numbers.items()}
 
 
 def _check_classes(logits: Any, targets: Any, weights: Any, *, axis: int, ignore_index: int) -> None:

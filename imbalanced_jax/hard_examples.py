@@ -3,21 +3,18 @@
 from functools import partial
 from typing import Any, Unpack
 
-import jax
+from jax import Array
 
-from imbalanced_core import checks
 from imbalanced_core.losses import hard_examples
-from imbalanced_jax import distributed, validation
+from imbalanced_core.losses.hard_examples import RULES
+from imbalanced_jax import distributed
 from imbalanced_jax._pointwise import ClassOptions, LabelOptions, class_function, class_loss, label_function, label_loss
-from imbalanced_jax._pointwise import number as as_float
 
-Number = float | jax.Array
+Number = float | Array
 
 
 @class_function
-def poly1_loss(
-    logits: jax.Array, targets: jax.Array, *, epsilon: Number = 1.0, **options: Unpack[ClassOptions]
-) -> jax.Array:
+def poly1_loss(logits: Array, targets: Array, *, epsilon: Number = 1.0, **options: Unpack[ClassOptions]) -> Array:
     """Poly-1 cross entropy: the first term of the series of log p_y gets another coefficient.
 
     loss = CE(logits, y) + ε (1 − p_y).
@@ -33,20 +30,19 @@ def poly1_loss(
         Leng et al., PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions, ICLR 2022,
         https://arxiv.org/abs/2204.12511
     """
-    hard_examples.check_epsilon("epsilon", validation.number(epsilon))
-    return class_loss(hard_examples.poly1, logits, targets, {"epsilon": as_float(epsilon)}, **options)
+    return class_loss(hard_examples.poly1, logits, targets, {"epsilon": epsilon}, rules=RULES, **options)
 
 
 @label_function
 def asymmetric_loss(
-    logits: jax.Array,
-    targets: jax.Array,
+    logits: Array,
+    targets: Array,
     *,
     gamma_pos: Number = 1.0,
     gamma_neg: Number = 4.0,
     clip: float = 0.05,
     **options: Unpack[LabelOptions],
-) -> jax.Array:
+) -> Array:
     """Asymmetric loss of multi-label predictions: negatives are focused harder than positives, easy ones dropped.
 
     loss = y (1 − p)^γ₊ (−log p) + (1 − y) p_m^γ₋ (−log(1 − p_m)) with p = σ(logit) and p_m = max(p − m, 0).
@@ -63,22 +59,14 @@ def asymmetric_loss(
     References:
         Ridnik et al., Asymmetric Loss for Multi-Label Classification, ICCV 2021, https://arxiv.org/abs/2009.14119
     """
-    checks.non_negative("gamma_pos", validation.number(gamma_pos))
-    checks.non_negative("gamma_neg", validation.number(gamma_neg))
-    hard_examples.check_clip("clip", clip)
-    numbers = {"gamma_pos": as_float(gamma_pos), "gamma_neg": as_float(gamma_neg)}
-    return label_loss(hard_examples.asymmetric, logits, targets, numbers, static=(("clip", clip),), **options)
+    numbers, static = {"gamma_pos": gamma_pos, "gamma_neg": gamma_neg}, {"clip": clip}
+    return label_loss(hard_examples.asymmetric, logits, targets, numbers, rules=RULES, static=static, **options)
 
 
 @label_function
 def hard_negative_loss(
-    logits: jax.Array,
-    targets: jax.Array,
-    *,
-    share: float = 0.25,
-    axis: int | None = 0,
-    **options: Unpack[LabelOptions],
-) -> jax.Array:
+    logits: Array, targets: Array, *, share: float = 0.25, axis: int | None = 0, **options: Unpack[LabelOptions]
+) -> Array:
     """Binary cross entropy of all positives and of the hardest negatives, those of the greatest logits.
 
     Of n negatives (targets below ½) that compete, 1 + ⌊share · (n − 1)⌋ are kept, and all that tie with the last of
@@ -96,13 +84,11 @@ def hard_negative_loss(
         Shrivastava et al., Training Region-Based Object Detectors with Online Hard Example Mining, CVPR 2016,
         https://arxiv.org/abs/1604.03540
     """
-    hard_examples.check_share("share", share)
-    hard_examples.check_axis("axis", axis)
-    static = (("share", share), ("axis", axis), ("axis_name", options["axis_name"]))
-    return label_loss(_hard_negative, logits, targets, {}, static=static, **options)
+    static = {"share": share, "axis": axis, "axis_name": options["axis_name"]}
+    return label_loss(_hard_negative, logits, targets, {}, rules=RULES, static=static, **options)
 
 
-def _hard_negative(logits: jax.Array, targets: jax.Array, *, axis_name: Any, where: Any, **options: Any) -> Any:
+def _hard_negative(logits: Array, targets: Array, *, axis_name: Any, where: Any, **options: Any) -> Any:
     logits, targets, where = distributed.replicate((logits, targets, where))
     gather = partial(distributed.gather_rows, axis_name=axis_name)
     return hard_examples.hard_negative(logits, targets, where=where, gather=gather, **options)

@@ -10,22 +10,22 @@ The arguments of `imbalanced_jax.pointwise` hold, reductions "mean", "sum" and "
 from collections.abc import Sequence
 from typing import Unpack
 
-import jax
+from jax import Array
 
-from imbalanced_core import checks
 from imbalanced_core.losses import long_tail
+from imbalanced_core.losses.long_tail import RULES
 from imbalanced_jax import validation
 from imbalanced_jax._pointwise import ClassOptions, LabelOptions, class_function, class_loss, label_function, label_loss
-from imbalanced_jax._pointwise import number as as_float
 
-Counts = Sequence[float] | jax.Array
-Number = float | jax.Array
+Counts = Sequence[float] | Array
+Number = float | Array
+Rates = Number | Sequence[float]
 
 
 @class_function
 def logit_adjusted_loss(
-    logits: jax.Array, targets: jax.Array, *, class_counts: Counts, tau: Number = 1.0, **options: Unpack[ClassOptions]
-) -> jax.Array:
+    logits: Array, targets: Array, *, class_counts: Counts, tau: Number = 1.0, **options: Unpack[ClassOptions]
+) -> Array:
     """Logit-adjusted cross entropy; with τ = 1 it is the balanced softmax.
 
     loss = CE(logits + τ log π, y) with π_c = n_c / Σn. Predict without the adjustment: the scores are those of balanced
@@ -43,21 +43,20 @@ def logit_adjusted_loss(
         Ren et al., Balanced Meta-Softmax for Long-Tailed Visual Recognition, NeurIPS 2020,
         https://arxiv.org/abs/2007.10740
     """
-    checks.finite("tau", validation.number(tau))
-    numbers = {"class_counts": class_counts, "tau": as_float(tau)}
-    return class_loss(long_tail.logit_adjusted, logits, targets, numbers, **options)
+    numbers = {"class_counts": class_counts, "tau": tau}
+    return class_loss(long_tail.logit_adjusted, logits, targets, numbers, rules=RULES, **options)
 
 
 @class_function
 def vector_scaling_loss(
-    logits: jax.Array,
-    targets: jax.Array,
+    logits: Array,
+    targets: Array,
     *,
     class_counts: Counts,
     gamma: Number = 0.15,
     tau: Number = 1.0,
     **options: Unpack[ClassOptions],
-) -> jax.Array:
+) -> Array:
     """Vector-scaling loss: a multiplicative and an additive adjustment of the logits.
 
     loss = CE(Δ ⊙ logits + ι, y) with Δ_c = (n_c / max n)^γ and ι_c = τ log π_c, π_c = n_c / Σn.
@@ -74,22 +73,20 @@ def vector_scaling_loss(
         Kini et al., Label-Imbalanced and Group-Sensitive Classification under Overparameterization, NeurIPS 2021,
         https://arxiv.org/abs/2103.01550
     """
-    checks.non_negative("gamma", validation.number(gamma))
-    checks.finite("tau", validation.number(tau))
-    numbers = {"class_counts": class_counts, "gamma": as_float(gamma), "tau": as_float(tau)}
-    return class_loss(long_tail.vector_scaling, logits, targets, numbers, **options)
+    numbers = {"class_counts": class_counts, "gamma": gamma, "tau": tau}
+    return class_loss(long_tail.vector_scaling, logits, targets, numbers, rules=RULES, **options)
 
 
 @class_function
 def ldam_loss(
-    logits: jax.Array,
-    targets: jax.Array,
+    logits: Array,
+    targets: Array,
     *,
     class_counts: Counts,
     max_margin: Number = 0.5,
     scale: Number = 30.0,
     **options: Unpack[ClassOptions],
-) -> jax.Array:
+) -> Array:
     """Label-distribution-aware margin loss: the rarer the class, the greater its margin.
 
     loss = CE(s · (logits − Δ_y e_y), y) with Δ_c = m (min n / n_c)^¼. In the paper the logits are cosines of normalised
@@ -108,19 +105,14 @@ def ldam_loss(
         https://arxiv.org/abs/1906.07413
     """
     long_tail.check_margin(validation.number(max_margin), validation.number(scale))
-    numbers = {"class_counts": class_counts, "max_margin": as_float(max_margin), "scale": as_float(scale)}
-    return class_loss(long_tail.ldam, logits, targets, numbers, **options)
+    numbers = {"class_counts": class_counts, "max_margin": max_margin, "scale": scale}
+    return class_loss(long_tail.ldam, logits, targets, numbers, rules=RULES, **options)
 
 
 @label_function
 def sigmoid_logit_adjusted_loss(
-    logits: jax.Array,
-    targets: jax.Array,
-    *,
-    positive_rate: Number | Sequence[float],
-    tau: Number = 1.0,
-    **options: Unpack[LabelOptions],
-) -> jax.Array:
+    logits: Array, targets: Array, *, positive_rate: Rates, tau: Number = 1.0, **options: Unpack[LabelOptions]
+) -> Array:
     """Logit-adjusted binary cross entropy, for binary and multi-label classification.
 
     loss = BCE(logit + τ log(π / (1 − π)), y) with π the share of positives. Predict without the adjustment: the scores
@@ -137,12 +129,9 @@ def sigmoid_logit_adjusted_loss(
     References:
         Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021, https://arxiv.org/abs/2007.07314
     """
-    checks.finite("tau", validation.number(tau))
     rate = validation.number(positive_rate)
-    if isinstance(rate, (Sequence, jax.Array)) and not isinstance(rate, str) and getattr(rate, "ndim", True):
+    if isinstance(rate, (Sequence, Array)) and not isinstance(rate, str) and getattr(rate, "ndim", True):
         rate = validation.as_floats("positive_rate", rate)
         validation.check_positive(rate, name="positive_rate", below=1.0)
-    else:
-        checks.open_unit_interval("positive_rate", rate)
-    numbers = {"positive_rate": rate, "tau": as_float(tau)}
-    return label_loss(long_tail.sigmoid_logit_adjusted, logits, targets, numbers, **options)
+    numbers = {"positive_rate": rate, "tau": tau}
+    return label_loss(long_tail.sigmoid_logit_adjusted, logits, targets, numbers, rules=RULES, **options)

@@ -2,22 +2,16 @@
 
 from typing import Unpack
 
-import jax
+from jax import Array
 
 from imbalanced_core.losses.operating_point import precision_above, recall_above
 from imbalanced_core.pool.queue import Queue
-from imbalanced_jax.ranking import RankingOptions, Result, evaluate, ranking_function
+from imbalanced_jax.pooled import RankingOptions, Result, ranking_function, ranking_loss
 
 
 @ranking_function()
 def recall_at_k_loss(
-    logits: jax.Array,
-    targets: jax.Array,
-    queue: Queue | None = None,
-    *,
-    k: int,
-    temperature: float | jax.Array = 0.1,
-    **options: Unpack[RankingOptions],
+    logits: Array, targets: Array, queue: Queue | None = None, *, k: int, **options: Unpack[RankingOptions]
 ) -> Result:
     """One minus the smooth recall when the k best of batch and queue are flagged, averaged over classes.
 
@@ -34,29 +28,19 @@ def recall_at_k_loss(
         targets: class ids or 0/1 labels.
         queue: the rows of earlier batches.
         k: how many rows of batch and queue are flagged, an integer >= 1; a Python number.
-        temperature: τ > 0.
         **options: the keywords of `imbalanced_jax.RankingOptions`. The threshold is always that of all rows.
 
     Returns:
-        (loss, aux) as for `smooth_ap_loss`; `aux.diagnostics.t_beta` is the threshold.
-
-    Raises:
-        TypeError, ValueError: as `smooth_ap_loss`.
+        (loss, aux) as for `smooth_ap_loss`, whose errors hold too; `aux.diagnostics.t_beta` is the threshold.
 
     Cost: one sort of n = N + queue size scores per class.
     """
-    return evaluate(recall_above, logits, targets, queue, temperature, options, {"k": k})
+    return ranking_loss(recall_above, logits, targets, queue, options, k=k)
 
 
 @ranking_function()
 def precision_at_k_loss(
-    logits: jax.Array,
-    targets: jax.Array,
-    queue: Queue | None = None,
-    *,
-    k: int,
-    temperature: float | jax.Array = 0.1,
-    **options: Unpack[RankingOptions],
+    logits: Array, targets: Array, queue: Queue | None = None, *, k: int, **options: Unpack[RankingOptions]
 ) -> Result:
     """One minus the smooth precision among the k best of batch and queue, averaged over classes.
 
@@ -74,29 +58,19 @@ def precision_at_k_loss(
         targets: class ids or 0/1 labels.
         queue: the rows of earlier batches.
         k: how many rows of batch and queue are flagged, an integer >= 1; a Python number.
-        temperature: τ > 0.
         **options: the keywords of `imbalanced_jax.RankingOptions`. The threshold is always that of all rows.
 
     Returns:
-        (loss, aux) as for `smooth_ap_loss`; `aux.diagnostics.t_beta` is the threshold.
-
-    Raises:
-        TypeError, ValueError: as `smooth_ap_loss`.
+        (loss, aux) as for `smooth_ap_loss`, whose errors hold too; `aux.diagnostics.t_beta` is the threshold.
 
     Cost: one sort of n = N + queue size scores per class.
     """
-    return evaluate(precision_above, logits, targets, queue, temperature, options, {"k": k})
+    return ranking_loss(precision_above, logits, targets, queue, options, k=k)
 
 
 @ranking_function()
 def precision_at_recall_loss(
-    logits: jax.Array,
-    targets: jax.Array,
-    queue: Queue | None = None,
-    *,
-    recall: float,
-    temperature: float | jax.Array = 0.1,
-    **options: Unpack[RankingOptions],
+    logits: Array, targets: Array, queue: Queue | None = None, *, recall: float, **options: Unpack[RankingOptions]
 ) -> Result:
     """One minus the smooth precision when as few are flagged as a recall needs, averaged over classes.
 
@@ -114,32 +88,22 @@ def precision_at_recall_loss(
         targets: class ids or 0/1 labels.
         queue: the rows of earlier batches.
         recall: the least share of the positives that is flagged, in (0, 1]; a Python number.
-        temperature: τ > 0.
         **options: the keywords of `imbalanced_jax.RankingOptions`. The threshold is always that of all rows.
 
     Returns:
-        (loss, aux) as for `smooth_ap_loss`; `aux.diagnostics.t_beta` is the threshold.
-
-    Raises:
-        TypeError, ValueError: as `smooth_ap_loss`.
+        (loss, aux) as for `smooth_ap_loss`, whose errors hold too; `aux.diagnostics.t_beta` is the threshold.
 
     Cost: one sort of n = N + queue size scores per class.
 
     References:
         Eban et al., Scalable Learning of Non-Decomposable Objectives, AISTATS 2017, https://arxiv.org/abs/1608.04802
     """
-    return evaluate(precision_above, logits, targets, queue, temperature, options, {"recall": recall})
+    return ranking_loss(precision_above, logits, targets, queue, options, recall=recall)
 
 
 @ranking_function()
 def recall_at_precision_loss(
-    logits: jax.Array,
-    targets: jax.Array,
-    queue: Queue | None = None,
-    *,
-    precision: float,
-    temperature: float | jax.Array = 0.1,
-    **options: Unpack[RankingOptions],
+    logits: Array, targets: Array, queue: Queue | None = None, *, precision: float, **options: Unpack[RankingOptions]
 ) -> Result:
     """One minus the smooth recall when as many are flagged as a precision allows, averaged over classes.
 
@@ -157,18 +121,14 @@ def recall_at_precision_loss(
         targets: class ids or 0/1 labels.
         queue: the rows of earlier batches.
         precision: the least share of positives among the flagged, in (0, 1]; a Python number.
-        temperature: τ > 0.
         **options: the keywords of `imbalanced_jax.RankingOptions`. The threshold is always that of all rows.
 
     Returns:
-        (loss, aux) as for `smooth_ap_loss`; `aux.diagnostics.t_beta` is the threshold.
-
-    Raises:
-        TypeError, ValueError: as `smooth_ap_loss`.
+        (loss, aux) as for `smooth_ap_loss`, whose errors hold too; `aux.diagnostics.t_beta` is the threshold.
 
     Cost: one sort of n = N + queue size scores per class.
 
     References:
         Eban et al., Scalable Learning of Non-Decomposable Objectives, AISTATS 2017, https://arxiv.org/abs/1608.04802
     """
-    return evaluate(recall_above, logits, targets, queue, temperature, options, {"precision": precision})
+    return ranking_loss(recall_above, logits, targets, queue, options, precision=precision)

@@ -1,19 +1,18 @@
 """Partial AUC at a budget of false positives, of a batch and a queue."""
 
-from typing import Unpack
+from typing import Any, Unpack
 
-import jax
+from jax import Array
 
 from imbalanced_core.losses.partial_auc import band_auc
-from imbalanced_core.options import band_unit
 from imbalanced_core.pool.queue import Queue
-from imbalanced_jax.ranking import RankingOptions, Result, evaluate, ranking_function
+from imbalanced_jax.pooled import RankingOptions, Result, ranking_function, ranking_loss
 
 
 @ranking_function(temperature_scale=None)
 def pauc_at_budget_loss(
-    logits: jax.Array,
-    targets: jax.Array,
+    logits: Array,
+    targets: Array,
     queue: Queue | None = None,
     *,
     alpha: float = 0.0,
@@ -24,7 +23,6 @@ def pauc_at_budget_loss(
     budget_basis: str = "fpr",
     quantile_interpolation: str = "higher",
     min_tpr: float = 0.0,
-    temperature: float | jax.Array = 0.1,
     **options: Unpack[RankingOptions],
 ) -> Result:
     """One minus the smooth partial AUC over the false-positive rates [alpha, beta], averaged over classes.
@@ -50,17 +48,15 @@ def pauc_at_budget_loss(
         quantile_interpolation: of the thresholds: "higher", "lower", "linear", "nearest" or "midpoint".
         min_tpr: the lowest true-positive rate, in [0, 1): the two-way partial AUC, a mean over the positives of the
             lowest scores, 1 − min_tpr of them. 0: all.
-        temperature: in units of `tau_scale`, > 0. On real data 1.0 with tau_scale="std" did better than the default.
         **options: the keywords of `imbalanced_jax.RankingOptions`. `temperature_scale` takes the place of `tau_scale`
-            if given: its name in the other ranking losses.
+            if given: its name in the other ranking losses. On real data a `temperature` of 1.0 with tau_scale="std" did
+            better than the default.
 
     Returns:
-        (loss, aux) as for `smooth_ap_loss`, with all of `aux.diagnostics`: t_alpha and t_beta, the scores at the edges
-        of the band; tau_eff, the temperature in units of the logits; band_neg_count, the iid negatives in the band;
-        pauc_var, the variance of the contributions of single positives; grad_pos_count, the batch's positives.
-
-    Raises:
-        TypeError, ValueError: as `smooth_ap_loss`.
+        (loss, aux) as for `smooth_ap_loss`, whose errors hold too, with all of `aux.diagnostics`: t_alpha and t_beta,
+        the scores at the edges of the band; tau_eff, the temperature in units of the logits; band_neg_count, the iid
+        negatives in the band; pauc_var, the variance of the contributions of single positives; grad_pos_count, the
+        batch's positives.
 
     Cost: one sort of n = N + queue size scores per class; "pairwise" O(n log n) as well.
 
@@ -69,14 +65,6 @@ def pauc_at_budget_loss(
         Yang et al., When All We Need is a Piece of the Pie: A Generic Framework for Optimizing Two-way Partial AUC,
         ICML 2021, for min_tpr.
     """
-    own = {
-        "alpha": alpha,
-        "beta": beta,
-        "surrogate": surrogate,
-        "n_knots": n_knots,
-        "tau_scale": band_unit(tau_scale, options.pop("temperature_scale")),
-        "budget_basis": budget_basis,
-        "quantile_interpolation": quantile_interpolation,
-        "min_tpr": min_tpr,
-    }
-    return evaluate(band_auc, logits, targets, queue, temperature, options, own, iid_aware=True)
+    own: dict[str, Any] = {"alpha": alpha, "beta": beta, "surrogate": surrogate, "n_knots": n_knots, "min_tpr": min_tpr}
+    own |= {"tau_scale": tau_scale, "budget_basis": budget_basis, "quantile_interpolation": quantile_interpolation}
+    return ranking_loss(band_auc, logits, targets, queue, options, iid_aware=True, **own)

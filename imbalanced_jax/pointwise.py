@@ -5,6 +5,8 @@ Arguments that all functions share, "see above" there:
 - reduction: "mean" over the counted positions, "sum" or "none". The focal losses have "mean_positive" too: the sum over
   all positions, background included, divided by the number of those that are positive or not background. With sample
   weights, sums and numbers are weighted; a divisor of exactly 0 counts as 1.
+- where, of losses of labels: bool, the shape of `logits`: the entries to count, in addition to those that
+  `ignore_index` leaves.
 - ignore_index: the target of ignored positions, which may hold anything else; their loss and gradient are 0.
 - sample_weight: >= 0, no gradient; in the shape of the losses, one per row [N], or such as [N, 1] that broadcasts.
 - axis_name: mapped axis or axes whose devices share the mean, in `shard_map`, `vmap` or `pmap`.
@@ -15,29 +17,26 @@ readable target or weight is out of range; another one makes the loss NaN. Numbe
 """
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import jax
 
 from imbalanced_core import checks
 from imbalanced_core.losses import pointwise
 from imbalanced_jax import validation
-from imbalanced_jax._pointwise import class_loss, label_loss, number
-from imbalanced_jax.distributed import AxisName
+from imbalanced_jax._pointwise import ClassOptions, LabelOptions, class_function, class_loss, label_function, label_loss
 
 Number = float | jax.Array
 
 
+@label_function
 def sigmoid_focal_loss(
     logits: jax.Array,
     targets: jax.Array,
     *,
     alpha: Number | Sequence[float] | None = 0.25,
     gamma: Number = 2.0,
-    ignore_index: int | None = None,
-    where: jax.Array | None = None,
-    sample_weight: jax.Array | None = None,
-    reduction: str = "mean",
-    axis_name: AxisName = None,
+    **options: Unpack[LabelOptions],
 ) -> jax.Array:
     """Focal loss of independent binary predictions: binary or multi-label classification.
 
@@ -49,30 +48,17 @@ def sigmoid_focal_loss(
         alpha: weight of the positive class in [0, 1], negatives get 1 − alpha; None or −1 for no weights. A sequence or
             array [C] has one per label, for the last axis: w / (1 + w) for `w = imbalanced_jax.pos_weight(...)`.
         gamma: focusing exponent, >= 0; 0 is the binary cross entropy.
-        ignore_index: None for none.
-        where: bool, the shape of `logits`: the entries to count, in addition to those that `ignore_index` leaves.
-        sample_weight: see above.
-        reduction: see above.
-        axis_name: see above.
+        **options: `ignore_index` (default None), `where`, `sample_weight`, `reduction` and `axis_name`, see above.
 
     References:
         Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, https://arxiv.org/abs/1708.02002
     """
     alpha = validation.positive_weight(alpha)
-    checks.non_negative("gamma", validation.number(gamma))
-    return label_loss(
-        pointwise.sigmoid_focal,
-        logits,
-        targets,
-        {"alpha": number(alpha), "gamma": number(gamma)},
-        ignore_index=ignore_index,
-        where=where,
-        sample_weight=sample_weight,
-        reduction=reduction,
-        axis_name=axis_name,
-    )
+    numbers, rules = {"alpha": alpha, "gamma": gamma}, {"gamma": checks.non_negative}
+    return label_loss(pointwise.sigmoid_focal, logits, targets, numbers, rules=rules, **options)
 
 
+@class_function
 def softmax_focal_loss(
     logits: jax.Array,
     targets: jax.Array,
@@ -80,12 +66,8 @@ def softmax_focal_loss(
     alpha: jax.Array | Sequence[float] | None = None,
     gamma: Number = 2.0,
     label_smoothing: Number = 0.0,
-    ignore_index: int = -100,
     background_class: int = 0,
-    sample_weight: jax.Array | None = None,
-    reduction: str = "mean",
-    axis: int = -1,
-    axis_name: AxisName = None,
+    **options: Unpack[ClassOptions],
 ) -> jax.Array:
     """Focal loss of mutually exclusive classes.
 
@@ -101,39 +83,25 @@ def softmax_focal_loss(
         gamma: focusing exponent, >= 0; 0 is the cross entropy.
         label_smoothing: ε in [0, 1]: (1 − ε) y + ε/C; for class ids it acts on the cross entropy only.
         background_class: the class id that "mean_positive" does not count.
-        axis: the class axis.
-        ignore_index: see above.
-        sample_weight: see above.
-        reduction: see above.
-        axis_name: see above.
+        **options: `ignore_index`, `axis`, the class axis, `sample_weight`, `reduction` and `axis_name`, see above.
 
     References:
         Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, https://arxiv.org/abs/1708.02002
     """
-    checks.non_negative("gamma", validation.number(gamma))
     checks.in_unit_interval("label_smoothing", validation.number(label_smoothing))
     if alpha is not None:
         alpha = validation.as_floats("alpha", alpha)
         validation.check_weights(alpha, name="alpha")
     validation.check_static(background_class=background_class)
     checks.at_least("background_class", background_class, 0)
-    numbers = {"alpha": alpha, "gamma": number(gamma)}
+    numbers = {"alpha": alpha, "gamma": gamma}
     if not isinstance(label_smoothing, (int, float)) or label_smoothing != 0:
         numbers["label_smoothing"] = label_smoothing
-    return class_loss(
-        pointwise.softmax_focal,
-        logits,
-        targets,
-        numbers,
-        background_class=background_class,
-        ignore_index=ignore_index,
-        sample_weight=sample_weight,
-        reduction=reduction,
-        axis=axis,
-        axis_name=axis_name,
-    )
+    function, rules = pointwise.softmax_focal, {"gamma": checks.non_negative}
+    return class_loss(function, logits, targets, numbers, rules=rules, background_class=background_class, **options)
 
 
+@class_function
 def symmetric_cross_entropy_loss(
     logits: jax.Array,
     targets: jax.Array,
@@ -141,11 +109,7 @@ def symmetric_cross_entropy_loss(
     alpha: Number = 1.0,
     beta: Number = 1.0,
     epsilon: float = 1e-8,
-    ignore_index: int = -100,
-    sample_weight: jax.Array | None = None,
-    reduction: str = "mean",
-    axis: int = -1,
-    axis_name: AxisName = None,
+    **options: Unpack[ClassOptions],
 ) -> jax.Array:
     """Cross entropy plus reverse cross entropy, for noisy labels.
 
@@ -157,28 +121,13 @@ def symmetric_cross_entropy_loss(
         alpha: weight of the cross entropy, >= 0.
         beta: weight of the reverse cross entropy, >= 0.
         epsilon: least probability inside the logarithm, in (0, 1); the paper's A = log ε = −4 is ε = exp(−4).
-        axis: the class axis.
-        ignore_index: see above.
-        sample_weight: see above.
-        reduction: see above.
-        axis_name: see above.
+        **options: `ignore_index`, `axis`, the class axis, `sample_weight`, `reduction` and `axis_name`, see above.
 
     References:
         Wang et al., Symmetric Cross Entropy for Robust Learning with Noisy Labels, ICCV 2019,
         https://arxiv.org/abs/1908.06112
     """
-    checks.non_negative("alpha", validation.number(alpha))
-    checks.non_negative("beta", validation.number(beta))
     validation.check_static(epsilon=epsilon)
-    return class_loss(
-        pointwise.symmetric_cross_entropy,
-        logits,
-        targets,
-        {"alpha": number(alpha), "beta": number(beta)},
-        static=(("epsilon", epsilon),),
-        ignore_index=ignore_index,
-        sample_weight=sample_weight,
-        reduction=reduction,
-        axis=axis,
-        axis_name=axis_name,
-    )
+    numbers, static = {"alpha": alpha, "beta": beta}, {"epsilon": epsilon}
+    function, rules = pointwise.symmetric_cross_entropy, {"alpha": checks.non_negative, "beta": checks.non_negative}
+    return class_loss(function, logits, targets, numbers, rules=rules, static=static, **options)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Hashable
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 
 from imbalanced_core import checks
+from imbalanced_core import options as shared
 from imbalanced_core.losses.gated import Gate, closed, with_gate
 from imbalanced_core.pool import queue
 from imbalanced_core.pool.labels import taking_part
@@ -20,6 +21,8 @@ from imbalanced_core.pool.subsampling import strata_count
 from imbalanced_jax import distributed, validation
 from imbalanced_jax.class_parallel import class_parallel_loss
 from imbalanced_jax.distributed import AxisName
+
+Result: TypeAlias = tuple[jax.Array, PooledResult]
 
 
 def init_queue(size: int, num_classes: int, *, multilabel: bool = False, dtype: Any = jnp.float32) -> Queue:
@@ -49,31 +52,55 @@ def init_gate(num_classes: int) -> Gate:
     return closed(num_classes, xp=jnp)
 
 
+class RankingOptions(shared.RankingOptions, total=False):
+    """The keywords of every ranking function: those of `imbalanced_core.options.RankingOptions`, and three of JAX.
+
+    Attributes:
+        key: `jax.random.key` for `max_pool_size`; a new one at every step.
+        axis_name: mapped axis or axes whose devices' rows are ranked together, in `shard_map`, `vmap` or `pmap`. The
+            gradient is then right after the usual `lax.pmean`. Every device passes the same queue.
+        class_parallel: for many classes, needs `axis_name`: each device computes C/W of them from the rows of all
+            devices, which takes W times less memory, work and forward traffic than gathering all logits; same value and
+            gradient. A device passes, and gets back, the queue of its own classes: `init_queue(size, num_classes,
+            multilabel=True)` split by `imbalanced_jax.class_parallel.queue_specs(axis_name)`, with C rounded up to a
+            multiple of W.
+    """
+
+    key: jax.Array | None
+    axis_name: AxisName
+    class_parallel: bool
+
+
+DEFAULTS: RankingOptions = {**shared.RANKING_DEFAULTS, "key": None, "axis_name": None, "class_parallel": False}
+
+
+def ranking_function(**defaults: Any) -> Callable[[shared.Function], shared.Function]:
+    """Fills in the keywords of `RankingOptions` that a call leaves out; `defaults` take the place of `DEFAULTS`."""
+    return lambda function: shared.with_options(function, RankingOptions, {**DEFAULTS, **defaults})
+
+
 def ranking_loss(
     objective: Callable[..., tuple],
     logits: jax.Array,
     targets: jax.Array,
     queue: Queue | None,
+    options: RankingOptions,
     *,
-    temperature: float | jax.Array,
-    options: dict[str, Hashable],
-    ignore_index: int,
-    multilabel: bool,
-    sample_weight: jax.Array | None,
-    axis_name: AxisName,
-    **rest: Any,
-) -> tuple[jax.Array, PooledResult]:
-    """A ranking loss with its public arguments: `objective(..., temperature=temperature, **options)` on the pool."""
+    iid_aware: bool = False,
+    **own: Hashable,
+) -> Result:
+    """The step of a ranking function: `options` are all there, `own` are further options of the objective."""
+    of_objective, rest = shared.split(options)
+    of_objective |= own
+    temperature = rest.pop("temperature")
     checks.positive("temperature", validation.number(temperature))
     validation.check_arrays(logits=logits, targets=targets)
-    validation.check_optional_arrays(sample_weight=sample_weight, iid_mask=rest["iid_mask"])
-    static = {
-        name: rest[name] for name in ("reduction", "max_pool_size", "update_queue", "class_parallel", "positive_rate")
-    }
-    validation.check_static(**options, **static, ignore_index=ignore_index, multilabel=multilabel)
-    checks.index("ignore_index", ignore_index)
-    for name, value in (("multilabel", multilabel), *((n, rest[n]) for n in ("update_queue", "class_parallel"))):
-        checks.flag(name, value)
+    validation.check_optional_arrays(sample_weight=rest["sample_weight"], iid_mask=rest["iid_mask"])
+    static = {name: rest[name] for name in _STATIC if name in rest and name != "axis_name"}
+    validation.check_static(**of_objective, **static)
+    checks.index("ignore_index", rest["ignore_index"])
+    for name in ("multilabel", "update_queue", "class_parallel"):
+        checks.flag(name, rest[name])
     if queue is not None and not isinstance(queue, Queue):
         rule = "a Queue, from init_queue or aux.queue (a restored dict: Queue(**it)), or None"
         raise TypeError(f"queue must be {rule}, got {type(queue).__name__}")
@@ -81,25 +108,19 @@ def ranking_loss(
         raise TypeError(f"gate must be a Gate, from init_gate or aux.gate, or None, got {type(rest['gate']).__name__}")
     if rest["key"] is not None and not isinstance(rest["key"], (jax.Array, np.ndarray)):
         raise TypeError(f"key must be an array of jax.random.key, got {rest['key']!r}")
-    _check_values(logits, targets, sample_weight, ignore_index=ignore_index, multilabel=multilabel)
-    options = dict(options)
-    pos_numerator = options.pop("pos_numerator", "pool")
+    _check_values(logits, targets, rest["sample_weight"], rest["ignore_index"], multilabel=rest["multilabel"])
     return _step(
         logits,
         targets,
         queue,
         # always an array, so that all temperatures share one compilation
         jnp.asarray(temperature, dtype=jnp.result_type(float)),
-        sample_weight=sample_weight,
         objective=objective,
-        options=tuple(options.items()),
-        pos_numerator=pos_numerator,
+        options=tuple(of_objective.items()),
+        iid_aware=iid_aware,
         # `jax_debug_nans` would stop at the NaN that stands for the loss of a class without positives
         without_nan=bool(jax.config.jax_debug_nans),  # type: ignore[attr-defined]
-        ignore_index=ignore_index,
-        multilabel=multilabel,
-        axis_name=distributed.axis_names(axis_name),
-        **rest,
+        **rest | {"axis_name": distributed.axis_names(rest["axis_name"])},
     )
 
 
@@ -197,7 +218,7 @@ def _noise(key: jax.Array | None, rows: int, max_pool_size: int | None, axis_nam
 
 
 def _check_values(
-    logits: jax.Array, targets: jax.Array, sample_weight: jax.Array | None, *, ignore_index: int, multilabel: bool
+    logits: jax.Array, targets: jax.Array, sample_weight: jax.Array | None, ignore_index: int, *, multilabel: bool
 ) -> None:
     if multilabel or logits.shape[-1:] == (1,):
         validation.check_binary_targets(targets, ignore_index=ignore_index)

@@ -1,55 +1,17 @@
-"""Smooth average precision and recall at a quantile of a batch and a queue, and what all ranking functions share."""
+"""Smooth average precision, recall at a quantile and the area under the ROC curve, of a batch and a queue."""
 
-from collections.abc import Callable
-from typing import Any, TypeAlias, Unpack
+from typing import Any, Unpack
 
-import jax
+from jax import Array
 
-from imbalanced_core import options as shared
 from imbalanced_core.losses import ranking
 from imbalanced_core.pool.queue import Queue
-from imbalanced_core.pool.step import PooledResult
-from imbalanced_jax.distributed import AxisName
-from imbalanced_jax.pooled import ranking_loss
-
-Result: TypeAlias = tuple[jax.Array, PooledResult]
+from imbalanced_jax.pooled import RankingOptions, Result, ranking_function, ranking_loss
 
 
-class RankingOptions(shared.RankingOptions, total=False):
-    """The keywords of every ranking function: those of `imbalanced_core.options.RankingOptions`, and three of JAX.
-
-    Attributes:
-        key: `jax.random.key` for `max_pool_size`; a new one at every step.
-        axis_name: mapped axis or axes whose devices' rows are ranked together, in `shard_map`, `vmap` or `pmap`. The
-            gradient is then right after the usual `lax.pmean`. Every device passes the same queue.
-        class_parallel: for many classes, needs `axis_name`: each device computes C/W of them from the rows of all
-            devices, which takes W times less memory, work and forward traffic than gathering all logits; same value and
-            gradient. A device passes, and gets back, the queue of its own classes: `init_queue(size, num_classes,
-            multilabel=True)` split by `imbalanced_jax.class_parallel.queue_specs(axis_name)`, with C rounded up to a
-            multiple of W.
-    """
-
-    key: jax.Array | None
-    axis_name: AxisName
-    class_parallel: bool
-
-
-DEFAULTS: RankingOptions = {**shared.RANKING_DEFAULTS, "key": None, "axis_name": None, "class_parallel": False}
-
-
-def ranking_function(**defaults: Any) -> Callable[[shared.Function], shared.Function]:
-    """Fills in the keywords of `RankingOptions` that a call leaves out; `defaults` take the place of `DEFAULTS`."""
-    return lambda function: shared.with_options(function, RankingOptions, {**DEFAULTS, **defaults})
-
-
-@ranking_function()
+@ranking_function(temperature=0.01)
 def smooth_ap_loss(
-    logits: jax.Array,
-    targets: jax.Array,
-    queue: Queue | None = None,
-    *,
-    temperature: float | jax.Array = 0.01,
-    **options: Unpack[RankingOptions],
+    logits: Array, targets: Array, queue: Queue | None = None, **options: Unpack[RankingOptions]
 ) -> Result:
     """One minus the smooth average precision, averaged over classes, of the batch and a queue of earlier rows.
 
@@ -66,8 +28,6 @@ def smooth_ap_loss(
             ignored; their logits may hold anything.
         queue: the rows of earlier batches, from `init_queue` or the `aux.queue` of the step before; constants in
             differentiation. None: the batch alone.
-        temperature: τ > 0 of the logistic function; smaller is closer to the true ranks and harder to optimise. A new
-            value does not recompile.
         **options: the keywords of `imbalanced_jax.RankingOptions`.
 
     Returns:
@@ -88,18 +48,17 @@ def smooth_ap_loss(
         Brown et al., Smooth-AP: Smoothing the Path Towards Large-Scale Image Retrieval, ECCV 2020,
         https://arxiv.org/abs/2007.12163
     """
-    return evaluate(ranking.average_precision, logits, targets, queue, temperature, options)
+    return ranking_loss(ranking.average_precision, logits, targets, queue, options)
 
 
-@ranking_function()
+@ranking_function(temperature=0.01)
 def recall_at_quantile_loss(
-    logits: jax.Array,
-    targets: jax.Array,
+    logits: Array,
+    targets: Array,
     queue: Queue | None = None,
     *,
     quantile: float = 0.005,
     quantile_interpolation: str = "higher",
-    temperature: float | jax.Array = 0.01,
     **options: Unpack[RankingOptions],
 ) -> Result:
     """One minus the smooth recall when the top `quantile` of the scores is flagged, averaged over classes.
@@ -117,30 +76,19 @@ def recall_at_quantile_loss(
         queue: the rows of earlier batches.
         quantile: the flagged fraction, a Python number in [0, 1].
         quantile_interpolation: "higher", "lower", "linear", "nearest" or "midpoint".
-        temperature: τ > 0.
         **options: the keywords of `imbalanced_jax.RankingOptions`. The threshold is always that of all rows.
 
     Returns:
-        (loss, aux) as for `smooth_ap_loss`.
-
-    Raises:
-        TypeError, ValueError: as `smooth_ap_loss`.
+        (loss, aux) as for `smooth_ap_loss`, whose errors hold too.
 
     Cost: one sort of n = N + queue size scores per class.
     """
-    own = {"quantile": quantile, "quantile_interpolation": quantile_interpolation}
-    return evaluate(ranking.recall, logits, targets, queue, temperature, options, own)
+    own: dict[str, Any] = {"quantile": quantile, "quantile_interpolation": quantile_interpolation}
+    return ranking_loss(ranking.recall, logits, targets, queue, options, **own)
 
 
 @ranking_function()
-def auc_loss(
-    logits: jax.Array,
-    targets: jax.Array,
-    queue: Queue | None = None,
-    *,
-    temperature: float | jax.Array = 0.1,
-    **options: Unpack[RankingOptions],
-) -> Result:
+def auc_loss(logits: Array, targets: Array, queue: Queue | None = None, **options: Unpack[RankingOptions]) -> Result:
     """One minus the smooth area under the ROC curve, averaged over classes, of the batch and a queue of earlier rows.
 
     The mean over positives i and negatives j of a class of σ((s_j − s_i)/τ + margin). A constant model has ½.
@@ -149,14 +97,10 @@ def auc_loss(
         logits: as for `smooth_ap_loss`.
         targets: class ids or 0/1 labels.
         queue: the rows of earlier batches.
-        temperature: τ > 0.
         **options: the keywords of `imbalanced_jax.RankingOptions`.
 
     Returns:
-        (loss, aux) as for `smooth_ap_loss`.
-
-    Raises:
-        TypeError, ValueError: as `smooth_ap_loss`.
+        (loss, aux) as for `smooth_ap_loss`, whose errors hold too.
 
     Cost: O(n log n) time and O(n) memory per class, for n = N + queue size.
 
@@ -164,29 +108,4 @@ def auc_loss(
         Yan et al., Optimizing Classifier Performance via an Approximation to the Wilcoxon-Mann-Whitney Statistic,
         ICML 2003.
     """
-    return evaluate(ranking.pairs_in_order, logits, targets, queue, temperature, options)
-
-
-def evaluate(
-    objective: Callable[..., tuple],
-    logits: jax.Array,
-    targets: jax.Array,
-    queue: Queue | None,
-    temperature: float | jax.Array,
-    options: RankingOptions,
-    own: dict[str, Any] | None = None,
-    *,
-    iid_aware: bool = False,
-) -> Result:
-    """The step of a ranking function: `options` are all there, `own` are further options of the objective."""
-    of_objective, rest = shared.split(options)
-    return ranking_loss(
-        objective,
-        logits,
-        targets,
-        queue,
-        temperature=temperature,
-        options={**of_objective, **(own or {})},
-        iid_aware=iid_aware,
-        **rest,
-    )
+    return ranking_loss(ranking.pairs_in_order, logits, targets, queue, options)

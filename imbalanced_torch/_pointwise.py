@@ -1,7 +1,7 @@
 """What the pointwise modules share: the reduction, over this process or over all, and the checks of class logits."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, TypedDict, Unpack
 
 import torch
@@ -48,7 +48,7 @@ class PointwiseLoss(GroupMember, ABC):
     """A loss that is a sum or a mean over positions of a function of the core."""
 
     function: ClassVar[Callable[..., Any]]  # (inputs, targets, *, where, **numbers) -> one loss per position
-    rules: ClassVar[dict[str, Callable[[str, Any], None]]]  # the numbers, attributes of the module, and their checks
+    rules: ClassVar[Mapping[str, Callable[[str, Any], None]]]  # of the numbers; none for what is checked elsewhere
     reductions: ClassVar[tuple[str, ...]] = reductions.ELEMENT_REDUCTIONS
     _shown: tuple[str, ...]  # the options in `repr`
 
@@ -74,6 +74,7 @@ class PointwiseLoss(GroupMember, ABC):
         self.process_group = process_group
         self.grad_reduction = grad_reduction
         self.equal_rows = equal_rows
+        self._numbers = tuple(numbers)
         for name, value in numbers.items():
             if isinstance(value, Tensor) and value.ndim:
                 self.register_buffer(name, value, persistent=False)
@@ -83,10 +84,10 @@ class PointwiseLoss(GroupMember, ABC):
 
     def _check_parameters(self) -> None:
         """Checks what may be a tensor, at every call: it may have changed."""
-        for name, rule in self.rules.items():
+        for name in self._numbers:
             value = getattr(self, name)
-            if not isinstance(value, Tensor) or value.ndim == 0:  # arrays are checked when they come in
-                rule(name, validation.number(value))
+            if name in self.rules and getattr(value, "ndim", 0) == 0:  # arrays are checked when they come in
+                self.rules[name](name, validation.number(value))
 
     @abstractmethod
     def _parts(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None, where: Tensor | None) -> Parts:
@@ -94,7 +95,7 @@ class PointwiseLoss(GroupMember, ABC):
 
     def _losses(self, inputs: Tensor, targets: Tensor, where: Tensor | None, **options: Any) -> Any:
         return type(self).function(
-            inputs, targets, where=where, **{name: getattr(self, name) for name in self.rules}, **options
+            inputs, targets, where=where, **{name: getattr(self, name) for name in self._numbers}, **options
         )
 
     def _gathers(self) -> bool:
@@ -147,7 +148,7 @@ class LabelLoss(PointwiseLoss):
             checks.index("ignore_index", ignore_index)
         super().__init__(numbers, **options)
         self.ignore_index = ignore_index
-        self._shown = (*self.rules, "reduction", "ignore_index")
+        self._shown = (*self._numbers, "reduction", "ignore_index")
 
     def forward(
         self,
@@ -168,23 +169,9 @@ class LabelLoss(PointwiseLoss):
         return self._loss(inputs, targets, sample_weight, where)
 
     def _parts(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None, where: Tensor | None) -> Parts:
-        validation.check_tensors(inputs=inputs, targets=targets)
-        validation.check_optional_tensors(sample_weight=sample_weight, where=where)
-        checks.floating("inputs", inputs)
-        checks.same_shape("targets", targets, "inputs", inputs)
-        checks.boolean("where", where)
+        validation.check_optional_tensors(sample_weight=sample_weight)
         self._check_parameters()
-        if where is not None:
-            checks.same_shape("where", where, "inputs", inputs)
-        looked_at = targets if where is None or not validation.can_read(targets) else targets[where]
-        validation.check_unit_targets(looked_at, ignore_index=self.ignore_index)
-        if self.ignore_index is not None:
-            is_label = taking_part(targets, ignore_index=self.ignore_index)
-            where = is_label if where is None else is_label & where
-        losses = self._losses(inputs, targets, where)
-        if isinstance(losses, tuple):  # a loss that counts some of them only
-            losses, where = losses
-        return Parts(losses, where, targets)
+        return label_parts(self._losses, inputs, targets, where, self.ignore_index, name="inputs")
 
 
 class ClassLoss(PointwiseLoss):
@@ -205,7 +192,7 @@ class ClassLoss(PointwiseLoss):
         super().__init__(numbers, **options)
         self.ignore_index = ignore_index
         self.axis = axis
-        self._shown = (*self.rules, "reduction", "ignore_index", "axis")
+        self._shown = (*self._numbers, "reduction", "ignore_index", "axis")
 
     def forward(self, inputs: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None) -> Tensor:
         """The loss of logits against targets.
@@ -218,35 +205,72 @@ class ClassLoss(PointwiseLoss):
         return self._loss(inputs, targets, sample_weight)
 
     def _parts(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None, where: Tensor | None) -> Parts:
-        where = self._where(inputs, targets, sample_weight)
+        self._check_parameters()
+        validation.check_tensors(inputs=inputs)
+        validation.check_optional_tensors(sample_weight=sample_weight)
+        if self.axis == 1:
+            checks.require(inputs.ndim >= 2, "inputs", "of shape [N, C] or [N, C, *]", tuple(inputs.shape))
+        options: dict[str, Any] = {"name": "inputs", "instead": "SigmoidFocalLoss"}
+        where = counted_positions(inputs, targets, None, self.ignore_index, self.axis, **options)
         return Parts(self._losses(inputs, targets, where, axis=self.axis), where, self._positives(inputs, targets))
 
     def _positives(self, _inputs: Tensor, _targets: Tensor) -> Tensor | None:
         """What "mean_positive" counts."""
         return None
 
-    def _where(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None) -> Tensor | None:
-        """Which positions are counted, None for all; checks shapes, and values where that is free."""
-        self._check_parameters()
-        validation.check_tensors(inputs=inputs, targets=targets)
-        validation.check_optional_tensors(sample_weight=sample_weight)
-        checks.floating("inputs", inputs)
-        if self.axis == 1:
-            checks.require(inputs.ndim >= 2, "inputs", "of shape [N, C] or [N, C, *]", tuple(inputs.shape))
-        fits = -inputs.ndim <= self.axis < inputs.ndim
-        checks.require(fits, "axis", f"an axis of {inputs.ndim}-d inputs", self.axis)
-        checks.several_classes("inputs", inputs, axis=self.axis, instead="SigmoidFocalLoss")
-        if targets.is_floating_point():
-            if targets.shape == inputs.shape:  # else the core says what it takes
-                validation.check_unit_targets(targets)
-            return None
-        num_classes = inputs.shape[self.axis]
-        all_counted = validation.check_class_ids(targets, num_classes=num_classes, ignore_index=self.ignore_index)
-        return None if all_counted else taking_part(targets, ignore_index=self.ignore_index)
+
+def label_parts(
+    function: Callable[..., Any],
+    logits: Tensor,
+    targets: Tensor,
+    where: Tensor | None,
+    ignore_index: int | None,
+    *,
+    name: str,
+) -> Parts:
+    """The losses of independent labels, by a function that may return which entries count beside them.
+
+    Checks the arguments, of values too where that is free; `name` is that of the logits in errors.
+    """
+    validation.check_tensors(**{name: logits}, targets=targets)
+    validation.check_optional_tensors(where=where)
+    checks.floating(name, logits)
+    checks.same_shape("targets", targets, name, logits)
+    checks.boolean("where", where)
+    if where is not None:
+        checks.same_shape("where", where, name, logits)
+    validation.check_unit_targets(targets, ignore_index=ignore_index, where=where)
+    if ignore_index is not None:
+        is_label = taking_part(targets, ignore_index=ignore_index)
+        where = is_label if where is None else is_label & where
+    losses = function(logits, targets, where=where)
+    if isinstance(losses, tuple):
+        losses, where = losses
+    return Parts(losses, where, targets)
 
 
-def unchecked(name: str, value: Any) -> None:
-    """The rule of a number that the constructor or the core checks."""
+def counted_positions(
+    logits: Tensor, targets: Tensor, where: Tensor | None, ignore_index: int, axis: int, *, name: str, instead: str
+) -> Tensor | None:
+    """Which positions of class logits are counted, None for all; checks as `label_parts`."""
+    validation.check_tensors(**{name: logits}, targets=targets)
+    validation.check_optional_tensors(where=where)
+    checks.floating(name, logits)
+    checks.require(-logits.ndim <= axis < logits.ndim, "axis", f"an axis of {logits.ndim}-d {name}", axis)
+    checks.several_classes(name, logits, axis=axis, instead=instead)
+    checks.boolean("where", where)
+    if targets.is_floating_point():
+        if targets.shape == logits.shape:  # else the core says what it takes
+            seen = None if where is None else where.unsqueeze(axis).expand(targets.shape)
+            validation.check_unit_targets(targets, where=seen)
+        return where
+    num_classes = logits.shape[axis]
+    options: dict[str, Any] = {"ignore_index": ignore_index, "where": where}
+    all_counted = validation.check_class_ids(targets, num_classes=num_classes, **options)
+    if where is None:
+        return None if all_counted else taking_part(targets, ignore_index=ignore_index)
+    checks.same_shape("where", where, "targets", targets)
+    return where & taking_part(targets, ignore_index=ignore_index)
 
 
 def numbers_per_class(

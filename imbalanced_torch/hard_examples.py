@@ -1,12 +1,11 @@
 """Losses that treat hard and easy examples differently; arguments as in `imbalanced_torch.pointwise`."""
 
 import contextlib
-from typing import Any, ClassVar, Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
-from imbalanced_core import checks
 from imbalanced_core.losses import hard_examples
 from imbalanced_torch import distributed
 from imbalanced_torch._pointwise import ClassLoss, ClassOptions, LabelLoss, LabelOptions, Parts
@@ -30,7 +29,7 @@ class Poly1Loss(ClassLoss):
     """
 
     function = staticmethod(hard_examples.poly1)
-    rules: ClassVar = {"epsilon": hard_examples.check_epsilon}
+    rules = hard_examples.RULES
 
     def __init__(self, epsilon: Number = 1.0, **options: Unpack[ClassOptions]) -> None:
         super().__init__({"epsilon": epsilon}, **options)
@@ -53,11 +52,7 @@ class AsymmetricLoss(LabelLoss):
     """
 
     function = staticmethod(hard_examples.asymmetric)
-    rules: ClassVar = {
-        "gamma_pos": checks.non_negative,
-        "gamma_neg": checks.non_negative,
-        "clip": hard_examples.check_clip,
-    }
+    rules = hard_examples.RULES
 
     def __init__(
         self, gamma_pos: Number = 1.0, gamma_neg: Number = 4.0, clip: float = 0.05, **options: Unpack[LabelOptions]
@@ -84,7 +79,7 @@ class HardNegativeLoss(LabelLoss):
     """
 
     function = staticmethod(hard_examples.hard_negative)
-    rules: ClassVar = {"share": hard_examples.check_share, "axis": hard_examples.check_axis}
+    rules = hard_examples.RULES
 
     def __init__(self, share: float = 0.25, axis: int | None = 0, **options: Unpack[LabelOptions]) -> None:
         super().__init__({"share": share, "axis": axis}, **options)

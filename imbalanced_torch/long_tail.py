@@ -9,14 +9,13 @@ The arguments of `imbalanced_torch.pointwise` hold, reductions "mean", "sum" and
 
 from collections.abc import Sequence
 from functools import partial
-from typing import ClassVar, Unpack
+from typing import Unpack
 
 from torch import Tensor
 
-from imbalanced_core import checks
 from imbalanced_core.losses import long_tail
 from imbalanced_torch import validation
-from imbalanced_torch._pointwise import ClassLoss, ClassOptions, LabelLoss, LabelOptions, numbers_per_class, unchecked
+from imbalanced_torch._pointwise import ClassLoss, ClassOptions, LabelLoss, LabelOptions, numbers_per_class
 
 Counts = Sequence[float] | Tensor
 Number = float | Tensor
@@ -41,7 +40,7 @@ class LogitAdjustedLoss(ClassLoss):
     """
 
     function = staticmethod(long_tail.logit_adjusted)
-    rules: ClassVar = {"class_counts": unchecked, "tau": checks.finite}
+    rules = long_tail.RULES
 
     def __init__(self, class_counts: Counts, tau: Number = 1.0, **options: Unpack[ClassOptions]) -> None:
         super().__init__({"class_counts": _counts(class_counts), "tau": tau}, **options)
@@ -64,7 +63,7 @@ class VectorScalingLoss(ClassLoss):
     """
 
     function = staticmethod(long_tail.vector_scaling)
-    rules: ClassVar = {"class_counts": unchecked, "gamma": checks.non_negative, "tau": checks.finite}
+    rules = long_tail.RULES
 
     def __init__(
         self, class_counts: Counts, gamma: Number = 0.15, tau: Number = 1.0, **options: Unpack[ClassOptions]
@@ -90,7 +89,7 @@ class LDAMLoss(ClassLoss):
     """
 
     function = staticmethod(long_tail.ldam)
-    rules: ClassVar = {"class_counts": unchecked, "max_margin": checks.non_negative, "scale": checks.positive}
+    rules = long_tail.RULES
 
     def __init__(
         self, class_counts: Counts, max_margin: Number = 0.5, scale: Number = 30.0, **options: Unpack[ClassOptions]
@@ -115,7 +114,7 @@ class SigmoidLogitAdjustedLoss(LabelLoss):
     """
 
     function = staticmethod(long_tail.sigmoid_logit_adjusted)
-    rules: ClassVar = {"positive_rate": checks.open_unit_interval, "tau": checks.finite}
+    rules = long_tail.RULES
 
     def __init__(self, positive_rate: Number | Sequence[float], tau: Number = 1.0, **options: Unpack[LabelOptions]):
         rate = validation.as_tensor("positive_rate", positive_rate)

@@ -3,7 +3,7 @@
 from typing import Unpack
 
 from imbalanced_core.losses.operating_point import precision_above, recall_above
-from imbalanced_torch.options import CommonOptions
+from imbalanced_torch.options import CommonOptions, ranking_module
 from imbalanced_torch.pooled import PooledLoss
 
 
@@ -23,26 +23,21 @@ class RecallAtKLoss(PooledLoss):
         k: how many rows of batch and queue are flagged, an integer >= 1.
         queue_size: how many rows of earlier batches are looked at along with the batch; 0 for none.
         temperature: τ > 0, in units of `temperature_scale`; can be assigned at any time.
-        temperature_scale: the unit of the temperature: "absolute" is 1, or "iqr" or "std" of the class's negatives.
-        margin: >= 0, in units of τ.
         **options: see `imbalanced_torch.options.CommonOptions`.
     """
 
     objective = staticmethod(recall_above)
 
+    @ranking_module()
     def __init__(
         self,
         num_classes: int,
         k: int,
         queue_size: int = 1024,
         temperature: float = 0.1,
-        *,
-        temperature_scale: str = "absolute",
-        margin: float = 0.0,
         **options: Unpack[CommonOptions],
     ) -> None:
-        own = {"k": k, "temperature_scale": temperature_scale, "margin": margin}
-        super().__init__(num_classes, own, queue_size=queue_size, temperature=temperature, **options)
+        super().__init__(num_classes, {"k": k}, queue_size, temperature, **options)
 
 
 class PrecisionAtKLoss(PooledLoss):
@@ -62,26 +57,21 @@ class PrecisionAtKLoss(PooledLoss):
         k: how many rows of batch and queue are flagged, an integer >= 1.
         queue_size: how many rows of earlier batches are looked at along with the batch; 0 for none.
         temperature: τ > 0, in units of `temperature_scale`; can be assigned at any time.
-        temperature_scale: the unit of the temperature: "absolute" is 1, or "iqr" or "std" of the class's negatives.
-        margin: >= 0, in units of τ.
         **options: see `imbalanced_torch.options.CommonOptions`.
     """
 
     objective = staticmethod(precision_above)
 
+    @ranking_module()
     def __init__(
         self,
         num_classes: int,
         k: int,
         queue_size: int = 1024,
         temperature: float = 0.1,
-        *,
-        temperature_scale: str = "absolute",
-        margin: float = 0.0,
         **options: Unpack[CommonOptions],
     ) -> None:
-        own = {"k": k, "temperature_scale": temperature_scale, "margin": margin}
-        super().__init__(num_classes, own, queue_size=queue_size, temperature=temperature, **options)
+        super().__init__(num_classes, {"k": k}, queue_size, temperature, **options)
 
 
 class PrecisionAtRecallLoss(PooledLoss):
@@ -101,8 +91,6 @@ class PrecisionAtRecallLoss(PooledLoss):
         recall: the least share of the positives that is flagged, in (0, 1].
         queue_size: how many rows of earlier batches are looked at along with the batch; 0 for none.
         temperature: τ > 0, in units of `temperature_scale`; can be assigned at any time.
-        temperature_scale: the unit of the temperature: "absolute" is 1, or "iqr" or "std" of the class's negatives.
-        margin: >= 0, in units of τ.
         **options: see `imbalanced_torch.options.CommonOptions`.
 
     References:
@@ -111,19 +99,16 @@ class PrecisionAtRecallLoss(PooledLoss):
 
     objective = staticmethod(precision_above)
 
+    @ranking_module()
     def __init__(
         self,
         num_classes: int,
         recall: float,
         queue_size: int = 1024,
         temperature: float = 0.1,
-        *,
-        temperature_scale: str = "absolute",
-        margin: float = 0.0,
         **options: Unpack[CommonOptions],
     ) -> None:
-        own = {"recall": recall, "temperature_scale": temperature_scale, "margin": margin}
-        super().__init__(num_classes, own, queue_size=queue_size, temperature=temperature, **options)
+        super().__init__(num_classes, {"recall": recall}, queue_size, temperature, **options)
 
 
 class RecallAtPrecisionLoss(PooledLoss):
@@ -143,8 +128,6 @@ class RecallAtPrecisionLoss(PooledLoss):
         precision: the least share of positives among the flagged, in (0, 1].
         queue_size: how many rows of earlier batches are looked at along with the batch; 0 for none.
         temperature: τ > 0, in units of `temperature_scale`; can be assigned at any time.
-        temperature_scale: the unit of the temperature: "absolute" is 1, or "iqr" or "std" of the class's negatives.
-        margin: >= 0, in units of τ.
         **options: see `imbalanced_torch.options.CommonOptions`.
 
     References:
@@ -153,16 +136,13 @@ class RecallAtPrecisionLoss(PooledLoss):
 
     objective = staticmethod(recall_above)
 
+    @ranking_module()
     def __init__(
         self,
         num_classes: int,
         precision: float,
         queue_size: int = 1024,
         temperature: float = 0.1,
-        *,
-        temperature_scale: str = "absolute",
-        margin: float = 0.0,
         **options: Unpack[CommonOptions],
     ) -> None:
-        own = {"precision": precision, "temperature_scale": temperature_scale, "margin": margin}
-        super().__init__(num_classes, own, queue_size=queue_size, temperature=temperature, **options)
+        super().__init__(num_classes, {"precision": precision}, queue_size, temperature, **options)

@@ -6,8 +6,8 @@ from typing import Any, Self, Unpack
 import torch
 
 from imbalanced_core.losses.partial_auc import band_auc
-from imbalanced_core.options import band_unit, pauc_preset
-from imbalanced_torch.options import RankingOptions
+from imbalanced_core.options import pauc_preset
+from imbalanced_torch.options import RankingOptions, ranking_module
 from imbalanced_torch.pooled import PooledLoss
 
 
@@ -28,17 +28,12 @@ class PAUCAtBudgetLoss(PooledLoss):
         n_knots: number of thresholds of the trapezoid, >= 2.
         tau_scale: the unit of the temperature: "iqr" or "std" of the reference scores, "band" = t(alpha) − t(beta), or
             "absolute" = 1.
-        pos_numerator: the mean runs over all positives ("pool") or over those of the batch ("live").
         budget_basis: rates are fractions of the iid negatives ("fpr") or of all iid rows ("population").
         queue_size: how many rows of earlier batches are looked at along with the batch; 0 for none.
         temperature: in units of `tau_scale`, > 0; can be assigned at any time.
-        reduction: "mean", "sum" or "none".
-        ignore_index: the target of rows (with `multilabel`: of single labels) that are ignored.
-        update_queue_in_eval: whether rows enter the queue in `eval()` mode as well.
-        gather_distributed: None gathers the rows of all processes in training mode, True always, False never.
-        max_pool_size: look at a random part of the rows, of no more than this many; None: all.
-        temperature_scale: takes the place of `tau_scale` if given: its name in the other ranking losses.
-        margin: >= 0, in units of τ: a positive ranks above a threshold or negative only by that margin.
+        quantile_interpolation: of the thresholds: "higher", "lower", "linear", "nearest" or "midpoint".
+        reduction, ignore_index, update_queue_in_eval, gather_distributed, max_pool_size, pos_numerator: see
+            `imbalanced_torch.options.CommonOptions`.
         min_tpr: the lowest true-positive rate, in [0, 1): the two-way partial AUC, a mean over the positives of the
             lowest scores, 1 − min_tpr of them. 0: all.
         **options: see `imbalanced_torch.options.RankingOptions`.
@@ -52,6 +47,7 @@ class PAUCAtBudgetLoss(PooledLoss):
     objective = staticmethod(band_auc)
     iid_aware = True
 
+    @ranking_module(RankingOptions, temperature_scale=None)
     def __init__(
         self,
         num_classes: int,
@@ -71,29 +67,20 @@ class PAUCAtBudgetLoss(PooledLoss):
         quantile_interpolation: str = "higher",
         max_pool_size: int | None = None,
         *,
-        temperature_scale: str | None = None,
-        margin: float = 0.0,
         min_tpr: float = 0.0,
         **options: Unpack[RankingOptions],
     ) -> None:
         if surrogate is None:
             surrogate = "trapezoid"
             _warn_of_trapezoid()
+        tau_scale = options["temperature_scale"] or tau_scale
+        own = {"alpha": alpha, "beta": beta, "surrogate": surrogate, "n_knots": n_knots, "min_tpr": min_tpr}
+        own |= {"tau_scale": tau_scale, "budget_basis": budget_basis, "quantile_interpolation": quantile_interpolation}
         super().__init__(
             num_classes,
-            {
-                "alpha": alpha,
-                "beta": beta,
-                "surrogate": surrogate,
-                "n_knots": n_knots,
-                "tau_scale": band_unit(tau_scale, temperature_scale),
-                "budget_basis": budget_basis,
-                "quantile_interpolation": quantile_interpolation,
-                "margin": margin,
-                "min_tpr": min_tpr,
-            },
-            queue_size=queue_size,
-            temperature=temperature,
+            own,
+            queue_size,
+            temperature,
             reduction=reduction,
             ignore_index=ignore_index,
             update_queue_in_eval=update_queue_in_eval,
@@ -138,5 +125,5 @@ def _warn_of_trapezoid() -> None:
         warnings.warn(
             'PAUCAtBudgetLoss uses surrogate="trapezoid", which lifts positives only; "pairwise" trains better, and '
             "PAUCAtBudgetLoss.recommended(num_classes, budget) sets it with the rest. Give surrogate= to silence this.",
-            stacklevel=3,
+            stacklevel=4,  # past the wrapper that fills in keywords
         )

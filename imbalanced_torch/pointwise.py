@@ -31,7 +31,7 @@ from imbalanced_core.losses import pointwise
 from imbalanced_core.pool.labels import foreground
 from imbalanced_core.reductions import ELEMENT_REDUCTIONS
 from imbalanced_torch import validation
-from imbalanced_torch._pointwise import ClassLoss, LabelLoss, numbers_per_class, unchecked
+from imbalanced_torch._pointwise import ClassLoss, LabelLoss, numbers_per_class
 
 
 def _unit_or_none(name: str, value: Any) -> None:
@@ -114,7 +114,7 @@ class SoftmaxFocalLoss(ClassLoss):
     """
 
     function = staticmethod(pointwise.softmax_focal)
-    rules: ClassVar = {"alpha": unchecked, "gamma": checks.non_negative, "label_smoothing": checks.in_unit_interval}
+    rules: ClassVar = {"gamma": checks.non_negative, "label_smoothing": checks.in_unit_interval}
     reductions = ELEMENT_REDUCTIONS
     alpha: Tensor | None
 
@@ -180,7 +180,7 @@ class SymmetricCrossEntropyLoss(ClassLoss):
     """
 
     function = staticmethod(pointwise.symmetric_cross_entropy)
-    rules: ClassVar = {"alpha": checks.non_negative, "beta": checks.non_negative, "epsilon": unchecked}
+    rules: ClassVar = {"alpha": checks.non_negative, "beta": checks.non_negative}
 
     def __init__(
         self,

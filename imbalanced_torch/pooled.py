@@ -11,6 +11,7 @@ from torch import Tensor
 from imbalanced_core import checks, ops
 from imbalanced_core.losses.gated import with_gate
 from imbalanced_core.ops.on_torch.compiler import without_autocast
+from imbalanced_core.options import split, unknown_keyword
 from imbalanced_core.pool.items import POSITIVE_NUMERATORS, make_items
 from imbalanced_core.pool.labels import taking_part
 from imbalanced_core.pool.step import PooledResult, pooled_loss
@@ -21,7 +22,7 @@ from imbalanced_torch._guards import SpreadWatch, refuse_recomputation
 from imbalanced_torch._noise import uniform_noise
 from imbalanced_torch._state import RankingState
 from imbalanced_torch.class_parallel import class_parallel_loss
-from imbalanced_torch.options import RankingOptions
+from imbalanced_torch.options import DEFAULTS, CommonOptions
 
 
 class PooledLoss(RankingState):
@@ -43,44 +44,38 @@ class PooledLoss(RankingState):
         self,
         num_classes: int,
         own: dict[str, Any],
-        *,
         queue_size: int,
         temperature: float,
-        reduction: str = "mean",
-        ignore_index: int = -100,
-        update_queue_in_eval: bool = False,
-        gather_distributed: bool | None = None,
-        max_pool_size: int | None = None,
-        pos_numerator: str = "pool",
-        **options: Unpack[RankingOptions],
+        **options: Unpack[CommonOptions],
     ) -> None:
         super().__init__()
-        unknown = set(options) - set(RankingOptions.__annotations__)
-        if unknown:
-            raise TypeError(f"{type(self).__name__} got an unexpected keyword argument {sorted(unknown)[0]!r}")
-        checks.one_of("reduction", reduction, CLASS_REDUCTIONS)
-        checks.one_of("gather_distributed", gather_distributed, (None, True, False))
-        checks.index("ignore_index", ignore_index)
+        for name in options.keys() - DEFAULTS.keys():
+            raise unknown_keyword(type(self).__name__, name, DEFAULTS)
+        of_objective, rest = split(options)
+        given: dict[str, Any] = {**DEFAULTS, **rest}
+        checks.one_of("reduction", given["reduction"], CLASS_REDUCTIONS)
+        checks.one_of("gather_distributed", given["gather_distributed"], (None, True, False))
+        checks.index("ignore_index", given["ignore_index"])
         self.num_classes = num_classes
         self.queue_size = queue_size
-        self.reduction = reduction
-        self.ignore_index = ignore_index
-        self.update_queue_in_eval = update_queue_in_eval
-        self.gather_distributed = gather_distributed
-        self.max_pool_size = max_pool_size
-        self.multilabel = options.get("multilabel", False)
-        self.pos_numerator = pos_numerator
-        self.gated = options.get("gated", False)
-        self.positive_rate = options.get("positive_rate")
-        self.process_group = options.get("process_group")
-        self.grad_reduction = options.get("grad_reduction", "mean")
-        self.generator = options.get("generator")
-        self.class_parallel = options.get("class_parallel", False)
+        self.reduction = given["reduction"]
+        self.ignore_index = given["ignore_index"]
+        self.update_queue_in_eval = given["update_queue_in_eval"]
+        self.gather_distributed = given["gather_distributed"]
+        self.max_pool_size = given["max_pool_size"]
+        self.multilabel = given["multilabel"]
+        self.pos_numerator = given["pos_numerator"]
+        self.gated = given["gated"]
+        self.positive_rate = given["positive_rate"]
+        self.process_group = given["process_group"]
+        self.grad_reduction = given["grad_reduction"]
+        self.generator = given["generator"]
+        self.class_parallel = given["class_parallel"]
         for name in ("update_queue_in_eval", "multilabel", "gated", "class_parallel"):
             checks.flag(name, getattr(self, name))
-        persistent = options.get("persistent_queue", True)
+        persistent = given["persistent_queue"]
         checks.flag("persistent_queue", persistent)
-        checks.one_of("pos_numerator", pos_numerator, POSITIVE_NUMERATORS)
+        checks.one_of("pos_numerator", self.pos_numerator, POSITIVE_NUMERATORS)
         checks.one_of("grad_reduction", self.grad_reduction, distributed.GRAD_REDUCTIONS)
         if self.generator is not None and not isinstance(self.generator, torch.Generator):
             raise TypeError(f"generator must be a torch.Generator or None, got {self.generator!r}")
@@ -88,10 +83,13 @@ class PooledLoss(RankingState):
         self._spread_watch = SpreadWatch(type(self).__name__)
         self._start_state(temperature, multilabel=self.multilabel, persistent=persistent)
         if self.class_parallel:
-            checks.require(max_pool_size is None, "max_pool_size", "None with class_parallel=True", max_pool_size)
+            checks.require(
+                self.max_pool_size is None, "max_pool_size", "None with class_parallel=True", self.max_pool_size
+            )
             checks.require(not self.gated, "gated", "False with class_parallel=True", self.gated)
-        if max_pool_size is not None:
-            checks.at_least("max_pool_size", max_pool_size, strata_count(num_classes, multilabel=self.multilabel))
+        if self.max_pool_size is not None:
+            checks.at_least("max_pool_size", self.max_pool_size, strata_count(num_classes, multilabel=self.multilabel))
+        own = own | of_objective
         self._own = tuple(own)
         for name, value in own.items():
             setattr(self, name, value)

@@ -4,7 +4,7 @@ from typing import Any, Self, Unpack
 
 from imbalanced_core.losses.ranking import average_precision, pairs_in_order, recall
 from imbalanced_core.options import SMOOTH_AP_PRESET
-from imbalanced_torch.options import CommonOptions, RankingOptions
+from imbalanced_torch.options import CommonOptions, RankingOptions, ranking_module
 from imbalanced_torch.pooled import PooledLoss
 
 
@@ -23,18 +23,8 @@ class SmoothAPLoss(PooledLoss):
         queue_size: how many rows of earlier batches are ranked along; 0 for none.
         temperature: τ > 0 of the logistic function; smaller is closer to the true ranks and harder to follow. Can be
             assigned at any time.
-        reduction: "mean" or "sum" over the classes that count, or "none": one loss per class, NaN where it does not.
-        ignore_index: the target of rows (with `multilabel`: of single labels) that are ignored.
-        update_queue_in_eval: whether rows enter the queue in `eval()` mode as well.
-        gather_distributed: whether the rows of all processes are ranked together: None in training mode when there are
-            several, True always, False never.
-        max_pool_size: rank a random part of the rows, of no more than this many, rare classes first. The expected
-            counts stay those of all rows. None (recommended): all.
-        temperature_scale: the unit of the temperature: "absolute" is 1; "iqr" or "std" of the class's negatives make
-            the sharpness independent of the scale of the logits.
-        pos_numerator: the mean over i runs over all positives ("pool") or over those of the batch ("live"). With "live"
-            nothing of like size holds the negatives down: beside a queue the ranking suffers in long runs.
-        margin: >= 0, in units of τ: a positive ranks above a negative only by that margin.
+        reduction, ignore_index, update_queue_in_eval, gather_distributed, max_pool_size, pos_numerator: see
+            `imbalanced_torch.options.CommonOptions`.
         **options: see `imbalanced_torch.options.RankingOptions`.
 
     References:
@@ -44,6 +34,7 @@ class SmoothAPLoss(PooledLoss):
 
     objective = staticmethod(average_precision)
 
+    @ranking_module(RankingOptions)
     def __init__(
         self,
         num_classes: int,
@@ -55,16 +46,14 @@ class SmoothAPLoss(PooledLoss):
         gather_distributed: bool | None = None,
         max_pool_size: int | None = None,
         *,
-        temperature_scale: str = "absolute",
         pos_numerator: str = "pool",
-        margin: float = 0.0,
         **options: Unpack[RankingOptions],
     ) -> None:
         super().__init__(
             num_classes,
-            {"temperature_scale": temperature_scale, "margin": margin},
-            queue_size=queue_size,
-            temperature=temperature,
+            {},
+            queue_size,
+            temperature,
             reduction=reduction,
             ignore_index=ignore_index,
             update_queue_in_eval=update_queue_in_eval,
@@ -113,20 +102,15 @@ class RecallAtQuantileLoss(PooledLoss):
         quantile: the flagged fraction, in [0, 1].
         queue_size: how many rows of earlier batches are looked at along with the batch; 0 for none.
         temperature: τ > 0; can be assigned at any time.
-        reduction: "mean", "sum" or "none".
-        ignore_index: the target of rows (with `multilabel`: of single labels) that are ignored.
-        update_queue_in_eval: whether rows enter the queue in `eval()` mode as well.
-        gather_distributed: None gathers the rows of all processes in training mode, True always, False never.
         quantile_interpolation: "higher", "lower", "linear", "nearest" or "midpoint".
-        max_pool_size: look at a random part of the rows, of no more than this many; None: all.
-        temperature_scale: the unit of the temperature: "absolute", or "iqr" or "std" of the class's negatives.
-        pos_numerator: the mean runs over all positives ("pool") or over those of the batch ("live").
-        margin: >= 0, in units of τ, above the threshold.
+        reduction, ignore_index, update_queue_in_eval, gather_distributed, max_pool_size, pos_numerator: see
+            `imbalanced_torch.options.CommonOptions`.
         **options: see `imbalanced_torch.options.RankingOptions`.
     """
 
     objective = staticmethod(recall)
 
+    @ranking_module(RankingOptions)
     def __init__(
         self,
         num_classes: int,
@@ -140,21 +124,14 @@ class RecallAtQuantileLoss(PooledLoss):
         quantile_interpolation: str = "higher",
         max_pool_size: int | None = None,
         *,
-        temperature_scale: str = "absolute",
         pos_numerator: str = "pool",
-        margin: float = 0.0,
         **options: Unpack[RankingOptions],
     ) -> None:
         super().__init__(
             num_classes,
-            {
-                "quantile": quantile,
-                "quantile_interpolation": quantile_interpolation,
-                "temperature_scale": temperature_scale,
-                "margin": margin,
-            },
-            queue_size=queue_size,
-            temperature=temperature,
+            {"quantile": quantile, "quantile_interpolation": quantile_interpolation},
+            queue_size,
+            temperature,
             reduction=reduction,
             ignore_index=ignore_index,
             update_queue_in_eval=update_queue_in_eval,
@@ -176,8 +153,6 @@ class AUCLoss(PooledLoss):
         num_classes: C, the number of logits of a row; 1 is binary.
         queue_size: how many rows of earlier batches are ranked along; 0 for none.
         temperature: τ > 0, in units of `temperature_scale`; can be assigned at any time.
-        temperature_scale: the unit of the temperature: "absolute" is 1, or "iqr" or "std" of the class's negatives.
-        margin: >= 0, in units of τ: a positive ranks above a negative only by that margin.
         **options: see `imbalanced_torch.options.CommonOptions`.
 
     References:
@@ -187,15 +162,8 @@ class AUCLoss(PooledLoss):
 
     objective = staticmethod(pairs_in_order)
 
+    @ranking_module()
     def __init__(
-        self,
-        num_classes: int,
-        queue_size: int = 1024,
-        temperature: float = 0.1,
-        *,
-        temperature_scale: str = "absolute",
-        margin: float = 0.0,
-        **options: Unpack[CommonOptions],
+        self, num_classes: int, queue_size: int = 1024, temperature: float = 0.1, **options: Unpack[CommonOptions]
     ) -> None:
-        own = {"temperature_scale": temperature_scale, "margin": margin}
-        super().__init__(num_classes, own, queue_size=queue_size, temperature=temperature, **options)
+        super().__init__(num_classes, {}, queue_size, temperature, **options)

@@ -14,6 +14,34 @@ from imbalanced_core.ops.namespace import Array, array_namespace
 from imbalanced_core.quantile import masked_quantile
 
 
+def _at_least_minus_one(name: str, value: Any) -> None:
+    checks.not_below(name, value, -1.0)
+
+
+def _below_one(name: str, value: Any) -> None:
+    checks.require(isinstance(value, (int, float)) and 0 <= value < 1, name, "a number in [0, 1)", value)
+
+
+def _share(name: str, value: Any) -> None:
+    checks.require(isinstance(value, (int, float)) and 0 <= value <= 1, name, "a number in [0, 1]", value)
+
+
+def _axis(name: str, value: Any) -> None:
+    if value is not None:
+        checks.index(name, value)
+
+
+#: of the numbers of these losses; "clip", "share" and "axis" are Python numbers
+RULES = {
+    "epsilon": _at_least_minus_one,
+    "gamma_pos": checks.non_negative,
+    "gamma_neg": checks.non_negative,
+    "clip": _below_one,
+    "share": _share,
+    "axis": _axis,
+}
+
+
 def poly1(
     logits: Array, targets: Array, *, epsilon: Array | float = 1.0, axis: int = -1, where: Array | None = None
 ) -> Array:
@@ -38,7 +66,7 @@ def poly1(
         Leng et al., PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions, ICLR 2022,
         https://arxiv.org/abs/2204.12511
     """
-    check_epsilon("epsilon", epsilon)
+    checks.numbers(RULES, epsilon=epsilon)
     x, y, valid, axis = class_inputs(logits, targets, axis=axis, where=where)
     if y.ndim < x.ndim:
         loss = cross_entropy(x, y, where, valid, axis=axis)
@@ -76,9 +104,7 @@ def asymmetric(
     References:
         Ridnik et al., Asymmetric Loss for Multi-Label Classification, ICCV 2021, https://arxiv.org/abs/2009.14119
     """
-    checks.non_negative("gamma_pos", gamma_pos)
-    checks.non_negative("gamma_neg", gamma_neg)
-    check_clip("clip", clip)
+    checks.numbers(RULES, gamma_pos=gamma_pos, gamma_neg=gamma_neg, clip=clip)
     x, y = label_inputs(logits, targets, where)
     xp = array_namespace(x)
     p, q = ops.logistic(x), ops.logistic(-x)
@@ -131,9 +157,8 @@ def hard_negative(
         Shrivastava et al., Training Region-Based Object Detectors with Online Hard Example Mining, CVPR 2016,
         https://arxiv.org/abs/1604.03540
     """
-    check_share("share", share)
+    checks.numbers(RULES, share=share, axis=axis)
     x, y = label_inputs(logits, targets, where)
-    check_axis("axis", axis)
     fits = axis is None or -x.ndim <= axis < x.ndim
     checks.require(fits, "axis", f"None or an axis of {x.ndim}-d logits", axis)
     xp, is_negative = array_namespace(x), y < 0.5
@@ -147,24 +172,3 @@ def hard_negative(
     kept = ~(is_negative & (x < least))  # NaN stays
     kept = kept if where is None else kept & where
     return sigmoid_focal(logits, targets, alpha=None, gamma=0.0, where=kept), kept
-
-
-def check_epsilon(name: str, value: Any) -> None:
-    """ε of Poly-1: finite and >= −1."""
-    checks.not_below(name, value, -1.0)
-
-
-def check_clip(name: str, value: Any) -> None:
-    """The probability shift: a Python number in [0, 1)."""
-    checks.require(isinstance(value, (int, float)) and 0 <= value < 1, name, "a number in [0, 1)", value)
-
-
-def check_share(name: str, value: Any) -> None:
-    """A share: a Python number in [0, 1]."""
-    checks.require(isinstance(value, (int, float)) and 0 <= value <= 1, name, "a number in [0, 1]", value)
-
-
-def check_axis(name: str, value: Any) -> None:
-    """An axis: a Python integer, or None."""
-    if value is not None:
-        checks.index(name, value)

@@ -14,6 +14,14 @@ from imbalanced_core.losses.classes import cross_entropy, cross_entropy_and
 from imbalanced_core.losses.pointwise import class_inputs, sigmoid_focal
 from imbalanced_core.ops.namespace import Array, array_namespace, library_of
 
+RULES = {
+    "tau": checks.finite,
+    "gamma": checks.non_negative,
+    "max_margin": checks.non_negative,
+    "scale": checks.positive,
+    "positive_rate": checks.open_unit_interval,  # of a single number
+}
+
 
 def logit_adjusted(
     logits: Array,
@@ -47,7 +55,7 @@ def logit_adjusted(
         Ren et al., Balanced Meta-Softmax for Long-Tailed Visual Recognition, NeurIPS 2020,
         https://arxiv.org/abs/2007.10740
     """
-    checks.finite("tau", tau)
+    checks.numbers(RULES, tau=tau)
     x, y, valid, axis = class_inputs(logits, targets, axis=axis, where=where)
     x = _centred(x, axis) + tau * _log_prior(x, class_counts, axis)
     return cross_entropy(x, y, where, valid, axis=axis)
@@ -85,8 +93,7 @@ def vector_scaling(
         Kini et al., Label-Imbalanced and Group-Sensitive Classification under Overparameterization, NeurIPS 2021,
         https://arxiv.org/abs/2103.01550
     """
-    checks.non_negative("gamma", gamma)
-    checks.finite("tau", tau)
+    checks.numbers(RULES, gamma=gamma, tau=tau)
     x, y, valid, axis = class_inputs(logits, targets, axis=axis, where=where)
     counts = _per_class(x, class_counts, axis)
     scale = (counts / array_namespace(x).max(counts)) ** gamma
@@ -142,8 +149,7 @@ def ldam(
 
 def check_margin(max_margin: Array | float, scale: Array | float) -> None:
     """Both numbers of LDAM, and that exp(s · m) is finite if they can be read."""
-    checks.non_negative("max_margin", max_margin)
-    checks.positive("scale", scale)
+    checks.numbers(RULES, max_margin=max_margin, scale=scale)
     if isinstance(scale, (int, float)) and isinstance(max_margin, (int, float)) and scale * max_margin > 80:
         raise ValueError(f"max_margin must be at most 80 / scale = {80 / scale:g}, got {max_margin!r}")
 
@@ -176,12 +182,12 @@ def sigmoid_logit_adjusted(
     References:
         Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021, https://arxiv.org/abs/2007.07314
     """
-    checks.finite("tau", tau)
+    checks.numbers(RULES, tau=tau)
     checks.floating("logits", logits)
     x = ops.widen(logits)
-    xp, shape = array_namespace(x), tuple(getattr(positive_rate, "shape", ()))
+    xp, shape = array_namespace(x), checks.shape_of(positive_rate)
     if shape == () or library_of(positive_rate) is None:
-        checks.open_unit_interval("positive_rate", positive_rate)
+        checks.numbers(RULES, positive_rate=positive_rate)
     else:
         checks.shaped("positive_rate", positive_rate, tuple(x.shape[-1:]), "[labels]")
     if library_of(positive_rate) is None:

@@ -56,7 +56,6 @@ def recall_at(
     temperature: Array = 0.1,
     temperature_scale: str = "absolute",
     margin: float = 0.0,
-    pos_numerator: str = "pool",
     **rows: Unpack[RowArrays],
 ) -> tuple[Array, Array]:
     """One minus the smooth recall of each row when its k best items are flagged, or all that a precision allows.
@@ -78,7 +77,6 @@ def recall_at(
         temperature: τ > 0, in units of temperature_scale.
         temperature_scale: "absolute", "iqr" or "std".
         margin: μ >= 0.
-        pos_numerator: "pool" or "live"; the threshold is always that of all items.
         **rows: see `RowArrays`; weights do not move the threshold.
 
     Returns:
@@ -94,10 +92,9 @@ def recall_at(
     References:
         Eban, Schain, Mackey, Gordon, Saurous, Elidan. Scalable learning of non-decomposable objectives. AISTATS 2017.
     """
-    items = make_items(scores, positives, pos_numerator=pos_numerator, **rows)
+    items = make_items(scores, positives, **rows)
     options = {"temperature": temperature, "temperature_scale": temperature_scale, "margin": margin}
-    loss, valid, _ = recall_above(items, k=k, precision=precision, **options)
-    return settle(loss, valid, items)
+    return settle(*recall_above(items, k=k, precision=precision, **options)[:2], items)
 
 
 def precision_at(
@@ -109,7 +106,6 @@ def precision_at(
     temperature: Array = 0.1,
     temperature_scale: str = "absolute",
     margin: float = 0.0,
-    pos_numerator: str = "pool",
     **rows: Unpack[RowArrays],
 ) -> tuple[Array, Array]:
     """One minus the smooth precision of each row when its k best items are flagged, or as few as a recall needs.
@@ -132,7 +128,6 @@ def precision_at(
         temperature: τ > 0, in units of temperature_scale.
         temperature_scale: "absolute", "iqr" or "std".
         margin: μ >= 0.
-        pos_numerator: R is the mean over all positives ("pool") or over the live ones alone ("live").
         **rows: see `RowArrays`; weights count in R alone.
 
     Returns:
@@ -148,10 +143,9 @@ def precision_at(
     References:
         Eban et al., as for `recall_at`.
     """
-    items = make_items(scores, positives, pos_numerator=pos_numerator, **rows)
+    items = make_items(scores, positives, **rows)
     options = {"temperature": temperature, "temperature_scale": temperature_scale, "margin": margin}
-    loss, valid, _ = precision_above(items, k=k, recall=recall, **options)
-    return settle(loss, valid, items)
+    return settle(*precision_above(items, k=k, recall=recall, **options)[:2], items)
 
 
 def recall_above(
@@ -167,8 +161,7 @@ def recall_above(
     """The objective of `recall_at`."""
     checks.non_negative("margin", margin)
     tau = scale_temperature(temperature, temperature_scale, items)
-    checks.require(k is None or precision is None, "k", "None where a precision is given", k)
-    cut, valid = _at_count(items, k) if precision is None else _at_precision(items, precision)
+    cut, valid = _cut(items, k, precision=precision)
     scores, numerator = select_numerator(items)
     missed, has_positive = numerator_mean(smooth_step(cut.below(scores), tau, margin), numerator)
     return missed, valid & has_positive, _figures(tau, cut, diagnostics)
@@ -188,8 +181,7 @@ def precision_above(
     checks.non_negative("margin", margin)
     xp = array_namespace(items.scores)
     tau = scale_temperature(temperature, temperature_scale, items)
-    checks.require(k is None or recall is None, "k", "None where a recall is given", k)
-    cut, valid = _at_count(items, k) if recall is None else _at_recall(items, recall)
+    cut, valid = _cut(items, k, recall=recall)
     if not isinstance(margin, (int, float)) or margin > 0:
         margin = margin * ops.where(items.positives, -1.0, xp.ones_like(items.scores))
     flagged = smooth_step(-cut.below(items.scores), tau, margin)
@@ -203,42 +195,29 @@ def _figures(tau: Array, cut: Cut, diagnostics: bool) -> dict[str, Array]:
     return {"tau_eff": tau} | ({"t_beta": (cut.last + cut.rest)[..., 0] / 2.0} if diagnostics else {})
 
 
-def _at_count(items: Items, k: Any) -> tuple[Cut, Array]:
-    """The cut below the k-th item, and whether a row has a negative and more items."""
-    checks.at_least("k", k, 1)
-    ranked = _ranked(items)
-    last, rest = (_highest(ranked.scores, ranked.items >= k + half) for half in (-0.5, 0.5))
-    return _cut(last, rest), (rest[..., 0] > -array_namespace(rest).inf) & _has_negative(items)
-
-
-def _at_recall(items: Items, recall: float) -> tuple[Cut, Array]:
-    """The highest cut above which there is that share of the positives; and which rows are valid."""
-    _check_share("recall", recall)
-    ranked = _ranked(items)
-    wanted = recall * (1.0 - ROUNDING) * ranked.positives[..., -1:]
-    last = _highest(ranked.scores, ranked.positives >= wanted)
-    return _cut(last, _highest(ranked.scores, ranked.scores < last)), _has_negative(items)
-
-
-def _at_precision(items: Items, precision: float) -> tuple[Cut, Array]:
-    """The lowest cut above which that share is positive; and which rows are valid."""
-    _check_share("precision", precision)
-    ranked = _ranked(items)
-    scores, xp = ranked.scores, array_namespace(ranked.scores)
-    is_last = xp.concat([scores[..., 1:] < scores[..., :-1], xp.ones_like(items.positives[..., :1])], axis=-1)
-    is_pure = ranked.positives >= precision * (1.0 - ROUNDING) * ranked.items
-    fits = is_last & is_pure & (scores > -xp.inf)
-    last = -_highest(-scores, fits)  # +inf where there is none: the highest score is then next
-    rest = _highest(scores, scores < last)
-    return _cut(ops.where(last < xp.inf, last, rest), rest), _has_negative(items)
-
-
-def _check_share(name: str, value: float) -> None:
-    checks.require(isinstance(value, (int, float)) and 0 < value <= 1, name, "a Python number in (0, 1]", value)
-
-
-def _has_negative(items: Items) -> Array:
-    return count_of(items.negatives, items) > 0
+def _cut(items: Items, k: Any, **share: float | None) -> tuple[Cut, Array]:
+    """The cut below the k-th item, or at a recall or precision, and which rows are valid; both terms are finite."""
+    ((name, value),) = share.items()
+    checks.require(k is None or value is None, "k", f"None where a {name} is given", k)
+    in_range = isinstance(value, (int, float)) and 0 < value <= 1
+    checks.require(value is None or in_range, name, "a Python number in (0, 1]", value)
+    xp, ranked = array_namespace(items.scores), _ranked(items)
+    scores, valid = ranked.scores, count_of(items.negatives, items) > 0
+    if value is None:
+        checks.at_least("k", k, 1)
+        last, rest = (_highest(scores, ranked.items >= k + half) for half in (-0.5, 0.5))
+        valid = valid & (rest[..., 0] > -xp.inf)
+    elif name == "recall":  # the highest cut above which there is that share of the positives
+        last = _highest(scores, ranked.positives >= value * (1.0 - ROUNDING) * ranked.positives[..., -1:])
+        rest = _highest(scores, scores < last)
+    else:  # the lowest cut above which that share is positive
+        is_last = xp.concat([scores[..., 1:] < scores[..., :-1], xp.ones_like(items.positives[..., :1])], axis=-1)
+        is_pure = ranked.positives >= value * (1.0 - ROUNDING) * ranked.items
+        last = -_highest(-scores, is_last & is_pure & (scores > -xp.inf))  # +inf where there is none:
+        rest = _highest(scores, scores < last)  # the highest score is then next
+        last = ops.where(last < xp.inf, last, rest)
+    last = ops.where(last > -xp.inf, last, 0.0)
+    return Cut(last, ops.where(rest > -xp.inf, rest, last)), valid
 
 
 def _ranked(items: Items) -> Ranked:
@@ -255,10 +234,3 @@ def _highest(scores: Array, mask: Array) -> Array:
     if scores.shape[-1] == 0:
         return xp.sum(scores, axis=-1, keepdims=True) - xp.inf
     return xp.max(ops.where(mask, scores, -xp.inf), axis=-1, keepdims=True)
-
-
-def _cut(last: Array, rest: Array) -> Cut:
-    """A cut of finite scores: the second is the first where it is −inf, and both are 0 where both are."""
-    xp = array_namespace(last)
-    last = ops.where(last > -xp.inf, last, 0.0)
-    return Cut(last, ops.where(rest > -xp.inf, rest, last))

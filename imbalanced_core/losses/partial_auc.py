@@ -43,7 +43,6 @@ def partial_auc(
     temperature_scale: str = "iqr",
     margin: float = 0.0,
     min_tpr: float = 0.0,
-    pos_numerator: str = "pool",
     budget_basis: str = "fpr",
     quantile_interpolation: str = "higher",
     **rows: Unpack[RowArrays],
@@ -75,10 +74,9 @@ def partial_auc(
             deviation of the reference scores; "band", t(α) − t(β); or "absolute", 1.
         margin: μ >= 0, in units of τ: the differences in σ are (s_i − t)/τ − μ and (s_i − s_j)/τ − μ.
         min_tpr: the lowest true-positive rate, a Python number in [0, 1); 0 for all positives.
-        pos_numerator: the mean runs over all positives ("pool") or over the live ones alone ("live").
         budget_basis: "fpr", or "population": α and β are then fractions of all iid items.
         quantile_interpolation: of the thresholds: "higher", "lower", "linear", "nearest" or "midpoint".
-        **rows: where, weights, multiplicity, live and is_iid, see `RowArrays`.
+        **rows: where, weights, multiplicity, live, is_iid and pos_numerator, see `RowArrays`.
 
     Returns:
         (loss [...] in [0, 1], valid bool [...], diagnostics). A row is valid with a positive of weight > 0 in the mean,
@@ -97,8 +95,7 @@ def partial_auc(
         Yang, Xu, Bao, He, Cao, Huang. When all we need is a piece of the pie: A generic framework for optimizing
         two-way partial AUC. ICML 2021.
     """
-    checks.one_of("temperature_scale", temperature_scale, BAND_TEMPERATURE_SCALES)
-    items = make_items(scores, positives, pos_numerator=pos_numerator, **rows)
+    items = make_items(scores, positives, **rows)
     loss, valid, figures = band_auc(
         items,
         alpha=alpha,
@@ -106,7 +103,7 @@ def partial_auc(
         surrogate=surrogate,
         n_knots=n_knots,
         temperature=temperature,
-        tau_scale=temperature_scale,
+        temperature_scale=temperature_scale,
         margin=margin,
         min_tpr=min_tpr,
         budget_basis=budget_basis,
@@ -122,13 +119,18 @@ def band_auc(
     alpha: float = 0.0,
     beta: float = 0.005,
     surrogate: str = "trapezoid",
+    tau_scale: str = "iqr",
+    temperature_scale: str | None = None,
     budget_basis: str = "fpr",
     margin: float = 0.0,
     min_tpr: float = 0.0,
     diagnostics: bool = False,
     **band_options: Any,
 ) -> tuple[Array, Array, dict[str, Array]]:
-    """The objective of `partial_auc`; further options as in `fpr_band`."""
+    """The objective of `partial_auc`; further options as in `fpr_band`. A `temperature_scale` replaces `tau_scale`."""
+    if temperature_scale is not None:
+        checks.one_of("temperature_scale", temperature_scale, BAND_TEMPERATURE_SCALES)
+        tau_scale = temperature_scale
     checks.one_of("surrogate", surrogate, SURROGATES)
     checks.one_of("budget_basis", budget_basis, BUDGET_BASES)
     checks.non_negative("margin", margin)
@@ -139,7 +141,7 @@ def band_auc(
     iid = items.where if items.is_iid is None else items.where & items.is_iid
     iid_negatives = items.negatives if items.is_iid is None else items.negatives & items.is_iid
     reference = iid_negatives if budget_basis == "fpr" else iid
-    band = fpr_band(items, reference, alpha=alpha, beta=beta, **band_options)
+    band = fpr_band(items, reference, alpha=alpha, beta=beta, tau_scale=tau_scale, **band_options)
     xp = array_namespace(items.scores)
     valid = xp.any(iid_negatives, axis=-1)
     in_band = None

@@ -213,7 +213,7 @@ def _missing_axis(logits: Array, targets: Array, axis: int) -> str:
 
 def _alpha(alpha: Array | float, x: Array) -> Array | float:
     """One number, or one per entry."""
-    shape = () if isinstance(alpha, (int, float)) else getattr(alpha, "shape", ())
+    shape = checks.shape_of(alpha)
     if len(shape) == 0 or library_of(alpha) is None:
         checks.in_unit_interval("alpha", alpha)
         return alpha

@@ -34,7 +34,6 @@ def smooth_ap(
     temperature: Array = 0.01,
     temperature_scale: str = "absolute",
     margin: float = 0.0,
-    pos_numerator: str = "pool",
     **rows: Unpack[RowArrays],
 ) -> tuple[Array, Array]:
     """One minus the smooth average precision of each row.
@@ -55,9 +54,7 @@ def smooth_ap(
             the standard deviation of the row's negatives, as constants, so that the sharpness does not depend on the
             scale of the scores. 1 where that is no more than 1e-12, as for equal scores.
         margin: μ >= 0, in units of τ.
-        pos_numerator: the mean runs over all positives ("pool") or over the live ones alone ("live"); ranks are always
-            among all items.
-        **rows: where, weights, multiplicity, live and is_iid, see `RowArrays`.
+        **rows: where, weights, multiplicity, live, is_iid and pos_numerator, see `RowArrays`.
 
     Returns:
         (loss [...] in [0, 1], valid bool [...]). A row is valid with a positive of weight > 0 in the mean and a
@@ -73,11 +70,9 @@ def smooth_ap(
     References:
         Brown, Xie, Kalogeiton, Zisserman. Smooth-AP: Smoothing the path towards large-scale image retrieval. ECCV 2020.
     """
-    items = make_items(scores, positives, pos_numerator=pos_numerator, **rows)
-    loss, valid, _ = average_precision(
-        items, temperature=temperature, temperature_scale=temperature_scale, margin=margin
-    )
-    return settle(loss, valid, items)
+    items = make_items(scores, positives, **rows)
+    options = {"temperature": temperature, "temperature_scale": temperature_scale, "margin": margin}
+    return settle(*average_precision(items, **options)[:2], items)
 
 
 def average_precision(
@@ -124,7 +119,6 @@ def recall_at_quantile(
     temperature: Array = 0.01,
     temperature_scale: str = "absolute",
     margin: float = 0.0,
-    pos_numerator: str = "pool",
     **rows: Unpack[RowArrays],
 ) -> tuple[Array, Array]:
     """One minus the smooth recall of each row when the top `quantile` of its scores is flagged.
@@ -143,7 +137,6 @@ def recall_at_quantile(
         temperature: τ > 0, in units of temperature_scale.
         temperature_scale: "absolute", "iqr" or "std".
         margin: μ >= 0.
-        pos_numerator: "pool" or "live"; the threshold is always that of all items.
         **rows: see `RowArrays`; multiplicities count in the threshold too.
 
     Returns:
@@ -156,16 +149,9 @@ def recall_at_quantile(
 
     Cost: O(n log n) time, for the sort, and O(n) memory per row.
     """
-    items = make_items(scores, positives, pos_numerator=pos_numerator, **rows)
-    loss, valid, _ = recall(
-        items,
-        quantile=quantile,
-        quantile_interpolation=interpolation,
-        temperature=temperature,
-        temperature_scale=temperature_scale,
-        margin=margin,
-    )
-    return settle(loss, valid, items)
+    items = make_items(scores, positives, **rows)
+    options = {"temperature": temperature, "temperature_scale": temperature_scale, "margin": margin}
+    return settle(*recall(items, quantile=quantile, quantile_interpolation=interpolation, **options)[:2], items)
 
 
 def recall(
@@ -206,7 +192,6 @@ def auc(
     temperature: Array = 0.1,
     temperature_scale: str = "absolute",
     margin: float = 0.0,
-    pos_numerator: str = "pool",
     **rows: Unpack[RowArrays],
 ) -> tuple[Array, Array]:
     """One minus the smooth area under the ROC curve of each row.
@@ -223,7 +208,6 @@ def auc(
         temperature: τ > 0, in units of temperature_scale.
         temperature_scale: "absolute", "iqr" or "std".
         margin: μ >= 0, in units of τ.
-        pos_numerator: "pool" or "live".
         **rows: see `RowArrays`.
 
     Returns:
@@ -239,9 +223,9 @@ def auc(
         Yan, Dodier, Mozer, Wolniewicz. Optimizing classifier performance via an approximation to the
         Wilcoxon-Mann-Whitney statistic. ICML 2003.
     """
-    items = make_items(scores, positives, pos_numerator=pos_numerator, **rows)
-    loss, valid, _ = pairs_in_order(items, temperature=temperature, temperature_scale=temperature_scale, margin=margin)
-    return settle(loss, valid, items)
+    items = make_items(scores, positives, **rows)
+    options = {"temperature": temperature, "temperature_scale": temperature_scale, "margin": margin}
+    return settle(*pairs_in_order(items, **options)[:2], items)
 
 
 def pairs_in_order(

@@ -25,7 +25,7 @@ class Items(NamedTuple):
 
 
 class RowArrays(TypedDict, total=False):
-    """Optional arrays beside scores and positives, each broadcastable to the scores.
+    """Optional arrays beside scores and positives, each broadcastable to the scores, and how `live` is read.
 
     Attributes:
         where: bool; False masks an item: it contributes nothing, whatever it holds. Default: all True.
@@ -34,6 +34,8 @@ class RowArrays(TypedDict, total=False):
         live: bool; the items of the current batch, for pos_numerator="live". Default: all.
         is_iid: bool; the items drawn from the population, not added by a sampler: they alone set the thresholds of a
             partial AUC. Default: all.
+        pos_numerator: the mean runs over all positives ("pool", the default) or over the live ones alone ("live");
+            ranks and thresholds are always those of all items.
     """
 
     where: Array | None
@@ -41,6 +43,7 @@ class RowArrays(TypedDict, total=False):
     multiplicity: Array | None
     live: Array | None
     is_iid: Array | None
+    pos_numerator: str
 
 
 def make_items(

@@ -2,7 +2,7 @@
 
 from typing import Any, Self
 
-import jax
+from jax import Array
 
 from imbalanced_core.options import SMOOTH_AP_PRESET, pauc_preset
 from imbalanced_jax import hard_examples, long_tail, ndcg, operating_point, partial_auc, pointwise, ranking
@@ -112,122 +112,77 @@ class PAUCAtBudgetLoss(PooledLoss):
 
 
 class NDCGLoss(PointwiseLoss):
-    """One minus the smooth NDCG of lists with graded labels: `imbalanced_jax.ndcg_loss` with its options.
-
-    Raises:
-        TypeError, ValueError: on a bad option.
-    """
+    """One minus the smooth NDCG of lists with graded labels: `imbalanced_jax.ndcg_loss` with its options."""
 
     loss = staticmethod(ndcg.ndcg_loss)
     positional = ("temperature", "temperature_scale", "gain", "reduction")
     of_the_call = ("scores", "relevance", "where", "sample_weight")
 
     def __call__(
-        self,
-        scores: jax.Array,
-        relevance: jax.Array,
-        where: jax.Array | None = None,
-        *,
-        sample_weight: jax.Array | None = None,
-    ) -> jax.Array:
+        self, scores: Array, relevance: Array, where: Array | None = None, *, sample_weight: Array | None = None
+    ) -> Array:
         """The loss of lists [..., n], as the function takes them."""
         return type(self).loss(scores, relevance, where=where, sample_weight=sample_weight, **self.options())
 
 
 class SigmoidFocalLoss(PointwiseLoss):
-    """Focal loss of independent binary predictions: `imbalanced_jax.sigmoid_focal_loss` with its options.
-
-    Raises:
-        TypeError, ValueError: on a bad option.
-    """
+    """Focal loss of independent binary predictions: `imbalanced_jax.sigmoid_focal_loss` with its options."""
 
     loss = staticmethod(pointwise.sigmoid_focal_loss)
     positional = ("alpha", "gamma", "reduction")
 
 
 class SoftmaxFocalLoss(PointwiseLoss):
-    """Focal loss of mutually exclusive classes: `imbalanced_jax.softmax_focal_loss` with its options.
-
-    Raises:
-        TypeError, ValueError: on a bad option.
-    """
+    """Focal loss of mutually exclusive classes: `imbalanced_jax.softmax_focal_loss` with its options."""
 
     loss = staticmethod(pointwise.softmax_focal_loss)
     positional = ("alpha", "gamma", "reduction", "label_smoothing", "ignore_index", "background_class")
 
 
 class SymmetricCrossEntropyLoss(PointwiseLoss):
-    """Cross entropy plus reverse cross entropy: `imbalanced_jax.symmetric_cross_entropy_loss` with its options.
-
-    Raises:
-        TypeError, ValueError: on a bad option.
-    """
+    """Cross entropy plus reverse cross entropy: `imbalanced_jax.symmetric_cross_entropy_loss` with its options."""
 
     loss = staticmethod(pointwise.symmetric_cross_entropy_loss)
     positional = ("alpha", "beta", "epsilon", "reduction", "ignore_index")
 
 
 class LogitAdjustedLoss(PointwiseLoss):
-    """Logit-adjusted cross entropy: `imbalanced_jax.logit_adjusted_loss` with its options.
-
-    Raises:
-        TypeError, ValueError: on a bad option.
-    """
+    """Logit-adjusted cross entropy: `imbalanced_jax.logit_adjusted_loss` with its options."""
 
     loss = staticmethod(long_tail.logit_adjusted_loss)
     positional = ("class_counts", "tau")
 
 
 class VectorScalingLoss(PointwiseLoss):
-    """Vector-scaling loss: `imbalanced_jax.vector_scaling_loss` with its options.
-
-    Raises:
-        TypeError, ValueError: on a bad option.
-    """
+    """Vector-scaling loss: `imbalanced_jax.vector_scaling_loss` with its options."""
 
     loss = staticmethod(long_tail.vector_scaling_loss)
     positional = ("class_counts", "gamma", "tau")
 
 
 class LDAMLoss(PointwiseLoss):
-    """Label-distribution-aware margin loss: `imbalanced_jax.ldam_loss` with its options.
-
-    Raises:
-        TypeError, ValueError: on a bad option.
-    """
+    """Label-distribution-aware margin loss: `imbalanced_jax.ldam_loss` with its options."""
 
     loss = staticmethod(long_tail.ldam_loss)
     positional = ("class_counts", "max_margin", "scale")
 
 
 class SigmoidLogitAdjustedLoss(PointwiseLoss):
-    """Logit-adjusted binary cross entropy: `imbalanced_jax.sigmoid_logit_adjusted_loss` with its options.
-
-    Raises:
-        TypeError, ValueError: on a bad option.
-    """
+    """Logit-adjusted binary cross entropy: `imbalanced_jax.sigmoid_logit_adjusted_loss` with its options."""
 
     loss = staticmethod(long_tail.sigmoid_logit_adjusted_loss)
     positional = ("positive_rate", "tau")
 
 
 class Poly1Loss(PointwiseLoss):
-    """Poly-1 cross entropy: `imbalanced_jax.poly1_loss` with its options.
-
-    Raises:
-        TypeError, ValueError: on a bad option.
-    """
+    """Poly-1 cross entropy: `imbalanced_jax.poly1_loss` with its options."""
 
     loss = staticmethod(hard_examples.poly1_loss)
     positional = ("epsilon",)
 
 
 class AsymmetricLoss(PointwiseLoss):
-    """Asymmetric loss of multi-label predictions: `imbalanced_jax.asymmetric_loss` with its options.
-
-    Raises:
-        TypeError, ValueError: on a bad option.
-    """
+    """Asymmetric loss of multi-label predictions: `imbalanced_jax.asymmetric_loss` with its options."""
 
     loss = staticmethod(hard_examples.asymmetric_loss)
     positional = ("gamma_pos", "gamma_neg", "clip")
@@ -237,9 +192,6 @@ class HardNegativeLoss(PointwiseLoss):
     """Binary cross entropy of positives and of the hardest negatives.
 
     It is `imbalanced_jax.hard_negative_loss` with its options.
-
-    Raises:
-        TypeError, ValueError: on a bad option.
     """
 
     loss = staticmethod(hard_examples.hard_negative_loss)

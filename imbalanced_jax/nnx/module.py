@@ -79,7 +79,11 @@ class LossModule(nnx.Module):
 
 
 class PointwiseLoss(LossModule):
-    """A loss of positions: options, and no state."""
+    """A loss of positions: the options of its function, in its constructor, and no state.
+
+    Raises:
+        TypeError, ValueError: on a bad option.
+    """
 
     of_the_call = ("logits", "targets", "where", "sample_weight")
 

@@ -19,6 +19,7 @@ from imbalanced_torch.functional.pointwise import (
 from imbalanced_torch.functional.ranking import Number
 
 Counts = Tensor | Sequence[float]
+Rates = Number | Sequence[float]
 
 
 @class_function
@@ -72,12 +73,7 @@ def ldam_loss(
 
 @label_function
 def sigmoid_logit_adjusted_loss(
-    logits: Tensor,
-    targets: Tensor,
-    *,
-    positive_rate: Number | Sequence[float],
-    tau: Number = 1.0,
-    **options: Unpack[LabelOptions],
+    logits: Tensor, targets: Tensor, *, positive_rate: Rates, tau: Number = 1.0, **options: Unpack[LabelOptions]
 ) -> Tensor:
     """Logit-adjusted binary cross entropy: the loss of `imbalanced_torch.SigmoidLogitAdjustedLoss`.
 

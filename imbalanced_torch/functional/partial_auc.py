@@ -1,13 +1,12 @@
 """Partial AUC at a budget of false positives as a function."""
 
-from typing import Unpack
+from typing import Any, Unpack
 
 from torch import Tensor
 
 from imbalanced_core.losses.partial_auc import band_auc
-from imbalanced_core.options import band_unit
 from imbalanced_core.pool.queue import Queue
-from imbalanced_torch.functional.ranking import Number, RankingOptions, Result, evaluate, ranking_function
+from imbalanced_torch.functional.ranking import RankingOptions, Result, ranking_function, ranking_loss
 
 
 @ranking_function(temperature_scale=None)
@@ -24,21 +23,12 @@ def pauc_at_budget_loss(
     budget_basis: str = "fpr",
     quantile_interpolation: str = "higher",
     min_tpr: float = 0.0,
-    temperature: Number = 0.1,
     **options: Unpack[RankingOptions],
 ) -> Result:
     """One minus the smooth partial AUC at a budget of false positives: the loss of `imbalanced_torch.PAUCAtBudgetLoss`.
 
     Arguments and results as for `smooth_ap_loss`, own options as for the class, but for the default of `surrogate`.
     """
-    own = {
-        "alpha": alpha,
-        "beta": beta,
-        "surrogate": surrogate,
-        "n_knots": n_knots,
-        "tau_scale": band_unit(tau_scale, options.pop("temperature_scale")),
-        "budget_basis": budget_basis,
-        "quantile_interpolation": quantile_interpolation,
-        "min_tpr": min_tpr,
-    }
-    return evaluate(band_auc, logits, targets, queue, temperature, options, own, iid_aware=True)
+    own: dict[str, Any] = {"alpha": alpha, "beta": beta, "surrogate": surrogate, "n_knots": n_knots, "min_tpr": min_tpr}
+    own |= {"tau_scale": tau_scale, "budget_basis": budget_basis, "quantile_interpolation": quantile_interpolation}
+    return ranking_loss(band_auc, logits, targets, queue, options, iid_aware=True, **own)

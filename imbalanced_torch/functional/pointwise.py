@@ -2,20 +2,28 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypedDict
+from typing import Any, TypedDict, Unpack
 
 from torch import Tensor
 
 from imbalanced_core import checks, reductions
 from imbalanced_core.losses import pointwise
 from imbalanced_core.options import Function, with_options
-from imbalanced_core.pool.labels import are_probabilities, foreground, taking_part
+from imbalanced_core.pool.labels import foreground
 from imbalanced_torch import validation
+from imbalanced_torch._pointwise import Parts, counted_positions, label_parts
 from imbalanced_torch.functional.ranking import Number
 
 
 class LabelOptions(TypedDict, total=False):
-    """Keywords of the losses of independent labels; see `sigmoid_focal_loss`."""
+    """Keywords of the losses of independent labels.
+
+    Attributes:
+        where: bool, the shape of the logits: the entries that count. The others may hold anything. None: all.
+        ignore_index: the target of entries that do not count; None for none.
+        sample_weight: >= 0, one per entry or per row; carries no gradient. None: all 1.
+        reduction: "mean", "mean_positive", "sum" or "none".
+    """
 
     where: Tensor | None
     ignore_index: int | None
@@ -24,7 +32,15 @@ class LabelOptions(TypedDict, total=False):
 
 
 class ClassOptions(TypedDict, total=False):
-    """Keywords of the losses of exclusive classes; see `softmax_focal_loss`."""
+    """Keywords of the losses of exclusive classes.
+
+    Attributes:
+        where: bool, one per position: the positions that count. The others may hold anything. None: all.
+        ignore_index: the class id of positions that do not count.
+        sample_weight: >= 0, one per position or per row; carries no gradient. None: all 1.
+        reduction: "mean", "sum" or "none"; of the focal loss "mean_positive" too.
+        axis: the class axis; the last one, unlike in the classes.
+    """
 
     where: Tensor | None
     ignore_index: int
@@ -46,16 +62,14 @@ def class_function(function: Function) -> Function:
     return with_options(function, ClassOptions, {**COMMON, "ignore_index": -100, "axis": -1})
 
 
+@label_function
 def sigmoid_focal_loss(
     logits: Tensor,
     targets: Tensor,
     *,
     alpha: Number | None = 0.25,
     gamma: Number = 2.0,
-    where: Tensor | None = None,
-    ignore_index: int | None = None,
-    sample_weight: Tensor | None = None,
-    reduction: str = "mean",
+    **options: Unpack[LabelOptions],
 ) -> Tensor:
     """Focal loss of independent binary predictions: the loss of `imbalanced_torch.SigmoidFocalLoss`.
 
@@ -64,25 +78,15 @@ def sigmoid_focal_loss(
         targets: in [0, 1], of any dtype, in the shape of `logits`.
         alpha: weight of the positive class in [0, 1]; None or −1 for no weights.
         gamma: focusing exponent, >= 0.
-        where: bool, the shape of `logits`: the entries that count. The others may hold anything.
-        ignore_index: the target of entries that do not count; None for none.
-        sample_weight: >= 0, one per entry or per row; carries no gradient.
-        reduction: "mean", "mean_positive", "sum" or "none".
+        **options: see `LabelOptions`.
 
     Returns, Raises: as `imbalanced_torch.SigmoidFocalLoss`.
     """
     alpha = None if isinstance(alpha, (int, float)) and alpha == -1 else alpha
-    return label_loss(
-        partial(pointwise.sigmoid_focal, alpha=alpha, gamma=gamma),
-        logits,
-        targets,
-        where=where,
-        ignore_index=ignore_index,
-        sample_weight=sample_weight,
-        reduction=reduction,
-    )
+    return label_loss(partial(pointwise.sigmoid_focal, alpha=alpha, gamma=gamma), logits, targets, **options)
 
 
+@class_function
 def softmax_focal_loss(
     logits: Tensor,
     targets: Tensor,
@@ -90,43 +94,31 @@ def softmax_focal_loss(
     alpha: Tensor | Sequence[float] | None = None,
     gamma: Number = 2.0,
     label_smoothing: Number = 0.0,
-    where: Tensor | None = None,
-    ignore_index: int = -100,
     background_class: int = 0,
-    sample_weight: Tensor | None = None,
-    reduction: str = "mean",
-    axis: int = -1,
+    **options: Unpack[ClassOptions],
 ) -> Tensor:
     """Focal loss of mutually exclusive classes: the loss of `imbalanced_torch.SoftmaxFocalLoss`.
 
     Args:
-        logits: floating point, C classes on `axis`; the last one, unlike in the class.
+        logits: floating point, C classes on `axis`.
         targets: class ids in the shape of `logits` without `axis`, or probabilities in the shape of `logits`.
         alpha: one weight per class [C], >= 0; None for no weights.
         gamma: focusing exponent, >= 0.
         label_smoothing: in [0, 1].
-        where: bool, one per position: the positions that count. The others may hold anything.
-        ignore_index: the class id of positions that do not count.
         background_class: the class id that "mean_positive" does not count.
-        sample_weight: >= 0, one per position or per row; carries no gradient.
-        reduction: "mean", "mean_positive", "sum" or "none".
-        axis: the class axis.
+        **options: see `ClassOptions`.
 
     Returns, Raises: as `imbalanced_torch.SoftmaxFocalLoss`.
     """
-    where = _counted_positions(logits, targets, where, ignore_index, axis)
+    validation.check_tensors(logits=logits)
     if alpha is not None:
         alpha = validation.as_tensor("alpha", alpha).to(logits.device)
         validation.check_weights(alpha, name="alpha")
-    losses = pointwise.softmax_focal(
-        logits, targets, alpha=alpha, gamma=gamma, label_smoothing=label_smoothing, axis=axis, where=where
-    )
-    positives = None
-    if reduction == "mean_positive":
-        positives = foreground(targets, num_classes=logits.shape[axis], background_class=background_class, axis=axis)
-    return _reduce(losses, reduction, where, sample_weight, positives)
+    function = partial(pointwise.softmax_focal, alpha=alpha, gamma=gamma, label_smoothing=label_smoothing)
+    return class_loss(function, logits, targets, background_class=background_class, **options)
 
 
+@class_function
 def symmetric_cross_entropy_loss(
     logits: Tensor,
     targets: Tensor,
@@ -134,26 +126,14 @@ def symmetric_cross_entropy_loss(
     alpha: Number = 1.0,
     beta: Number = 1.0,
     epsilon: float = 1e-8,
-    where: Tensor | None = None,
-    ignore_index: int = -100,
-    sample_weight: Tensor | None = None,
-    reduction: str = "mean",
-    axis: int = -1,
+    **options: Unpack[ClassOptions],
 ) -> Tensor:
     """Cross entropy plus reverse cross entropy: the loss of `imbalanced_torch.SymmetricCrossEntropyLoss`.
 
     Arguments as for `softmax_focal_loss`, own options as for the class.
     """
-    return class_loss(
-        partial(pointwise.symmetric_cross_entropy, alpha=alpha, beta=beta, epsilon=epsilon),
-        logits,
-        targets,
-        where=where,
-        ignore_index=ignore_index,
-        sample_weight=sample_weight,
-        reduction=reduction,
-        axis=axis,
-    )
+    function = partial(pointwise.symmetric_cross_entropy, alpha=alpha, beta=beta, epsilon=epsilon)
+    return class_loss(function, logits, targets, **options)
 
 
 def label_loss(
@@ -167,14 +147,10 @@ def label_loss(
     reduction: str,
 ) -> Tensor:
     """A loss of independent labels: `function` of the core, which may return which entries count beside the losses."""
-    validation.check_tensors(logits=logits, targets=targets)
-    validation.check_optional_tensors(where=where, sample_weight=sample_weight)
-    validation.check_unit_targets(targets, ignore_index=ignore_index, where=where)
-    where = _counted(targets, where, ignore_index)
-    losses = function(logits, targets, where=where)
-    if isinstance(losses, tuple):
-        losses, where = losses
-    return _reduce(losses, reduction, where, sample_weight, targets)
+    if ignore_index is not None:
+        checks.index("ignore_index", ignore_index)
+    parts = label_parts(function, logits, targets, where, ignore_index, name="logits")
+    return _reduce(parts, reduction, sample_weight)
 
 
 def class_loss(
@@ -182,50 +158,27 @@ def class_loss(
     logits: Tensor,
     targets: Tensor,
     *,
+    background_class: int | None = None,
     where: Tensor | None,
     ignore_index: int,
     sample_weight: Tensor | None,
     reduction: str,
     axis: int,
 ) -> Tensor:
-    """A loss of exclusive classes: `function` of the core."""
-    checks.one_of("reduction", reduction, ("mean", "sum", "none"))
-    where = _counted_positions(logits, targets, where, ignore_index, axis)
-    losses = function(logits, targets, axis=axis, where=where)
-    return _reduce(losses, reduction, where, sample_weight, None)
-
-
-def _counted(targets: Tensor, where: Tensor | None, ignore_index: int | None) -> Tensor | None:
-    """The entries that count, by `where` and by `ignore_index`; None: all."""
-    checks.boolean("where", where)
-    if ignore_index is None:
-        return where
+    """A loss of exclusive classes: `function` of the core; with a background class "mean_positive" is a reduction."""
+    if background_class is None:
+        checks.one_of("reduction", reduction, ("mean", "sum", "none"))
     checks.index("ignore_index", ignore_index)
-    is_counted = taking_part(targets, ignore_index=ignore_index)
-    if where is None:
-        return is_counted
-    checks.same_shape("where", where, "targets", targets)
-    return where & is_counted
+    options: dict[str, Any] = {"name": "logits", "instead": "sigmoid_focal_loss"}
+    where = counted_positions(logits, targets, where, ignore_index, axis, **options)
+    losses, positives = function(logits, targets, axis=axis, where=where), None
+    if reduction == "mean_positive" and background_class is not None:
+        positives = foreground(targets, num_classes=logits.shape[axis], background_class=background_class, axis=axis)
+    return _reduce(Parts(losses, where, positives), reduction, sample_weight)
 
 
-def _counted_positions(
-    logits: Tensor, targets: Tensor, where: Tensor | None, ignore_index: int, axis: int
-) -> Tensor | None:
-    """As `_counted`, of class ids or probabilities, whose values are checked where they can be read."""
-    validation.check_tensors(logits=logits, targets=targets)
-    validation.check_optional_tensors(where=where)
-    checks.several_classes("logits", logits, axis=axis, instead="sigmoid_focal_loss")
-    if are_probabilities(targets):
-        seen = None if where is None else where.unsqueeze(axis).expand(targets.shape)
-        validation.check_unit_targets(targets, where=seen)
-        return _counted(targets, where, None)
-    validation.check_class_ids(targets, num_classes=logits.shape[axis], ignore_index=ignore_index, where=where)
-    return _counted(targets, where, ignore_index)
-
-
-def _reduce(
-    losses: Tensor, reduction: str, where: Tensor | None, weights: Tensor | None, positives: Tensor | None
-) -> Tensor:
+def _reduce(parts: Parts, reduction: str, weights: Tensor | None) -> Tensor:
+    losses, where, positives = parts
     validation.check_optional_tensors(sample_weight=weights)
     validation.check_weights(weights, where=where)
     return reductions.reduce_elements(losses, reduction=reduction, where=where, weights=weights, positives=positives)

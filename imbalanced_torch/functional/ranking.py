@@ -68,14 +68,9 @@ def init_gate(num_classes: int, *, device: torch.device | str | None = None) -> 
     return closed(num_classes, xp=xp, device=device)
 
 
-@ranking_function()
+@ranking_function(temperature=0.01)
 def smooth_ap_loss(
-    logits: Tensor,
-    targets: Tensor,
-    queue: Queue | None = None,
-    *,
-    temperature: Number = 0.01,
-    **options: Unpack[RankingOptions],
+    logits: Tensor, targets: Tensor, queue: Queue | None = None, **options: Unpack[RankingOptions]
 ) -> Result:
     """One minus the smooth average precision of the batch and a queue: the loss of `imbalanced_torch.SmoothAPLoss`.
 
@@ -84,7 +79,6 @@ def smooth_ap_loss(
         targets: class ids [N] or [N, 1], 0 or 1 for one class, or with `multilabel` 0/1 per class, [N, C].
         queue: the rows of earlier batches, from `init_queue` or the `aux.queue` of the step before; constants in
             differentiation. None: the batch alone.
-        temperature: τ > 0, a number or a 0-d tensor.
         **options: the keywords of `RankingOptions`.
 
     Returns:
@@ -97,10 +91,10 @@ def smooth_ap_loss(
         TypeError, ValueError: if dtypes, shapes or options do not fit, or a readable target or weight is out of range;
             a value that cannot be read, as under `vmap`, makes the loss NaN.
     """
-    return evaluate(ranking.average_precision, logits, targets, queue, temperature, options)
+    return ranking_loss(ranking.average_precision, logits, targets, queue, options)
 
 
-@ranking_function()
+@ranking_function(temperature=0.01)
 def recall_at_quantile_loss(
     logits: Tensor,
     targets: Tensor,
@@ -108,44 +102,36 @@ def recall_at_quantile_loss(
     *,
     quantile: float = 0.005,
     quantile_interpolation: str = "higher",
-    temperature: Number = 0.01,
     **options: Unpack[RankingOptions],
 ) -> Result:
     """One minus the smooth recall of the top `quantile`: the loss of `imbalanced_torch.RecallAtQuantileLoss`.
 
     Arguments and results as for `smooth_ap_loss`, own options as for the class.
     """
-    own = {"quantile": quantile, "quantile_interpolation": quantile_interpolation}
-    return evaluate(ranking.recall, logits, targets, queue, temperature, options, own)
+    own: dict[str, Any] = {"quantile": quantile, "quantile_interpolation": quantile_interpolation}
+    return ranking_loss(ranking.recall, logits, targets, queue, options, **own)
 
 
 @ranking_function()
-def auc_loss(
-    logits: Tensor,
-    targets: Tensor,
-    queue: Queue | None = None,
-    *,
-    temperature: Number = 0.1,
-    **options: Unpack[RankingOptions],
-) -> Result:
+def auc_loss(logits: Tensor, targets: Tensor, queue: Queue | None = None, **options: Unpack[RankingOptions]) -> Result:
     """One minus the smooth area under the ROC curve: the loss of `imbalanced_torch.AUCLoss`, as `smooth_ap_loss`."""
-    return evaluate(ranking.pairs_in_order, logits, targets, queue, temperature, options)
+    return ranking_loss(ranking.pairs_in_order, logits, targets, queue, options)
 
 
-def evaluate(
+def ranking_loss(
     objective: Callable[..., tuple],
     logits: Tensor,
     targets: Tensor,
     queue: Queue | None,
-    temperature: Number,
     options: RankingOptions,
-    own: dict[str, Any] | None = None,
     *,
     iid_aware: bool = False,
+    **own: Any,
 ) -> Result:
     """The step of a ranking function: `options` are all there, `own` are further options of the objective."""
     of_objective, rest = shared.split(options)
-    pos_numerator, generator = of_objective.pop("pos_numerator"), rest.pop("generator")
+    generator, gate, positive_rate = (rest.pop(name) for name in ("generator", "gate", "positive_rate"))
+    temperature = rest.pop("temperature")
     checks.positive("temperature", validation.number(temperature))
     validation.check_tensors(logits=logits, targets=targets)
     validation.check_optional_tensors(sample_weight=rest["sample_weight"], iid_mask=rest["iid_mask"])
@@ -161,22 +147,15 @@ def evaluate(
     rows, noise = logits.shape[0] + queue.logits.shape[0], None
     if rest["max_pool_size"] is not None and rows > rest["max_pool_size"]:
         noise = torch.rand(rows, generator=generator, device=logits.device)
-    gate, positive_rate = rest.pop("gate"), rest.pop("positive_rate")
-    objective = partial(objective, **of_objective, **(own or {}))
+    ranking = partial(objective, **of_objective, **own)
+    objective = with_gate(ranking, gate, temperature=temperature, positive_rate=positive_rate)
+    live_aware = gate is not None
     with without_autocast(logits.device.type):
         loss, aux = pooled_loss(
-            with_gate(objective, gate, temperature=temperature, positive_rate=positive_rate),
-            logits,
-            targets,
-            queue,
-            pos_numerator=pos_numerator,
-            noise=noise,
-            iid_aware=iid_aware,
-            live_aware=gate is not None,
-            **rest,
+            objective, logits, targets, queue, noise=noise, iid_aware=iid_aware, live_aware=live_aware, **rest
         )
-    figures = ops.present(aux.diagnostics)
-    return loss, ops.replaced(aux, diagnostics=figures)  # `torch.func` refuses None in an aux
+    # `torch.func` refuses None in an aux
+    return loss, ops.replaced(aux, diagnostics=ops.present(aux.diagnostics))
 
 
 def _check_values(

@@ -86,7 +86,7 @@ class PointwiseLoss(GroupMember, ABC):
         """Checks what may be a tensor, at every call: it may have changed."""
         for name in self._numbers:
             value = getattr(self, name)
-            if name in self.rules and getattr(value, "ndim", 0) == 0:  # arrays are checked when they come in
+            if name in self.rules and not checks.shape_of(value):  # arrays are checked when they come in
                 self.rules[name](name, validation.number(value))
 
     @abstractmethod

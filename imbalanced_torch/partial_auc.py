@@ -36,6 +36,7 @@ class PAUCAtBudgetLoss(PooledLoss):
         ignore_index: the target of rows (with `multilabel`: of single labels) that are ignored.
         update_queue_in_eval: whether rows enter the queue in `eval()` mode as well.
         gather_distributed: None gathers the rows of all processes in training mode, True always, False never.
+        quantile_interpolation: "higher", "lower", "linear", "nearest" or "midpoint".
         max_pool_size: look at a random part of the rows, of no more than this many; None: all.
         temperature_scale: takes the place of `tau_scale` if given: its name in the other ranking losses.
         margin: >= 0, in units of τ: a positive ranks above a threshold or negative only by that margin.

@@ -32,11 +32,13 @@ def on_page_markdown(markdown, page, **_):
         markdown = re.sub(
             r"\]\((?:\.\./)+README\.md", "](" + "../" * page.file.src_uri.count("/") + "index.md", markdown
         )
-    markdown = _FORMULA.sub(
-        lambda m: f'<div class="formula">{convert(m[1].replace("{aligned}", "{align*}"), display="block")}</div>',
-        markdown,
-    )
+    markdown = _FORMULA.sub(lambda m: _formula(m[1].replace("{aligned}", "{align*}")), markdown)
     return _BOTH.sub(lambda m: m[1] + _tab("PyTorch", m[2]) + _tab("JAX", m[3]), markdown)
+
+
+def _formula(tex):
+    """Its letters, without their arrangement, would be no text to find."""
+    return f'<div class="formula" data-search-exclude>{convert(tex, display="block")}</div>'
 
 
 def _tab(title, code):

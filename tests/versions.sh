@@ -5,7 +5,8 @@
 #   tests/versions.sh lowest-jax torch==2.10.0  these: of tests/lowest.txt, or of a release with what pip takes for it
 #
 # Every environment is deleted after its tests. One with a released torch takes up to 8 GB while it lives, most of it
-# libraries for GPUs. PYTHON chooses the interpreter, and FAST other arguments for pytest.
+# libraries for GPUs. PYTHON chooses the interpreter, FAST other arguments for pytest, and EXTRAS what is installed
+# besides, such as "integrations".
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -36,7 +37,7 @@ try() { # NAME: makes the environment and runs the tests
   esac
   "${PYTHON:-python3}" -m venv "$work/env" && . "$work/env/bin/activate" || return 1
   # shellcheck disable=SC2086  # several words
-  python -m pip install $with -e ".[$framework,test]" || return 1
+  python -m pip install $with -e ".[$framework,test,${EXTRAS:-test}]" || return 1
   python -c "import platform, $framework as f; print('Python', platform.python_version(), '|', f.__name__, f.__version__)"
   local tests=fast_$framework
   # shellcheck disable=SC2086

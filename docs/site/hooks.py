@@ -1,18 +1,20 @@
 """What the site shows other than a Markdown viewer does: the start page, formulas, tabs of the two frameworks."""
 
-import ast
+import json
 import re
-import zlib
 from pathlib import Path
 
+import griffe
 from latex2mathml.converter import convert
 from mkdocs.exceptions import PluginError
+from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[2]
 _FORMULA = re.compile(r"^```math\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _CODE = r"```python\n(?:.*\n)*?```\n(?:\n```text\n(?:.*\n)*?```\n)?"
 _BOTH = re.compile(rf"(## PyTorch and JAX\n\n)({_CODE})\n({_CODE})")
+_TAG = re.compile(r"<[^>]*>")
 _LINK = re.compile(r"(\]\()(?!https?:|#)([^)\s]+)(\))")
 
 
@@ -30,24 +32,33 @@ def on_page_markdown(markdown, page, **_):
         markdown = re.sub(
             r"\]\((?:\.\./)+README\.md", "](" + "../" * page.file.src_uri.count("/") + "index.md", markdown
         )
-    markdown = _FORMULA.sub(
-        lambda m: f'<div class="formula">{convert(m[1].replace("{aligned}", "{align*}"), display="block")}</div>',
-        markdown,
-    )
+    markdown = _FORMULA.sub(lambda m: _formula(m[1].replace("{aligned}", "{align*}")), markdown)
     return _BOTH.sub(lambda m: m[1] + _tab("PyTorch", m[2]) + _tab("JAX", m[3]), markdown)
+
+
+def _formula(tex):
+    """Its letters, without their arrangement, would be no text to find."""
+    return f'<div class="formula" data-search-exclude>{convert(tex, display="block")}</div>'
 
 
 def _tab(title, code):
     return f'=== "{title}"\n\n' + re.sub(r"^(?=.)", "    ", code, flags=re.MULTILINE) + "\n"
 
 
+@event_priority(-100)  # after the plugin that writes the index
 def on_post_build(config):
-    """Fails if a public name of the packages has no entry in the API pages, which is where a search leads."""
-    text = (Path(config.site_dir) / "objects.inv").read_bytes()
-    known = {line.split(" ")[0] for line in zlib.decompress(text.split(b"\n", 4)[4]).decode().splitlines()}
+    """Fails if the search has no entry of the API pages for a public name, or none that explains one of its options."""
+    index = json.loads((Path(config.site_dir) / "search" / "search_index.json").read_text())
+    entries = {e["location"].partition("#")[2]: e["text"] for e in index["docs"] if e["location"].startswith("api/")}
+    words = set(
+        re.split(index["config"]["separator"], _TAG.sub(" ", " ".join(entries.values())))
+    )  # no "option:" of code
+    loader = griffe.GriffeLoader(search_paths=[ROOT])
+    loader.load("imbalanced_core")
     for package in ("imbalanced_torch", "imbalanced_torch.functional", "imbalanced_jax", "imbalanced_jax.nnx"):
-        tree = ast.parse((ROOT / package.replace(".", "/") / "__init__.py").read_text())
-        lists = [node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "__all__"]
-        missing = [name for name in ast.literal_eval(lists[0]) if not any(n.endswith("." + name) for n in known)]
-        if missing:
-            raise PluginError(f"docs/api: no entry for {', '.join(missing)} of {package}")
+        public = loader.load(package)
+        for name in public.exports:
+            options = {p.name for p in getattr(public[name], "parameters", ()) if "variadic" not in p.kind.value}
+            missing = sorted(options - words - {"self"})
+            if missing or not {f"{package}.{name}", f"{package}.{name}.{name}"} & set(entries):
+                raise PluginError(f"docs/api: the search finds no {', '.join(missing) or 'entry'} of {package}.{name}")

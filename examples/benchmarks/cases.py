@@ -118,6 +118,7 @@ def _other_rankings() -> Iterable[Case]:
         for n in (2**10, 2**15, 2**20):
             yield Case(loss, (n, 1), RATE)
         yield Case(loss, (1_000_000, 1), RATE, compiled=True, memory=True)
+        yield Case(loss, (32, 4), queue=1024, compiled=True)  # the defaults of the module
     for loss in ("recall", "trapezoid"):
         yield Case(loss, (2**14, 100))
 

@@ -12,6 +12,7 @@ import optax
 
 import imbalanced_jax
 from imbalanced_core.losses.ranking import smooth_ap
+from imbalanced_core.pool.queue import Queue, push
 
 from . import memory
 from .cases import RANKING, Case, make_batches
@@ -108,9 +109,8 @@ class _RankingStep(_Step):
         self._queue = imbalanced_jax.init_queue(case.queue, case.shape[1])
         self._compute = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
         self._turn = itertools.cycle(batches)
-        for logits, targets in batches[1:]:
-            _, aux = loss_fn(logits, targets, self._queue)
-            self._queue = aux.queue
+        for logits, targets in batches[1:]:  # not by the loss, of which the first step would find parts traced
+            self._queue = push(self._queue, Queue(logits, targets, jnp.ones(len(targets)), None))
 
     def __call__(self) -> tuple[Any, Any]:
         (loss, aux), gradient = self._compute(*next(self._turn), self._queue)

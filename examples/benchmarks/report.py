@@ -67,6 +67,7 @@ def _in_words(target: Target) -> list[str]:
         "speed-up": f"{way}, times faster than {target.reference}",
         "memory": f"{way}, memory / {target.reference}",
         "bytes an item": f"{way}, bytes of memory an item",
+        "compile": f"{way}, seconds of the first step, which compiles",
     }[target.figure]
     return [case.title, case.setting, what, bound]
 

@@ -66,7 +66,7 @@ def _add_memory(result: dict[str, Any], job: dict[str, Any], cache: str) -> None
 
 
 def _child(job: dict[str, Any], cache: str) -> dict[str, Any]:
-    environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache}
+    environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache, "JAX_ENABLE_COMPILATION_CACHE": "false"}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(TOP), os.environ.get("PYTHONPATH")]))
     if job["what"] == "memory":
         environment |= memory.ENVIRONMENT

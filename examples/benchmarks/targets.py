@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .cases import RATE, Case, all_cases
+from .cases import RANKING, RATE, Case, all_cases
 from .timing import Ratio, ratio, spread
 
 Results = Mapping[str, Mapping[str, Mapping[str, Any]]]  # case name -> backend -> what a child measured
@@ -17,8 +17,8 @@ class Target(NamedTuple):
         case: its name; for "growth" the name of a loss.
         backend: "torch" or "jax".
         ours: the contender that has to reach it.
-        figure: "time", ours / reference; "speed-up", reference / ours; "memory", ours / reference; "bytes an item"; or
-            "growth", the exponent p of a fit time/(n log n) ~ n^p.
+        figure: "time", ours / reference; "speed-up", reference / ours; "memory", ours / reference; "bytes an item";
+            "compile", seconds of the first step; or "growth", the exponent p of a fit time/(n log n) ~ n^p.
         reference: the contender that it is compared with, if any.
         bound: the most that is allowed, for "speed-up" the least.
     """
@@ -68,6 +68,9 @@ def all_targets() -> list[Target]:
         found.append(Target(f"{loss}:512x32000", "torch", "eager", "time", entropy, 1.6))
         found.append(Target(f"{loss}:512x32000", "torch", "eager", "memory", entropy, 1.5))
         found.append(Target(f"{loss}:512x16000", "jax", "jit", "time", "plain formula", 1.1))
+    for loss in RANKING:
+        found.append(Target(f"{loss}:32x4+1024", "torch", "torch.compile", "compile", "", 40))
+        found.append(Target(f"{loss}:32x4+1024", "jax", "jit", "compile", "", 3))
     return found
 
 
@@ -84,6 +87,8 @@ def evaluate(target: Target, results: Results) -> Ratio | str:
             return f"{name} not measured"
         if "error" in contenders[name]:
             return f"{name} failed"
+    if target.figure == "compile":
+        return Ratio(*[contenders[target.ours]["first"]] * 3)
     if target.figure in ("memory", "bytes an item"):
         return _memory(target, contenders)
     ours, reference = contenders[target.ours]["rounds"], contenders[target.reference]["rounds"]

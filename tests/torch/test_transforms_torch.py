@@ -91,7 +91,7 @@ def test_a_queue_inside_of_a_transform_is_an_error():
     torch.func.grad(loss_fn.eval())(*batch())
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # of torch itself
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*")  # of torch itself: of one category, then of another
 @each(case for case in LOSSES if "torch" in case.forward_mode)
 def test_forward_mode(case):
     loss_fn = make(case, queue_size=0)
@@ -101,7 +101,7 @@ def test_forward_mode(case):
     torch.testing.assert_close(slope, (gradient(loss_fn, x, y) * direction).sum())
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # of torch itself
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*")  # of torch itself: of one category, then of another
 @each(case for case in LOSSES if "torch" not in case.forward_mode)
 def test_forward_mode_that_is_not_there_is_an_error(case):
     x, y = batch(case=case)

@@ -50,9 +50,8 @@ def on_post_build(config):
     """Fails if the search has no entry of the API pages for a public name, or none that explains one of its options."""
     index = json.loads((Path(config.site_dir) / "search" / "search_index.json").read_text())
     entries = {e["location"].partition("#")[2]: e["text"] for e in index["docs"] if e["location"].startswith("api/")}
-    words = set(
-        re.split(index["config"]["separator"], _TAG.sub(" ", " ".join(entries.values())))
-    )  # no "option:" of code
+    text = _TAG.sub(" ", " ".join(entries.values()))
+    words = set(re.split(index["config"]["separator"], text))  # "option:" of code is none of them
     loader = griffe.GriffeLoader(search_paths=[ROOT])
     loader.load("imbalanced_core")
     for package in ("imbalanced_torch", "imbalanced_torch.functional", "imbalanced_jax", "imbalanced_jax.nnx"):

@@ -6,8 +6,8 @@
 
 It needs nothing but the library and the frameworks. A step is a loss and its gradient, the median of several rounds;
 "graphed" is a loss of which `torch.cuda.make_graphed_callables` made CUDA graphs, "captured" a CUDA graph of loss and
-gradient that is replayed, "compiled" is `torch.compile(mode="reduce-overhead")`. A way that fails, or
-for which no time is left, says so in its row.
+gradient that is replayed, "compiled" is `torch.compile(mode="reduce-overhead")`. A way that fails, or for which no time
+is left, says so in its row.
 """
 
 import argparse

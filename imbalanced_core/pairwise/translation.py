@@ -1,7 +1,7 @@
 """How the blocks of the pairwise engine hear of each other: moments travel up and down a tree of blocks.
 
 What a block of sorted items adds to any item outside it is a function of its moments about the nearer end, numbers that
-`_block_sums.moments` defines. Moments about one point become moments about another by a product with a number per
+`expansions.moments` defines. Moments about one point become moments about another by a product with a number per
 power, and moments about the same point add up.
 """
 

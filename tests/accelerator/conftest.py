@@ -4,6 +4,7 @@ IMBALANCED_DEVICE=cpu runs the same tests on the CPU, where a step is called ins
 tests themselves.
 """
 
+import gc
 import os
 import sys
 
@@ -25,3 +26,11 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "accelerator" in item.path.parts:  # what drivers and compilers warn of is not on trial
             item.add_marker(pytest.mark.filterwarnings("default"))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_over():
+    """A CUDA graph of an earlier test, freed while another is captured, breaks the capture; compiled code adds up."""
+    if "torch._dynamo" in sys.modules:
+        sys.modules["torch._dynamo"].reset()
+    gc.collect()

@@ -171,8 +171,8 @@ def numerator_mean(values: Array, numerator: Array) -> tuple[Array, Array]:
     """The mean of the values weighted with the numerator, both [..., m], 0 where that is 0; and where it is not."""
     xp = array_namespace(values)
     total = xp.sum(numerator, axis=-1)
-    # Not where(total > 0, total, 1): Triton 3.6 cannot compile that for one class, where `total > 0` is read again.
-    divisor = xp.clip(total, min=float(xp.finfo(total.dtype).smallest_normal))
+    # `total == 0`, not the `total > 0` that is returned: Triton 3.6 cannot compile that for one class.
+    divisor = ops.where(total == 0, 1.0, total)
     return xp.sum(numerator * values, axis=-1) / divisor, total > 0
 
 

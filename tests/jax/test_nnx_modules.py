@@ -47,14 +47,6 @@ RANKING = {
 OPTIMIZER = optax.sgd(0.3, momentum=0.9)  # one for all: NNX compiles anew for another
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """These tests compile much and compute little."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def batch(seed, classes=CLASSES):
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((ROWS, INPUTS)).astype(np.float32)
@@ -495,7 +487,7 @@ def last_of_run(interrupt=lambda run: run):
 
 
 @pytest.fixture(scope="module")
-def unbroken(quick_compilation):
+def unbroken():
     return last_of_run()
 
 

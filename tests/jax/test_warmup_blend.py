@@ -23,14 +23,6 @@ DECAY = {"temp_start": 0.5, "temp_end": 0.05, "temp_decay_steps": 6}
 STEPS = 16
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """These tests compile much and compute little."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def batch(step, rows=8):
     rng = np.random.default_rng(step)
     inputs = rng.normal(size=(rows, 5)).astype(np.float32)

@@ -106,8 +106,9 @@ def _factor(values: Array, where: Mask, valid: Mask) -> Array:
 def _class_mix(x: Array, w: Array, where: Mask, valid: Mask, gamma: Array, *, axis: int) -> tuple[Array, Array, Array]:
     p, q, loss = _probabilities(x, where, axis)
     weight = _clean(w, where, axis) * q**gamma
-    value = array_namespace(x).sum(weight * loss, axis=axis)
-    g = ops.add_product(weight, weight * p, ops.divide(loss, q), gamma)  # minus the derivatives by log p_c
+    terms = weight * loss
+    value = array_namespace(x).sum(terms, axis=axis)
+    g = ops.add_product(weight, p, ops.divide(terms, q), gamma)  # minus the derivatives by log p_c
     factor = _factor(value, where, valid)
     return value * factor, factor, ops.add_product(p * _others(g, axis), q, g, -1.0)
 

@@ -1,6 +1,7 @@
 """The operations of `ops` on JAX arrays."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -121,6 +122,40 @@ def divide(a: jax.Array, b: jax.Array) -> jax.Array:
 def _divide_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     quotient = divide(*primals)
     return quotient, divide(tangents[0] - quotient * tangents[1], primals[1])  # JAX itself divides by b²
+
+
+_LIKELY = 0.7  # only one class can have such a probability, and 1 − p loses two bits at most below it
+
+
+def probabilities(x: jax.Array, *, axis: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    return _probabilities(x, axis)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _probabilities(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Sums and elementwise operations alone, which XLA fuses into fewer passes than an argmax and what is put there."""
+    limits = jnp.finfo(x.dtype)
+    greatest = jnp.max(x, axis=axis, keepdims=True)
+    below = jnp.maximum(x - greatest, -0.25 * float(limits.max))
+    powers = jnp.exp(below)
+    total = jnp.sum(powers, axis=axis, keepdims=True)
+    one = jnp.exp(greatest - greatest)  # per position: on the CPU, XLA writes a number out in the shape of the logits
+    others = jnp.sum(jnp.minimum(powers, one - powers), axis=axis, keepdims=True)  # but of a likely class: min(1, 0)
+    p = powers / total
+    missing = jnp.maximum(others / total, float(limits.smallest_normal))
+    log_total = jnp.where(total * _LIKELY < 1.0, jnp.log1p(others), jnp.log(total))
+    return p, jnp.where(p > _LIKELY, missing, 1.0 - p), log_total - below
+
+
+@_probabilities.defjvp
+def _probabilities_jvp(axis: int, primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
+    p, q, loss = _probabilities(*primals, axis)
+    (by_x,), is_likely = tangents, p > _LIKELY
+    likely, others = (
+        jnp.sum(jnp.where(kept, p, 0.0) * by_x, axis=axis, keepdims=True) for kept in (is_likely, ~is_likely)
+    )
+    slope = jnp.where(is_likely, others - q * by_x, others + likely - by_x)  # Σ_k p_k ẋ_k − ẋ_c
+    return (p, q, loss), (-p * slope, p * slope, slope)
 
 
 def with_class_slope(

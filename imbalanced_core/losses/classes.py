@@ -8,7 +8,7 @@ lose no precision for confident predictions. Probabilities: 1 − p_c of the gre
 
 All functions take (logits, targets, where, valid, *numbers, axis=...), with masks of the positions or None: the loss
 is 0 where `where` is False, whatever the logits hold there, and NaN where `valid` is False. At n = −∞ loss and
-derivative are 0, so that one selection masks a position.
+derivative are 0, so that one selection masks a position. Probabilities have no `valid`: of a NaN the loss is NaN.
 """
 
 import math
@@ -96,27 +96,26 @@ def _others(g: Array, axis: int) -> Array:
     return array_namespace(g).sum(g, axis=axis, keepdims=True) - g
 
 
-def _factor(values: Array, where: Mask, valid: Mask) -> Array:
-    """1, 0 or NaN for each position."""
+def _factor(values: Array, where: Mask) -> Array:
+    """1 or 0 for each position."""
     factor = array_namespace(values).ones_like(values)
-    factor = factor if valid is None else ops.where(valid, factor, math.nan)
     return factor if where is None else ops.where(where, factor, 0.0)
 
 
-def _class_mix(x: Array, w: Array, where: Mask, valid: Mask, gamma: Array, *, axis: int) -> tuple[Array, Array, Array]:
+def _class_mix(x: Array, w: Array, where: Mask, _valid: Mask, gamma: Array, *, axis: int) -> tuple[Array, Array, Array]:
     p, q, loss = _probabilities(x, where, axis)
     weight = _clean(w, where, axis) * q**gamma
     terms = weight * loss
     value = array_namespace(x).sum(terms, axis=axis)
     g = ops.add_product(weight, p, ops.divide(terms, q), gamma)  # minus the derivatives by log p_c
-    factor = _factor(value, where, valid)
+    factor = _factor(value, where)
     return value * factor, factor, ops.add_product(p * _others(g, axis), q, g, -1.0)
 
 
-def _class_mix_by_weights(x: Array, _: Array, where: Mask, valid: Mask, gamma: Array, *, axis: int) -> Array:
+def _class_mix_by_weights(x: Array, _: Array, where: Mask, _valid: Mask, gamma: Array, *, axis: int) -> Array:
     xp = array_namespace(x)
     q, loss = _probabilities(x, where, axis)[1:]
-    factor = _factor(xp.sum(loss, axis=axis), where, valid)
+    factor = _factor(xp.sum(loss, axis=axis), where)
     return q**gamma * loss * xp.expand_dims(factor, axis=axis)
 
 
@@ -124,7 +123,7 @@ def _class_mix_by_numbers(x: Array, w: Array, where: Mask, valid: Mask, gamma: A
     xp = array_namespace(x)
     _, q, loss = _probabilities(x, where, axis)
     by_gamma = xp.sum(_clean(w, where, axis) * q**gamma * loss * xp.log(q), axis=axis)
-    return (by_gamma * _factor(by_gamma, where, valid),)
+    return (by_gamma * _factor(by_gamma, where),)
 
 
 #: class_mix(logits, weights, where, valid, gamma, axis=...), with a weight for every class of every position
@@ -138,12 +137,12 @@ def cross_entropy(x: Array, y: Array, where: Mask, valid: Mask, *, axis: int) ->
 
 
 def cross_entropy_and(
-    more: Callable[[Array], Array], x: Array, y: Array, where: Mask, valid: Mask, *, axis: int
+    more: Callable[[Array], Array], x: Array, y: Array, where: Mask, _valid: Mask, *, axis: int
 ) -> Array:
     """Σ_c y_c (−log p_c + f_c(1 − p_c)) for probabilities y; `more` is f of all classes, with f(0) = 0."""
     _, q, loss = _probabilities(x, where, axis)
     value = array_namespace(x).sum(_clean(y, where, axis) * (loss + more(q)), axis=axis)
-    return value * _factor(value, where, valid)
+    return value * _factor(value, where)
 
 
 # --------------------------------------------------------- α Σ_c y_c (−log p_c) + β Σ_c −log max(y_c, ε) max(p_c, ε)
@@ -191,7 +190,7 @@ def _symmetric_ids_by_numbers(
 
 
 def _symmetric_mix(
-    x: Array, y: Array, where: Mask, valid: Mask, alpha: Array, beta: Array, *, axis: int, epsilon: float
+    x: Array, y: Array, where: Mask, _valid: Mask, alpha: Array, beta: Array, *, axis: int, epsilon: float
 ) -> tuple[Array, Array, Array]:
     xp = array_namespace(x)
     y = _clean(y, where, axis)
@@ -201,28 +200,28 @@ def _symmetric_mix(
     # derivatives by log p_c, of the two terms apart: a sum of both would lose the smaller one's digits
     g, reverse = alpha * y, ops.zero_below(p, epsilon) * height * beta
     slope = ops.add_product(q * (reverse - g), p, _others(g, axis) - _others(reverse, axis))
-    factor = _factor(value, where, valid)
+    factor = _factor(value, where)
     return value * factor, factor, slope
 
 
 def _symmetric_mix_by_targets(
-    x: Array, y: Array, where: Mask, valid: Mask, alpha: Array, beta: Array, *, axis: int, epsilon: float
+    x: Array, y: Array, where: Mask, _valid: Mask, alpha: Array, beta: Array, *, axis: int, epsilon: float
 ) -> Array:
     xp = array_namespace(x)
     y = _clean(y, where, axis)
     p, _, loss = _probabilities(x, where, axis)
-    factor = _factor(xp.sum(loss, axis=axis), where, valid)
+    factor = _factor(xp.sum(loss, axis=axis), where)
     reverse = xp.clip(p, min=epsilon) * ops.zero_below(y, epsilon) / xp.clip(y, min=epsilon) ** 2
     return (alpha * loss - beta * reverse) * xp.expand_dims(factor, axis=axis)
 
 
 def _symmetric_mix_by_numbers(
-    x: Array, y: Array, where: Mask, valid: Mask, *_: Array, axis: int, epsilon: float
+    x: Array, y: Array, where: Mask, _valid: Mask, *_: Array, axis: int, epsilon: float
 ) -> tuple[Array, Array]:
     xp = array_namespace(x)
     y = _clean(y, where, axis)
     p, _q, loss = _probabilities(x, where, axis)
     forward = xp.sum(y * loss, axis=axis)
     reverse = -xp.sum(xp.clip(p, min=epsilon) * xp.log(xp.clip(y, min=epsilon)), axis=axis)
-    factor = _factor(forward, where, valid)
+    factor = _factor(forward, where)
     return forward * factor, reverse * factor

@@ -176,7 +176,8 @@ def class_inputs(
 ) -> tuple[Array, Array, Array | None, int]:
     """Logits in the type of the loss, targets, which of them are valid (None: all of them), and the axis >= 0.
 
-    Targets are int32 or int64 ids clipped into range, or probabilities in the type of the logits.
+    Targets are int32 or int64 ids clipped into range, or probabilities in the type of the logits, NaN if out of range:
+    a mask of their positions would take two passes more.
     """
     xp = array_namespace(logits, targets, where)
     checks.floating("logits", logits)
@@ -193,7 +194,7 @@ def class_inputs(
         fits = tuple(targets.shape) == tuple(logits.shape)
         checks.require(fits, "floating-point targets", rule, tuple(targets.shape))
         y = xp.astype(targets, x.dtype, copy=False)
-        return x, y, None if ops.known_within(y, 0, 1) else xp.all((y >= 0) & (y <= 1), axis=axis), axis
+        return x, y if ops.known_within(y, 0, 1) else ops.where((y >= 0) & (y <= 1), y, math.nan), None, axis
     ids, greatest = class_ids(targets), logits.shape[axis] - 1
     if ops.known_within(ids, 0, greatest):
         return x, ids, None, axis

@@ -119,7 +119,7 @@ def _class_mix_by_weights(x: Array, _: Array, where: Mask, _valid: Mask, gamma: 
     return q**gamma * loss * xp.expand_dims(factor, axis=axis)
 
 
-def _class_mix_by_numbers(x: Array, w: Array, where: Mask, valid: Mask, gamma: Array, *, axis: int) -> tuple[Array]:
+def _class_mix_by_numbers(x: Array, w: Array, where: Mask, _valid: Mask, gamma: Array, *, axis: int) -> tuple[Array]:
     xp = array_namespace(x)
     _, q, loss = _probabilities(x, where, axis)
     by_gamma = xp.sum(_clean(w, where, axis) * q**gamma * loss * xp.log(q), axis=axis)

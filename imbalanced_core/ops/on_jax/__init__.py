@@ -1,6 +1,6 @@
 """The operations of `ops` on JAX arrays."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -63,6 +63,18 @@ def constant(numbers: Any, like: jax.Array, dtype: Any) -> jax.Array:
 
 def tabulated(table: Callable, arguments: tuple, like: jax.Array, dtype: Any) -> jax.Array:
     return jnp.asarray(table(*arguments), dtype=dtype)
+
+
+def rows_and_geometric_sums(rows: Sequence[jax.Array], start: jax.Array, ratio: jax.Array, count: int) -> jax.Array:
+    """All as one loop, by the binary digits of the number of terms: XLA would compile and run one for each sum."""
+    terms = jnp.arange(1 - len(rows), count + 1, dtype=jnp.int32)[:, None]
+    sums, total, ratio = jnp.zeros_like(start)[..., None, :], start[..., None, :], ratio[..., None, :]
+    for digit in range(count.bit_length()):
+        sums = jnp.where((terms >> digit) & 1 == 1, sums * ratio + total, sums)  # total: of 2^digit terms
+        total, ratio = total + total * ratio, ratio * ratio
+    for number, row in zip(range(1 - len(rows), 1), rows, strict=True):
+        sums = jnp.where(terms == number, row[..., None, :], sums)
+    return sums
 
 
 def matmul(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -22,11 +22,11 @@ def sort(x: jax.Array) -> jax.Array:
 def sort_with_order(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     key = _key(jax.lax.stop_gradient(x))
     order = _order(key) if is_on_accelerator(x) else _order_by_digits(key)
-    return jnp.take_along_axis(x, order, axis=-1), order
+    return rearrange(x, order), order
 
 
 def rearrange(x: jax.Array, order: jax.Array) -> jax.Array:
-    return jnp.take_along_axis(x, order, axis=-1)
+    return jnp.take_along_axis(x, order, axis=-1, mode="promise_in_bounds")
 
 
 def inverse_permutation(order: jax.Array) -> jax.Array:
@@ -62,7 +62,7 @@ def _order_by_digits(key: jax.Array) -> jax.Array:
     for low in range(0, bits, width):
         digit = (key >> low) << for_places  # higher bits than fit fall out
         step = (jnp.sort(digit | places) & (2**for_places - 1)).astype(jnp.int32)
-        order, key = (jnp.take_along_axis(a, step, axis=-1) for a in (order, key))
+        order, key = (rearrange(a, step) for a in (order, key))
     return order
 
 

@@ -59,9 +59,18 @@ def cross_entropy(
     return jnp.mean(weights * losses), state._replace(seen=seen)
 
 
-def pairs(logits: jax.Array, targets: jax.Array, state: State, *, budget: float) -> tuple[jax.Array, State]:
-    """Pairwise partial AUC up to twice the budget, as in the preset but without its gate."""
-    options = {"beta": min(1.0, 2 * budget), "tau_scale": "std", "temperature": 1.0}
+def pairs(
+    logits: jax.Array,
+    targets: jax.Array,
+    state: State,
+    *,
+    budget: float,
+    band: float = 2.0,
+    temperature: float = 1.0,
+    margin: float = 0.0,
+) -> tuple[jax.Array, State]:
+    """Pairwise partial AUC up to `band` budgets; by default as in the preset but without its gate."""
+    options = {"beta": min(1.0, band * budget), "tau_scale": "std", "temperature": temperature, "margin": margin}
     loss, aux = pauc_at_budget_loss(logits, targets, state.preset.queue, **options)
     return loss, state._replace(preset=PresetState(aux.queue, state.preset.gate))
 

@@ -283,6 +283,10 @@ def test_the_texts_are_those_of_the_runs(monkeypatch, tmp_path, capsys):
     found = grid.finished(DOCS / "study" / "preset_grid.csv")
     text = (DOCS / "study" / "preset_grid.txt").read_text()
     assert text.endswith(grid.report(grid.CELLS, range(5), found) + "\n")
+    remedies = grid.finished(DOCS / "study" / "remedies.csv")
+    of_remedies = (DOCS / "study" / "remedies.txt").read_text()
+    assert of_remedies == grid.compare(grid.REMEDIED, range(5), remedies) + "\n"
+    assert of_remedies.strip() in (DOCS / "collapse.md").read_text()
     shutil.copy(DOCS / "study" / "runs.csv", tmp_path)
     groups = ("keel-held-out", "keel-tuning", "flights-late", "flights-diverted", "caravan")
     monkeypatch.setattr(sys, "argv", ["study", "--report", "--output", str(tmp_path), "--problems", *groups])

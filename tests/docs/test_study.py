@@ -317,6 +317,25 @@ def test_the_grid_in_small(monkeypatch, tmp_path, capsys):
     jax.clear_caches()
 
 
+def test_the_remedies_in_small(monkeypatch, tmp_path, capsys):
+    for name, value in {"STEPS": 20, "BATCH": 16, "ROWS": 500, "TEST_ROWS": 200, "HIDDEN": 4}.items():
+        monkeypatch.setattr(grid, name, value)
+    monkeypatch.setattr(grid, "REMEDIED", [grid.CELLS[6]._replace(positive=0.1, queue=0)])
+    monkeypatch.setattr(grid, "REMEDIES", ("weighted BCE", *grid.SHIFTED, "pairs, band × 5, margin 1"))
+    grid.draw.cache_clear()
+    options = ["preset_grid", "--remedies", "--seeds", "1", "--output", str(tmp_path / "runs.csv")]
+    monkeypatch.setattr(sys, "argv", [*options, "--report"])
+    grid.main()
+    assert "BCE" not in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", options)
+    grid.main()
+    printed = capsys.readouterr().out
+    assert all(f"\n{name} " in printed for name in grid.REMEDIES)
+    assert "nan" not in printed
+    grid.draw.cache_clear()
+    jax.clear_caches()
+
+
 def test_a_problem_of_the_grid_is_as_hard_as_announced():
     a, b = grid.slope_and_intercept(0.85, 0.1)
     x = np.random.default_rng(1).standard_normal((50_000, 10)).astype(np.float32)

@@ -12,7 +12,7 @@ from losses import IGNORED, RANKING, STEPS, with_variants
 from reference import QUEUE_IGNORED, queue_after
 from replay import TASKS, Replay, batches
 
-from imbalanced_jax import init_queue, pauc_at_budget_loss, recall_at_quantile_loss, smooth_ap_loss
+from imbalanced_jax import init_queue, pauc_at_budget_loss, presets, recall_at_quantile_loss, smooth_ap_loss
 from imbalanced_jax.pooled import _step
 
 
@@ -280,3 +280,19 @@ def test_degenerate_batches_are_zero_with_zero_gradient(function):
         loss, gradient = step(jnp.zeros((n, 1)), jnp.full(n, target))
         assert loss == 0
         assert (gradient == 0).all()
+
+
+@pytest.mark.usefixtures("optimised")
+def test_the_gradient_of_a_preset_without_positives_is_finite():
+    """XLA may move factors about: one that overflows, times the 0 of a class without a ranking, would be NaN."""
+    scores, targets = 5.0 * small_batch(1, 512)[0], jnp.zeros(512, jnp.int32)
+    state = presets.init_state(1, queue_size=0)
+    gate = state.gate._replace(reached=jnp.full(1, 0.5), positives=jnp.full(1, 8e2), negatives=jnp.full(1, 4e5))
+
+    def loss_fn(x):
+        return presets.pauc_at_budget(x, targets, state._replace(gate=gate), budget=0.005)[0]
+
+    loss, gradient = jax.jit(jax.value_and_grad(loss_fn))(scores)
+    assert np.isfinite(loss)
+    assert np.isfinite(gradient).all()
+    assert np.abs(gradient).max() > 0

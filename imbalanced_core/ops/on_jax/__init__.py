@@ -152,7 +152,8 @@ def _probabilities(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array, jax.A
     powers = jnp.exp(below)
     total = jnp.sum(powers, axis=axis, keepdims=True)
     one = jnp.exp(greatest - greatest)  # per position: on the CPU, XLA writes a number out in the shape of the logits
-    others = jnp.sum(jnp.minimum(powers, one - powers), axis=axis, keepdims=True)  # but of a likely class: min(1, 0)
+    # Where a class is likely, the sum of all others: its own power is 1, and adds min(1, 1 − 1).
+    others = jnp.sum(jnp.minimum(powers, one - powers), axis=axis, keepdims=True)
     p = powers / total
     missing = jnp.maximum(others / total, float(limits.smallest_normal))
     log_total = jnp.where(total * _LIKELY < 1.0, jnp.log1p(others), jnp.log(total))

@@ -31,7 +31,7 @@ class RankingOptions(TypedDict, total=False):
         gate: the state of a gated loss, from `init_gate` or `aux.gate` of the step before: the loss is then a blend
             with a weighted cross entropy of the batch, from which the ranking takes over as it succeeds; see
             `imbalanced_core.losses.gated`. None: the ranking loss alone.
-        positive_rate: of a gated loss, the share of positives in the population, in (0, 1). None: as seen so far.
+        positive_rate: of a gated loss, the share of positives to expect in a batch, in (0, 1). None: as seen so far.
         sample_weight: >= 0, [N]; how much a positive counts. Carries no gradient. None: all 1.
         iid_mask: bool [N], the rows drawn as the population is; kept in the queue. Only partial AUC looks at it: these
             rows alone set its thresholds and its scale. None: all.

@@ -50,7 +50,8 @@ def pauc_at_budget(
         targets: as for `pauc_at_budget_loss`.
         state: from `init_state`, or of the step before.
         budget: the false-positive rate that can be afforded, a Python number in (0, 1].
-        positive_rate: the share of positives in the population, in (0, 1). None: as in the batches so far.
+        positive_rate: the share of positives to expect in the batches, in (0, 1); counts as 100 rows seen before the
+            first. None: as in the batches so far.
         **overrides: options of `pauc_at_budget_loss`, which take precedence.
 
     Returns:

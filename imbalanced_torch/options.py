@@ -18,7 +18,7 @@ class RankingOptions(TypedDict, total=False):
         multilabel: targets are 0/1 per class, [N, C], instead of class ids.
         gated: whether the loss is blended with a weighted cross entropy of the batch, from which the ranking takes over
             as it succeeds, as `recommended` sets it; see `imbalanced_core.losses.gated`.
-        positive_rate: of a gated loss, the share of positives in the population, in (0, 1). None: as seen.
+        positive_rate: of a gated loss, the share of positives to expect in a batch, in (0, 1). None: as seen.
         persistent_queue: whether `state_dict()` holds the queue. Loading a state without a queue starts with an empty
             one in either case.
         process_group: the processes to gather from. None: all.

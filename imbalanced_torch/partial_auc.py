@@ -101,7 +101,8 @@ class PAUCAtBudgetLoss(PooledLoss):
         Args:
             num_classes: C, the number of logits of a row; 1 is binary.
             budget: the false-positive rate that can be afforded, in (0, 1].
-            positive_rate: the share of positives in the population, in (0, 1). None: as in the batches so far.
+            positive_rate: the share of positives to expect in the batches, in (0, 1); counts as 100 rows seen before
+                the first. None: as in the batches so far.
             **overrides: options of the constructor, which take precedence.
 
         Returns:

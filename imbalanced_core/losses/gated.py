@@ -20,6 +20,7 @@ LIMITS = 0.3, 0.6  # what the ranking reaches where its weight begins to grow, a
 LIFTED_LIMITS = 0.05, 0.3  # the same for an average precision, of which chance is subtracted
 SHARPNESS = 50.0  # what the ranking reaches is measured at a temperature so many times smaller
 MEMORY = 0.02  # weight of a step in the running mean of what the ranking reaches
+EXPECTED_ROWS = 100.0  # what a given share of positives counts for: batches that differ soon outweigh it
 PRIOR_POWER = 1.5  # of the odds of a positive that the logits of the cross entropy start from
 
 
@@ -79,7 +80,7 @@ def gated(
         ranking: an objective that takes `temperature`.
         gate: the state before the step.
         temperature: of the ranking loss.
-        positive_rate: the share of positives in the population, in (0, 1). None: as seen so far.
+        positive_rate: the share of positives that the batches are expected to hold, in (0, 1); counts as 100 rows seen.
         diagnostics: whether to return figures.
 
     Returns:
@@ -115,11 +116,12 @@ def gated(
 
 
 def _odds(gate: Gate, positive_rate: float | None) -> Array:
-    """n₊/n₋ of each class, [C]; a number of 0 counts as 1."""
-    xp = array_namespace(gate.positives)
+    """n₊/n₋ of each class, [C]; without an expected share a number of 0 counts as 1."""
     if positive_rate is None:
+        xp = array_namespace(gate.positives)
         return xp.clip(gate.positives, min=1.0) / xp.clip(gate.negatives, min=1.0)
-    return xp.full_like(gate.positives, positive_rate / (1.0 - positive_rate))
+    expected = EXPECTED_ROWS * positive_rate
+    return (gate.positives + expected) / (gate.negatives + (EXPECTED_ROWS - expected))
 
 
 def _cross_entropy(items: Items, weights: Array, odds: Array) -> Array:

@@ -60,8 +60,9 @@ class Formula:
         low, high = self.limits
         w = 0.25 + 0.75 * np.clip((self.reached[c] - low) / (high - low), 0, 1)
         odds = max(self.positives[c], 1) / max(self.negatives[c], 1)
-        if self.positive_rate is not None:
-            odds = self.positive_rate / (1 - self.positive_rate)
+        if self.positive_rate is not None:  # as 100 rows more
+            expected = 100 * self.positive_rate
+            odds = (self.positives[c] + expected) / (self.negatives[c] + 100 - expected)
         shifted = z + 1.5 * np.log(odds)
         cross_entropy = np.mean(np.logaddexp(0, np.where(y, -shifted, shifted))) / odds
         slopes_of_cross_entropy = (sigmoid(shifted) - y) / (odds * len(z))

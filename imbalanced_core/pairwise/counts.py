@@ -33,7 +33,8 @@ from imbalanced_core.pairwise.kernels import LOGISTIC, LOGISTIC_DERIVATIVE
 
 # Up to so many pairs, over all rows, one matrix costs less than a sort and the calls of the blocks.
 _PAIRS_EAGER_CPU, _PAIRS_PER_ITEM = 300_000, 15  # and so many for each item, for its moments
-_PAIRS_CPU = 2**22  # compiled by PyTorch, where all pairs are one loop
+_PAIRS_COMPILED_CPU = 2**16  # PyTorch's compiler makes all pairs one loop; beyond, eager mode sees who is requested
+_PAIRS_CPU = 2**22  # and up to so many where its graph must not break
 _PAIRS_JAX_CPU = 2**16  # 256 items: a third of the time of blocks; 512: four times; 1536: 18 times
 _PAIRS_ACCELERATOR, _PAIRS_JAX_ACCELERATOR = 2**24, 2**22  # measured on an H200, see docs/speed.md
 _FEW = 0.25  # of the items: so many are expanded one by one for less than all
@@ -98,6 +99,12 @@ def soft_counts_at(scores: Array, weights: Array, temperature: Array, at: Array)
     weights = ops.stop_gradient(weights)
     if weights.dtype != scores.dtype:
         weights = array_namespace(scores).astype(weights, scores.dtype)
+    counts_at = ops.outside_compiler(_counts_at) if _pairs(scores) > _PAIRS_COMPILED_CPU else _counts_at
+    return counts_at(scores, weights, temperature, at)
+
+
+def _counts_at(scores: Array, weights: Array, temperature: Array, at: Array) -> Counts:
+    """`soft_counts_at`, in whichever way costs least."""
     requested = ops.greatest_count(at)
     if requested is None:
         if is_small(scores):
@@ -106,7 +113,7 @@ def soft_counts_at(scores: Array, weights: Array, temperature: Array, at: Array)
         indices = ops.places(at, max(1, requested))
         matrix = _dense_in_parts if dense.is_long(scores, indices) else _dense
         return Counts(matrix(scores, weights, temperature, indices), of_each_sum(weights, indices), indices)
-    return ops.outside_compiler(_in_blocks)(scores, weights, temperature, at)
+    return _in_blocks(scores, weights, temperature, at)
 
 
 def is_small(scores: Array) -> bool:
@@ -118,7 +125,11 @@ def is_small(scores: Array) -> bool:
         most = _PAIRS_JAX_ACCELERATOR if on_accelerator else _PAIRS_JAX_CPU
     else:
         most = _PAIRS_ACCELERATOR if on_accelerator else _PAIRS_CPU
-    return math.prod(scores.shape) * scores.shape[-1] <= most
+    return _pairs(scores) <= most
+
+
+def _pairs(scores: Array) -> int:
+    return math.prod(scores.shape) * scores.shape[-1]
 
 
 def _within_range(scores: Array, temperature: Array) -> tuple[Array, Array]:

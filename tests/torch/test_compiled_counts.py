@@ -18,7 +18,8 @@ def fresh_compiler():
 @pytest.fixture
 def long_rows(monkeypatch):
     """Every row is long."""
-    monkeypatch.setattr(counts, "_PAIRS_CPU", 0)
+    for limit in ("_PAIRS_CPU", "_PAIRS_COMPILED_CPU"):
+        monkeypatch.setattr(counts, limit, 0)
 
 
 def drawn(positives, rows=2, n=700, dtype=torch.float64):

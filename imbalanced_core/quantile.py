@@ -82,7 +82,7 @@ def masked_quantile(
         in_order, count = ops.sort(values), None
     else:
         where = xp.broadcast_to(where, values.shape)
-        in_order, count = ops.sort(ops.where(where, values, xp.nan)), xp.count_nonzero(where, axis=-1)
+        in_order, count = ops.sort(ops.where(where, values, xp.nan)), ops.count_in_row(where)
     indices, fraction = _places(tuple(map(float, levels)), values, count, interpolation)
     return _interpolated(ops.rearrange(in_order, indices), fraction, interpolation)
 
@@ -178,7 +178,7 @@ def _with_multiplicity(
     whole = ops.cumulative_sum(xp.astype(xp.floor(repeats), xp.int32))
     part = ops.cumulative_sum(repeats - xp.floor(repeats))
     total = whole[..., -1] + xp.astype(xp.floor(part[..., -1] + 0.5), whole.dtype)
-    is_bad = xp.any(is_nan, axis=-1) | ((whole[..., -1] == 0) & (part[..., -1] == 0))
+    is_bad = ops.any_in_row(is_nan) | ((whole[..., -1] == 0) & (part[..., -1] == 0))
     position = positions(tuple(map(float, levels)), xp.where(total > 1, total - 1, 0), values.dtype)
     at, fraction = _columns(position, interpolation)
     reached = xp.astype(whole[..., None, :] - at[..., None], part.dtype) + part[..., None, :]

@@ -143,7 +143,7 @@ def band_auc(
     reference = iid_negatives if budget_basis == "fpr" else iid
     band = fpr_band(items, reference, alpha=alpha, beta=beta, tau_scale=tau_scale, **band_options)
     xp = array_namespace(items.scores)
-    valid = xp.any(iid_negatives, axis=-1)
+    valid = ops.any_in_row(iid_negatives)
     in_band = None
     if surrogate == "pairwise" or diagnostics:
         in_band = _within(band, ops.stop_gradient(items.scores)) & items.negatives

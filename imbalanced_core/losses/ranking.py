@@ -99,7 +99,7 @@ def average_precision(
         numerator = ops.rearrange(numerator, counts.indices)
     # 1 − rank⁺/rank = (negatives above)/rank keeps the digits of a small loss
     loss, has_positive = numerator_mean(share(negatives_above, rank_plus), numerator)
-    valid = has_positive & xp.any(items.negatives, axis=-1)
+    valid = has_positive & ops.any_in_row(items.negatives)
     return loss, valid, {"tau_eff": tau} | ({"chance": prevalence(items)} if diagnostics else {})
 
 

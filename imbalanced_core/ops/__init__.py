@@ -7,10 +7,12 @@ seen, hold what is faster or differentiable there.
 
 from imbalanced_core.ops.arrays import (
     add_rows,
+    any_in_row,
     arange,
     astype,
     constant,
     count,
+    count_in_row,
     cumulative_sum,
     few_places,
     for_each_row,

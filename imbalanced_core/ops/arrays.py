@@ -98,6 +98,16 @@ def has_exact_float64(x: Array) -> bool:
     return backend(x).has_exact_float64(x)
 
 
+def any_in_row(mask: Array) -> Array:
+    """Whether there is a True in each row, the last axis: bool [...]."""
+    return backend(mask).any_in_row(mask)
+
+
+def count_in_row(mask: Array) -> Array:
+    """The number of True in each row, the last axis: integers [...]."""
+    return backend(mask).count_in_row(mask)
+
+
 def known_within(x: Array, least: int, greatest: int) -> bool:
     """Whether all entries are seen to lie in [least, greatest]; False where looking would cost or break a trace."""
     return backend(x).known_within(x, least, greatest)

@@ -220,6 +220,14 @@ def rows_and_geometric_sums(rows: Sequence[Array], start: Array, ratio: Array, c
     return array_namespace(start).stack([*rows, *sums], axis=-2)
 
 
+def any_in_row(mask: Array) -> Array:
+    return array_namespace(mask).any(mask, axis=-1)
+
+
+def count_in_row(mask: Array) -> Array:
+    return array_namespace(mask).count_nonzero(mask, axis=-1)
+
+
 def known_within(x: Array, least: int, greatest: int) -> bool:
     return False
 

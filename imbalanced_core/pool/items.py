@@ -86,7 +86,7 @@ def make_items(
     if weights is not None:
         weights = ops.astype(ops.stop_gradient(weights), scores.dtype)
         fit = (weights >= 0) & (weights < xp.inf)
-        is_bad, weights = xp.any(where & ~fit, axis=-1), ops.where(fit, weights, 0.0)
+        is_bad, weights = ops.any_in_row(where & ~fit), ops.where(fit, weights, 0.0)
     if multiplicity is not None:
         multiplicity = ops.astype(ops.stop_gradient(multiplicity), scores.dtype)
         multiplicity = ops.where(where, multiplicity, 0.0)
@@ -110,7 +110,7 @@ def assemble(
     xp = array_namespace(scores)
     largest = float(xp.finfo(scores.dtype).max) ** 0.5  # differences, and their ratio to τ, stay finite
     clean, is_nan = ops.clear(scores, where, largest)
-    has_nan = xp.any(is_nan, axis=-1)
+    has_nan = ops.any_in_row(is_nan)
     counted = positives & live if only_live and live is not None else positives
     numerator = ops.astype(counted, clean.dtype) if weights is None else ops.where(counted, weights, 0.0)
     return Items(

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def write(results: dict, output: Path, docs: Path | None = None) -> None:
-    """Prints the report, and writes it with numbers and plot into a folder; with `docs` into its page speed.md too."""
+    """Prints the report, and writes it with numbers and plot into a folder; with `docs` into its pages too."""
     text = report.markdown(results)
     print(text)
     output.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,8 @@ def write(results: dict, output: Path, docs: Path | None = None) -> None:
     drawn = plot.draw(results["cases"], output / PLOT.name)
     print(f"Written: speed.md, results.json{f', {PLOT.name}' if drawn else ''} in {output}")
     if docs is not None:
-        report.write_between_marks(docs / "speed.md", text)
+        report.write_between_marks(docs / "speed.md", report.summary(results))
+        report.write_between_marks(docs / "measurements.md", report.measurements_table(results["cases"]))
         plot.draw(results["cases"], docs / PLOT)
 
 

@@ -16,11 +16,15 @@ BEGIN, END = "<!-- the table: begin -->", "<!-- the table: end -->"
 
 def markdown(results: Mapping[str, Any]) -> str:
     """The whole report: what computed, targets, growth, and every measurement."""
+    return f"{summary(results)}\n## All measurements\n\n{measurements_table(results['cases'])}\n"
+
+
+def summary(results: Mapping[str, Any]) -> str:
+    """What computed, targets and growth."""
     parts = [
         describe(results),
         "## Targets\n\n" + targets_table(results["cases"]),
         "## Growth\n\n" + growth_table(results["cases"]),
-        "## All measurements\n\n" + measurements_table(results["cases"]),
     ]
     return "\n\n".join(parts) + "\n"
 

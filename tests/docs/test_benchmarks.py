@@ -204,8 +204,9 @@ def test_a_ratio_is_of_medians_with_the_quartiles_of_its_rounds():
 
 
 def test_docs_are_written_once_and_stay(tmp_path, capsys):
-    page = tmp_path / "speed.md"
-    page.write_text((ROOT / "docs" / "speed.md").read_text())
+    for name in ("measurements.md", "speed.md"):
+        page = tmp_path / name
+        page.write_text((ROOT / "docs" / name).read_text())
     results = {"about": runner.about("cpu"), "cases": synthetic(1.5)}
     program.write(results, tmp_path / "out", docs=tmp_path)
     first, picture = page.read_text(), tmp_path / program.PLOT

@@ -93,14 +93,18 @@ class RankingState(ClassQueue):
             self.queue_block.fill_(-1)  # whatever it held: memory that was only allocated holds anything
         self._store(queue.emptied(self.queue))
 
-    def reset_parameters(self) -> None:
-        """The state of a new module, for one that was made on the meta device and moved by `to_empty`."""
-        self.temperature = self._initial_temperature
-        self._draws.zero_()
+    def reset(self) -> None:
+        """Begins another run: an empty queue and, of a gated loss, nothing reached or seen yet."""
         self.reset_queue()
         if self.gated:
             for buffer in self.gate:
                 buffer.zero_()
+
+    def reset_parameters(self) -> None:
+        """The state of a new module, for one that was made on the meta device and moved by `to_empty`."""
+        self.temperature = self._initial_temperature
+        self._draws.zero_()
+        self.reset()
 
     @torch.no_grad()
     def _store(self, new: Queue, gate: Gate | None = None) -> None:

@@ -236,10 +236,10 @@ class LossWarmupWrapper(WarmupProgress):
             self.main_loss.temperature = self._temperature
 
     def _reset_main_loss(self) -> None:
-        self._reset_queue()
         if getattr(self.main_loss, "gated", False):
-            for buffer in self.main_loss.gate:
-                buffer.zero_()
+            self.main_loss.reset()
+        else:
+            self._reset_queue()
 
     def _reset_queue(self) -> None:
         if hasattr(self.main_loss, "reset_queue"):

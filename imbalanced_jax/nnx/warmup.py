@@ -107,8 +107,7 @@ class LossWarmupWrapper(nnx.Module):
         """Restarts the schedule for another run: step 0 and an empty queue."""
         self.step[...] = jnp.zeros((), jnp.int32)
         if isinstance(self.main_loss, PooledLoss):
-            self.main_loss.reset_queue()
-            self.main_loss.store(self.main_loss.queue, jax.tree.map(jnp.zeros_like, self.main_loss.gate or ()))
+            self.main_loss.reset()
         self._show_temperature()
 
     def reset_queue(self) -> None:

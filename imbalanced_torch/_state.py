@@ -29,7 +29,6 @@ class RankingState(ClassQueue):
     queue_is_iid: Tensor
     _temperature: Tensor
     _draws: Tensor
-    _keeps_temperature = False  # True for a loss made by `recommended`: LossWarmupWrapper does not set its temperature
 
     def _start_state(self, temperature: float, *, multilabel: bool, persistent: bool) -> None:
         checks.positive("temperature", validation.number(temperature))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from imbalanced_core import checks
-from imbalanced_core.losses.schedules import blend_losses, geometric_decay, temperature_ends
+from imbalanced_core.losses.schedules import blend_losses, geometric_decay, keeps_temperature, temperature_ends
 from imbalanced_torch import _wrapped
 from imbalanced_torch._progress import WarmupProgress
 from imbalanced_torch._wrapped import whole_number
@@ -51,9 +51,10 @@ class LossWarmupWrapper(WarmupProgress):
         main_loss: called as `main_loss(logits, targets, **keywords)`. Its `temperature` and `reset_queue()` are used
             if it has them.
         warmup_epochs: W, the epochs with w = 0; 0 starts with the main loss.
-        temp_start: temperature at the switch, > 0. None: 0.05; for a loss made by `recommended`, its own temperature.
+        temp_start: temperature at the switch, > 0, in the units of the loss. None: 0.05; for a loss that is gated or
+            whose temperature is in relative units (`temperature_scale`, `tau_scale`), its own temperature.
         temp_end: temperature after `temp_decay_steps`, > 0. None: 0.005, or likewise. With neither given, the
-            temperature of a loss made by `recommended` is never set.
+            temperature of such a loss is never set.
         temp_decay_steps: steps from one to the other, at least 1.
         blend_epochs: B, the epochs of the linear ramp; 0 is a hard switch.
         warmup_steps: W in steps; the schedule then counts steps.
@@ -112,9 +113,9 @@ class LossWarmupWrapper(WarmupProgress):
         self._restart()
 
     def _set_temperature_ends(self, start: float | None, end: float | None) -> None:
-        has_own = getattr(self.main_loss, "_keeps_temperature", False)
         # read once, since reading the temperature may wait for the device
         self._sets_temperature = getattr(self.main_loss, "temperature", None) is not None
+        has_own = self._sets_temperature and keeps_temperature(self.main_loss)
         self.temp_start, self.temp_end = None, None
         if has_own and start is None and end is None:
             self._sets_temperature = False

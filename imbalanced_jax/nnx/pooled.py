@@ -61,7 +61,6 @@ class PooledLoss(LossModule):
         *("key", "update_queue", "class_parallel"),
     )
 
-    _keeps_temperature = False  # True for a loss made by `recommended`: a warm-up does not set its temperature
     num_classes: int
     queue_size: int
     multilabel: bool

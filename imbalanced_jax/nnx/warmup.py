@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from imbalanced_core import checks
-from imbalanced_core.losses.schedules import temperature_ends
+from imbalanced_core.losses.schedules import keeps_temperature, temperature_ends
 from imbalanced_jax.nnx.module import LossState
 from imbalanced_jax.nnx.pooled import PooledLoss, with_extras
 from imbalanced_jax.warmup import blend_schedule, temperature_schedule, warmup_blend
@@ -37,9 +37,10 @@ class LossWarmupWrapper(nnx.Module):
             a module that writes no Variables.
         main_loss: a ranking module of this package; or a loss without state, called as the warm-up loss is.
         warmup_steps: steps with w = 0; 0 starts with the main loss.
-        temp_start: temperature at the switch, > 0. None: 0.05; for a loss made by `recommended`, its own temperature.
+        temp_start: temperature at the switch, > 0, in the units of the loss. None: 0.05; for a loss that is gated or
+            whose temperature is in relative units (`temperature_scale`, `tau_scale`), its own temperature.
         temp_end: temperature after `temp_decay_steps`, > 0. None: 0.005, or likewise. With neither given, the
-            temperature of a loss made by `recommended` is never set.
+            temperature of such a loss is never set.
         temp_decay_steps: steps from one to the other, at least 1.
         blend_steps: steps of the linear ramp; 0 is a hard switch.
         final_main_weight: w after the ramp, in (0, 1]. Below 1 the warm-up loss is never dropped.
@@ -67,7 +68,7 @@ class LossWarmupWrapper(nnx.Module):
             if not callable(loss) or isinstance(loss, type):
                 raise TypeError(f"{name} must be a loss module or function, got {loss!r}")
         blend_schedule(warmup_steps, blend_steps, final_main_weight)  # they check the numbers
-        keeps = getattr(main_loss, "_keeps_temperature", False)
+        keeps = isinstance(main_loss, PooledLoss) and keeps_temperature(main_loss)
         self._sets_temperature = not (keeps and temp_start is None and temp_end is None)
         if self._sets_temperature:
             own = float(main_loss.temperature[...]) if keeps else None  # type: ignore[attr-defined]

@@ -17,7 +17,8 @@ from imbalanced_torch._wrapped import whole_number
 class LossWarmupWrapper(WarmupProgress):
     r"""Trains with a pointwise loss first, then blends into a ranking loss and lowers its temperature.
 
-    A ranking loss has almost no gradient on a random model. This module computes ::
+    A preset (`recommended`) needs no wrapper. Other ranking losses have almost no gradient on a random model. This
+    module computes ::
 
         loss = (1 - w) · warmup_loss + w · main_loss
 
@@ -41,9 +42,9 @@ class LossWarmupWrapper(WarmupProgress):
     at or before the switch after a later step, and an epoch of the warm-up (or epoch 0) after a later epoch, restart
     the schedule too.
 
-    Compilation: the weight and the temperature are tensors, so a compiled step compiles three times (warm-up, both,
-    main), which takes minutes with a ranking loss. Compile the model and leave the loss outside; or compile each loss
-    once: `LossWarmupWrapper(torch.compile(a), torch.compile(b))`.
+    Compilation: the weight and the temperature are tensors, so a compiled step compiles three times: warm-up, both,
+    main. Compile the model and leave the loss outside; or compile each loss once:
+    `LossWarmupWrapper(torch.compile(a), torch.compile(b))`.
 
     Args:
         warmup_loss: called as `warmup_loss(logits, targets)`, with `sample_weight` too if it accepts it. For
@@ -59,7 +60,8 @@ class LossWarmupWrapper(WarmupProgress):
         blend_epochs: B, the epochs of the linear ramp; 0 is a hard switch.
         warmup_steps: W in steps; the schedule then counts steps.
         blend_steps: B in steps; needs `warmup_steps`.
-        final_main_weight: w after the ramp, in (0, 1]. Below 1 the warm-up loss is never dropped.
+        final_main_weight: w after the ramp, in (0, 1]. Below 1 the warm-up loss is never dropped, which protects from
+            the collapse of `docs/collapse.md`; at 1 nothing does.
         reset_queue_each_epoch: also empty the queue at the start of every epoch with w > 0.
         gather_distributed: if not None, set as `main_loss.gather_distributed`.
 

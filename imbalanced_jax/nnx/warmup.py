@@ -19,6 +19,8 @@ from imbalanced_jax.warmup import blend_schedule, temperature_schedule, warmup_b
 class LossWarmupWrapper(nnx.Module):
     """Trains with an ordinary loss first, then blends into a ranking loss, then sharpens it: `warmup_blend` with state.
 
+    A preset (`recommended`) needs no wrapper.
+
     The loss is (1 − w) · warmup_loss + w · main_loss, with w from `imbalanced_jax.blend_schedule` and the temperature
     from `imbalanced_jax.temperature_schedule` at the number of calls made in training mode so far. At w = 0 the main
     loss is not computed and its queue does not change; at w = 1 the warm-up loss is not computed. At step
@@ -36,14 +38,15 @@ class LossWarmupWrapper(nnx.Module):
         warmup_loss: called as `warmup_loss(logits, targets)`, with `sample_weight` too if it accepts it. A function or
             a module that writes no Variables.
         main_loss: a ranking module of this package; or a loss without state, called as the warm-up loss is.
-        warmup_steps: steps with w = 0; 0 starts with the main loss.
+        warmup_steps: steps with w = 0; 0 starts with the main loss. For epochs multiply by the steps of one.
         temp_start: temperature at the switch, > 0, in the units of the loss. None: 0.05; for a loss that is gated or
             whose temperature is in relative units (`temperature_scale`, `tau_scale`), its own temperature.
         temp_end: temperature after `temp_decay_steps`, > 0. None: 0.005, or likewise. With neither given, the
             temperature of such a loss is never set.
         temp_decay_steps: steps from one to the other, at least 1.
         blend_steps: steps of the linear ramp; 0 is a hard switch.
-        final_main_weight: w after the ramp, in (0, 1]. Below 1 the warm-up loss is never dropped.
+        final_main_weight: w after the ramp, in (0, 1]. Below 1 the warm-up loss is never dropped, which protects from
+            the collapse of `docs/collapse.md`; at 1 nothing does.
         deterministic: whether the wrapper starts in `eval()` mode; the mode of `main_loss` is its own.
 
     Raises:

@@ -51,7 +51,8 @@ class LossWarmupWrapper(WarmupProgress):
             `BCEWithLogitsLoss` the targets are converted to floats of the logits' shape.
         main_loss: called as `main_loss(logits, targets, **keywords)`. Its `temperature` and `reset_queue()` are used
             if it has them.
-        warmup_epochs: W, the epochs with w = 0; 0 starts with the main loss.
+        warmup_epochs: W, the epochs with w = 0. 0 skips the warm-up: without a blend the wrapper then only schedules
+            the temperature.
         temp_start: temperature at the switch, > 0, in the units of the loss. None: 0.05; for a loss that is gated or
             whose temperature is in relative units (`temperature_scale`, `tau_scale`), its own temperature.
         temp_end: temperature after `temp_decay_steps`, > 0. None: 0.005, or likewise. With neither given, the

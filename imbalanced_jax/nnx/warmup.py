@@ -38,7 +38,8 @@ class LossWarmupWrapper(nnx.Module):
         warmup_loss: called as `warmup_loss(logits, targets)`, with `sample_weight` too if it accepts it. A function or
             a module that writes no Variables.
         main_loss: a ranking module of this package; or a loss without state, called as the warm-up loss is.
-        warmup_steps: steps with w = 0; 0 starts with the main loss. For epochs multiply by the steps of one.
+        warmup_steps: steps with w = 0; for epochs multiply by the steps of one. 0 skips the warm-up: without a blend
+            the wrapper then only schedules the temperature.
         temp_start: temperature at the switch, > 0, in the units of the loss. None: 0.05; for a loss that is gated or
             whose temperature is in relative units (`temperature_scale`, `tau_scale`), its own temperature.
         temp_end: temperature after `temp_decay_steps`, > 0. None: 0.005, or likewise. With neither given, the

@@ -29,7 +29,6 @@ class RankingState(ClassQueue):
     queue_is_iid: Tensor
     _temperature: Tensor
     _draws: Tensor
-    _keeps_temperature = False  # True for a loss made by `recommended`: LossWarmupWrapper does not set its temperature
 
     def _start_state(self, temperature: float, *, multilabel: bool, persistent: bool) -> None:
         checks.positive("temperature", validation.number(temperature))
@@ -93,14 +92,18 @@ class RankingState(ClassQueue):
             self.queue_block.fill_(-1)  # whatever it held: memory that was only allocated holds anything
         self._store(queue.emptied(self.queue))
 
-    def reset_parameters(self) -> None:
-        """The state of a new module, for one that was made on the meta device and moved by `to_empty`."""
-        self.temperature = self._initial_temperature
-        self._draws.zero_()
+    def reset(self) -> None:
+        """Begins another run: an empty queue and, of a gated loss, nothing reached or seen yet."""
         self.reset_queue()
         if self.gated:
             for buffer in self.gate:
                 buffer.zero_()
+
+    def reset_parameters(self) -> None:
+        """The state of a new module, for one that was made on the meta device and moved by `to_empty`."""
+        self.temperature = self._initial_temperature
+        self._draws.zero_()
+        self.reset()
 
     @torch.no_grad()
     def _store(self, new: Queue, gate: Gate | None = None) -> None:

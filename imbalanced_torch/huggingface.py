@@ -1,8 +1,8 @@
-"""`LossWarmupWrapper` in the Trainer of Hugging Face transformers. Needs `transformers`.
+"""The losses in the Trainer of Hugging Face transformers. Needs `transformers`.
 
-The recipe has two lines, one for the loss and one for its schedule::
+It takes two lines, one for the loss and one for its state::
 
-    loss_fn = LossWarmupWrapper(CrossEntropyLoss(), SmoothAPLoss(num_classes), warmup_epochs=1)
+    loss_fn = SmoothAPLoss.recommended(num_classes)
     trainer = Trainer(
         model, args, train_dataset=dataset,
         compute_loss_func=WarmupLossFunction(loss_fn),
@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from imbalanced_torch._state import RankingState
+from imbalanced_torch._trainers import progress_of, wrappers_in
 from imbalanced_torch.warmup import LossWarmupWrapper
 
 try:
@@ -35,12 +37,13 @@ class WarmupLossFunction:
     rows [B · T, C]; tokens with the label -100 are ignored.
 
     The Trainer does not rescale the losses of a `compute_loss_func` under gradient accumulation. Here each batch is
-    weighted by its share of the labels that are not -100, so that the mean losses of accumulated batches, and of
-    processes, add up to the mean over all labels. (A loss that gathers the rows of all processes is exact when they
-    hold equally many labels, as with the Trainer's sampler.)
+    weighted by its share of the labels that are not -100, as the Trainer counts them whatever the loss's
+    `ignore_index`, so that the mean losses of accumulated batches, and of processes, add up to the mean over all
+    labels. (A loss that gathers the rows of all processes is exact when they hold equally many labels, as with the
+    Trainer's sampler.)
 
     Args:
-        loss_fn: called as `loss_fn(logits, labels)`: a `LossWarmupWrapper`, or any loss module.
+        loss_fn: called as `loss_fn(logits, labels)`: a preset, a `LossWarmupWrapper`, or any loss module.
         logits_from: the field of the model's output that holds the logits.
     """
 
@@ -80,55 +83,58 @@ class WarmupLossFunction:
 
 
 class LossWarmupTrainerCallback(TrainerCallback):
-    """Calls the hooks of a `LossWarmupWrapper`, logs its progress, and saves and restores it with the checkpoints.
+    """Moves a loss to the device, saves and restores it with the checkpoints, and drives its warm-up if it has one.
 
-    Steps are `state.global_step`, the steps of the optimizer. The loss is moved to the device of the training. Its
-    state (phase, temperature, queue) is saved in each checkpoint folder as `loss_warmup.pt`; when training resumes it
-    is read from the folder it resumes from, `output_dir/checkpoint-STEP` unless `resume_from` is given. A training that
-    starts at step 0 resets the wrapper.
+    The Trainer knows of the model alone, and a ranking loss has a state: queue, gate, temperature, phase. It is saved
+    in each checkpoint folder as `loss_warmup.pt`; when training resumes it is read from the folder it resumes from,
+    `output_dir/checkpoint-STEP` unless `resume_from` is given. A training that starts at step 0 resets the loss.
 
-    `main_weight` and `temperature` are added to the logged training losses: in `state.log_history`, and for callbacks
-    that come after this one. The reporters of `report_to` come before it, unless it is moved to the front:
-    `trainer.callback_handler.callbacks.insert(0, callback)` in place of `callbacks=[callback]`.
+    The hooks of a `LossWarmupWrapper`, which may also be a part of the loss, are called. Its steps are
+    `state.global_step`, the steps of the optimizer. `main_weight` and `temperature` are added to the logged training
+    losses: in `state.log_history`, and for callbacks that come after this one. The reporters of `report_to` come before
+    it, unless it is moved to the front: `trainer.callback_handler.callbacks.insert(0, callback)` in place of
+    `callbacks=[callback]`.
 
     Args:
-        loss_fn: the wrapper that is inside `compute_loss_func`.
+        loss_fn: the loss module that is inside `compute_loss_func`: a preset, a `LossWarmupWrapper`, or any other.
         resume_from: the folder given to `Trainer.train(resume_from_checkpoint=...)`, if it is not one of this run's
             own checkpoints: the Trainer does not tell its callbacks.
 
     Raises:
-        TypeError: if `loss_fn` is not a `LossWarmupWrapper`.
+        TypeError: if `loss_fn` is not a module.
         FileNotFoundError: when training resumes from a `resume_from` without the file.
     """
 
-    def __init__(self, loss_fn: LossWarmupWrapper, *, resume_from: str | Path | None = None) -> None:
-        if not isinstance(loss_fn, LossWarmupWrapper):
-            raise TypeError(f"loss_fn must be a LossWarmupWrapper, got {type(loss_fn).__name__}")
+    def __init__(self, loss_fn: torch.nn.Module, *, resume_from: str | Path | None = None) -> None:
+        if not isinstance(loss_fn, torch.nn.Module):
+            raise TypeError(f"loss_fn must be a loss module, got {loss_fn!r}")
         self.loss_fn = loss_fn
         self.resume_from = resume_from
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Moves the loss to the device and resets it or, if training resumes, restores it."""
         self.loss_fn.to(args.device)
-        self.loss_fn.reset()
+        for part in self.loss_fn.modules():
+            if isinstance(part, (LossWarmupWrapper, RankingState)):
+                part.reset()
         if state.global_step > 0:
             self._restore(Path(self.resume_from or _checkpoint_folder(args, state)), args.device)
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Tells the wrapper the epoch."""
-        self.loss_fn.on_train_epoch_start(int(state.epoch + 1e-6))  # a sum of fractions may fall short
+        """Tells a wrapper the epoch."""
+        for wrapper in wrappers_in(self.loss_fn).values():
+            wrapper.on_train_epoch_start(int(state.epoch + 1e-6))  # a sum of fractions may fall short
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Tells the wrapper the step."""
-        self.loss_fn.on_train_batch_start(state.global_step)
+        """Tells a wrapper the step."""
+        for wrapper in wrappers_in(self.loss_fn).values():
+            wrapper.on_train_batch_start(state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:  # noqa: ARG002
-        """Adds the weight and the temperature of the last step to the log of the training loss."""
+        """Adds a wrapper's weight and temperature of the last step to the log of the training loss."""
         if logs is None or "loss" not in logs:
             return
-        temperature = self.loss_fn.current_temperature
-        progress = {"main_weight": self.loss_fn.main_weight}
-        progress |= {} if temperature is None else {"temperature": temperature}
+        progress = progress_of(wrappers_in(self.loss_fn))
         logs |= progress
         state.log_history[-1] |= progress
 
@@ -145,7 +151,7 @@ class LossWarmupTrainerCallback(TrainerCallback):
             raise FileNotFoundError(f"resume_from must hold {STATE_FILE}, got {self.resume_from}")
         else:
             warnings.warn(
-                f"training resumes, but there is no {path}, so the loss starts with an empty queue and a new schedule; "
+                f"training resumes, but there is no {path}, so the loss starts anew, with an empty queue; "
                 "give LossWarmupTrainerCallback the folder as resume_from",
                 stacklevel=2,
             )

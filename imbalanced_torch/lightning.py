@@ -5,7 +5,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from imbalanced_torch.warmup import LossWarmupWrapper
+from imbalanced_torch._trainers import progress_of, wrappers_in
 
 
 def _lightning() -> ModuleType:
@@ -34,6 +34,8 @@ class LossWarmupCallback(_Callback):
 
         Trainer(callbacks=[LossWarmupCallback()])
 
+    Without a wrapper in it, as where the loss is a preset, a module needs no callback.
+
     Epochs are `trainer.current_epoch`; steps are `trainer.global_step`, which counts steps of the optimizers: with
     `accumulate_grad_batches=k` it moves once in k batches, with two optimizers it moves by 2. The progress of the
     wrapper is saved and restored with the module's `state_dict`. A `fit` that starts at step 0 resets the wrappers, so
@@ -55,7 +57,7 @@ class LossWarmupCallback(_Callback):
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         """Refuses a module without a wrapper, whose schedule would silently stand still."""
-        if not _wrappers(pl_module):
+        if not wrappers_in(pl_module):
             name = type(pl_module).__name__
             raise ValueError(
                 f"the trained module must hold a LossWarmupWrapper for LossWarmupCallback to drive, got {name}; "
@@ -65,25 +67,18 @@ class LossWarmupCallback(_Callback):
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Resets the wrappers, unless training resumes."""
         if trainer.global_step == 0:  # known only after `on_fit_start`, when a checkpoint has been restored
-            for wrapper in _wrappers(pl_module).values():
+            for wrapper in wrappers_in(pl_module).values():
                 wrapper.reset()
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Tells the wrappers the epoch."""
-        for wrapper in _wrappers(pl_module).values():
+        for wrapper in wrappers_in(pl_module).values():
             wrapper.on_train_epoch_start(trainer.current_epoch)
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         """Tells the wrappers the step."""
-        wrappers = _wrappers(pl_module)
-        for name, wrapper in wrappers.items():
+        wrappers = wrappers_in(pl_module)
+        for wrapper in wrappers.values():
             wrapper.on_train_batch_start(trainer.global_step)
-            if self._logs:
-                prefix = self.prefix if len(wrappers) == 1 else f"{self.prefix}{name}."
-                pl_module.log(f"{prefix}main_weight", wrapper.main_weight)
-                if (temperature := wrapper.current_temperature) is not None:
-                    pl_module.log(f"{prefix}temperature", temperature)
-
-
-def _wrappers(pl_module: Any) -> dict[str, LossWarmupWrapper]:
-    return {name: module for name, module in pl_module.named_modules() if isinstance(module, LossWarmupWrapper)}
+        for name, value in progress_of(wrappers).items() if self._logs else ():
+            pl_module.log(self.prefix + name, value)

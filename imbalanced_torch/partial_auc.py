@@ -112,9 +112,7 @@ class PAUCAtBudgetLoss(PooledLoss):
             ValueError: if budget or positive_rate is out of range, or an option is bad.
         """
         options = pauc_preset(budget) | {"gated": True, "positive_rate": positive_rate}
-        loss_fn = cls(num_classes, **(options | overrides))
-        loss_fn._keeps_temperature = True
-        return loss_fn
+        return cls(num_classes, **(options | overrides))
 
 
 _has_warned: list[bool] = []  # once for all modules

@@ -83,9 +83,7 @@ class SmoothAPLoss(PooledLoss):
             ValueError: if positive_rate is out of range, or an option is bad.
         """
         options: dict[str, Any] = SMOOTH_AP_PRESET | {"gated": True, "positive_rate": positive_rate}
-        loss_fn = cls(num_classes, **(options | overrides))
-        loss_fn._keeps_temperature = True
-        return loss_fn
+        return cls(num_classes, **(options | overrides))
 
 
 class RecallAtQuantileLoss(PooledLoss):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from imbalanced_core import checks
-from imbalanced_core.losses.schedules import blend_losses, geometric_decay, temperature_ends
+from imbalanced_core.losses.schedules import blend_losses, geometric_decay, keeps_temperature, temperature_ends
 from imbalanced_torch import _wrapped
 from imbalanced_torch._progress import WarmupProgress
 from imbalanced_torch._wrapped import whole_number
@@ -17,7 +17,8 @@ from imbalanced_torch._wrapped import whole_number
 class LossWarmupWrapper(WarmupProgress):
     r"""Trains with a pointwise loss first, then blends into a ranking loss and lowers its temperature.
 
-    A ranking loss has almost no gradient on a random model. This module computes ::
+    A preset (`recommended`) needs no wrapper. Other ranking losses have almost no gradient on a random model. This
+    module computes ::
 
         loss = (1 - w) · warmup_loss + w · main_loss
 
@@ -41,24 +42,27 @@ class LossWarmupWrapper(WarmupProgress):
     at or before the switch after a later step, and an epoch of the warm-up (or epoch 0) after a later epoch, restart
     the schedule too.
 
-    Compilation: the weight and the temperature are tensors, so a compiled step compiles three times (warm-up, both,
-    main), which takes minutes with a ranking loss. Compile the model and leave the loss outside; or compile each loss
-    once: `LossWarmupWrapper(torch.compile(a), torch.compile(b))`.
+    Compilation: the weight and the temperature are tensors, so a compiled step compiles three times: warm-up, both,
+    main. Compile the model and leave the loss outside; or compile each loss once:
+    `LossWarmupWrapper(torch.compile(a), torch.compile(b))`.
 
     Args:
         warmup_loss: called as `warmup_loss(logits, targets)`, with `sample_weight` too if it accepts it. For
             `BCEWithLogitsLoss` the targets are converted to floats of the logits' shape.
         main_loss: called as `main_loss(logits, targets, **keywords)`. Its `temperature` and `reset_queue()` are used
             if it has them.
-        warmup_epochs: W, the epochs with w = 0; 0 starts with the main loss.
-        temp_start: temperature at the switch, > 0. None: 0.05; for a loss made by `recommended`, its own temperature.
+        warmup_epochs: W, the epochs with w = 0. 0 skips the warm-up: without a blend the wrapper then only schedules
+            the temperature.
+        temp_start: temperature at the switch, > 0, in the units of the loss. None: 0.05; for a loss that is gated or
+            whose temperature is in relative units (`temperature_scale`, `tau_scale`), its own temperature.
         temp_end: temperature after `temp_decay_steps`, > 0. None: 0.005, or likewise. With neither given, the
-            temperature of a loss made by `recommended` is never set.
+            temperature of such a loss is never set.
         temp_decay_steps: steps from one to the other, at least 1.
         blend_epochs: B, the epochs of the linear ramp; 0 is a hard switch.
         warmup_steps: W in steps; the schedule then counts steps.
         blend_steps: B in steps; needs `warmup_steps`.
-        final_main_weight: w after the ramp, in (0, 1]. Below 1 the warm-up loss is never dropped.
+        final_main_weight: w after the ramp, in (0, 1]. Below 1 the warm-up loss is never dropped, which protects from
+            the collapse of `docs/collapse.md`; at 1 nothing does.
         reset_queue_each_epoch: also empty the queue at the start of every epoch with w > 0.
         gather_distributed: if not None, set as `main_loss.gather_distributed`.
 
@@ -112,9 +116,9 @@ class LossWarmupWrapper(WarmupProgress):
         self._restart()
 
     def _set_temperature_ends(self, start: float | None, end: float | None) -> None:
-        has_own = getattr(self.main_loss, "_keeps_temperature", False)
         # read once, since reading the temperature may wait for the device
         self._sets_temperature = getattr(self.main_loss, "temperature", None) is not None
+        has_own = self._sets_temperature and keeps_temperature(self.main_loss)
         self.temp_start, self.temp_end = None, None
         if has_own and start is None and end is None:
             self._sets_temperature = False
@@ -236,10 +240,10 @@ class LossWarmupWrapper(WarmupProgress):
             self.main_loss.temperature = self._temperature
 
     def _reset_main_loss(self) -> None:
-        self._reset_queue()
         if getattr(self.main_loss, "gated", False):
-            for buffer in self.main_loss.gate:
-                buffer.zero_()
+            self.main_loss.reset()
+        else:
+            self._reset_queue()
 
     def _reset_queue(self) -> None:
         if hasattr(self.main_loss, "reset_queue"):

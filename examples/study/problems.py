@@ -199,7 +199,7 @@ def flights(target: str, seeds: int = 5) -> Problem:
 
 
 def caravan(seeds: int = 5) -> Problem:
-    """Customers of an insurer, of whom 6% insure a caravan; splits are drawn by the seed."""
+    """Customers of an insurer, of whom 6% insure a caravan; each seed is a fold."""
     table = frame("ISLR", "Caravan")
     y = (np.array(table["Purchase"], str) == "Yes").astype(np.int32)
     x = table.drop(columns=[c for c in table.columns if c in ("Purchase", "rownames")]).to_numpy(np.float32)

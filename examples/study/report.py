@@ -127,7 +127,7 @@ def data_report(problems: Sequence[tuple[str, Problem]]) -> str:
 
 
 def single_report(runs: Runs, problem: str, title: str, rates: Sequence[float], budget: float) -> str:
-    """One problem: means over its seeds, and differences from the pointwise loss that validation prefers.
+    """One problem: means over its seeds or folds, and differences from the pointwise loss that validation prefers.
 
     Args:
         runs: all that there are.
@@ -144,7 +144,7 @@ def single_report(runs: Runs, problem: str, title: str, rates: Sequence[float], 
     names = ["AP", "AUC", *(f"recall {rate:.1%}" for rate in rates)]
     compared = (0, 2 + list(rates).index(budget))
     lines = [
-        f"{title}: means of {len(runs[problem, best])} seeds",
+        f"{title}: means of {len(runs[problem, best])} {'folds' if problem == 'caravan' else 'seeds'}",
         f"Differences from {best}, the pointwise loss of the best AP on validation, with 95% intervals",
         "",
         f"{'':28}" + "".join(f"{name:>13}" for name in names) + "".join(f"{names[k]:>27}" for k in compared),

@@ -73,13 +73,22 @@ def geometric_decay(elapsed: Number, *, start: Number, end: Number, steps: int) 
     return start ** (1 - fraction) * end**fraction
 
 
+def keeps_temperature(loss: object) -> bool:
+    """Whether the temperature of a loss is its own, unless a schedule is given: if it is gated, or in relative units.
+
+    The defaults of `temperature_ends` are in units of the logits, and far too sharp in units of their spread.
+    """
+    scale = getattr(loss, "temperature_scale", None) or getattr(loss, "tau_scale", None) or "absolute"
+    return scale != "absolute" or bool(getattr(loss, "gated", False))
+
+
 def temperature_ends(start: Number | None, end: Number | None, *, own: Number | None = None) -> tuple[Number, Number]:
     """The two ends of a temperature schedule, with defaults for those that are None.
 
     Args:
         start: the temperature at the switch, or None.
         end: the temperature after the decay, or None.
-        own: the temperature of a loss with a preset of its own, the default of both ends; None: 0.05 and 0.005.
+        own: the temperature of a loss that keeps its own, the default of both ends; None: 0.05 and 0.005.
     """
     first, last = (0.05, 0.005) if own is None else (own, own)
     return first if start is None else start, last if end is None else end

@@ -22,9 +22,7 @@ class SmoothAPLoss(PooledLoss):
     def recommended(cls, num_classes: int, positive_rate: float | None = None, **overrides: Any) -> Self:
         """The preset: `imbalanced_jax.presets.smooth_ap` with state. Use it alone, from the first step on."""
         options = SMOOTH_AP_PRESET | {"gated": True, "positive_rate": positive_rate}
-        loss_fn = cls(num_classes, **(options | overrides))  # type: ignore[call-arg]
-        loss_fn._keeps_temperature = True
-        return loss_fn
+        return cls(num_classes, **(options | overrides))  # type: ignore[call-arg]
 
 
 class RecallAtQuantileLoss(PooledLoss):
@@ -106,9 +104,7 @@ class PAUCAtBudgetLoss(PooledLoss):
     def recommended(cls, num_classes: int, budget: float, positive_rate: float | None = None, **overrides: Any) -> Self:
         """The preset: `imbalanced_jax.presets.pauc_at_budget` with state. Use it alone, from the first step on."""
         options = pauc_preset(budget) | {"gated": True, "positive_rate": positive_rate}
-        loss_fn = cls(num_classes, **(options | overrides))  # type: ignore[call-arg]
-        loss_fn._keeps_temperature = True
-        return loss_fn
+        return cls(num_classes, **(options | overrides))  # type: ignore[call-arg]
 
 
 class NDCGLoss(PointwiseLoss):

@@ -61,7 +61,6 @@ class PooledLoss(LossModule):
         *("key", "update_queue", "class_parallel"),
     )
 
-    _keeps_temperature = False  # True for a loss made by `recommended`: a warm-up does not set its temperature
     num_classes: int
     queue_size: int
     multilabel: bool
@@ -113,6 +112,11 @@ class PooledLoss(LossModule):
         """Forgets all rows of earlier batches."""
         dtype = self.queue.logits.dtype
         self.store(init_queue(self.queue_size, self.num_classes, multilabel=self.multilabel, dtype=dtype))
+
+    def reset(self) -> None:
+        """Begins another run: an empty queue and, of a gated loss, nothing reached or seen yet."""
+        self.reset_queue()
+        self.store(self.queue, init_gate(self.num_classes) if self.gated else ())
 
     def set_view(self, deterministic: bool | None = None) -> None:
         """What `nnx.view` calls.

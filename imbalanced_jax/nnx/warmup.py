@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from imbalanced_core import checks
-from imbalanced_core.losses.schedules import temperature_ends
+from imbalanced_core.losses.schedules import keeps_temperature, temperature_ends
 from imbalanced_jax.nnx.module import LossState
 from imbalanced_jax.nnx.pooled import PooledLoss, with_extras
 from imbalanced_jax.warmup import blend_schedule, temperature_schedule, warmup_blend
@@ -18,6 +18,8 @@ from imbalanced_jax.warmup import blend_schedule, temperature_schedule, warmup_b
 
 class LossWarmupWrapper(nnx.Module):
     """Trains with an ordinary loss first, then blends into a ranking loss, then sharpens it: `warmup_blend` with state.
+
+    A preset (`recommended`) needs no wrapper.
 
     The loss is (1 − w) · warmup_loss + w · main_loss, with w from `imbalanced_jax.blend_schedule` and the temperature
     from `imbalanced_jax.temperature_schedule` at the number of calls made in training mode so far. At w = 0 the main
@@ -36,13 +38,16 @@ class LossWarmupWrapper(nnx.Module):
         warmup_loss: called as `warmup_loss(logits, targets)`, with `sample_weight` too if it accepts it. A function or
             a module that writes no Variables.
         main_loss: a ranking module of this package; or a loss without state, called as the warm-up loss is.
-        warmup_steps: steps with w = 0; 0 starts with the main loss.
-        temp_start: temperature at the switch, > 0. None: 0.05; for a loss made by `recommended`, its own temperature.
+        warmup_steps: steps with w = 0; for epochs multiply by the steps of one. 0 skips the warm-up: without a blend
+            the wrapper then only schedules the temperature.
+        temp_start: temperature at the switch, > 0, in the units of the loss. None: 0.05; for a loss that is gated or
+            whose temperature is in relative units (`temperature_scale`, `tau_scale`), its own temperature.
         temp_end: temperature after `temp_decay_steps`, > 0. None: 0.005, or likewise. With neither given, the
-            temperature of a loss made by `recommended` is never set.
+            temperature of such a loss is never set.
         temp_decay_steps: steps from one to the other, at least 1.
         blend_steps: steps of the linear ramp; 0 is a hard switch.
-        final_main_weight: w after the ramp, in (0, 1]. Below 1 the warm-up loss is never dropped.
+        final_main_weight: w after the ramp, in (0, 1]. Below 1 the warm-up loss is never dropped, which protects from
+            the collapse of `docs/collapse.md`; at 1 nothing does.
         deterministic: whether the wrapper starts in `eval()` mode; the mode of `main_loss` is its own.
 
     Raises:
@@ -67,7 +72,7 @@ class LossWarmupWrapper(nnx.Module):
             if not callable(loss) or isinstance(loss, type):
                 raise TypeError(f"{name} must be a loss module or function, got {loss!r}")
         blend_schedule(warmup_steps, blend_steps, final_main_weight)  # they check the numbers
-        keeps = getattr(main_loss, "_keeps_temperature", False)
+        keeps = isinstance(main_loss, PooledLoss) and keeps_temperature(main_loss)
         self._sets_temperature = not (keeps and temp_start is None and temp_end is None)
         if self._sets_temperature:
             own = float(main_loss.temperature[...]) if keeps else None  # type: ignore[attr-defined]
@@ -107,8 +112,7 @@ class LossWarmupWrapper(nnx.Module):
         """Restarts the schedule for another run: step 0 and an empty queue."""
         self.step[...] = jnp.zeros((), jnp.int32)
         if isinstance(self.main_loss, PooledLoss):
-            self.main_loss.reset_queue()
-            self.main_loss.store(self.main_loss.queue, jax.tree.map(jnp.zeros_like, self.main_loss.gate or ()))
+            self.main_loss.reset()
         self._show_temperature()
 
     def reset_queue(self) -> None:

@@ -403,7 +403,7 @@ def test_a_second_run_after_reset_is_the_first_again():
     assert losses() == first
 
 
-def test_a_preset_keeps_its_temperature():
+def test_a_preset_and_relative_units_keep_their_temperature():
     def wrap(**ends):
         main_loss = SmoothAPLoss.recommended(CLASSES, queue_size=QUEUE, temperature=0.25)
         return LossWarmupWrapper(SoftmaxFocalLoss(), main_loss, warmup_steps=1, temp_decay_steps=2, **ends)
@@ -420,6 +420,14 @@ def test_a_preset_keeps_its_temperature():
     assert any(map(np.any, alone.gate))
     wrapper.reset()
     assert not any(map(np.any, wrapper.main_loss.gate))
+    for loss_fn, own in (
+        (SmoothAPLoss(CLASSES, QUEUE, 0.3, temperature_scale="std"), 0.3),
+        (PAUCAtBudgetLoss(CLASSES, queue_size=QUEUE), 0.1),
+        (PAUCAtBudgetLoss(CLASSES, queue_size=QUEUE, temperature_scale="absolute"), 0.05),
+        (SmoothAPLoss(CLASSES, QUEUE, 0.3), 0.05),
+    ):
+        wrapper = LossWarmupWrapper(SoftmaxFocalLoss(), loss_fn, warmup_steps=1)
+        np.testing.assert_allclose((wrapper.current_temperature, loss_fn.temperature[...]), own, rtol=1e-6)
     for ends, expected in (({"temp_start": 1.0}, (1.0, 0.25)), ({"temp_end": 0.1}, (0.25, 0.1))):
         wrapper = wrap(**ends)
         seen = []

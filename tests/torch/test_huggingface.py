@@ -1,4 +1,4 @@
-"""The recipe in real trainings with the Trainer of transformers, on a tiny model made from a configuration."""
+"""Presets and warm-ups in real trainings with the Trainer of transformers, on a tiny model made from a config."""
 
 import json
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from imbalanced_torch.partial_auc import PAUCAtBudgetLoss
 from imbalanced_torch.pointwise import SigmoidFocalLoss
 from imbalanced_torch.ranking import SmoothAPLoss
 from imbalanced_torch.warmup import LossWarmupWrapper
@@ -49,7 +50,8 @@ class Recorder(transformers.TrainerCallback):
         self.rows = []
 
     def on_step_end(self, args, state, control, **kwargs):
-        self.rows.append((state.global_step - 1, self.loss_fn.main_weight, self.loss_fn.current_temperature))
+        progress = (getattr(self.loss_fn, name, None) for name in ("main_weight", "current_temperature"))
+        self.rows.append((state.global_step - 1, *progress))
 
 
 def make_loss(**schedule):
@@ -206,15 +208,56 @@ def test_a_missing_state_is_named(tmp_path):
     saved.train()
     (tmp_path / "a" / "checkpoint-3" / "loss_warmup.pt").unlink()
     resumed, _ = make_trainer(make_loss(warmup_steps=1), tmp_path / "a", epochs=2)
-    with pytest.warns(UserWarning, match=r"there is no .*loss_warmup\.pt, so the loss starts with an empty queue"):
+    with pytest.warns(UserWarning, match=r"there is no .*loss_warmup\.pt, so the loss starts anew"):
         resumed.train(resume_from_checkpoint=True)
     lost = make_trainer(make_loss(warmup_steps=1), tmp_path / "a", epochs=2, resume_from=tmp_path)[0]
     with pytest.raises(FileNotFoundError, match=r"resume_from must hold loss_warmup\.pt"):
         lost.train(resume_from_checkpoint=True)
 
 
-def test_callback_wants_the_wrapper():
+class Sum(nn.Module):
+    """A loss of a user, with a preset and a wrapper inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.preset = SmoothAPLoss.recommended(2, queue_size=16)
+        self.wrapper = make_loss(warmup_epochs=1)
+
+    def forward(self, logits, labels):
+        return self.preset(logits, labels) + self.wrapper(logits, labels)
+
+
+PRESETS = {
+    "pauc": lambda: PAUCAtBudgetLoss.recommended(2, 0.1, queue_size=16),
+    "smooth_ap": lambda: SmoothAPLoss.recommended(2, queue_size=16),
+    "inside": Sum,
+}
+
+
+@pytest.mark.parametrize("make", PRESETS.values(), ids=PRESETS)
+def test_a_preset_resumes_to_the_bit_and_a_second_training_is_the_first(tmp_path, make):
+    saving = {"save_strategy": "steps", "save_steps": 5, "save_only_model": False}
+    loss_fn = make()
+    unbroken, _ = make_trainer(loss_fn, tmp_path, **saving)
+    unbroken.train()
+    state = loss_fn.state_dict()
+    assert (state[next(name for name in state if name.endswith("gate_positives"))] > 0).all()
+    for checkpoint in (None, str(tmp_path / "checkpoint-5")):
+        again = loss_fn if checkpoint is None else make()
+        trainer, _ = make_trainer(again, tmp_path)
+        trainer.train(resume_from_checkpoint=checkpoint)
+        assert losses_of(trainer) == losses_of(unbroken)
+        torch.testing.assert_close(again.state_dict(), state, rtol=0, atol=0)
+
+
+def test_a_wrapper_inside_of_a_loss_is_driven(tmp_path):
+    trainer, _ = make_trainer(Sum(), tmp_path, epochs=2)
+    trainer.train()
+    assert [row["main_weight"] for row in trainer.state.log_history if "loss" in row] == [0, 0, 0, 1, 1, 1]
+
+
+def test_callback_wants_a_module():
     from imbalanced_torch.huggingface import LossWarmupTrainerCallback
 
-    with pytest.raises(TypeError, match="loss_fn must be a LossWarmupWrapper, got CrossEntropyLoss"):
-        LossWarmupTrainerCallback(nn.CrossEntropyLoss())
+    with pytest.raises(TypeError, match="loss_fn must be a loss module, got <function cross_entropy"):
+        LossWarmupTrainerCallback(nn.functional.cross_entropy)

@@ -52,6 +52,17 @@ class Model(lightning.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
+class WithPreset(Model):
+    def __init__(self):
+        super().__init__()
+        self.loss_fn = SmoothAPLoss.recommended(1, queue_size=16)
+
+    def training_step(self, batch, batch_idx):
+        loss = self.loss_fn(self.layer(batch[0]), batch[1])
+        self.seen.append(loss.item())
+        return loss
+
+
 class WithoutWrapper(Model):
     def __init__(self):
         super().__init__()
@@ -158,6 +169,18 @@ def test_resume_is_bitwise(tmp_path, stop):
     second = Model(warmup_epochs=2, blend_epochs=1)
     make_trainer(tmp_path, max_epochs=6).fit(second, loader(), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
     assert first.seen + second.seen == unbroken.seen
+
+
+def test_a_preset_resumes_to_the_bit_without_a_callback(tmp_path):
+    options = {"callback": False, "max_epochs": 4}
+    unbroken, first, second = WithPreset(), WithPreset(), WithPreset()
+    make_trainer(tmp_path, **options).fit(unbroken, loader())
+    trainer = make_trainer(tmp_path, **options | {"max_epochs": 2})
+    trainer.fit(first, loader())
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    make_trainer(tmp_path, **options).fit(second, loader(), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    assert first.seen + second.seen == unbroken.seen
+    assert len(set(unbroken.seen)) > 8
 
 
 def test_a_module_without_wrapper_is_refused(tmp_path):

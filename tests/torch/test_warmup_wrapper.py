@@ -302,11 +302,14 @@ PRESETS = {
     "pauc": (lambda: PAUCAtBudgetLoss.recommended(1, 0.1, queue_size=8), 1.0),
     "overridden": (lambda: SmoothAPLoss.recommended(1, queue_size=8, temperature=0.7), 0.7),
     "copied": (lambda: copy.deepcopy(SmoothAPLoss.recommended(1, queue_size=8)), 0.2),
+    "absolute": (lambda: SmoothAPLoss.recommended(1, queue_size=8, temperature_scale="absolute"), 0.2),
+    "std": (lambda: SmoothAPLoss(1, queue_size=8, temperature=0.3, temperature_scale="std"), 0.3),
+    "iqr": (lambda: PAUCAtBudgetLoss(1, beta=0.1, queue_size=8, surrogate="pairwise"), 0.1),
 }
 
 
 @pytest.mark.parametrize(("make_loss", "own"), PRESETS.values(), ids=PRESETS)
-def test_a_preset_keeps_its_temperature(make_loss, own):
+def test_a_preset_and_relative_units_keep_their_temperature(make_loss, own):
     wrapper = make(main_loss=make_loss(), warmup_steps=1, temp_decay_steps=2)
     for _ in range(5):
         wrapper.step()
@@ -333,8 +336,16 @@ def test_given_temperatures_win_over_a_preset(ends, expected):
         assert wrapper.main_loss.temperature == pytest.approx(temperature)
 
 
-def test_other_losses_get_the_seeds_temperatures():
-    wrapper = make(main_loss=SmoothAPLoss(1, queue_size=8, temperature=1.0), temp_decay_steps=2)
+@pytest.mark.parametrize(
+    "make_loss",
+    [
+        functools.partial(SmoothAPLoss, 1),
+        functools.partial(PAUCAtBudgetLoss, 1, surrogate="pairwise", temperature_scale="absolute"),
+    ],
+    ids=["smooth_ap", "pauc"],
+)
+def test_other_losses_get_the_seeds_temperatures(make_loss):
+    wrapper = make(main_loss=make_loss(queue_size=8, temperature=1.0), temp_decay_steps=2)
     for step, temperature in enumerate((0.05, math.sqrt(0.05 * 0.005), 0.005)):
         wrapper.on_train_batch_start(step)
         assert wrapper.main_loss.temperature == pytest.approx(temperature)

@@ -142,7 +142,6 @@ def band_auc(
     iid_negatives = items.negatives if items.is_iid is None else items.negatives & items.is_iid
     reference = iid_negatives if budget_basis == "fpr" else iid
     band = fpr_band(items, reference, alpha=alpha, beta=beta, tau_scale=tau_scale, **band_options)
-    xp = array_namespace(items.scores)
     valid = ops.any_in_row(iid_negatives)
     in_band = None
     if surrogate == "pairwise" or diagnostics:

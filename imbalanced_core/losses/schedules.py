@@ -76,10 +76,11 @@ def geometric_decay(elapsed: Number, *, start: Number, end: Number, steps: int) 
 def keeps_temperature(loss: object) -> bool:
     """Whether the temperature of a loss is its own, unless a schedule is given: if it is gated, or in relative units.
 
-    The defaults of `temperature_ends` are in units of the logits, and far too sharp in units of their spread.
+    The defaults of `temperature_ends` are in units of the logits, and far too sharp in units of their spread. Partial
+    AUC with `tau_scale` "iqr" or "band" has them all the same, as in imbalanced-losses.
     """
-    scale = getattr(loss, "temperature_scale", None) or getattr(loss, "tau_scale", None) or "absolute"
-    return scale != "absolute" or bool(getattr(loss, "gated", False))
+    scale = getattr(loss, "temperature_scale", None) or "absolute"
+    return scale != "absolute" or getattr(loss, "tau_scale", None) == "std" or bool(getattr(loss, "gated", False))
 
 
 def temperature_ends(start: Number | None, end: Number | None, *, own: Number | None = None) -> tuple[Number, Number]:

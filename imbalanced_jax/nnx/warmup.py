@@ -41,7 +41,7 @@ class LossWarmupWrapper(nnx.Module):
         warmup_steps: steps with w = 0; for epochs multiply by the steps of one. 0 skips the warm-up: without a blend
             the wrapper then only schedules the temperature.
         temp_start: temperature at the switch, > 0, in the units of the loss. None: 0.05; for a loss that is gated or
-            whose temperature is in relative units (`temperature_scale`, `tau_scale`), its own temperature.
+            in the units `temperature_scale` or `tau_scale="std"`, its own temperature.
         temp_end: temperature after `temp_decay_steps`, > 0. None: 0.005, or likewise. With neither given, the
             temperature of such a loss is never set.
         temp_decay_steps: steps from one to the other, at least 1.

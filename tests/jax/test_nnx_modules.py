@@ -422,8 +422,8 @@ def test_a_preset_and_relative_units_keep_their_temperature():
     assert not any(map(np.any, wrapper.main_loss.gate))
     for loss_fn, own in (
         (SmoothAPLoss(CLASSES, QUEUE, 0.3, temperature_scale="std"), 0.3),
-        (PAUCAtBudgetLoss(CLASSES, queue_size=QUEUE), 0.1),
-        (PAUCAtBudgetLoss(CLASSES, queue_size=QUEUE, temperature_scale="absolute"), 0.05),
+        (PAUCAtBudgetLoss(CLASSES, queue_size=QUEUE, tau_scale="std"), 0.1),
+        (PAUCAtBudgetLoss(CLASSES, queue_size=QUEUE), 0.05),
         (SmoothAPLoss(CLASSES, QUEUE, 0.3), 0.05),
     ):
         wrapper = LossWarmupWrapper(SoftmaxFocalLoss(), loss_fn, warmup_steps=1)

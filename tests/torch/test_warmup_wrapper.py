@@ -304,7 +304,8 @@ PRESETS = {
     "copied": (lambda: copy.deepcopy(SmoothAPLoss.recommended(1, queue_size=8)), 0.2),
     "absolute": (lambda: SmoothAPLoss.recommended(1, queue_size=8, temperature_scale="absolute"), 0.2),
     "std": (lambda: SmoothAPLoss(1, queue_size=8, temperature=0.3, temperature_scale="std"), 0.3),
-    "iqr": (lambda: PAUCAtBudgetLoss(1, beta=0.1, queue_size=8, surrogate="pairwise"), 0.1),
+    "iqr": (lambda: PAUCAtBudgetLoss(1, queue_size=8, surrogate="pairwise", temperature_scale="iqr"), 0.1),
+    "not gated": (lambda: PAUCAtBudgetLoss.recommended(1, 0.1, queue_size=8, gated=False), 1.0),
 }
 
 
@@ -340,7 +341,7 @@ def test_given_temperatures_win_over_a_preset(ends, expected):
     "make_loss",
     [
         functools.partial(SmoothAPLoss, 1),
-        functools.partial(PAUCAtBudgetLoss, 1, surrogate="pairwise", temperature_scale="absolute"),
+        functools.partial(PAUCAtBudgetLoss, 1, surrogate="pairwise"),
     ],
     ids=["smooth_ap", "pauc"],
 )

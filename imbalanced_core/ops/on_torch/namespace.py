@@ -9,8 +9,3 @@ from array_api_compat.torch import *  # noqa: F403
 def clip(x: torch.Tensor, /, min: Any = None, max: Any = None) -> torch.Tensor:  # noqa: A002
     """Between two numbers. That of array-api-compat takes tensors too; the compiler of torch 2.8 stops at its types."""
     return torch.clamp(x, min, max)
-
-
-def count_nonzero(x: torch.Tensor, /, *, axis: Any = None) -> torch.Tensor:
-    """Of masks. `torch.count_nonzero` has no rule for `vmap` before torch 2.9."""
-    return torch.sum(x, dim=axis)

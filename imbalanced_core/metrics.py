@@ -16,7 +16,7 @@ from imbalanced_core import checks
 from imbalanced_core.ops.namespace import Array, array_namespace
 from imbalanced_core.pool.curve import curve_of, read_rows, steps
 from imbalanced_core.pool.labels import one_vs_rest, read_labels
-from imbalanced_core.quantile import masked_quantile
+from imbalanced_core.quantile import level_below, masked_quantile
 from imbalanced_core.reductions import safe_divide
 
 
@@ -165,8 +165,7 @@ def recall_at_quantile(
     checks.require(0 <= quantile <= 1, "quantile", "a number in [0, 1]", quantile)
     scores, weight, where = read_rows(scores, positives, where, weights)
     xp = array_namespace(scores)
-    levels = (1.0 - quantile,)
-    threshold = masked_quantile(scores, levels, where=where, interpolation=interpolation)
+    threshold = masked_quantile(scores, (level_below(quantile),), where=where, interpolation=interpolation)
     weight = xp.where(positives, xp.astype(weight, scores.dtype), 0.0)
     found = xp.sum(xp.where(scores >= threshold, weight, 0.0), axis=-1)
     return xp.where(xp.isnan(threshold[..., 0]), xp.nan, _ratio(found, xp.sum(weight, axis=-1)))

@@ -18,6 +18,15 @@ _DIGIT, _DIGITS = 11, 3  # bits of a digit, and digits of a larger position ther
 _FRACTION, _FINE = 22, 6  # bits of a fraction there, and how many more its parts have
 
 
+def level_below(share: float) -> float:
+    """The level 1 − share: of a short decimal the decimal number, since the binary 1 − 0.9 is less than 0.1.
+
+    The "lower" of 11 values at that level would be another one.
+    """
+    level = round(1.0 - share, 12)
+    return level if abs(1.0 - level - share) < 2.0**-52 else 1.0 - share  # 1/3 is none
+
+
 class Position(NamedTuple):
     """The positions q·(n−1), counted from 0, of the quantiles of n sorted values; all [..., levels]."""
 

@@ -17,7 +17,7 @@ from imbalanced_core.pool.items import (
     select_numerator,
     settle,
 )
-from imbalanced_core.quantile import INTERPOLATIONS, masked_quantile
+from imbalanced_core.quantile import INTERPOLATIONS, level_below, masked_quantile
 
 SURROGATES = ("trapezoid", "pairwise")
 BUDGET_BASES = ("fpr", "population")
@@ -189,7 +189,7 @@ def fpr_band(
         checks.require(isinstance(rate, (int, float)) and 0 <= rate <= 1, name, "a Python number in [0, 1]", rate)
     checks.less("alpha", alpha, "beta", beta)
     inner = [alpha + (beta - alpha) * (k / (n_knots - 1)) for k in range(1, n_knots - 1)]
-    levels = [1.0 - rate for rate in (alpha, *inner, beta)]
+    levels = [level_below(rate) for rate in (alpha, *inner, beta)]
     shares_sort = tau_scale == "iqr" and quantile_interpolation == "higher"
     if shares_sort:
         levels += [0.25, 0.75]
@@ -210,7 +210,7 @@ def fpr_band(
 def _of_hardest(items: Items, min_tpr: float) -> Array:
     """The numerator [..., n] of the positives that are found last, when a share `min_tpr` is found already; else 0."""
     options = {"where": items.positives, "multiplicity": items.multiplicity, "interpolation": "lower"}
-    highest = masked_quantile(items.scores, (1.0 - min_tpr,), **options)  # NaN, which nothing reaches, of no positive
+    highest = masked_quantile(items.scores, (level_below(min_tpr),), **options)  # NaN, which nothing reaches, of no positive
     return ops.where(ops.stop_gradient(items.scores) <= highest, items.numerator, 0.0)
 
 

@@ -21,7 +21,7 @@ from imbalanced_core.pool.items import (
     weight_of,
     with_margin,
 )
-from imbalanced_core.quantile import INTERPOLATIONS, masked_quantile
+from imbalanced_core.quantile import INTERPOLATIONS, level_below, masked_quantile
 from imbalanced_core.reductions import share
 
 TEMPERATURE_SCALES = ("absolute", "iqr", "std")
@@ -172,7 +172,7 @@ def recall(
     tau = scale_temperature(temperature, temperature_scale, items)
     threshold = masked_quantile(
         items.scores,
-        (1.0 - quantile,),
+        (level_below(quantile),),
         where=items.where,
         multiplicity=items.multiplicity,
         interpolation=quantile_interpolation,

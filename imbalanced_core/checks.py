@@ -94,6 +94,22 @@ def _number(name: str, value: Array, holds: Callable[[float], bool], rule: str) 
         require(shape is not None and len(shape) == 0, name, rule + " or a 0-d array", value)
 
 
+def balanced_batch(labels: Any, added: Mapping[int, int], name: str, size: int) -> tuple[Any, int]:
+    """The labels, [N, 1] as [N], and how many rows of a batch of this size are uniform; `name` is that of the size."""
+    require(labels.ndim in (1, 2) and len(labels) > 0, "labels", "of shape [N], [N, 1] or [N, C]", tuple(labels.shape))
+    labels = labels[:, 0] if labels.shape[1:] == (1,) else labels
+    require(isinstance(added, Mapping), "added", "a mapping of classes to how many rows", added)
+    classes = labels.shape[1] if labels.ndim == 2 else 2**31
+    for c, count in added.items():
+        fits = isinstance(c, (int, np.integer)) and 0 <= c < classes
+        require(fits, "the classes of added", f"integers in [0, {classes})", c)
+        at_least(f"added[{c}]", count, 1)
+    at_least(name, size, 1)
+    uniform = size - sum(added.values())
+    require(uniform >= 1, name, f"greater than all added, {sum(added.values())}", size)
+    return labels, uniform
+
+
 def shape_of(value: Any) -> tuple[int, ...]:
     """The shape; () of a number, which under `torch.compile` may be a variable that has no attributes."""
     return () if isinstance(value, (int, float)) else tuple(getattr(value, "shape", ()))

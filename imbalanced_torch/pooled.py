@@ -80,7 +80,8 @@ class PooledLoss(RankingState):
         if self.generator is not None and not isinstance(self.generator, torch.Generator):
             raise TypeError(f"generator must be a torch.Generator or None, got {self.generator!r}")
         self._has_warned = False
-        self._spread_watch = SpreadWatch(type(self).__name__)
+        preset = f"use {type(self).__name__}.recommended(...), or " if hasattr(self, "recommended") else ""
+        self._spread_watch = SpreadWatch("" if self.gated else f": {preset}mix it with a weighted cross entropy")
         self._start_state(temperature, multilabel=self.multilabel, persistent=persistent)
         if self.class_parallel:
             checks.require(

@@ -152,7 +152,7 @@ def recall_at_quantile(
         quantile: q, the share of items that are looked at, in [0, 1]; a Python number.
         interpolation: of `masked_quantile`: "higher", "lower", "nearest", "linear" or "midpoint".
         where: bool, broadcastable to scores; the items that count.
-        weights: >= 0, broadcastable to scores; an item of weight 0 still moves θ.
+        weights: >= 0, broadcastable to scores; an item of weight 0 still moves θ, unless it is NaN.
 
     Returns:
         [...], in [0, 1]; NaN without a positive.
@@ -177,7 +177,7 @@ def precision_at_k(
     """The weighted share of positives among the k items of the highest scores; of fewer than k items, among all.
 
     Of items that are tied at place k the share that still fits counts, which is the expectation over random orders of
-    the tie. Places are counted in items, without weights.
+    the tie. Places are counted in items of a weight > 0, whatever it is.
 
     Args:
         scores: floating point [..., n].
@@ -242,7 +242,9 @@ def of_classes(
     values = metric(scores, one_vs_rest(labels, classes), where=counts, weights=weights)
     if average == "none":
         return values
-    is_broken = xp.isnan(scores) if weights is None else xp.isnan(scores) | ~((weights >= 0) & (weights < xp.inf))
+    is_broken = xp.isnan(scores)
+    if weights is not None:
+        is_broken = (weights != 0) & (is_broken | ~((weights >= 0) & (weights < xp.inf)))
     defined = ~xp.isnan(values)
     mean = _ratio(xp.sum(xp.where(defined, values, 0.0)), xp.sum(xp.astype(defined, values.dtype)))
     return xp.where(xp.any(counts & is_broken), xp.nan, mean)

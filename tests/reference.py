@@ -402,7 +402,9 @@ def partial_auc(
     kept, s, p, numerator, m = _row(scores, positives, **row)
     gradient = np.zeros(len(scores))
     if min_tpr > 0 and p.any():
-        numerator = numerator * (s <= row_quantile(s[p], level_below(min_tpr), multiplicity=m[p], interpolation="lower"))
+        numerator = numerator * (
+            s <= row_quantile(s[p], level_below(min_tpr), multiplicity=m[p], interpolation="lower")
+        )
     iid = np.broadcast_to(True if is_iid is None else is_iid, len(scores))[kept]
     in_reference = iid & ~p if budget_basis == "fpr" else iid
 

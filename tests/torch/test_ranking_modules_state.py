@@ -208,7 +208,10 @@ def test_scores_that_become_equal_are_a_warning_once():
 @pytest.mark.parametrize(
     ("make", "advice"),
     [
-        (partial(SmoothAPLoss, 1), "collapse.md): use SmoothAPLoss.recommended(...), or mix it with a weighted cross entropy"),
+        (
+            partial(SmoothAPLoss, 1),
+            "collapse.md): use SmoothAPLoss.recommended(...), or mix it with a weighted cross entropy",
+        ),
         (partial(RecallAtQuantileLoss, 1), "collapse.md): mix it with a weighted cross entropy"),
         (partial(SmoothAPLoss.recommended, 1), "collapse.md)"),
     ],

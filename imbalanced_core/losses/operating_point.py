@@ -191,6 +191,13 @@ def precision_above(
     return share(wrong + LEAST_COUNT, found), valid & has_positive, _figures(tau, cut, diagnostics)
 
 
+def too_few(k: Any, rows: int) -> str:
+    """What to warn of, "" of nothing, where all rows of batch and queue would be among the k: no class has a loss."""
+    if not isinstance(k, int) or not 0 < rows <= k:
+        return ""
+    return f"batch and queue have {rows} rows, no more than k={k}: the loss is 0; give it a longer queue or a smaller k"
+
+
 def _figures(tau: Array, cut: Cut, diagnostics: bool) -> dict[str, Array]:
     return {"tau_eff": tau} | ({"t_beta": (cut.last + cut.rest)[..., 0] / 2.0} if diagnostics else {})
 

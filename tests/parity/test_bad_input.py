@@ -296,6 +296,20 @@ def test_numbers_that_are_no_integers_are_refused(mistake, message):
         mistake()
 
 
+def test_no_more_rows_than_k_are_a_warning():
+    for name in ("RecallAtKLoss", "PrecisionAtKLoss"):
+        loss_fn = getattr(t, name)(3, k=12, queue_size=0)
+        with pytest.warns(UserWarning, match="batch and queue have 12 rows, no more than k=12: the loss is 0") as seen:
+            assert loss_fn(TX, TY) == loss_fn(TX, TY) == 0  # once
+        assert [warning.filename for warning in seen] == [__file__]
+        assert getattr(t, name)(3, k=12, queue_size=1)(TX, TY) == 0  # a queue that will fill
+    for function in (j.recall_at_k_loss, j.precision_at_k_loss):
+        with pytest.warns(UserWarning, match="batch and queue have 12 rows, no more than k=12: the loss is 0") as seen:
+            assert function(JX, JY, k=12)[0] == 0
+        assert [warning.filename for warning in seen] == [__file__]
+        assert function(JX, JY, imbalanced_jax.init_queue(1, 3), k=12)[0] == 0
+
+
 def test_integers_of_numpy_are_integers():
     three = np.int64(3)
     assert t.SmoothAPLoss(three, queue_size=three)(TX, TY) == t.SmoothAPLoss(3, queue_size=3)(TX, TY)

@@ -14,7 +14,10 @@ from imbalanced_jax.ranking import smooth_ap_loss
 
 
 class PresetState(NamedTuple):
-    """What a preset remembers between steps, a pytree: the queue of earlier rows, and the gate."""
+    """What a preset remembers between steps, a pytree: the queue of earlier rows, and the gate.
+
+    One that was restored as dicts is `PresetState(Queue(**restored["queue"]), Gate(**restored["gate"]))` again.
+    """
 
     queue: Queue
     gate: Gate
@@ -60,6 +63,7 @@ def pauc_at_budget(
     Raises:
         TypeError, ValueError: if budget or positive_rate is out of range, and as `pauc_at_budget_loss`.
     """
+    _check(state)
     options = pauc_preset(budget) | {"gate": state.gate, "positive_rate": positive_rate}
     loss, aux = pauc_at_budget_loss(logits, targets, state.queue, **(options | overrides))
     return loss, (PresetState(aux.queue, aux.gate), aux)
@@ -78,6 +82,13 @@ def smooth_ap(
     `smooth_ap_loss` at a temperature of 0.2 standard deviations, gated. Arguments, results and errors as for
     `pauc_at_budget`, without a budget.
     """
+    _check(state)
     options: dict[str, Any] = SMOOTH_AP_PRESET | {"gate": state.gate, "positive_rate": positive_rate}
     loss, aux = smooth_ap_loss(logits, targets, state.queue, **(options | overrides))
     return loss, (PresetState(aux.queue, aux.gate), aux)
+
+
+def _check(state: PresetState) -> None:
+    if not isinstance(state, PresetState):
+        rule = "a PresetState, from init_state or the step before (from dicts: PresetState(Queue(**q), Gate(**g)))"
+        raise TypeError(f"state must be {rule}, got {type(state).__name__}")

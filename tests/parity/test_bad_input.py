@@ -321,7 +321,16 @@ def test_integers_of_numpy_are_integers():
 
 QUEUE = imbalanced_jax.init_queue(4, 3)
 smooth_ap = partial(imbalanced_jax.smooth_ap_loss, JX, JY)
+STATE = j.presets.init_state(3, queue_size=4)
 JAX_MISTAKES = [  # a call, the error, the message
+    (lambda: j.presets.smooth_ap(JX, JY, QUEUE), TypeError, "state must be a PresetState, .*, got Queue"),
+    (lambda: j.presets.smooth_ap(JX, JY, STATE._asdict()), TypeError, "state must be a PresetState, .*, got dict"),
+    (lambda: j.presets.pauc_at_budget(JX, JY, None, budget=0.1), TypeError, "state must be .*, got NoneType"),
+    (
+        lambda: j.presets.smooth_ap(JX, JY, STATE._replace(gate=STATE.gate._asdict())),
+        TypeError,
+        "gate must be a Gate, .*, got dict",
+    ),
     (lambda: smooth_ap(QUEUE._asdict()), TypeError, r"queue must be a Queue, .* \(a restored dict: Queue\(\*\*it\)\)"),
     (lambda: smooth_ap(tuple(QUEUE)), TypeError, "queue must be a Queue, .*, got tuple"),
     (lambda: smooth_ap(1024), TypeError, "queue must be a Queue, .*, got int"),

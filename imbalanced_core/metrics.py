@@ -124,7 +124,7 @@ def coverage_at_budget(
     Raises:
         ValueError: if the budget is not in [0, 1].
     """
-    checks.require(0 <= budget <= 1, "budget", "a number in [0, 1]", budget)
+    checks.python_number("budget", budget)
     xp = array_namespace(scores)
     curve = curve_of(scores, positives, where, weights)
     fpr = _ratio(curve.negatives, curve.negatives[..., -1:])
@@ -162,7 +162,7 @@ def recall_at_quantile(
 
     Cost: one sort.
     """
-    checks.require(0 <= quantile <= 1, "quantile", "a number in [0, 1]", quantile)
+    checks.python_number("quantile", quantile)
     scores, weight, where = read_rows(scores, positives, where, weights)
     xp = array_namespace(scores)
     threshold = masked_quantile(scores, (level_below(quantile),), where=where, interpolation=interpolation)

@@ -8,6 +8,7 @@ from imbalanced_core.losses.gated import Gate
 from imbalanced_core.options import SMOOTH_AP_PRESET, pauc_preset
 from imbalanced_core.pool.queue import Queue
 from imbalanced_core.pool.step import PooledResult
+from imbalanced_jax import validation
 from imbalanced_jax.partial_auc import pauc_at_budget_loss
 from imbalanced_jax.pooled import init_gate, init_queue
 from imbalanced_jax.ranking import smooth_ap_loss
@@ -64,6 +65,7 @@ def pauc_at_budget(
         TypeError, ValueError: if budget or positive_rate is out of range, and as `pauc_at_budget_loss`.
     """
     _check(state)
+    validation.check_static(budget=budget)
     options = pauc_preset(budget) | {"gate": state.gate, "positive_rate": positive_rate}
     loss, aux = pauc_at_budget_loss(logits, targets, state.queue, **(options | overrides))
     return loss, (PresetState(aux.queue, aux.gate), aux)

@@ -19,11 +19,7 @@ def _at_least_minus_one(name: str, value: Any) -> None:
 
 
 def _below_one(name: str, value: Any) -> None:
-    checks.require(isinstance(value, (int, float)) and 0 <= value < 1, name, "a number in [0, 1)", value)
-
-
-def _share(name: str, value: Any) -> None:
-    checks.require(isinstance(value, (int, float)) and 0 <= value <= 1, name, "a number in [0, 1]", value)
+    checks.python_number(name, value, "[0, 1)")
 
 
 def _axis(name: str, value: Any) -> None:
@@ -37,7 +33,7 @@ RULES = {
     "gamma_pos": checks.non_negative,
     "gamma_neg": checks.non_negative,
     "clip": _below_one,
-    "share": _share,
+    "share": checks.python_number,
     "axis": _axis,
 }
 

@@ -206,8 +206,8 @@ def _cut(items: Items, k: Any, **share: float | None) -> tuple[Cut, Array]:
     """The cut below the k-th item, or at a recall or precision, and which rows are valid; both terms are finite."""
     ((name, value),) = share.items()
     checks.require(k is None or value is None, "k", f"None where a {name} is given", k)
-    in_range = isinstance(value, (int, float)) and 0 < value <= 1
-    checks.require(value is None or in_range, name, "a Python number in (0, 1]", value)
+    if value is not None:
+        checks.python_number(name, value, "(0, 1]")
     xp, ranked = array_namespace(items.scores), _ranked(items)
     scores, valid = ranked.scores, count_of(items.negatives, items) > 0
     if value is None:

@@ -165,8 +165,7 @@ def recall(
     diagnostics: bool = False,
 ) -> tuple[Array, Array, dict[str, Array]]:
     """The objective of `recall_at_quantile`."""
-    in_range = isinstance(quantile, (int, float)) and 0 <= quantile <= 1
-    checks.require(in_range, "quantile", "a Python number in [0, 1]", quantile)
+    checks.python_number("quantile", quantile)
     checks.one_of("quantile_interpolation", quantile_interpolation, INTERPOLATIONS)
     checks.non_negative("margin", margin)
     tau = scale_temperature(temperature, temperature_scale, items)

@@ -301,8 +301,8 @@ def test_vmap_over_rows(rng):
 @pytest.mark.parametrize(
     ("levels", "options", "message"),
     [
-        ((0.5, 1.5), {}, r"levels must be Python numbers in \[0, 1\], got 1.5"),
-        ((float("nan"),), {}, "levels must be Python numbers"),
+        ((0.5, 1.5), {}, r"levels must be a Python number in \[0, 1\], got 1.5"),
+        ((float("nan"),), {}, "levels must be a Python number"),
         ((0.5,), {"interpolation": "cubic"}, "interpolation must be one of 'linear', .*, got 'cubic'"),
         (
             (0.5,),

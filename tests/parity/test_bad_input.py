@@ -15,6 +15,7 @@ import imbalanced_jax
 import imbalanced_torch
 from imbalanced_core.ops import on_torch
 from imbalanced_core.ops.on_torch import order, pieces
+from imbalanced_torch import functional
 
 every_library = pytest.mark.parametrize("library", ["torch", "jax"])
 every_loss = pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
@@ -355,11 +356,14 @@ def test_no_more_rows_than_k_are_a_warning():
             assert loss_fn(TX, TY) == loss_fn(TX, TY) == 0  # once
         assert [warning.filename for warning in seen] == [__file__]
         assert getattr(t, name)(3, k=12, queue_size=1)(TX, TY) == 0  # a queue that will fill
-    for function in (j.recall_at_k_loss, j.precision_at_k_loss):
-        with pytest.warns(UserWarning, match="batch and queue have 12 rows, no more than k=12: the loss is 0") as seen:
-            assert function(JX, JY, k=12)[0] == 0
-        assert [warning.filename for warning in seen] == [__file__]
-        assert function(JX, JY, imbalanced_jax.init_queue(1, 3), k=12)[0] == 0
+    for package, x, y in ((j, JX, JY), (functional, TX, TY)):
+        for function in (package.recall_at_k_loss, package.precision_at_k_loss):
+            with pytest.warns(
+                UserWarning, match="batch and queue have 12 rows, no more than k=12: the loss is"
+            ) as seen:
+                assert function(x, y, k=12)[0] == 0
+            assert [warning.filename for warning in seen] == [__file__]
+            assert function(x, y, package.init_queue(1, 3), k=12)[0] == 0
 
 
 def test_integers_of_numpy_are_integers():

@@ -59,6 +59,16 @@ def open_unit_interval(name: str, value: Array) -> None:
     _number(name, value, lambda x: 0 < x < 1, "a number in (0, 1)")
 
 
+def python_number(name: str, value: object, interval: str = "[0, 1]") -> None:
+    """The value is a number, fixed when a function is compiled, between 0 and 1; square brackets include the ends."""
+    if _is_number(value):
+        fits = 0 < value < 1 or (value == 0 and "[" in interval) or (value == 1 and "]" in interval)  # type: ignore
+        require(fits, name, f"a Python number in {interval}", value)
+    else:
+        hint = "; call .item()" if hasattr(value, "item") else ""
+        raise ValueError(f"{name} must be a Python number in {interval}, got {value!r}{hint}")
+
+
 def less(name: str, value: float, other_name: str, other: float) -> None:
     """The number is less than another one; under `torch.compile` numbers may vary, and then they cannot be printed."""
     if not value < other:
@@ -86,12 +96,32 @@ def _is_integer(value: object) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
 def _number(name: str, value: Array, holds: Callable[[float], bool], rule: str) -> None:
-    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
+    if _is_number(value):
         require(holds(float(value)), name, rule, value)
     else:
         shape = getattr(value, "shape", None)
         require(shape is not None and len(shape) == 0, name, rule + " or a 0-d array", value)
+
+
+def balanced_batch(labels: Any, added: Mapping[int, int], name: str, size: int) -> tuple[Any, int]:
+    """The labels, [N, 1] as [N], and how many rows of a batch of this size are uniform; `name` is that of the size."""
+    require(labels.ndim in (1, 2) and len(labels) > 0, "labels", "of shape [N], [N, 1] or [N, C]", tuple(labels.shape))
+    labels = labels[:, 0] if labels.shape[1:] == (1,) else labels
+    require(isinstance(added, Mapping), "added", "a mapping of classes to how many rows", added)
+    classes = labels.shape[1] if labels.ndim == 2 else 2**31
+    for c, count in added.items():
+        fits = isinstance(c, (int, np.integer)) and 0 <= c < classes
+        require(fits, "the classes of added", f"integers in [0, {classes})", c)
+        at_least(f"added[{c}]", count, 1)
+    at_least(name, size, 1)
+    uniform = size - sum(added.values())
+    require(uniform >= 1, name, f"greater than all added, {sum(added.values())}", size)
+    return labels, uniform
 
 
 def shape_of(value: Any) -> tuple[int, ...]:
@@ -117,9 +147,10 @@ def same_shape(name: str, array: Array, other_name: str, other: Array) -> None:
     require(tuple(array.shape) == tuple(other.shape), name, rule, tuple(array.shape))
 
 
-def shaped(name: str, array: Array, shape: tuple[int, ...], meaning: str) -> None:
-    """ValueError unless the array has exactly this shape; `meaning` names it, such as "[rows]"."""
-    require(tuple(array.shape) == shape, name, f"of shape {meaning} = {shape}", tuple(array.shape))
+def shaped(name: str, array: Array, shape: tuple[int, ...], meaning: str, hint: str = "") -> None:
+    """ValueError unless the array has exactly this shape; `meaning` names it, such as "[rows]", `hint` comes last."""
+    if tuple(array.shape) != shape:
+        raise ValueError(f"{name} must be of shape {meaning} = {shape}, got {tuple(array.shape)}{hint}")
 
 
 def several_classes(name: str, logits: Array, *, axis: int, instead: str) -> None:

@@ -16,7 +16,7 @@ from imbalanced_core import checks
 from imbalanced_core.ops.namespace import Array, array_namespace
 from imbalanced_core.pool.curve import curve_of, read_rows, steps
 from imbalanced_core.pool.labels import one_vs_rest, read_labels
-from imbalanced_core.quantile import masked_quantile
+from imbalanced_core.quantile import level_below, masked_quantile
 from imbalanced_core.reductions import safe_divide
 
 
@@ -124,7 +124,7 @@ def coverage_at_budget(
     Raises:
         ValueError: if the budget is not in [0, 1].
     """
-    checks.require(0 <= budget <= 1, "budget", "a number in [0, 1]", budget)
+    checks.python_number("budget", budget)
     xp = array_namespace(scores)
     curve = curve_of(scores, positives, where, weights)
     fpr = _ratio(curve.negatives, curve.negatives[..., -1:])
@@ -152,7 +152,7 @@ def recall_at_quantile(
         quantile: q, the share of items that are looked at, in [0, 1]; a Python number.
         interpolation: of `masked_quantile`: "higher", "lower", "nearest", "linear" or "midpoint".
         where: bool, broadcastable to scores; the items that count.
-        weights: >= 0, broadcastable to scores; an item of weight 0 still moves θ.
+        weights: >= 0, broadcastable to scores; an item of weight 0 still moves θ, unless it is NaN.
 
     Returns:
         [...], in [0, 1]; NaN without a positive.
@@ -162,11 +162,10 @@ def recall_at_quantile(
 
     Cost: one sort.
     """
-    checks.require(0 <= quantile <= 1, "quantile", "a number in [0, 1]", quantile)
+    checks.python_number("quantile", quantile)
     scores, weight, where = read_rows(scores, positives, where, weights)
     xp = array_namespace(scores)
-    levels = (1.0 - quantile,)
-    threshold = masked_quantile(scores, levels, where=where, interpolation=interpolation)
+    threshold = masked_quantile(scores, (level_below(quantile),), where=where, interpolation=interpolation)
     weight = xp.where(positives, xp.astype(weight, scores.dtype), 0.0)
     found = xp.sum(xp.where(scores >= threshold, weight, 0.0), axis=-1)
     return xp.where(xp.isnan(threshold[..., 0]), xp.nan, _ratio(found, xp.sum(weight, axis=-1)))
@@ -178,7 +177,7 @@ def precision_at_k(
     """The weighted share of positives among the k items of the highest scores; of fewer than k items, among all.
 
     Of items that are tied at place k the share that still fits counts, which is the expectation over random orders of
-    the tie. Places are counted in items, without weights.
+    the tie. Places are counted in items of a weight > 0, whatever it is.
 
     Args:
         scores: floating point [..., n].
@@ -243,7 +242,9 @@ def of_classes(
     values = metric(scores, one_vs_rest(labels, classes), where=counts, weights=weights)
     if average == "none":
         return values
-    is_broken = xp.isnan(scores) if weights is None else xp.isnan(scores) | ~((weights >= 0) & (weights < xp.inf))
+    is_broken = xp.isnan(scores)
+    if weights is not None:
+        is_broken = (weights != 0) & (is_broken | ~((weights >= 0) & (weights < xp.inf)))
     defined = ~xp.isnan(values)
     mean = _ratio(xp.sum(xp.where(defined, values, 0.0)), xp.sum(xp.astype(defined, values.dtype)))
     return xp.where(xp.any(counts & is_broken), xp.nan, mean)

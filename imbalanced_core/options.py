@@ -77,8 +77,7 @@ SMOOTH_AP_PRESET = {"temperature_scale": "std", "temperature": 0.2}
 
 def pauc_preset(budget: float) -> dict[str, Any]:
     """The options of partial AUC in the preset: pairs in a band of twice the budget, at one standard deviation."""
-    is_rate = isinstance(budget, (int, float)) and not isinstance(budget, bool) and 0 < budget <= 1
-    checks.require(is_rate, "budget", "a number in (0, 1]", budget)
+    checks.python_number("budget", budget, "(0, 1]")
     return {"beta": min(1.0, 2 * budget), "surrogate": "pairwise", "tau_scale": "std", "temperature": 1.0}
 
 

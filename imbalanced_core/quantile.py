@@ -18,6 +18,16 @@ _DIGIT, _DIGITS = 11, 3  # bits of a digit, and digits of a larger position ther
 _FRACTION, _FINE = 22, 6  # bits of a fraction there, and how many more its parts have
 
 
+def level_below(share: float) -> float:
+    """The level 1 − share: of a short decimal the decimal number, since the binary 1 − 0.9 is less than 0.1.
+
+    The "lower" of 11 values at that level would be another one.
+    """
+    share = float(share)  # in float32 the rest would be rounded
+    level = round(1.0 - share, 12)
+    return level if abs(1.0 - level - share) < 2.0**-52 else 1.0 - share  # 1/3 is none
+
+
 class Position(NamedTuple):
     """The positions q·(n−1), counted from 0, of the quantiles of n sorted values; all [..., levels]."""
 
@@ -67,7 +77,7 @@ def masked_quantile(
     checks.floating("values", values)
     checks.one_of("interpolation", interpolation, INTERPOLATIONS)
     for level in levels:
-        checks.require(isinstance(level, (int, float)) and 0 <= level <= 1, "levels", "Python numbers in [0, 1]", level)
+        checks.python_number("levels", level)
     checks.boolean("where", where)
     checks.broadcastable("where", where, "values", values)
     checks.broadcastable("multiplicity", multiplicity, "values", values)

@@ -1,6 +1,7 @@
 """Losses for imbalanced data as pure JAX functions."""
 
 from imbalanced_core import __version__ as __version__
+from imbalanced_core.losses.gated import Gate
 from imbalanced_core.pool.queue import Queue
 from imbalanced_jax import presets
 from imbalanced_jax.calibration import prior_correction
@@ -28,6 +29,7 @@ from imbalanced_jax.validation import validate_targets
 from imbalanced_jax.warmup import blend_schedule, temperature_schedule, warmup_blend
 
 __all__ = [
+    "Gate",
     "Queue",
     "RankingOptions",
     "asymmetric_loss",

@@ -33,7 +33,8 @@ def prior_correction(
         The shape of `logits`; softmax, or sigmoid, of it gives probabilities.
 
     Raises:
-        ValueError, TypeError: on shapes or types that do not fit, or if `tau` has no prior.
+        ValueError, TypeError: on shapes or types that do not fit, one logit without `binary`, if `tau` has no prior, or
+            if nothing would be corrected: without weights and priors, or with one prior and without `tau`.
     """
     validation.check_arrays(logits=logits)
     given = {"weights": weights, "train_prior": train_prior, "prior": prior}

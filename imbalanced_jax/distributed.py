@@ -48,13 +48,6 @@ def gather_rows(tree: Any, axis_name: AxisName) -> Any:
     return tree
 
 
-def local_rows_mask(n: int, axis_name: AxisName) -> jax.Array:
-    """Which of the [W · n] gathered rows came from this device: bool [W · n]."""
-    names = axis_names(axis_name)
-    index = lax.axis_index(names) if names else 0
-    return jnp.arange(device_count(axis_name) * n, dtype=jnp.int32) // max(n, 1) == index
-
-
 def mean_loss(loss: jax.Array, axis_name: AxisName) -> jax.Array:
     """A loss that every device computed from the same gathered rows, as one value for all of them.
 

@@ -1,6 +1,7 @@
 """What every ranking loss is: checks of concrete values, then one jitted step of batch and queue."""
 
 import math
+import warnings
 from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any, TypeAlias
@@ -13,6 +14,7 @@ from jax import lax
 from imbalanced_core import checks
 from imbalanced_core import options as shared
 from imbalanced_core.losses.gated import Gate, closed, with_gate
+from imbalanced_core.losses.operating_point import too_few
 from imbalanced_core.pool import queue
 from imbalanced_core.pool.labels import taking_part
 from imbalanced_core.pool.queue import Queue
@@ -109,6 +111,10 @@ def ranking_loss(
     if rest["key"] is not None and not isinstance(rest["key"], (jax.Array, np.ndarray)):
         raise TypeError(f"key must be an array of jax.random.key, got {rest['key']!r}")
     _check_values(logits, targets, rest["sample_weight"], rest["ignore_index"], multilabel=rest["multilabel"])
+    rows = 0 if queue is None else queue.logits.shape[0]
+    rows += logits.shape[0] * distributed.device_count(rest["axis_name"]) if logits.ndim else 0
+    if message := too_few(own.get("k"), rows):
+        warnings.warn(message, stacklevel=4)
     return _step(
         logits,
         targets,

@@ -8,13 +8,17 @@ from imbalanced_core.losses.gated import Gate
 from imbalanced_core.options import SMOOTH_AP_PRESET, pauc_preset
 from imbalanced_core.pool.queue import Queue
 from imbalanced_core.pool.step import PooledResult
+from imbalanced_jax import validation
 from imbalanced_jax.partial_auc import pauc_at_budget_loss
 from imbalanced_jax.pooled import init_gate, init_queue
 from imbalanced_jax.ranking import smooth_ap_loss
 
 
 class PresetState(NamedTuple):
-    """What a preset remembers between steps, a pytree: the queue of earlier rows, and the gate."""
+    """What a preset remembers between steps, a pytree: the queue of earlier rows, and the gate.
+
+    One that was restored as dicts is `PresetState(Queue(**restored["queue"]), Gate(**restored["gate"]))` again.
+    """
 
     queue: Queue
     gate: Gate
@@ -61,6 +65,8 @@ def pauc_at_budget(
     Raises:
         TypeError, ValueError: if budget or positive_rate is out of range, and as `pauc_at_budget_loss`.
     """
+    _check(state)
+    validation.check_static(budget=budget)
     options = pauc_preset(budget) | {"gate": state.gate, "positive_rate": positive_rate}
     loss, aux = pauc_at_budget_loss(logits, targets, state.queue, **(options | overrides))
     return loss, (PresetState(aux.queue, aux.gate), aux)
@@ -79,6 +85,13 @@ def smooth_ap(
     `smooth_ap_loss` at a temperature of 0.2 standard deviations, gated. Arguments, results and errors as for
     `pauc_at_budget`, without a budget.
     """
+    _check(state)
     options: dict[str, Any] = SMOOTH_AP_PRESET | {"gate": state.gate, "positive_rate": positive_rate}
     loss, aux = smooth_ap_loss(logits, targets, state.queue, **(options | overrides))
     return loss, (PresetState(aux.queue, aux.gate), aux)
+
+
+def _check(state: PresetState) -> None:
+    if not isinstance(state, PresetState):
+        rule = "a PresetState, from init_state or the step before (from dicts: PresetState(Queue(**q), Gate(**g)))"
+        raise TypeError(f"state must be {rule}, got {type(state).__name__}")

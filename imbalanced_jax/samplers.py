@@ -21,7 +21,7 @@ def balanced_rows(
 
     Args:
         key: of `jax.random`.
-        labels: class ids [N], or labels 0/1 per class [N, C].
+        labels: class ids [N] or [N, 1], or labels 0/1 per class [N, C].
         batch: rows in all, the added ones among them; a Python integer.
         added: class -> how many of its positives are added; Python integers.
 
@@ -36,11 +36,7 @@ def balanced_rows(
     Cost: O(N) per class, two passes over the labels.
     """
     validation.check_arrays(labels=labels)
-    checks.require(labels.ndim in (1, 2) and len(labels) > 0, "labels", "of shape [N] or [N, C]", labels.shape)
-    for c, count in added.items():
-        checks.at_least(f"added[{c}]", count, 1)
-    uniform = batch - sum(added.values())
-    checks.require(uniform >= 1, "batch", f"greater than all added, {sum(added.values())}", batch)
+    labels, uniform = checks.balanced_batch(labels, added, "batch", batch)
     first, *keys = jax.random.split(key, 1 + len(added))
     parts = [jax.random.randint(first, (uniform,), 0, len(labels), dtype=jnp.int32)]
     for own, (c, count) in zip(keys, added.items(), strict=True):

@@ -37,9 +37,7 @@ def blend_schedule(warmup_steps: int, blend_steps: int = 0, final_main_weight: f
     checks.at_least("blend_steps", blend_steps, 0)
     final = validation.number(final_main_weight)
     if not isinstance(final, jax.Array):
-        checks.require(
-            isinstance(final, (int, float)) and 0 < final <= 1, "final_main_weight", "a number in (0, 1]", final
-        )
+        checks.python_number("final_main_weight", final, "(0, 1]")
     return lambda step: blend_weight(step, warmup=warmup_steps, blend=blend_steps, final=final_main_weight)
 
 

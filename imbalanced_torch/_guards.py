@@ -11,10 +11,14 @@ _ROWS, _COLLAPSE = 8, 100  # fewer rows say little of a spread
 
 
 class SpreadWatch:
-    """Warns, once, where the scores of a class become equal; looks only where that costs nothing."""
+    """Warns, once, where the scores of a class become equal; looks only where that costs nothing.
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    Args:
+        advice: what the warning says that one may do.
+    """
+
+    def __init__(self, advice: str) -> None:
+        self._advice = advice
         self._widest: Tensor | None = None
         self._has_warned = False
 
@@ -23,8 +27,7 @@ class SpreadWatch:
         """Looks at the scores [N, C] of a batch."""
         if self._has_warned or not validation.can_read(logits) or len(logits) < _ROWS:
             return
-        low, high = logits.aminmax(dim=0)
-        spread = (high - low).float()
+        spread = logits.float().std(dim=0)
         if not spread.isfinite().all():  # infinite logits are legal, and say nothing of the rest
             return
         self._widest = spread if self._widest is None else torch.maximum(self._widest, spread)
@@ -32,8 +35,7 @@ class SpreadWatch:
             self._has_warned = True
             warnings.warn(
                 f"the spread of the scores has shrunk to less than 1/{_COLLAPSE} of what it was: they become equal, "
-                "which is the least of some ranking losses where labels are noisy (docs/collapse.md). Use "
-                f"{self._name}.recommended(...), or mix the loss with a weighted cross entropy.",
+                f"which is the least of some ranking losses where labels are noisy (docs/collapse.md){self._advice}",
                 stacklevel=7,
             )
 

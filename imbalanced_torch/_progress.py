@@ -34,8 +34,7 @@ class WarmupProgress(nn.Module):
         for name, epochs in (("warmup_epochs", self.warmup_epochs), ("blend_epochs", self.blend_epochs)):
             rule = "0 when warmup_steps is given: a schedule counts either epochs or steps"
             checks.require(warmup_steps is None or epochs == 0, name, rule, epochs)
-        in_range = isinstance(final_main_weight, (int, float)) and 0 < final_main_weight <= 1
-        checks.require(in_range, "final_main_weight", "a number in (0, 1]", final_main_weight)
+        checks.python_number("final_main_weight", final_main_weight, "(0, 1]")
         self.final_main_weight = float(final_main_weight)
 
     def _restart(self) -> None:

@@ -71,8 +71,9 @@ class RankingMetric(torchmetrics.Metric):
         self._of_classes: Callable[..., Tensor] = partial(
             core.of_classes, partial(self.function, **own), average=average, **labels
         )
-        ids: dict[str, Any] = {"num_classes": 2 if multilabel else max(2, num_classes), "ignore_index": ignore_index}
-        self._check_targets: Callable[..., Any] = partial(validation.check_class_ids, **ids)
+        check: Callable[..., Any] = partial(validation.check_class_ids, num_classes=num_classes)
+        check = validation.check_binary_targets if multilabel or num_classes == 1 else check
+        self._check_targets: Callable[..., Any] = partial(check, ignore_index=ignore_index)
         self._of_no_rows()  # checks the options
         for name in ("logits", "targets", "weights"):
             self.add_state(name, default=[], dist_reduce_fx="cat")

@@ -199,7 +199,7 @@ class SymmetricCrossEntropyLoss(ClassLoss):
     ) -> None:
         if num_classes is not None:
             checks.at_least("num_classes", num_classes, 1)
-        checks.require(isinstance(epsilon, float) and 0 < epsilon < 1, "epsilon", "a number in (0, 1)", epsilon)
+        checks.python_number("epsilon", epsilon, "(0, 1)")
         super().__init__(
             {"alpha": alpha, "beta": beta, "epsilon": epsilon},
             reduction=reduction,

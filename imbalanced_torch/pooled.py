@@ -10,6 +10,7 @@ from torch import Tensor
 
 from imbalanced_core import checks, ops
 from imbalanced_core.losses.gated import with_gate
+from imbalanced_core.losses.operating_point import too_few
 from imbalanced_core.ops.on_torch.compiler import without_autocast
 from imbalanced_core.options import split, unknown_keyword
 from imbalanced_core.pool.items import POSITIVE_NUMERATORS, make_items
@@ -80,7 +81,8 @@ class PooledLoss(RankingState):
         if self.generator is not None and not isinstance(self.generator, torch.Generator):
             raise TypeError(f"generator must be a torch.Generator or None, got {self.generator!r}")
         self._has_warned = False
-        self._spread_watch = SpreadWatch(type(self).__name__)
+        preset = f"use {type(self).__name__}.recommended(...), or " if hasattr(self, "recommended") else ""
+        self._spread_watch = SpreadWatch("" if self.gated else f": {preset}mix it with a weighted cross entropy")
         self._start_state(temperature, multilabel=self.multilabel, persistent=persistent)
         if self.class_parallel:
             checks.require(
@@ -201,6 +203,8 @@ class PooledLoss(RankingState):
                 },
                 names=("logits", "targets", "sample_weight", "iid_mask"),
             )
+        if "k" in self._own and (message := too_few(self.k, logits.shape[0] + self.queue_size)):
+            self._warn_once(message, stacklevel=6)
         self._check_values(targets, sample_weight)  # of the gathered rows, so that every rank raises, and none waits
         with without_autocast(logits.device.type):
             loss, result = pooled_loss(
@@ -280,16 +284,19 @@ class PooledLoss(RankingState):
         rows = logits.shape[0] + self.queue_size
         if self.max_pool_size is None or rows <= self.max_pool_size:
             return None
-        if not self._has_warned and not torch.compiler.is_compiling():
-            self._has_warned = True
-            message = f"a pool of {rows} rows is cut to max_pool_size={self.max_pool_size}: the loss becomes random"
-            warnings.warn(f"{message}. Time and memory grow as n log n and n: try max_pool_size=None.", stacklevel=6)
+        message = f"a pool of {rows} rows is cut to max_pool_size={self.max_pool_size}: the loss becomes random"
+        self._warn_once(f"{message}. Time and memory grow as n log n and n: try max_pool_size=None.", stacklevel=7)
         if self.generator is not None:
             return torch.rand(rows, generator=self.generator, device=self.generator.device).to(logits.device)
         noise = uniform_noise(self._draws, rows)
         if learns:  # in validation the ranks may make different numbers of calls
             self._draws.add_(1)
         return noise
+
+    def _warn_once(self, message: str, *, stacklevel: int) -> None:
+        if not self._has_warned and not torch.compiler.is_compiling():
+            self._has_warned = True
+            warnings.warn(message, stacklevel=stacklevel)
 
     def extra_repr(self) -> str:
         """The configuration, for `repr`."""

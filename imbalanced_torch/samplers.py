@@ -27,7 +27,7 @@ class BalancedBatchSampler(Sampler[list[int]]):
     whether or not `set_epoch` is called.
 
     Args:
-        labels: class ids [N], or labels 0/1 per class [N, C], whose order is that of the data set.
+        labels: class ids [N] or [N, 1], or labels 0/1 per class [N, C], whose order is that of the data set.
         batch_size: rows per batch and process, the added ones among them.
         added: class -> how many of its positives each batch gets in addition.
         drop_last: whether to drop the rows that do not fill a batch for every process.
@@ -55,16 +55,11 @@ class BalancedBatchSampler(Sampler[list[int]]):
         rank: int | None = None,
         world_size: int | None = None,
     ) -> None:
-        labels = np.asarray(labels)
-        checks.require(labels.ndim in (1, 2) and len(labels) > 0, "labels", "of shape [N] or [N, C]", labels.shape)
+        labels, self._uniform = checks.balanced_batch(np.asarray(labels), added, "batch_size", batch_size)
         checks.require((rank is None) == (world_size is None), "rank", "given together with world_size", rank)
         checks.at_least("seed", seed, 0)
-        for name, count in added.items():
-            checks.at_least(f"added[{name}]", count, 1)
         self.batch_size, self.drop_last, self.seed = batch_size, drop_last, seed
         self._rows = len(labels)
-        self._uniform = batch_size - sum(added.values())
-        checks.require(self._uniform >= 1, "batch_size", f"greater than all added, {sum(added.values())}", batch_size)
         self._added = {
             c: (count, np.flatnonzero(labels == c if labels.ndim == 1 else labels[:, c] == 1))
             for c, count in added.items()

@@ -5,6 +5,7 @@ The tests compare the library with these functions; nothing here is shared with 
 
 import itertools
 import math
+from decimal import Decimal
 
 import numpy as np
 
@@ -211,6 +212,11 @@ def row_quantile(values, level, *, multiplicity=None, interpolation="higher"):
     return lower + {"midpoint": 0.5, "linear": place - math.floor(place)}[interpolation] * (upper - lower)
 
 
+def level_below(share):
+    """1 − share, of the decimals that a number is written with."""
+    return float(1 - Decimal(str(share)))
+
+
 def sigmoid(x):
     return np.exp(-np.logaddexp(0.0, -np.asarray(x, np.float64)))
 
@@ -285,7 +291,7 @@ def recall_at_quantile(
     if numerator.sum() == 0:
         return 0.0, False, gradient
     tau = temperature * _unit(_spread(temperature_scale, s[~p], m[~p]))
-    threshold = row_quantile(s, 1 - quantile, multiplicity=m, interpolation=interpolation)
+    threshold = row_quantile(s, level_below(quantile), multiplicity=m, interpolation=interpolation)
     share = numerator / numerator.sum()
     x = (s - threshold) / tau - margin
     gradient[kept] = -share * sigmoid_slope(x) / tau
@@ -396,7 +402,9 @@ def partial_auc(
     kept, s, p, numerator, m = _row(scores, positives, **row)
     gradient = np.zeros(len(scores))
     if min_tpr > 0 and p.any():
-        numerator = numerator * (s <= row_quantile(s[p], 1 - min_tpr, multiplicity=m[p], interpolation="lower"))
+        numerator = numerator * (
+            s <= row_quantile(s[p], level_below(min_tpr), multiplicity=m[p], interpolation="lower")
+        )
     iid = np.broadcast_to(True if is_iid is None else is_iid, len(scores))[kept]
     in_reference = iid & ~p if budget_basis == "fpr" else iid
 
@@ -404,7 +412,7 @@ def partial_auc(
         if not in_reference.any():
             return 0.0
         return row_quantile(
-            s[in_reference], 1 - rate, multiplicity=m[in_reference], interpolation=quantile_interpolation
+            s[in_reference], level_below(rate), multiplicity=m[in_reference], interpolation=quantile_interpolation
         )
 
     t_alpha, t_beta = threshold(alpha), threshold(beta)

@@ -37,7 +37,8 @@ def prior_correction(
         The shape of `logits`. NaN where a weight or share is out of range, infinite where it is at its end.
 
     Raises:
-        ValueError: on shapes that do not fit, or if `tau` has no prior.
+        ValueError: on shapes that do not fit, one logit without `binary`, if `tau` has no prior, or if nothing would
+            be corrected: without weights and priors, or with one prior and without `tau`.
 
     References:
         Saerens et al., Adjusting the Outputs of a Classifier to New a Priori Probabilities, Neural Computation 2002
@@ -47,8 +48,13 @@ def prior_correction(
     checks.floating("logits", logits)
     for name, numbers in (("weights", weights), ("train_prior", train_prior), ("prior", prior)):
         checks.broadcastable(name, numbers, "logits", logits)
+    if not binary:
+        checks.several_classes("logits", logits, axis=-1, instead="binary=True")
     seen = train_prior if train_prior is not None else prior
+    checks.require(weights is not None or seen is not None, "weights, or train_prior and prior,", "given", None)
     checks.require(tau == 0 or seen is not None, "tau", "0 unless train_prior or prior is given", tau)
+    is_pair = (train_prior is None) == (prior is None)
+    checks.require(is_pair or tau != 0, "prior" if prior is None else "train_prior", "given too unless tau is", None)
     xp = array_namespace(logits, weights, train_prior, prior)
 
     def log_odds(shares: Array) -> Array:

@@ -88,7 +88,7 @@ def binary_counts(positives: Array, total: Array | float) -> tuple[Array, Array]
 def _rarity(counts: Array, *, scheme: str, beta: float) -> Array:
     """1 / n, or one over the effective number of items."""
     checks.one_of("scheme", scheme, SCHEMES)
-    checks.require(isinstance(beta, (int, float)) and 0 <= beta < 1, "beta", "a number in [0, 1)", beta)
+    checks.python_number("beta", beta, "[0, 1)")
     xp = array_namespace(counts)
     counts = as_floats(counts)
     counts = xp.where(counts == 0, 1.0, counts)

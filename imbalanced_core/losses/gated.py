@@ -44,8 +44,7 @@ def with_gate(
     """The objective of a step: a ranking loss alone or, where there is a gate, `gated`."""
     if positive_rate is not None:
         checks.require(gate is not None, "positive_rate", "None unless there is a gate", positive_rate)
-        in_range = isinstance(positive_rate, float) and 0 < positive_rate < 1
-        checks.require(in_range, "positive_rate", "a number in (0, 1)", positive_rate)
+        checks.python_number("positive_rate", positive_rate, "(0, 1)")
     if gate is None:
         return partial(ranking, temperature=temperature)
     return partial(gated, ranking=ranking, gate=gate, temperature=temperature, positive_rate=positive_rate)

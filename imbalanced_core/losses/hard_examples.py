@@ -11,7 +11,7 @@ from imbalanced_core import checks, ops
 from imbalanced_core.losses.classes import cross_entropy, cross_entropy_and
 from imbalanced_core.losses.pointwise import class_inputs, label_inputs, sigmoid_focal
 from imbalanced_core.ops.namespace import Array, array_namespace
-from imbalanced_core.quantile import masked_quantile
+from imbalanced_core.quantile import level_below, masked_quantile
 
 
 def _at_least_minus_one(name: str, value: Any) -> None:
@@ -19,11 +19,7 @@ def _at_least_minus_one(name: str, value: Any) -> None:
 
 
 def _below_one(name: str, value: Any) -> None:
-    checks.require(isinstance(value, (int, float)) and 0 <= value < 1, name, "a number in [0, 1)", value)
-
-
-def _share(name: str, value: Any) -> None:
-    checks.require(isinstance(value, (int, float)) and 0 <= value <= 1, name, "a number in [0, 1]", value)
+    checks.python_number(name, value, "[0, 1)")
 
 
 def _axis(name: str, value: Any) -> None:
@@ -37,7 +33,7 @@ RULES = {
     "gamma_pos": checks.non_negative,
     "gamma_neg": checks.non_negative,
     "clip": _below_one,
-    "share": _share,
+    "share": checks.python_number,
     "axis": _axis,
 }
 
@@ -167,7 +163,7 @@ def hard_negative(
     if gather is not None and (axis is None or axis % x.ndim == 0):
         scores = gather(scores)
     scores = xp.reshape(scores, (-1,)) if axis is None else xp.moveaxis(scores, axis, -1)
-    least = masked_quantile(scores, [1.0 - share], where=~xp.isnan(scores))
+    least = masked_quantile(scores, [level_below(share)], where=~xp.isnan(scores))
     least = least[0] if axis is None else xp.moveaxis(least, -1, axis)
     kept = ~(is_negative & (x < least))  # NaN stays
     kept = kept if where is None else kept & where

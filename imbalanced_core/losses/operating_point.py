@@ -191,6 +191,13 @@ def precision_above(
     return share(wrong + LEAST_COUNT, found), valid & has_positive, _figures(tau, cut, diagnostics)
 
 
+def too_few(k: Any, rows: int) -> str:
+    """What to warn of, "" of nothing, where all rows of batch and queue would be among the k: no class has a loss."""
+    if not isinstance(k, int) or not 0 < rows <= k:
+        return ""
+    return f"batch and queue have {rows} rows, no more than k={k}: the loss is 0; give it a longer queue or a smaller k"
+
+
 def _figures(tau: Array, cut: Cut, diagnostics: bool) -> dict[str, Array]:
     return {"tau_eff": tau} | ({"t_beta": (cut.last + cut.rest)[..., 0] / 2.0} if diagnostics else {})
 
@@ -199,8 +206,8 @@ def _cut(items: Items, k: Any, **share: float | None) -> tuple[Cut, Array]:
     """The cut below the k-th item, or at a recall or precision, and which rows are valid; both terms are finite."""
     ((name, value),) = share.items()
     checks.require(k is None or value is None, "k", f"None where a {name} is given", k)
-    in_range = isinstance(value, (int, float)) and 0 < value <= 1
-    checks.require(value is None or in_range, name, "a Python number in (0, 1]", value)
+    if value is not None:
+        checks.python_number(name, value, "(0, 1]")
     xp, ranked = array_namespace(items.scores), _ranked(items)
     scores, valid = ranked.scores, count_of(items.negatives, items) > 0
     if value is None:

@@ -17,7 +17,7 @@ from imbalanced_core.pool.items import (
     select_numerator,
     settle,
 )
-from imbalanced_core.quantile import INTERPOLATIONS, masked_quantile
+from imbalanced_core.quantile import INTERPOLATIONS, level_below, masked_quantile
 
 SURROGATES = ("trapezoid", "pairwise")
 BUDGET_BASES = ("fpr", "population")
@@ -134,8 +134,7 @@ def band_auc(
     checks.one_of("surrogate", surrogate, SURROGATES)
     checks.one_of("budget_basis", budget_basis, BUDGET_BASES)
     checks.non_negative("margin", margin)
-    in_range = isinstance(min_tpr, (int, float)) and 0 <= min_tpr < 1
-    checks.require(in_range, "min_tpr", "a Python number in [0, 1)", min_tpr)
+    checks.python_number("min_tpr", min_tpr, "[0, 1)")
     if min_tpr > 0:
         items = items._replace(numerator=_of_hardest(items, min_tpr))
     iid = items.where if items.is_iid is None else items.where & items.is_iid
@@ -185,10 +184,10 @@ def fpr_band(
     checks.one_of("quantile_interpolation", quantile_interpolation, INTERPOLATIONS)
     checks.at_least("n_knots", n_knots, 2)
     for name, rate in (("alpha", alpha), ("beta", beta)):
-        checks.require(isinstance(rate, (int, float)) and 0 <= rate <= 1, name, "a Python number in [0, 1]", rate)
+        checks.python_number(name, rate)
     checks.less("alpha", alpha, "beta", beta)
     inner = [alpha + (beta - alpha) * (k / (n_knots - 1)) for k in range(1, n_knots - 1)]
-    levels = [1.0 - rate for rate in (alpha, *inner, beta)]
+    levels = [level_below(rate) for rate in (alpha, *inner, beta)]
     shares_sort = tau_scale == "iqr" and quantile_interpolation == "higher"
     if shares_sort:
         levels += [0.25, 0.75]
@@ -209,7 +208,9 @@ def fpr_band(
 def _of_hardest(items: Items, min_tpr: float) -> Array:
     """The numerator [..., n] of the positives that are found last, when a share `min_tpr` is found already; else 0."""
     options = {"where": items.positives, "multiplicity": items.multiplicity, "interpolation": "lower"}
-    highest = masked_quantile(items.scores, (1.0 - min_tpr,), **options)  # NaN, which nothing reaches, of no positive
+    highest = masked_quantile(
+        items.scores, (level_below(min_tpr),), **options
+    )  # NaN, which nothing reaches, of no positive
     return ops.where(ops.stop_gradient(items.scores) <= highest, items.numerator, 0.0)
 
 

@@ -152,7 +152,7 @@ def symmetric_cross_entropy(
     """
     checks.non_negative("alpha", alpha)
     checks.non_negative("beta", beta)
-    checks.require(isinstance(epsilon, float) and 0 < epsilon < 1, "epsilon", "a number in (0, 1)", epsilon)
+    checks.python_number("epsilon", epsilon, "(0, 1)")
     x, y, valid, axis = class_inputs(logits, targets, axis=axis, where=where)
     loss = symmetric(epsilon, of_ids=y.ndim < x.ndim)
     return loss(x, y, where, valid, _in_range(x, alpha), _in_range(x, beta), axis=axis)
@@ -186,7 +186,8 @@ def class_inputs(
     positions = _without(logits.shape, axis)
     x, of_ids = ops.widen(logits), not are_probabilities(targets)
     if of_ids:
-        checks.shaped("targets", targets, positions, _missing_axis(logits, targets, axis))
+        hint = f"; one-hot: pass targets.argmax({axis}), or floats" if targets.shape == logits.shape else ""
+        checks.shaped("targets", targets, positions, _missing_axis(logits, targets, axis), hint)
     if where is not None:
         checks.shaped("where", where, positions, f"logits without the class axis {axis}")
     if not of_ids:

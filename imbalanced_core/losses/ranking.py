@@ -21,7 +21,7 @@ from imbalanced_core.pool.items import (
     weight_of,
     with_margin,
 )
-from imbalanced_core.quantile import INTERPOLATIONS, masked_quantile
+from imbalanced_core.quantile import INTERPOLATIONS, level_below, masked_quantile
 from imbalanced_core.reductions import share
 
 TEMPERATURE_SCALES = ("absolute", "iqr", "std")
@@ -165,14 +165,13 @@ def recall(
     diagnostics: bool = False,
 ) -> tuple[Array, Array, dict[str, Array]]:
     """The objective of `recall_at_quantile`."""
-    in_range = isinstance(quantile, (int, float)) and 0 <= quantile <= 1
-    checks.require(in_range, "quantile", "a Python number in [0, 1]", quantile)
+    checks.python_number("quantile", quantile)
     checks.one_of("quantile_interpolation", quantile_interpolation, INTERPOLATIONS)
     checks.non_negative("margin", margin)
     tau = scale_temperature(temperature, temperature_scale, items)
     threshold = masked_quantile(
         items.scores,
-        (1.0 - quantile,),
+        (level_below(quantile),),
         where=items.where,
         multiplicity=items.multiplicity,
         interpolation=quantile_interpolation,

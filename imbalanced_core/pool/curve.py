@@ -17,7 +17,10 @@ class Curve(NamedTuple):
 def read_rows(
     scores: Array, positives: Array, where: Array | None, weights: Array | None
 ) -> tuple[Array, Array, Array]:
-    """Scores that are NaN where broken and −inf where masked, weights that are 0 where masked, and the mask."""
+    """Scores that are NaN where broken and −inf where masked, weights that are 0 where masked, and the mask.
+
+    The mask is without scores of NaN with a weight of 0, but with other scores of that weight.
+    """
     checks.floating("scores", scores)
     checks.boolean("positives", positives)
     checks.same_shape("positives", positives, "scores", scores)
@@ -33,6 +36,7 @@ def read_rows(
         weights = xp.astype(ops.stop_gradient(weights), scores.dtype)
         is_weight = (weights >= 0) & (weights < xp.inf)
         weight = xp.where(where, xp.where(is_weight, weights, xp.nan), 0.0)
+        where = where & ((weight != 0) | ~xp.isnan(scores))
         scores = xp.where(xp.isnan(weight), xp.nan, scores)
     return xp.where(where, scores, -xp.inf), weight, where
 
@@ -58,7 +62,7 @@ def curve_of(scores: Array, positives: Array, where: Array | None, weights: Arra
 
     nothing = xp.zeros_like(weight)
     found, wrong = xp.where(positives, weight, nothing), xp.where(positives, nothing, weight)
-    return Curve(above(found), above(wrong), above(xp.astype(where, xp.int32)))
+    return Curve(above(found), above(wrong), above(xp.astype(weight != 0, xp.int32)))
 
 
 def steps(x: Array) -> Array:

@@ -98,8 +98,8 @@ def _shaped(targets: Array, rows: int, num_classes: int, *, multilabel: bool) ->
     if tuple(targets.shape) == (rows, 1):
         targets = array_namespace(targets).reshape(targets, (rows,))
     is_table = tuple(targets.shape) == (rows, num_classes)  # one-hot, or labels of their own for each class
-    hint = " (labels [rows, classes] need multilabel=True)" if is_table else ""
-    checks.shaped("targets", targets, (rows,), f"[rows]{hint}")
+    hint = "; one-hot: pass targets.argmax(1); a label for each class: multilabel=True" if is_table else ""
+    checks.shaped("targets", targets, (rows,), "[rows]", hint)
     if are_probabilities(targets) and num_classes > 1:
         raise TypeError(f"targets must be integer class ids when there are several classes, got dtype {targets.dtype}")
     return targets

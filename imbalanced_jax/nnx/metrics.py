@@ -89,8 +89,9 @@ class RankingMetric(nnx.Metric):
         targets = targets if self.multilabel or targets.shape != (*rows, 1) else targets[:, 0]
         checks.shaped("targets", targets, rows + targets.shape[1:], "[rows, ...]")
         jax.eval_shape(self._of_classes, logits, targets)  # checks the other axes and the dtypes
-        classes = 2 if self.multilabel else max(2, self.num_classes)
-        validation.check_class_ids(targets, num_classes=classes, ignore_index=self.ignore_index)
+        check: Callable[..., Any] = partial(validation.check_class_ids, num_classes=self.num_classes)
+        check = validation.check_binary_targets if self.multilabel or self.num_classes == 1 else check
+        check(targets, ignore_index=self.ignore_index)
         validation.check_weights(weights)
         place = (self.rows_seen[...] + jnp.arange(rows[0], dtype=jnp.int32))[-self.capacity :] % self.capacity
         for state, new in ((self.logits, logits), (self.targets, targets), (self.weights, weights)):

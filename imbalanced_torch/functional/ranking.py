@@ -1,5 +1,6 @@
 """Smooth average precision and recall at a quantile as functions, and what all ranking functions share."""
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias, Unpack
@@ -12,6 +13,7 @@ from imbalanced_core import checks, ops
 from imbalanced_core import options as shared
 from imbalanced_core.losses import ranking
 from imbalanced_core.losses.gated import Gate, closed, with_gate
+from imbalanced_core.losses.operating_point import too_few
 from imbalanced_core.ops.on_torch.compiler import without_autocast
 from imbalanced_core.pool import queue as queues
 from imbalanced_core.pool.labels import taking_part
@@ -147,6 +149,8 @@ def ranking_loss(
     rows, noise = logits.shape[0] + queue.logits.shape[0], None
     if rest["max_pool_size"] is not None and rows > rest["max_pool_size"]:
         noise = torch.rand(rows, generator=generator, device=logits.device)
+    if (message := too_few(own.get("k"), rows)) and not torch.compiler.is_compiling():
+        warnings.warn(message, stacklevel=4)
     ranking = partial(objective, **of_objective, **own)
     objective = with_gate(ranking, gate, temperature=temperature, positive_rate=positive_rate)
     live_aware = gate is not None

@@ -37,7 +37,6 @@ def test_adjustment_alone_takes_either_prior(rng):
     logits = np.log(joint) - np.log(PRIOR)
     for name in ("train_prior", "prior"):
         np.testing.assert_allclose(softmax(prior_correction(logits, tau=1.0, **{name: PRIOR})), expected)
-    np.testing.assert_array_equal(prior_correction(logits), logits)
 
 
 def test_sigmoid_of_several_labels(rng):
@@ -53,8 +52,17 @@ def test_sigmoid_of_several_labels(rng):
     np.testing.assert_allclose(1 / (1 + np.exp(-values)), positive / (positive + negative), rtol=1e-12)
 
 
-def test_bad_options_are_refused():
-    with pytest.raises(ValueError, match="tau must be 0 unless"):
-        prior_correction(np.zeros((2, 3)), tau=1.0)
-    with pytest.raises(ValueError, match="weights must be broadcastable"):
-        prior_correction(np.zeros((2, 3)), weights=np.ones(2))
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tau": 1.0, "weights": np.ones(3)}, "tau must be 0 unless"),
+        ({"weights": np.ones(2)}, "weights must be broadcastable"),
+        ({}, "weights, or train_prior and prior, must be given, got None"),
+        ({"prior": PRIOR}, "train_prior must be given too unless tau is, got None"),
+        ({"train_prior": PRIOR, "weights": np.ones(3)}, "prior must be given too unless tau is, got None"),
+        ({"logits": np.zeros((2, 1)), "weights": np.ones(1)}, r"at least 2 classes .* use binary=True\), got \(2, 1\)"),
+    ],
+)
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        prior_correction(**{"logits": np.zeros((2, 3))} | options)

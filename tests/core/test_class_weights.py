@@ -74,7 +74,7 @@ def test_impossible_counts_give_nan(backend, bad):
 def test_errors_name_the_rule():
     with pytest.raises(ValueError, match="scheme must be one of 'inverse', 'balanced', 'effective', got 'inv'"):
         class_weights(COUNTS, scheme="inv")
-    with pytest.raises(ValueError, match=r"beta must be a number in \[0, 1\), got 1"):
+    with pytest.raises(ValueError, match=r"beta must be a Python number in \[0, 1\), got 1"):
         class_weights(COUNTS, scheme="effective", beta=1)
     with pytest.raises(ValueError, match=r"counts must be of shape \[classes\], got \(2, 2\)"):
         class_weights(np.ones((2, 2)))

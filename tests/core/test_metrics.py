@@ -129,6 +129,21 @@ def test_no_items_at_all():
     assert np.isnan(np.stack(all_metrics(*nothing))).all()
 
 
+def test_what_an_item_of_weight_0_holds_does_not_matter(backend):
+    scores, positives = np.array([5.0, 4.0, np.nan, 3.0, 2.0]), np.array([False, True, True, False, True])
+    weights = np.array([0.0, 1.0, 0.0, 1.0, 1.0])
+    chosen = (partial(metrics.precision_at_k, k=1), *METRICS[:5])
+    chosen = chosen[:1] if backend.name == "jax" else chosen
+    values = backend.run(partial(all_metrics, chosen=chosen), scores, positives, None, weights)
+    expected = all_metrics(scores[[1, 3, 4]], positives[[1, 3, 4]], chosen=chosen)
+    np.testing.assert_allclose(np.stack(values), np.stack(expected))
+    assert (
+        metrics.recall_at_quantile(scores, positives, quantile=0.15, weights=weights) == 0
+    )  # a score moves the quantile
+    mean = metrics.of_classes(metrics.roc_auc, scores[:, None], positives, weights=weights)
+    assert mean == metrics.roc_auc(scores[[1, 3, 4]], positives[[1, 3, 4]])
+
+
 def test_a_negative_weight_is_nan():
     values = all_metrics(np.array([2.0, 1.0]), np.array([True, False]), None, np.array([1.0, -1.0]))
     assert np.isnan(np.stack(values)).all()

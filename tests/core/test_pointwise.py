@@ -472,7 +472,7 @@ def test_other_bad_parameters_are_refused():
         softmax_focal(x, y, label_smoothing=1.1)
     with pytest.raises(ValueError, match="axis must be an axis of 2-d logits, got 2"):
         softmax_focal(x, y, axis=2)
-    with pytest.raises(ValueError, match=r"epsilon must be a number in \(0, 1\), got 0.0"):
+    with pytest.raises(ValueError, match=r"epsilon must be a Python number in \(0, 1\), got 0.0"):
         symmetric_cross_entropy(x, y, epsilon=0.0)
     with pytest.raises(ValueError, match="floating-point targets must be probabilities"):
         softmax_focal(x, np.zeros(2))

@@ -7,7 +7,10 @@ from backends import _DIFFERENTIABLE, _GENERIC
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imbalanced_core import quantile
+from imbalanced_core import metrics, quantile
+from imbalanced_core.losses.hard_examples import hard_negative
+from imbalanced_core.losses.partial_auc import partial_auc
+from imbalanced_core.losses.ranking import recall_at_quantile
 from imbalanced_core.ops.namespace import array_namespace
 from imbalanced_core.quantile import INTERPOLATIONS, masked_quantile
 
@@ -260,6 +263,19 @@ def test_counts_above_2_to_the_24_are_exact():
     assert masked_quantile(values, (1 - 1 / (n - 2),), where=where, interpolation="nearest")[0] == n - 2
 
 
+@pytest.mark.parametrize("tenths", range(1, 10))
+def test_shares_of_whole_items_are_whole(tenths):
+    """Of eleven items, whatever the binary digits of 1 − share are."""
+    share, scores, is_one = tenths / 10, np.arange(11.0), np.ones(11, bool)
+    recall = metrics.recall_at_quantile(scores, is_one, quantile=share)
+    loss, _ = recall_at_quantile(scores, is_one, quantile=share, temperature=1e-9)  # counts the last as a half
+    np.testing.assert_allclose([recall, 1 - loss + 0.5 / 11], (tenths + 1) / 11)
+    assert hard_negative(scores, ~is_one, share=share)[1].sum() == tenths + 1
+    all_scores, positives = np.append(scores, 0.5), np.append(is_one, False)  # a negative above one of the positives
+    loss, *_ = partial_auc(all_scores, positives, min_tpr=share, temperature=1e-9, temperature_scale="absolute")
+    assert loss == pytest.approx(1 / (11 - tenths))  # of as many of the lowest positives
+
+
 def test_no_gradient_flows(grad_backend, rng):
     def total(values):
         return (masked_quantile(values, (0.3, 0.9)) * 2.0).sum() + values.sum()
@@ -285,8 +301,8 @@ def test_vmap_over_rows(rng):
 @pytest.mark.parametrize(
     ("levels", "options", "message"),
     [
-        ((0.5, 1.5), {}, r"levels must be Python numbers in \[0, 1\], got 1.5"),
-        ((float("nan"),), {}, "levels must be Python numbers"),
+        ((0.5, 1.5), {}, r"levels must be a Python number in \[0, 1\], got 1.5"),
+        ((float("nan"),), {}, "levels must be a Python number"),
         ((0.5,), {"interpolation": "cubic"}, "interpolation must be one of 'linear', .*, got 'cubic'"),
         (
             (0.5,),

@@ -28,6 +28,7 @@ def test_shares_are_right_under_jit_and_vmap():
 def test_one_key_gives_one_batch():
     rows = [balanced_rows(jax.random.key(seed), LABELS, 16, ADDED)[0] for seed in (1, 1, 2)]
     np.testing.assert_array_equal(rows[0], rows[1])
+    np.testing.assert_array_equal(rows[0], balanced_rows(jax.random.key(1), LABELS[:, None], 16, ADDED)[0])
     assert (rows[0] != rows[2]).any()
 
 
@@ -46,6 +47,8 @@ def test_several_labels_and_a_class_without_positives():
         (6, ADDED, "batch must be greater than all added, 6"),
         (9, {99: 1}, "class 99 has a positive"),
         (9, {3: 0}, r"added\[3\] must be an integer >= 1"),
+        (9.0, {3: 1}, r"batch must be an integer >= 1, got 9\.0"),
+        (9, {-1: 1}, r"the classes of added must be integers in \[0, 2147483648\), got -1"),
     ],
 )
 def test_bad_options_are_refused(batch, added, message):

@@ -76,6 +76,8 @@ def test_bad_input_is_refused(rng):
     metric = metrics.ROCAUC(3, capacity=50)
     with pytest.raises(ValueError, match=r"targets must be in|class ids in \[0, 3\)"):
         metric.update(logits=logits, targets=targets + 1000)
+    with pytest.raises(ValueError, match=r"targets must be 0 or 1 or the ignore_index -100, got 2"):
+        metrics.ROCAUC(1, capacity=50).update(logits=logits[:, :1], targets=targets)
     with pytest.raises(ValueError, match="logits must be of shape"):
         metric.update(logits=logits[:, :2], targets=targets)
     with pytest.raises(ValueError, match="sample_weight must be finite"):

@@ -259,7 +259,11 @@ def test_wrong_arguments_are_named():
         (lambda: softmax_focal_loss(x, y, label_smoothing=2.0), ValueError, r"label_smoothing must be"),
         (lambda: softmax_focal_loss(x, y, reduction="avg"), ValueError, r"reduction must be one of 'mean', .*'avg'"),
         (lambda: symmetric_cross_entropy_loss(x, y, reduction="mean_positive"), ValueError, r"reduction must be one"),
-        (lambda: symmetric_cross_entropy_loss(x, y, epsilon=0.0), ValueError, r"epsilon must be a number in \(0, 1\)"),
+        (
+            lambda: symmetric_cross_entropy_loss(x, y, epsilon=0.0),
+            ValueError,
+            r"epsilon must be a Python number in \(0, 1\)",
+        ),
         (lambda: symmetric_cross_entropy_loss(x, y, beta=-1.0), ValueError, r"beta must be a finite number >= 0"),
         (lambda: sigmoid_focal_loss(x, x > 0, alpha=1.5), ValueError, r"alpha must be a number in \[0, 1\]"),
         (lambda: softmax_focal_loss(x, y, sample_weight=jnp.ones(3)), ValueError, r"sample_weight must be of shape"),

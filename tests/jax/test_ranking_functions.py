@@ -275,9 +275,9 @@ def test_half_precision_is_computed_in_float32(smooth_ap, dtype):
 
 
 def test_degenerate_batches_are_zero_with_zero_gradient(function):
-    step = jax.jit(jax.value_and_grad(lambda x, y: function(x, y, init_queue(4, 1))[0]))
-    for n, target in [(0, 0), (8, 0), (8, IGNORED)]:
-        loss, gradient = step(jnp.zeros((n, 1)), jnp.full(n, target))
+    step = jax.jit(jax.value_and_grad(lambda x, y, queue: function(x, y, queue)[0]))
+    for n, target, queue in [(0, 0, None), *((n, y, init_queue(4, 1)) for n, y in ((0, 0), (8, 0), (8, IGNORED)))]:
+        loss, gradient = step(jnp.zeros((n, 1)), jnp.full(n, target), queue)
         assert loss == 0
         assert (gradient == 0).all()
 

@@ -15,6 +15,7 @@ import imbalanced_jax
 import imbalanced_torch
 from imbalanced_core.ops import on_torch
 from imbalanced_core.ops.on_torch import order, pieces
+from imbalanced_torch import functional
 
 every_library = pytest.mark.parametrize("library", ["torch", "jax"])
 every_loss = pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
@@ -296,6 +297,75 @@ def test_numbers_that_are_no_integers_are_refused(mistake, message):
         mistake()
 
 
+@pytest.mark.parametrize(
+    ("of_torch", "of_jax", "instead"),
+    [
+        (t.SmoothAPLoss(3), j.smooth_ap_loss, r"; a label for each class: multilabel=True"),
+        (t.SoftmaxFocalLoss(), j.softmax_focal_loss, ", or floats"),
+    ],
+)
+def test_one_hot_targets_are_told_what_to_pass(of_torch, of_jax, instead):
+    one_hot = np.eye(3, dtype=np.int32)[Y]
+    message = rf"= \(12,\), got \(12, 3\); one-hot: pass targets\.argmax\(1\){instead}"
+    with pytest.raises(ValueError, match=message):
+        of_torch(TX, torch.from_numpy(one_hot))
+    with pytest.raises(ValueError, match=message):
+        of_jax(JX, jnp.asarray(one_hot))
+
+
+HALF = torch.tensor(0.5)
+PYTHON_NUMBERS = [  # a call, the message
+    (
+        lambda: t.SmoothAPLoss.recommended(3, positive_rate=HALF),
+        r"positive_rate must be a Python number in \(0, 1\), got tensor\(0\.5000\); call \.item\(\)",
+    ),
+    (
+        lambda: t.PAUCAtBudgetLoss.recommended(3, HALF),
+        r"budget must be a Python number in \(0, 1\], got tensor.*; call",
+    ),
+    (lambda: t.RecallAtQuantileLoss(3, quantile=True), r"quantile must be a Python number in \[0, 1\], got True"),
+    (lambda: t.RecallAtPrecisionLoss(3, precision=0), r"precision must be a Python number in \(0, 1\], got 0"),
+    (
+        lambda: jax.jit(lambda b: j.presets.pauc_at_budget(JX, JY, STATE, budget=b))(0.1),
+        "budget must be a Python value, fixed when compiled, got",
+    ),
+]
+
+
+@pytest.mark.parametrize(("mistake", "message"), PYTHON_NUMBERS)
+def test_numbers_that_shape_the_program_are_python_numbers(mistake, message):
+    with pytest.raises(ValueError, match=message):
+        mistake()
+
+
+def test_numbers_of_numpy_are_python_numbers():
+    half = np.float32(0.5)
+    for make in (
+        lambda x: t.PAUCAtBudgetLoss.recommended(3, x, positive_rate=x),
+        lambda x: t.RecallAtQuantileLoss(3, quantile=x),
+        lambda x: t.SymmetricCrossEntropyLoss(epsilon=x),
+    ):
+        assert make(half)(TX, TY) == make(0.5)(TX, TY)
+    assert j.recall_at_quantile_loss(JX, JY, quantile=half)[0] == j.recall_at_quantile_loss(JX, JY, quantile=0.5)[0]
+
+
+def test_no_more_rows_than_k_are_a_warning():
+    for name in ("RecallAtKLoss", "PrecisionAtKLoss"):
+        loss_fn = getattr(t, name)(3, k=12, queue_size=0)
+        with pytest.warns(UserWarning, match="batch and queue have 12 rows, no more than k=12: the loss is 0") as seen:
+            assert loss_fn(TX, TY) == loss_fn(TX, TY) == 0  # once
+        assert [warning.filename for warning in seen] == [__file__]
+        assert getattr(t, name)(3, k=12, queue_size=1)(TX, TY) == 0  # a queue that will fill
+    for package, x, y in ((j, JX, JY), (functional, TX, TY)):
+        for function in (package.recall_at_k_loss, package.precision_at_k_loss):
+            with pytest.warns(
+                UserWarning, match="batch and queue have 12 rows, no more than k=12: the loss is"
+            ) as seen:
+                assert function(x, y, k=12)[0] == 0
+            assert [warning.filename for warning in seen] == [__file__]
+            assert function(x, y, package.init_queue(1, 3), k=12)[0] == 0
+
+
 def test_integers_of_numpy_are_integers():
     three = np.int64(3)
     assert t.SmoothAPLoss(three, queue_size=three)(TX, TY) == t.SmoothAPLoss(3, queue_size=3)(TX, TY)
@@ -307,7 +377,16 @@ def test_integers_of_numpy_are_integers():
 
 QUEUE = imbalanced_jax.init_queue(4, 3)
 smooth_ap = partial(imbalanced_jax.smooth_ap_loss, JX, JY)
+STATE = j.presets.init_state(3, queue_size=4)
 JAX_MISTAKES = [  # a call, the error, the message
+    (lambda: j.presets.smooth_ap(JX, JY, QUEUE), TypeError, "state must be a PresetState, .*, got Queue"),
+    (lambda: j.presets.smooth_ap(JX, JY, STATE._asdict()), TypeError, "state must be a PresetState, .*, got dict"),
+    (lambda: j.presets.pauc_at_budget(JX, JY, None, budget=0.1), TypeError, "state must be .*, got NoneType"),
+    (
+        lambda: j.presets.smooth_ap(JX, JY, STATE._replace(gate=STATE.gate._asdict())),
+        TypeError,
+        "gate must be a Gate, .*, got dict",
+    ),
     (lambda: smooth_ap(QUEUE._asdict()), TypeError, r"queue must be a Queue, .* \(a restored dict: Queue\(\*\*it\)\)"),
     (lambda: smooth_ap(tuple(QUEUE)), TypeError, "queue must be a Queue, .*, got tuple"),
     (lambda: smooth_ap(1024), TypeError, "queue must be a Queue, .*, got int"),
@@ -382,7 +461,7 @@ def test_class_weights_of_wrong_counts(package):
         (lambda: package.class_weights(["a"]), TypeError, "counts must be .*, got"),
         (lambda: package.class_weights([1j]), TypeError, "counts must be .*, got"),
         (lambda: package.class_weights([1, 2], scheme="rare"), ValueError, "scheme must be one of 'inverse'"),
-        (lambda: package.class_weights([1, 2], beta=1), ValueError, r"beta must be a number in \[0, 1\), got 1"),
+        (lambda: package.class_weights([1, 2], beta=1), ValueError, r"beta must be a Python number in \[0, 1\), got 1"),
         (lambda: package.pos_weight(20, 10), ValueError, "total - positives must be finite and >= 0, got -10"),
         (lambda: package.pos_weight([1, 2], [3, 4, 5]), ValueError, "total must be one number, or one per label"),
         (lambda: package.pos_weight([1], np.nan), ValueError, "total - positives must be finite and >= 0, got nan"),

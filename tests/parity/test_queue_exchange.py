@@ -116,11 +116,11 @@ def test_what_is_no_queue_of_this_loss_is_refused():
 def test_a_checkpoint_restored_as_a_dict_is_a_queue_again(tmp_path):
     checkpoint = pytest.importorskip("orbax.checkpoint", reason="orbax-checkpoint is not installed")
     _, queue = run_jax(imbalanced_jax.init_queue(QUEUE, 3), "classes", range(4))
+    state = imbalanced_jax.presets.PresetState(queue, imbalanced_jax.init_gate(3))
     with checkpoint.StandardCheckpointer() as checkpointer:
-        checkpointer.save(tmp_path / "queue", {"queue": queue._asdict()})
+        checkpointer.save(tmp_path / "queue", state)
         checkpointer.wait_until_finished()
-        restored = checkpointer.restore(tmp_path / "queue")["queue"]
-    again = imbalanced_jax.Queue(**restored)
-    for ours, theirs in zip(again, queue, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+        restored = checkpointer.restore(tmp_path / "queue")
+    again = imbalanced_jax.Queue(**restored["queue"])
+    jax.tree.map(np.testing.assert_array_equal, state, type(state)(again, imbalanced_jax.Gate(**restored["gate"])))
     assert run_jax(again, "classes", range(4, 6))[0] == run_jax(queue, "classes", range(4, 6))[0]

@@ -405,7 +405,7 @@ def test_a_backward_can_be_repeated_and_differentiated_again(generator):
         (lambda: SoftmaxFocalLoss(alpha=0.25), "alpha must be one weight per class"),
         (lambda: SoftmaxFocalLoss(label_smoothing=2.0), "label_smoothing must be"),
         (lambda: SoftmaxFocalLoss(background_class=-1), "background_class must be an integer >= 0"),
-        (lambda: SymmetricCrossEntropyLoss(epsilon=1.0), r"epsilon must be a number in \(0, 1\), got 1.0"),
+        (lambda: SymmetricCrossEntropyLoss(epsilon=1.0), r"epsilon must be a Python number in \(0, 1\), got 1.0"),
         (lambda: SymmetricCrossEntropyLoss(beta=-1.0), "beta must be a finite number >= 0"),
         (lambda: SigmoidFocalLoss(gather_distributed="yes"), "gather_distributed must be one of None, True, False"),
         (lambda: SigmoidFocalLoss(grad_reduction="avg"), "grad_reduction must be one of 'mean', 'sum', got 'avg'"),

@@ -3,7 +3,9 @@
 import copy
 import io
 import pickle
+import re
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -201,6 +203,27 @@ def test_scores_that_become_equal_are_a_warning_once():
         "the spread of the scores has shrunk to less than 1/100 of wha"[:60]
     ]
     assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("make", "advice"),
+    [
+        (
+            partial(SmoothAPLoss, 1),
+            "collapse.md): use SmoothAPLoss.recommended(...), or mix it with a weighted cross entropy",
+        ),
+        (partial(RecallAtQuantileLoss, 1), "collapse.md): mix it with a weighted cross entropy"),
+        (partial(SmoothAPLoss.recommended, 1), "collapse.md)"),
+    ],
+)
+def test_the_advice_where_scores_become_equal(make, advice):
+    logits, targets = torch.randn(64, 1, generator=torch.Generator().manual_seed(0)), torch.arange(64) % 2
+    loss_fn, first = make(), logits.clone()
+    first[0] = 400.0  # a single score is no spread
+    loss_fn(first, targets)
+    loss_fn(logits, targets)
+    with pytest.warns(UserWarning, match=re.escape(advice) + "$"):
+        loss_fn(logits / 200, targets)
 
 
 def test_the_seed_librarys_surrogate_is_a_warning_once(monkeypatch):

@@ -113,6 +113,7 @@ def test_several_labels_and_tensors():
     labels[[4, 9], 1] = 1
     batches = list(BalancedBatchSampler(labels, 12, {1: 2}))
     assert all(sorted(batch[-2:]) == [4, 9] for batch in batches)
+    assert list(BalancedBatchSampler(LABELS[:, None], 16, ADDED)) == list(sampler())
 
 
 @pytest.mark.parametrize(
@@ -125,6 +126,10 @@ def test_several_labels_and_tensors():
         ({"rank": 2}, "rank must be given together"),
         ({"labels": np.zeros((0,))}, "labels must be of shape"),
         ({"seed": -1}, "seed must be"),
+        ({"batch_size": 16.0}, r"batch_size must be an integer >= 1, got 16\.0"),
+        ({"added": 3}, "added must be a mapping of classes to how many rows, got 3"),
+        ({"added": {-2: 1}}, r"the classes of added must be integers in \[0, 2147483648\), got -2"),
+        ({"labels": np.eye(3), "added": {-1: 1}}, r"the classes of added must be integers in \[0, 3\), got -1"),
     ],
 )
 def test_bad_options_are_refused(options, message):

@@ -76,6 +76,8 @@ def test_bad_input_is_refused():
     logits, targets, weights = batches()
     with pytest.raises(ValueError, match=r"targets must be class ids in \[0, 3\)"):
         metric.update(logits, targets + 1000)
+    with pytest.raises(ValueError, match=r"targets must be 0 or 1 or the ignore_index -100, got 2"):
+        metrics.ROCAUC(1).update(logits[:, :1], targets)
     with pytest.raises(ValueError, match="logits must be of shape"):
         metric.update(logits[:, :2], targets)
     with pytest.raises(ValueError, match="targets must be of shape"):

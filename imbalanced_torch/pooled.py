@@ -78,16 +78,15 @@ class PooledLoss(RankingState):
         checks.flag("persistent_queue", persistent)
         checks.one_of("pos_numerator", self.pos_numerator, POSITIVE_NUMERATORS)
         checks.one_of("grad_reduction", self.grad_reduction, distributed.GRAD_REDUCTIONS)
-        if self.generator is not None and not isinstance(self.generator, torch.Generator):
+        if not isinstance(self.generator, torch.Generator | None):
             raise TypeError(f"generator must be a torch.Generator or None, got {self.generator!r}")
         self._has_warned = False
         preset = f"use {type(self).__name__}.recommended(...), or " if hasattr(self, "recommended") else ""
         self._spread_watch = SpreadWatch("" if self.gated else f": {preset}mix it with a weighted cross entropy")
         self._start_state(temperature, multilabel=self.multilabel, persistent=persistent)
         if self.class_parallel:
-            checks.require(
-                self.max_pool_size is None, "max_pool_size", "None with class_parallel=True", self.max_pool_size
-            )
+            size, rule = self.max_pool_size, "None with class_parallel=True"
+            checks.require(size is None, "max_pool_size", rule, size)
             checks.require(not self.gated, "gated", "False with class_parallel=True", self.gated)
         if self.max_pool_size is not None:
             checks.at_least("max_pool_size", self.max_pool_size, strata_count(num_classes, multilabel=self.multilabel))
@@ -104,9 +103,8 @@ class PooledLoss(RankingState):
 
     def _objective(self) -> Callable[..., tuple]:
         """What a step evaluates, with the temperature and the gate of this step."""
-        gate = self.gate if self.gated else None
-        temperature, positive_rate = self._temperature[0], self.positive_rate
-        return with_gate(self._ranking(), gate, temperature=temperature, positive_rate=positive_rate)
+        options: dict[str, Any] = {"temperature": self._temperature[0], "positive_rate": self.positive_rate}
+        return with_gate(self._ranking(), self.gate if self.gated else None, **options)
 
     def forward(
         self,
@@ -151,8 +149,7 @@ class PooledLoss(RankingState):
             logits, targets, iid_mask, sample_weight, return_per_class, return_diagnostics, update_queue
         )
         extras: tuple = (result.per_class, result.valid) if return_per_class else ()
-        if return_diagnostics:
-            extras += (ops.present(result.diagnostics),)
+        extras += (ops.present(result.diagnostics),) if return_diagnostics else ()
         return (loss, *extras) if extras else loss
 
     def _step(
@@ -167,8 +164,7 @@ class PooledLoss(RankingState):
     ) -> tuple[Tensor, PooledResult]:
         validation.check_tensors(logits=logits, targets=targets)
         validation.check_optional_tensors(iid_mask=iid_mask, sample_weight=sample_weight)
-        rule = f"of shape [rows, num_classes] = [N, {self.num_classes}]"
-        checks.require(logits.ndim == 2 and logits.shape[1] == self.num_classes, "logits", rule, tuple(logits.shape))
+        checks.shaped("logits", logits, (*logits.shape[:1], self.num_classes), "[rows, num_classes]")
         if update_queue is not None:
             checks.flag("update_queue", update_queue)
         learns = self.training and torch.is_grad_enabled()
@@ -275,9 +271,8 @@ class PooledLoss(RankingState):
         else:
             validation.check_class_ids(targets, num_classes=self.num_classes, ignore_index=self.ignore_index)
         if sample_weight is not None:
-            is_counted = taking_part(targets, ignore_index=self.ignore_index)
-            is_counted = is_counted.any(dim=1) if is_counted.ndim == 2 else is_counted
-            validation.check_weights(sample_weight, where=is_counted)
+            counted = taking_part(targets, ignore_index=self.ignore_index)
+            validation.check_weights(sample_weight, where=counted.any(dim=1) if counted.ndim == 2 else counted)
 
     def _noise(self, logits: Tensor, learns: bool) -> Tensor | None:
         """Noise for subsampling, [rows of the pool]; None if nothing is cut."""

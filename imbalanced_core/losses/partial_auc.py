@@ -207,10 +207,8 @@ def fpr_band(
 
 def _of_hardest(items: Items, min_tpr: float) -> Array:
     """The numerator [..., n] of the positives that are found last, when a share `min_tpr` is found already; else 0."""
-    options = {"where": items.positives, "multiplicity": items.multiplicity, "interpolation": "lower"}
-    highest = masked_quantile(
-        items.scores, (level_below(min_tpr),), **options
-    )  # NaN, which nothing reaches, of no positive
+    level, options = level_below(min_tpr), {"where": items.positives, "multiplicity": items.multiplicity}
+    highest = masked_quantile(items.scores, (level,), interpolation="lower", **options)  # NaN of no positive
     return ops.where(ops.stop_gradient(items.scores) <= highest, items.numerator, 0.0)
 
 

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from imbalanced_core import checks
 from imbalanced_core.losses.gated import Gate, closed
+from imbalanced_core.ops.on_torch.compiler import may_leave_compiler
+from imbalanced_core.pairwise.counts import PAIRS_COMPILED_CPU
 from imbalanced_core.pool import queue
 from imbalanced_core.pool.queue import Queue
 from imbalanced_torch import validation
@@ -23,6 +25,7 @@ class RankingState(ClassQueue):
     """The queue, the temperature and the number of random draws of a ranking module, in buffers."""
 
     class_parallel: bool
+    compares_pairs = False  # whether the loss does
     gated: bool
     queue_size: int
     queue_weights: Tensor
@@ -91,6 +94,12 @@ class RankingState(ClassQueue):
             self._held_block = None
             self.queue_block.fill_(-1)  # whatever it held: memory that was only allocated holds anything
         self._store(queue.emptied(self.queue))
+
+    def _is_better_eager(self, logits: Tensor) -> bool:
+        """Whether `torch.compile` had better leave a step alone: on the CPU, where it compares many pairs."""
+        if not (self.compares_pairs and may_leave_compiler(logits)):
+            return False
+        return self.num_classes * (len(logits) + self.queue_size) ** 2 > PAIRS_COMPILED_CPU
 
     def reset(self) -> None:
         """Begins another run: an empty queue and, of a gated loss, nothing reached or seen yet."""

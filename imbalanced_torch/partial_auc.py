@@ -89,6 +89,7 @@ class PAUCAtBudgetLoss(PooledLoss):
             pos_numerator=pos_numerator,
             **options,
         )
+        self.compares_pairs = surrogate == "pairwise"
 
     @classmethod
     def recommended(cls, num_classes: int, budget: float, positive_rate: float | None = None, **overrides: Any) -> Self:

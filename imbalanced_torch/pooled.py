@@ -11,7 +11,7 @@ from torch import Tensor
 from imbalanced_core import checks, ops
 from imbalanced_core.losses.gated import with_gate
 from imbalanced_core.losses.operating_point import too_few
-from imbalanced_core.ops.on_torch.compiler import without_autocast
+from imbalanced_core.ops.on_torch.compiler import eagerly, without_autocast
 from imbalanced_core.options import split, unknown_keyword
 from imbalanced_core.pool.items import POSITIVE_NUMERATORS, make_items
 from imbalanced_core.pool.labels import taking_part
@@ -145,9 +145,9 @@ class PooledLoss(RankingState):
             TypeError, ValueError: if dtypes or shapes do not fit, or (eager mode on the CPU) a target is none of its
                 classes or a weight is negative or not finite; elsewhere such a value makes the loss NaN.
         """
-        loss, result = self._step(
-            logits, targets, iid_mask, sample_weight, return_per_class, return_diagnostics, update_queue
-        )
+        step = partial(eagerly, self._step) if self._is_better_eager(logits) else self._step
+        wanted = return_per_class, return_diagnostics, update_queue
+        loss, result = step(logits, targets, iid_mask, sample_weight, *wanted)
         extras: tuple = (result.per_class, result.valid) if return_per_class else ()
         extras += (ops.present(result.diagnostics),) if return_diagnostics else ()
         return (loss, *extras) if extras else loss

@@ -33,6 +33,7 @@ class SmoothAPLoss(PooledLoss):
     """
 
     objective = staticmethod(average_precision)
+    compares_pairs = True
 
     @ranking_module(RankingOptions)
     def __init__(
@@ -160,6 +161,7 @@ class AUCLoss(PooledLoss):
     """
 
     objective = staticmethod(pairs_in_order)
+    compares_pairs = True
 
     @ranking_module()
     def __init__(

@@ -33,7 +33,7 @@ from imbalanced_core.pairwise.kernels import LOGISTIC, LOGISTIC_DERIVATIVE
 
 # Up to so many pairs, over all rows, one matrix costs less than a sort and the calls of the blocks.
 _PAIRS_EAGER_CPU, _PAIRS_PER_ITEM = 300_000, 15  # and so many for each item, for its moments
-_PAIRS_COMPILED_CPU = 2**16  # PyTorch's compiler makes all pairs one loop; beyond, eager mode sees who is requested
+PAIRS_COMPILED_CPU = 2**16  # PyTorch's compiler makes all pairs one loop; beyond, eager mode sees who is requested
 _PAIRS_CPU = 2**22  # and up to so many where its graph must not break
 _PAIRS_JAX_CPU = 2**16  # 256 items: a third of the time of blocks; 512: four times; 1536: 18 times
 _PAIRS_ACCELERATOR, _PAIRS_JAX_ACCELERATOR = 2**24, 2**22  # measured on an H200, see docs/speed.md
@@ -99,7 +99,7 @@ def soft_counts_at(scores: Array, weights: Array, temperature: Array, at: Array)
     weights = ops.stop_gradient(weights)
     if weights.dtype != scores.dtype:
         weights = array_namespace(scores).astype(weights, scores.dtype)
-    counts_at = ops.outside_compiler(_counts_at) if _pairs(scores) > _PAIRS_COMPILED_CPU else _counts_at
+    counts_at = ops.outside_compiler(_counts_at) if _pairs(scores) > PAIRS_COMPILED_CPU else _counts_at
     return counts_at(scores, weights, temperature, at)
 
 

@@ -1,11 +1,14 @@
 """The soft counts under `torch.compile` against eager mode: one matrix, and long rows that are not compiled."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
 
 from imbalanced_core.losses.ranking import smooth_ap
 from imbalanced_core.pairwise import counts
+from imbalanced_torch import AUCLoss, PAUCAtBudgetLoss, SmoothAPLoss
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +21,7 @@ def fresh_compiler():
 @pytest.fixture
 def long_rows(monkeypatch):
     """Every row is long."""
-    for limit in ("_PAIRS_CPU", "_PAIRS_COMPILED_CPU"):
+    for limit in ("_PAIRS_CPU", "PAIRS_COMPILED_CPU"):
         monkeypatch.setattr(counts, limit, 0)
 
 
@@ -67,6 +70,32 @@ def test_long_rows_break_the_graph_and_are_evaluated_eagerly(long_rows, positive
     assert not any(
         "exp" in str(node.target).split(".")[-1].split("_") for graph in graphs for node in graph.graph.nodes
     )
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+def test_modules_that_compare_many_pairs_are_left_to_eager_mode():
+    graphs = []
+
+    def backend(graph, example_inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    rng = np.random.default_rng(0)
+    for queue_size, compiles in ((300, False), (100, True)):  # 102 400 and 12 100 pairs
+        for make in (SmoothAPLoss, AUCLoss, functools.partial(PAUCAtBudgetLoss, surrogate="pairwise", beta=0.5)):
+            torch.compiler.reset()
+            graphs.clear()
+            plain, module = (make(1, queue_size=queue_size) for _ in range(2))
+            fast = torch.compile(module, backend=backend)
+            for _ in range(2):
+                logits = torch.tensor(rng.standard_normal((20, 1)), requires_grad=True)
+                targets = torch.tensor(rng.integers(0, 2, 20))
+                values = [loss(logits, targets) for loss in (plain, fast)]
+                torch.testing.assert_close(values[1], values[0], rtol=1e-11, atol=1e-12)
+                expected, found = (torch.autograd.grad(value, logits)[0] for value in values)
+                torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-12)
+            torch.testing.assert_close(module.queue.logits, plain.queue.logits, rtol=0, atol=0)
+            assert bool(graphs) == compiles
 
 
 def test_long_rows_are_compiled_where_the_graph_must_not_break(long_rows):

@@ -6,14 +6,20 @@ from typing import Any
 
 import torch
 
-_REASON = "long rows are evaluated eagerly on the CPU: their sums would take the compiler minutes"
-
 
 def outside_compiler(function: Callable, arrays: tuple) -> Any:
-    is_cpu = all(x.device.type == "cpu" for x in arrays)
-    if not is_cpu or not torch.compiler.is_compiling() or torch.compiler.is_exporting() or _needs_one_graph():
-        return function(*arrays)
-    return torch.compiler.disable(function, reason=_REASON)(*arrays)
+    return eagerly(function, *arrays) if may_leave_compiler(arrays[0]) else function(*arrays)
+
+
+def may_leave_compiler(x: torch.Tensor) -> bool:
+    """Whether x is of a program that is being compiled for the CPU, and may be in several parts."""
+    is_compiled = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+    return is_compiled and x.device.type == "cpu" and not _needs_one_graph()
+
+
+@torch.compiler.disable(reason="on the CPU pairs are summed eagerly: compiled, the sums of long rows take minutes")
+def eagerly(function: Callable, *arguments: Any, **options: Any) -> Any:
+    return function(*arguments, **options)
 
 
 def without_autocast(device_type: str) -> contextlib.AbstractContextManager:

@@ -164,12 +164,11 @@ class PooledLoss(RankingState):
     ) -> tuple[Tensor, PooledResult]:
         validation.check_tensors(logits=logits, targets=targets)
         validation.check_optional_tensors(iid_mask=iid_mask, sample_weight=sample_weight)
-        checks.shaped("logits", logits, (*logits.shape[:1], self.num_classes), "[rows, num_classes]")
-        if update_queue is not None:
-            checks.flag("update_queue", update_queue)
+        rule = f"of shape [rows, num_classes] = [N, {self.num_classes}]"
+        checks.require(logits.ndim == 2 and logits.shape[1] == self.num_classes, "logits", rule, tuple(logits.shape))
         learns = self.training and torch.is_grad_enabled()
-        if update_queue is None:
-            update_queue = learns or self.update_queue_in_eval
+        update_queue = learns or self.update_queue_in_eval if update_queue is None else update_queue
+        checks.flag("update_queue", update_queue)
         if update_queue and self.queue_size > 0:
             refuse_recomputation()
         gather = distributed.should_gather(self.gather_distributed, training=learns, process_group=self.process_group)

@@ -22,7 +22,7 @@ fast_torch="tests/torch/test_pointwise_modules.py tests/torch/test_ranking_modul
 fast_jax="tests/jax/test_ranking_functions.py tests/jax/test_pointwise_functions.py tests/jax/test_transforms_jax.py
   tests/jax/test_debug_modes.py tests/core/test_queue.py
   tests/jax/test_distributed_jax.py::test_class_parallel_needs_an_axis
-  tests/jax/test_distributed_jax.py::test_gathered_rows_are_in_device_order_and_know_their_device
+  tests/jax/test_distributed_jax.py::test_gathered_rows_are_in_device_order
   tests/jax/test_distributed_jax.py::test_explicit_sharding_needs_no_mesh_context
   tests/jax/test_distributed_jax.py::test_ranking_losses_over_five_steps_of_a_queue[3-pmap]
   tests/jax/test_warmup_blend.py::test_sharded_steps_equal_one_device"

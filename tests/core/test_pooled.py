@@ -294,7 +294,7 @@ WRONG_CALLS = {
     "labels per class": (
         {"targets": np.eye(4, 2, dtype=int)},
         ValueError,
-        r"targets must be of shape \[rows\] \(labels \[rows, classes\] need multilabel=True\) = \(4,\), got \(4, 2\)",
+        r"targets must be of shape \[rows\] = \(4,\), got \(4, 2\); one-hot: .*multilabel=True$",
     ),
     "multilabel targets": ({"multilabel": True}, ValueError, "targets must be of shape .*multilabel=True"),
     "weights of a wrong shape": ({"sample_weight": np.ones((4, 1))}, ValueError, "sample_weight must be of shape"),

@@ -139,3 +139,10 @@ def test_what_the_helpers_see(tmp_path):
     page.write_text("# A title, `code`!\n[a](b.md#c) ![d](e.png) `[no](f.md)`\n```text\n[no](g.md)\n```\n")
     assert links(page) == ["b.md#c", "e.png"]
     assert anchors(page) == {"a-title-code"}
+
+
+def test_the_versions_script_names_tests_that_exist():
+    named = re.findall(r"(tests/\S+\.py)(?:::(\w+))?", (ROOT / "tests" / "versions.sh").read_text(encoding="utf-8"))
+    assert any(test for _, test in named)
+    for file, test in named:
+        assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8") if test else (ROOT / file).exists()

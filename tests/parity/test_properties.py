@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from losses import LOSSES, Loss
 
+pytestmark = pytest.mark.filterwarnings("ignore:batch and queue have:UserWarning")  # k of few rows, on purpose
+
 SEEDS = st.integers(0, 2**32 - 1)
 
 

@@ -1,5 +1,6 @@
 """The rows of PyTorch."""
 
+import importlib.util
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -43,6 +44,7 @@ def run(device: str, sizes: Sizes, *, seconds: float, limit: float) -> None:
     table.start(f"PyTorch {torch.__version__} on {name}")
     default = partial(_defaults, table, device, sizes)
     default(compiled=False)
+    _beside_peer(table, device, sizes)
     _pool(table, device, *sizes.medium, most_ms=3.0)
     _pool(table, device, sizes.long, 1, most=12.0)
     compiled = _pointwise(table, device, sizes)
@@ -82,6 +84,29 @@ def _defaults(table: Table, device: str, sizes: Sizes, *, compiled: bool) -> Non
         if device != "cpu":
             table.row(setting, "graphed", partial(ours, graphed), against="definition", most_ms=0.3)
             table.row(setting, "captured", lambda build=ours: captured(build()), against="definition", most_ms=0.3)
+
+
+def _beside_peer(table: Table, device: str, sizes: Sizes) -> None:
+    """The same losses of imbalanced-losses, which compares all pairs class by class, if it is installed."""
+    if importlib.util.find_spec("imbalanced_losses") is None:
+        return
+    import imbalanced_losses as peer
+
+    names = {"smooth_ap": "SmoothAPLoss", "recall": "RecallAtQuantileLoss", "pairwise": "PAUCAtBudgetLoss"}
+    for name, other in names.items():
+        for classes in (1, 4, 10):
+            setting = f"{name}, 32 + {sizes.queue}, C = {classes}"
+            options = {"surrogate": name} if name == "pairwise" else {}
+
+            def step(make: Callable, classes: int = classes, options: dict = options) -> Step:
+                module = make(classes, queue_size=sizes.queue, **options).to(device)
+                for seed in range(sizes.queue // 32):
+                    module(*_rows(32, classes, device, seed))
+                return _gradient_step(module, *_rows(32, classes, device))
+
+            table.row(setting, peer.__name__, partial(step, getattr(peer, other)))
+            ours = partial(step, getattr(imbalanced_torch, other))
+            table.row(setting, "eager", ours, against=peer.__name__, most=1.5)
 
 
 def _pool(table: Table, device: str, n: int, classes: int, **aim: float) -> None:

@@ -37,7 +37,7 @@ class RankingOptions(TypedDict, total=False):
             rows alone set its thresholds and its scale. None: all.
         max_pool_size: rank a random part of the rows, of no more than this many, rare classes first; the expected
             counts stay those of all rows. None (recommended): all.
-        update_queue: whether the batch enters the queue; False for validation.
+        update_queue: whether the batch enters the queue, and a gate moves; False for validation.
     """
 
     reduction: str

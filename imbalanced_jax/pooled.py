@@ -13,7 +13,7 @@ from jax import lax
 
 from imbalanced_core import checks
 from imbalanced_core import options as shared
-from imbalanced_core.losses.gated import Gate, closed, with_gate
+from imbalanced_core.losses.gated import Gate, check_gate, closed, with_gate
 from imbalanced_core.losses.operating_point import too_few
 from imbalanced_core.pool import queue
 from imbalanced_core.pool.labels import taking_part
@@ -106,13 +106,13 @@ def ranking_loss(
     if queue is not None and not isinstance(queue, Queue):
         rule = "a Queue, from init_queue or aux.queue (a restored dict: Queue(**it)), or None"
         raise TypeError(f"queue must be {rule}, got {type(queue).__name__}")
-    if rest["gate"] is not None and not isinstance(rest["gate"], Gate):
-        raise TypeError(f"gate must be a Gate, from init_gate or aux.gate, or None, got {type(rest['gate']).__name__}")
+    checks.require(logits.ndim == 2 and logits.shape[1] > 0, "logits", "of shape [rows, classes]", tuple(logits.shape))
+    check_gate(rest["gate"], logits.shape[1])
     if rest["key"] is not None and not isinstance(rest["key"], (jax.Array, np.ndarray)):
         raise TypeError(f"key must be an array of jax.random.key, got {rest['key']!r}")
     _check_values(logits, targets, rest["sample_weight"], rest["ignore_index"], multilabel=rest["multilabel"])
     rows = 0 if queue is None else queue.logits.shape[0]
-    rows += logits.shape[0] * distributed.device_count(rest["axis_name"]) if logits.ndim else 0
+    rows += logits.shape[0] * distributed.device_count(rest["axis_name"])
     if message := too_few(own.get("k"), rows):
         warnings.warn(message, stacklevel=4)
     return _step(
@@ -172,7 +172,6 @@ def _step(
     rest |= {"undefined": 0.0 if without_nan else math.nan, "live_aware": gate is not None}
     ranking = partial(objective, **dict(options))
     objective = with_gate(ranking, gate, temperature=temperature, positive_rate=positive_rate)
-    checks.require(logits.ndim == 2 and logits.shape[1] > 0, "logits", "of shape [rows, classes]", tuple(logits.shape))
     if class_parallel:
         checks.require(bool(axis_name), "axis_name", "given with class_parallel=True", None)
         checks.require(max_pool_size is None, "max_pool_size", "None with class_parallel=True", max_pool_size)
@@ -204,7 +203,7 @@ def _step(
         per_class=distributed.mean_loss(result.per_class, axis_name),
         valid=distributed.invariant(result.valid, axis_name),
         diagnostics=distributed.invariant(result.diagnostics, axis_name),
-        gate=distributed.invariant(result.gate, axis_name),
+        gate=distributed.invariant(result.gate if gate is None or rest["update_queue"] else gate, axis_name),
     )
 
 

@@ -38,6 +38,14 @@ def closed(num_classes: int, *, xp: ModuleType, device: Any = None) -> Gate:
     return Gate(*(xp.zeros((num_classes,), dtype=xp.float32, device=device) for _ in Gate._fields))
 
 
+def check_gate(gate: Any, num_classes: int) -> None:
+    """The state is None or a gate of so many classes: one of another size would broadcast."""
+    if gate is not None and not isinstance(gate, Gate):
+        raise TypeError(f"gate must be a Gate, from init_gate or aux.gate, or None, got {type(gate).__name__}")
+    for name, array in zip(Gate._fields, gate or (), strict=False):
+        checks.shaped(f"gate.{name}", array, (num_classes,), "[classes]")
+
+
 def with_gate(
     ranking: Callable[..., tuple], gate: Gate | None, *, temperature: Array, positive_rate: float | None = None
 ) -> Callable[..., tuple]:
@@ -108,7 +116,8 @@ def gated(
     total = _cross_entropy(items, ops.where(is_positive, items.numerator, weights), odds)
     pointwise, is_seen = total / (xp.clip(seen, min=1.0) * odds), seen > 0
     loss = (1.0 - w) * pointwise + w * (4.0 * ops.stop_gradient(figures["tau_eff"])) * missed
-    gate = Gate(*(ops.astype(ops.stop_gradient(x), old.dtype) for x, old in zip(new, gate, strict=True)))
+    # of a gate that was cast to half precision too: its counts would stop at 256
+    gate = Gate(*(ops.astype(ops.stop_gradient(x), ops.widen(old).dtype) for x, old in zip(new, gate, strict=True)))
     if not diagnostics:
         return loss, is_seen, {"gate": gate}
     return loss, is_seen, figures | {"gate": gate, "reached": new.reached, "ranking_weight": w}

@@ -12,7 +12,7 @@ from torch import Tensor
 from imbalanced_core import checks, ops
 from imbalanced_core import options as shared
 from imbalanced_core.losses import ranking
-from imbalanced_core.losses.gated import Gate, closed, with_gate
+from imbalanced_core.losses.gated import Gate, check_gate, closed, with_gate
 from imbalanced_core.losses.operating_point import too_few
 from imbalanced_core.ops.on_torch.compiler import without_autocast
 from imbalanced_core.pool import queue as queues
@@ -151,6 +151,7 @@ def ranking_loss(
         noise = torch.rand(rows, generator=generator, device=logits.device)
     if (message := too_few(own.get("k"), rows)) and not torch.compiler.is_compiling():
         warnings.warn(message, stacklevel=4)
+    check_gate(gate, logits.shape[1])
     ranking = partial(objective, **of_objective, **own)
     objective = with_gate(ranking, gate, temperature=temperature, positive_rate=positive_rate)
     live_aware = gate is not None
@@ -158,8 +159,9 @@ def ranking_loss(
         loss, aux = pooled_loss(
             objective, logits, targets, queue, noise=noise, iid_aware=iid_aware, live_aware=live_aware, **rest
         )
+    gate = aux.gate if gate is None or rest["update_queue"] else gate
     # `torch.func` refuses None in an aux
-    return loss, ops.replaced(aux, diagnostics=ops.present(aux.diagnostics))
+    return loss, ops.replaced(aux, gate=gate, diagnostics=ops.present(aux.diagnostics))
 
 
 def _check_values(

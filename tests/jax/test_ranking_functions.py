@@ -12,7 +12,7 @@ from losses import IGNORED, RANKING, STEPS, with_variants
 from reference import QUEUE_IGNORED, queue_after
 from replay import TASKS, Replay, batches
 
-from imbalanced_jax import init_queue, pauc_at_budget_loss, presets, recall_at_quantile_loss, smooth_ap_loss
+from imbalanced_jax import init_gate, init_queue, pauc_at_budget_loss, presets, recall_at_quantile_loss, smooth_ap_loss
 from imbalanced_jax.pooled import _step
 
 
@@ -90,8 +90,8 @@ def test_aux_has_one_structure(function):
 def test_the_queue_is_updated_only_when_asked(smooth_ap):
     logits, targets = small_batch()
     queue = init_queue(20, 2)
-    _, aux = smooth_ap(logits, targets, queue, update_queue=False)
-    assert all(map(np.array_equal, aux.queue, queue))
+    _, aux = smooth_ap(logits, targets, queue, update_queue=False, gate=init_gate(2))
+    assert all(map(np.array_equal, (*aux.queue, *aux.gate), (*queue, *init_gate(2))))
     _, aux = smooth_ap(logits, targets, queue)
     np.testing.assert_array_equal(aux.queue.logits, queue_after(queue.logits, logits))
     np.testing.assert_array_equal(aux.queue.targets, queue_after(queue.targets, targets))

@@ -387,6 +387,7 @@ JAX_MISTAKES = [  # a call, the error, the message
         TypeError,
         "gate must be a Gate, .*, got dict",
     ),
+    (lambda: smooth_ap(gate=imbalanced_jax.init_gate(1)), ValueError, r"gate.reached must be .* = \(3,\), got \(1,\)"),
     (lambda: smooth_ap(QUEUE._asdict()), TypeError, r"queue must be a Queue, .* \(a restored dict: Queue\(\*\*it\)\)"),
     (lambda: smooth_ap(tuple(QUEUE)), TypeError, "queue must be a Queue, .*, got tuple"),
     (lambda: smooth_ap(1024), TypeError, "queue must be a Queue, .*, got int"),

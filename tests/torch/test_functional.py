@@ -150,8 +150,11 @@ def test_a_part_of_the_pool_is_drawn_with_the_generator():
 def test_the_queue_moves_only_when_asked_to():
     logits, targets = batch(0)
     queue = F.init_queue(QUEUE, CLASSES)
-    _, aux = F.smooth_ap_loss(logits, targets, queue, update_queue=False)
-    assert all(map(torch.equal, aux.queue, queue))
+    gate = F.init_gate(CLASSES)
+    _, aux = F.smooth_ap_loss(logits, targets, queue, gate=gate, update_queue=False)
+    assert all(map(torch.equal, (*aux.queue, *aux.gate), (*queue, *gate)))
+    _, aux = F.smooth_ap_loss(logits, targets, queue, gate=type(gate)(*(part.half() for part in gate)))
+    assert {part.dtype for part in aux.gate} == {torch.float32}  # in half precision its counts would stop
 
 
 @pytest.mark.parametrize(("name", "prefix"), [("temprature", "temperature"), ("multi_label", "multilabel")])

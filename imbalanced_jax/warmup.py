@@ -148,6 +148,8 @@ def warmup_blend(
         queue = jax.tree.map(lambda old, new: jnp.where(step == warmup_steps, new, old), queue, emptied(queue))
     main_form, aux_form = _form_of_main(main_fn, queue, temperature)
     warmup_form = jax.eval_shape(warmup_fn)
+    if not isinstance(warmup_form, jax.ShapeDtypeStruct):
+        raise TypeError(f"warmup_fn must return a loss alone, an array, got {type(warmup_form).__name__}")
 
     def without_main(queue: Queue | None) -> tuple[jax.Array, Any]:
         aux = jax.tree.map(_absent, aux_form)

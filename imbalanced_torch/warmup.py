@@ -222,6 +222,8 @@ class LossWarmupWrapper(WarmupProgress):
                 self._has_warned_of_weights = True
                 warnings.warn(_wrapped.without_weights(self.warmup_loss), stacklevel=5)
         loss = self.warmup_loss(logits, _wrapped.targets_for(self.warmup_loss, logits, targets), **weights)
+        if not isinstance(loss, Tensor):
+            raise TypeError(f"warmup_loss must return a loss alone, a tensor, got {type(loss).__name__}")
         # On a rank without rows torch's own means are NaN; a NaN that came with rows is left alone.
         return loss.nan_to_num(nan=0.0) if isinstance(logits, Tensor) and logits.numel() == 0 else loss
 

@@ -424,6 +424,7 @@ BLEND_MISTAKES = [
     (lambda: blend(step=jnp.arange(2)), ValueError, "step must be an integer or a 0-d integer array"),
     (lambda: blend(queue=16), TypeError, "queue must be a Queue, .*, got int"),
     (lambda: blend(warmup=jnp.zeros(())), ValueError, "warmup_fn must be a function, got"),
+    (lambda: blend(warmup=smooth_ap), TypeError, "warmup_fn must return a loss alone, an array, got tuple"),
     (lambda: blend(main=lambda _, tau: tau), TypeError, r"main_fn must return a pair \(loss, aux\), got"),
 ]
 

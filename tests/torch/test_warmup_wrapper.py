@@ -721,6 +721,12 @@ def test_bad_hook_arguments():
     assert wrapper.switch_step == 3
 
 
+def test_a_warmup_loss_that_returns_more_is_named():
+    wrapper = make(warmup_loss=lambda logits, _: (logits.mean(), None), warmup_steps=1)
+    with pytest.raises(TypeError, match="warmup_loss must return a loss alone, a tensor, got tuple"):
+        wrapper(torch.zeros(4, 2), torch.zeros(4, dtype=torch.int64))
+
+
 def test_positional_order_and_defaults_are_the_seeds():
     wrapper = LossWarmupWrapper(nn.BCEWithLogitsLoss(), ToyRanking(), 5, 0.5, 0.01, 50_000, blend_epochs=2)
     assert (wrapper.warmup_epochs, wrapper.blend_epochs) == (5, 2)

@@ -58,6 +58,7 @@ def ndcg(
     checks.one_of("temperature_scale", temperature_scale, TEMPERATURE_SCALES)
     checks.one_of("gain", gain, GAINS)
     checks.floating("scores", scores)
+    checks.require(scores.ndim > 0, "scores", "of shape [..., n]", tuple(scores.shape))
     checks.same_shape("relevance", relevance, "scores", scores)
     xp = array_namespace(scores, relevance, where)
     labels = ops.astype(ops.stop_gradient(relevance), ops.widen(scores).dtype)

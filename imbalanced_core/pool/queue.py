@@ -39,6 +39,7 @@ def empty(
     """
     checks.at_least("queue_size", size, 0)
     checks.at_least("num_classes", num_classes, 1)
+    checks.flag("multilabel", multilabel)
     dtype = xp.float32 if dtype is None else dtype
     logits = xp.zeros((size, num_classes), dtype=dtype, device=device)
     checks.floating("the logits of a queue", logits)

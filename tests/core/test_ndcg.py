@@ -99,6 +99,7 @@ def test_broken_lists_are_nan_and_leave_others_alone():
         ({"gain": "log"}, "gain must be one of 'exponential', 'linear', got 'log'"),
         ({"temperature": 0.0}, "temperature must be a finite number > 0, got 0.0"),
         ({"temperature_scale": "band"}, "temperature_scale must be one of"),
+        ({"scores": np.array(0.0)}, r"scores must be of shape \[\.\.\., n\], got \(\)"),
         ({"relevance": np.zeros(2)}, r"relevance must be of the same shape as scores, \(3,\), got \(2,\)"),
     ],
 )

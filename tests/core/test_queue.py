@@ -135,3 +135,5 @@ def test_sizes_are_checked():
         queues.empty(4, 0, xp=np)
     with pytest.raises(ValueError, match=r"queue_size must be an integer >= 0, got 4\.0"):
         queues.empty(4.0, 1, xp=np)
+    with pytest.raises(ValueError, match="multilabel must be True or False, got 'yes'"):
+        queues.empty(4, 1, xp=np, multilabel="yes")

@@ -8,10 +8,11 @@ from torch import Tensor
 from imbalanced_torch import validation
 
 _ROWS, _COLLAPSE = 8, 100  # fewer rows say little of a spread
+_STEPS = 10  # one step of so many is looked at
 
 
 class SpreadWatch:
-    """Warns, once, where the scores of a class become equal; looks only where that costs nothing.
+    """Warns, once, where the scores of a class become equal; looks now and then, where that costs little.
 
     Args:
         advice: what the warning says that one may do.
@@ -20,13 +21,19 @@ class SpreadWatch:
     def __init__(self, advice: str) -> None:
         self._advice = advice
         self._widest: Tensor | None = None
+        self._steps = 0
         self._has_warned = False
 
-    @torch.no_grad()
     def __call__(self, logits: Tensor) -> None:
         """Looks at the scores [N, C] of a batch."""
         if self._has_warned or not validation.can_read(logits) or len(logits) < _ROWS:
             return
+        if self._steps % _STEPS == 0:
+            self._look(logits)
+        self._steps += 1
+
+    @torch.no_grad()
+    def _look(self, logits: Tensor) -> None:
         spread = logits.float().std(dim=0)
         if not spread.isfinite().all():  # infinite logits are legal, and say nothing of the rest
             return
@@ -36,7 +43,7 @@ class SpreadWatch:
             warnings.warn(
                 f"the spread of the scores has shrunk to less than 1/{_COLLAPSE} of what it was: they become equal, "
                 f"which is the least of some ranking losses where labels are noisy (docs/collapse.md){self._advice}",
-                stacklevel=7,
+                stacklevel=8,
             )
 
 

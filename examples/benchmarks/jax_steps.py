@@ -102,19 +102,23 @@ class _Step:
 
 
 class _RankingStep(_Step):
-    """The same with a queue that goes in and comes out; it is filled first."""
+    """The same with a queue that goes in and comes out, as in training; it is filled first."""
 
     def __init__(self, case: Case, batches: Batches) -> None:
         loss_fn = LOSS_FUNCTIONS[case.loss]
         self._queue = imbalanced_jax.init_queue(case.queue, case.shape[1])
-        self._compute = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
+
+        def compute(*inputs: Any) -> tuple[jax.Array, jax.Array, Queue]:
+            (loss, aux), gradient = jax.value_and_grad(loss_fn, has_aux=True)(*inputs)
+            return loss, gradient, aux.queue
+
+        self._compute = jax.jit(compute)
         self._turn = itertools.cycle(batches)
         for logits, targets in batches[1:]:  # not by the loss, of which the first step would find parts traced
             self._queue = push(self._queue, Queue(logits, targets, jnp.ones(len(targets)), None))
 
     def __call__(self) -> tuple[Any, Any]:
-        (loss, aux), gradient = self._compute(*next(self._turn), self._queue)
-        self._queue = aux.queue
+        loss, gradient, self._queue = self._compute(*next(self._turn), self._queue)
         return loss, gradient
 
     def compile(self) -> jax.stages.Compiled:

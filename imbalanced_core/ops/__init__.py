@@ -51,6 +51,8 @@ from imbalanced_core.ops.derivatives import (
 from imbalanced_core.ops.elementwise import (
     add_product,
     clear,
+    decay,
+    differences,
     divide,
     lerp,
     logaddexp,

@@ -22,7 +22,7 @@ def sort(x: Array) -> Array:
 
 def rearrange(x: Array, order: Array) -> Array:
     """The entries of the last axis at the places `order`, which are in range and of the shape of x."""
-    return backend(x, order).rearrange(x, order)
+    return backend(x).rearrange(x, order)
 
 
 def inverse_permutation(order: Array) -> Array:
@@ -57,7 +57,7 @@ def in_memory(x: Array) -> Array:
 
 def matmul(a: Array, b: Array) -> Array:
     """a @ b in all digits of its dtype, where an accelerator would round float32 factors to half of them."""
-    return backend(a, b).matmul(a, b)
+    return backend(a).matmul(a, b)
 
 
 def table(numbers: Any) -> Table:
@@ -85,7 +85,7 @@ def tabulated(table: Callable[..., np.ndarray], *arguments: Any, like: Array, dt
 
 def for_each_row(number: Array, x: Array) -> Array:
     """A 0-d array once for each row of x [..., n]: [...], of the kind that x is on a mesh of devices."""
-    return backend(number, x).for_each_row(number, x)
+    return backend(x).for_each_row(number, x)
 
 
 def prefers_tables(x: Array) -> bool:
@@ -137,19 +137,22 @@ def few_places(mask: Array, *, share: float = 0.25) -> Array | None:
     return None if count is None or count > share * mask.shape[-1] else places(mask, max(1, count))
 
 
-def put_along(x: Array, places: Array, values: Array | float) -> Array:
-    """x [..., n] with the entries at `places` [..., m] of the last axis replaced by values [..., m] or a number."""
-    return backend(x, places).put_along(x, places, values)
+def put_along(x: Array, places: Array, values: Array | float, *, reuse: bool = False) -> Array:
+    """x [..., n] with the entries at `places` [..., m] of the last axis replaced by values [..., m] or a number.
+
+    With `reuse`, x may be overwritten, as for `put`.
+    """
+    return backend(x).put_along(x, places, values, reuse=reuse)
 
 
 def take_rows(x: Array, index: Array) -> Array:
     """The rows of x [m, ...] at index [q]: [q, ...]."""
-    return backend(x, index).take_rows(x, index)
+    return backend(x).take_rows(x, index)
 
 
 def add_rows(x: Array, index: Array, rows: Array) -> Array:
     """x [m, ...], with rows [q, ...] added to those at index [q], which may name one more than once."""
-    return backend(x, index).add_rows(x, index, rows)
+    return backend(x).add_rows(x, index, rows)
 
 
 def count(mask: Array, dtype: Any) -> Array:
@@ -159,7 +162,7 @@ def count(mask: Array, dtype: Any) -> Array:
 
 def pick(x: Array, ids: Array, *, axis: int) -> Array:
     """The entry of x at index `ids` along one axis, which the result lacks; `ids` must be in range."""
-    return backend(x, ids).pick(x, ids, axis=axis)
+    return backend(x).pick(x, ids, axis=axis)
 
 
 def put(x: Array, ids: Array, values: Array | float, *, axis: int, reuse: bool = False) -> Array:
@@ -167,7 +170,7 @@ def put(x: Array, ids: Array, values: Array | float, *, axis: int, reuse: bool =
 
     With `reuse`, x is a temporary that nobody else needs and may be overwritten.
     """
-    return backend(x, ids).put(x, ids, values, axis=axis, reuse=reuse)
+    return backend(x).put(x, ids, values, axis=axis, reuse=reuse)
 
 
 def arange(n: int, *, like: Array) -> Array:

@@ -27,7 +27,7 @@ def with_vjp(primal: Callable[..., Any], vjp: Callable[..., tuple], *, keeps: bo
     """
 
     def function(*arrays: Array, **static: Any) -> Array:
-        return backend(*arrays).with_vjp(primal, vjp, keeps)(*arrays, **static)
+        return backend(arrays[0]).with_vjp(primal, vjp, keeps)(*arrays, **static)
 
     return function
 
@@ -36,7 +36,7 @@ def outside_compiler(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function`, called eagerly from what `torch.compile` compiles for the CPU, where that may break its graph."""
 
     def call(*arrays: Array) -> Any:
-        return backend(*arrays).outside_compiler(function, arrays)
+        return backend(arrays[0]).outside_compiler(function, arrays)
 
     return call
 
@@ -50,7 +50,7 @@ def in_pieces(function: Callable[..., Array], arrays: tuple[Array, ...], *, size
         arrays: of equal first axes.
         size: how many numbers the function's temporaries hold for one place of that axis.
     """
-    return backend(*arrays).in_pieces(function, arrays, size)
+    return backend(arrays[0]).in_pieces(function, arrays, size)
 
 
 def with_partials(
@@ -73,7 +73,7 @@ def with_partials(
     """
 
     def differentiable(*arrays: Array) -> Array:
-        return backend(*arrays).with_partials(function, partials, with_slope)(*arrays)
+        return backend(arrays[0]).with_partials(function, partials, with_slope)(*arrays)
 
     return differentiable
 
@@ -101,7 +101,7 @@ def with_class_slope(
     """
 
     def differentiable(logits: Array, targets: Array, *others: Any, axis: int) -> Array:
-        made = backend(logits, targets).with_class_slope(function, by_targets, by_numbers, in_blocks)
+        made = backend(logits).with_class_slope(function, by_targets, by_numbers, in_blocks)
         return made(logits, targets, *others, axis=axis)
 
     return differentiable

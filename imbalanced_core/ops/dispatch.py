@@ -3,17 +3,10 @@
 from types import ModuleType
 
 from imbalanced_core.ops import generic
-from imbalanced_core.ops.namespace import Array, common_library
+from imbalanced_core.ops.namespace import Array, library_of, module_for
 
 
-def backend(*arrays: Array) -> ModuleType:
-    library = common_library(*arrays)
-    if library == "torch":
-        from imbalanced_core.ops import on_torch
-
-        return on_torch
-    if library == "jax":
-        from imbalanced_core.ops import on_jax
-
-        return on_jax
-    return generic
+def backend(array: Array) -> ModuleType:
+    """The operations for an array; those beside it are of the same library, as the public functions have checked."""
+    library = library_of(array)
+    return module_for(library) if library in ("torch", "jax") else generic

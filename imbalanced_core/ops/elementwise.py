@@ -6,14 +6,27 @@ from imbalanced_core.ops.dispatch import backend
 from imbalanced_core.ops.namespace import Array
 
 
-def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x)), elementwise."""
-    return backend(x).sigmoid(x)
+def differences(x: Array, y: Array, unit: Array) -> Array:
+    """(x_j − y_i) / unit, [..., i, j], for x [..., j], y [..., i] and unit [...].
+
+    Scores are subtracted before they are scaled: the other order loses a digit.
+    """
+    return backend(x).differences(x, y, unit)
 
 
-def times_logistic_derivative(x: Array, at: Array) -> Array:
-    """x · σ'(at), elementwise; the derivative keeps its relative precision at both ends."""
-    return backend(x, at).times_logistic_derivative(x, at)
+def decay(x: Array) -> Array:
+    """exp(x), elementwise, for x <= 0; it may be 0 where it is below the normal numbers of the dtype."""
+    return backend(x).decay(x)
+
+
+def sigmoid(x: Array, *, reuse: bool = False) -> Array:
+    """1 / (1 + exp(-x)), elementwise. With `reuse`, x is a temporary that nobody else needs and may be overwritten."""
+    return backend(x).sigmoid(x, reuse=reuse)
+
+
+def times_logistic_derivative(x: Array, at: Array, *, reuse: bool = False) -> Array:
+    """x · σ'(at), elementwise; the derivative keeps its relative precision at both ends. `reuse` concerns both."""
+    return backend(x).times_logistic_derivative(x, at, reuse=reuse)
 
 
 def rows_and_geometric_sums(rows: Sequence[Array], start: Array, ratio: Array, count: int) -> Array:
@@ -28,32 +41,32 @@ def rows_and_geometric_sums(rows: Sequence[Array], start: Array, ratio: Array, c
     Returns:
         [..., len(rows) + count, m].
     """
-    return backend(start, ratio).rows_and_geometric_sums(rows, start, ratio, count)
+    return backend(start).rows_and_geometric_sums(rows, start, ratio, count)
 
 
 def lerp(a: Array | float, b: Array | float, weight: Array) -> Array:
     """Mixture a (1 − weight) + b weight, elementwise; of arrays exactly a for weight 0 and b for weight 1."""
-    return backend(a, b, weight).lerp(a, b, weight)
+    return backend(weight).lerp(a, b, weight)
 
 
 def add_product(x: Array, a: Array, b: Array, factor: Array | float = 1.0) -> Array:
     """x + factor · a · b, elementwise, in one call where there is one."""
-    return backend(x, a, b).add_product(x, a, b, factor)
+    return backend(x).add_product(x, a, b, factor)
 
 
 def times_unit(x: Array, y: Array) -> Array:
     """x · y, elementwise, NaN where y lies outside [0, 1]."""
-    return backend(x, y).times_unit(x, y)
+    return backend(x).times_unit(x, y)
 
 
 def logaddexp(a: Array, b: Array, p: Array, q: Array) -> Array:
     """log(exp(a) + exp(b)), elementwise, for p = σ(a − b) and q = σ(b − a) that are known."""
-    return backend(a, b).logaddexp(a, b, p, q)
+    return backend(a).logaddexp(a, b, p, q)
 
 
 def divide(a: Array, b: Array) -> Array:
     """a / b, elementwise, for |a| <= b, with finite derivatives also where b² underflows."""
-    return backend(a, b).divide(a, b)
+    return backend(a).divide(a, b)
 
 
 def softplus(x: Array) -> Array:
@@ -87,12 +100,12 @@ def odds_of_others(
         (others, total, n, own): others / total is the softmax along `axis` over the classes other than `ids`, 0 there;
         others may be overwritten; log Σ_{c≠id} exp(x_c) − x_id; and x_id, all but the first without the axis.
     """
-    return backend(x, ids).odds_of_others(x, ids, axis=axis, may_underflow=may_underflow, reuse=reuse)
+    return backend(x).odds_of_others(x, ids, axis=axis, may_underflow=may_underflow, reuse=reuse)
 
 
 def where(condition: Array, x: Array | float, y: Array | float) -> Array:
     """Entries of x where the condition holds, else of y; one of them may be a number, at the cost of one call."""
-    return backend(condition, x, y).where(condition, x, y)
+    return backend(condition).where(condition, x, y)
 
 
 def clear(x: Array, where: Array, largest: float) -> tuple[Array, Array]:
@@ -107,7 +120,7 @@ def clear(x: Array, where: Array, largest: float) -> tuple[Array, Array]:
         x within [−largest, largest], 0 where it is masked or NaN; and bool [..., n], where an unmasked entry is NaN.
         The derivative is that of the identity where `where` holds, and 0 elsewhere.
     """
-    return backend(x, where).clear(x, where, largest)
+    return backend(x).clear(x, where, largest)
 
 
 def logistic(x: Array) -> Array:

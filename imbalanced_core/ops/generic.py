@@ -8,7 +8,15 @@ import numpy as np
 from imbalanced_core.ops.namespace import Array, array_namespace
 
 
-def sigmoid(x: Array) -> Array:
+def differences(x: Array, y: Array, unit: Array) -> Array:
+    return (x[..., None, :] - y[..., :, None]) / unit[..., None, None]
+
+
+def decay(x: Array) -> Array:
+    return array_namespace(x).exp(x)
+
+
+def sigmoid(x: Array, *, reuse: bool = False) -> Array:
     xp = array_namespace(x)
     power = xp.exp(-xp.abs(x))  # (1 + tanh(x/2))/2 would lose the digits of a small result
     return xp.where(x < 0, power, 1.0) / (1.0 + power)
@@ -35,7 +43,7 @@ def clear(x: Array, where: Array, largest: float) -> tuple[Array, Array]:
     return xp.clip(xp.where(is_nan, 0.0, kept), min=-largest, max=largest), is_nan
 
 
-def times_logistic_derivative(x: Array, at: Array) -> Array:
+def times_logistic_derivative(x: Array, at: Array, *, reuse: bool = False) -> Array:
     p = sigmoid(-array_namespace(at).abs(at))
     return x * (p * (1.0 - p))
 
@@ -241,7 +249,7 @@ def places(mask: Array, count: int) -> Array:
     return xp.argsort(xp.astype(~mask, xp.uint8), axis=-1, stable=True)[..., :count]
 
 
-def put_along(x: Array, places: Array, values: Array | float) -> Array:
+def put_along(x: Array, places: Array, values: Array | float, *, reuse: bool = False) -> Array:
     xp = array_namespace(x)
     is_place = places[..., :, None] == xp.arange(x.shape[-1], dtype=places.dtype)
     values = xp.astype(is_place, x.dtype) * (values if isinstance(values, (int, float)) else values[..., :, None])

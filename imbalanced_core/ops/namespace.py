@@ -1,5 +1,6 @@
 """Which array library do these arrays belong to?"""
 
+import importlib
 import sys
 from types import ModuleType
 from typing import Any
@@ -14,10 +15,10 @@ def library_of(array: Array) -> str | None:
 
     Looks only at libraries that are already imported, so the core never imports a framework by itself.
     """
-    if array is None or isinstance(array, (bool, int, float, np.generic)):
-        return None
     if (torch := sys.modules.get("torch")) is not None and isinstance(array, torch.Tensor):
         return "torch"
+    if array is None or isinstance(array, (bool, int, float, np.generic)):
+        return None
     if (jax := sys.modules.get("jax")) is not None and isinstance(array, jax.Array):
         return "jax"
     if isinstance(array, np.ndarray):
@@ -25,6 +26,12 @@ def library_of(array: Array) -> str | None:
     if hasattr(array, "__array_namespace__"):
         return "standard"
     raise TypeError(f"inputs must be numpy, torch or jax arrays or Python numbers, got {type(array).__name__}")
+
+
+def module_for(library: str, name: str = "") -> ModuleType:
+    """The package `ops.on_torch` or `ops.on_jax`, or a module in it, imported when it is first needed."""
+    path = f"imbalanced_core.ops.on_{library}{name}"
+    return sys.modules.get(path) or importlib.import_module(path)  # an import statement takes longer to find it
 
 
 def common_library(*arrays: Array) -> str:
@@ -59,9 +66,7 @@ def array_namespace(*arrays: Array) -> ModuleType:
     """
     library = common_library(*arrays)
     if library == "torch":
-        from imbalanced_core.ops.on_torch import namespace
-
-        return namespace
+        return module_for("torch", ".namespace")
     if library == "jax":
         return sys.modules["jax"].numpy
     if library == "numpy":

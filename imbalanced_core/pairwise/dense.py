@@ -5,12 +5,13 @@ item i does to the counts of others and what the others do to its own. An item's
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from imbalanced_core import ops
 from imbalanced_core.ops.namespace import Array, array_namespace
 
-_PAIRS_PER_PART = 2**18  # of a long row on the CPU: the temporaries of so many pairs stay in the cache
+_PAIRS_PER_PART = 2**18  # of rows on the CPU: the temporaries of so many pairs stay in the cache
+_MATRICES = 2  # of all pairs of a row that are in use at a time
 
 
 def counts(scores: Array, weights: Array, temperature: Array, *indices: Array) -> tuple[Array, Array]:
@@ -26,7 +27,7 @@ def counts(scores: Array, weights: Array, temperature: Array, *indices: Array) -
         Counts [..., k, m] and scaled differences (s_j − s_i)/τ [..., m, n].
     """
     requested = ops.rearrange(scores, *indices) if indices else scores
-    x = _differences(scores, requested, temperature)
+    x = ops.differences(*map(ops.in_memory, (scores, requested, temperature)))
     return ops.matmul(weights, ops.sigmoid(x).mT), x
 
 
@@ -45,8 +46,10 @@ def vjp(cotangent: Array, x: Array, scores: Array, weights: Array, temperature: 
     return by_scores, by_weights, by_temperature, *(None for _ in indices)
 
 
-def _gradient(cotangent: Array, x: Array, weights: Array, temperature: Array, *indices: Array) -> Array:
-    """The gradient by the scores, [..., n], from the scaled differences x [..., m, n]."""
+def _gradient(
+    cotangent: Array, x: Array, weights: Array, temperature: Array, *indices: Array, reuse: bool = False
+) -> Array:
+    """The gradient by the scores, [..., n], from the scaled differences x [..., m, n], which `reuse` may overwrite."""
     xp = array_namespace(x)
     if not indices:
         d = ops.matmul(weights.mT, cotangent)
@@ -55,25 +58,22 @@ def _gradient(cotangent: Array, x: Array, weights: Array, temperature: Array, *i
     d = ops.matmul(cotangent.mT, weights)
     columns = xp.broadcast_to(indices[0][..., None, :], (*d.shape[:-1], d.shape[-2]))
     among = ops.rearrange(d, columns)  # pairs of two requested items
-    d = ops.times_logistic_derivative(ops.put_along(d, columns, among - among.mT), x)
+    d = ops.put_along(d, columns, among - among.mT, reuse=True)
+    d = ops.times_logistic_derivative(d, x, reuse=reuse)
     gradient = ops.put_along(xp.sum(d, axis=-2), indices[0], -xp.sum(d, axis=-1))
     return gradient / temperature[..., None]
 
 
 def counts_in_parts(scores: Array, weights: Array, temperature: Array, indices: Array) -> Array:
-    """`counts` for rows so long that their matrix would leave the cache: part by part, and no matrix is kept."""
-    requested = ops.rearrange(scores, indices)
-    return _total(
-        ops.matmul(weights[..., part], ops.sigmoid(_differences(scores[..., part], requested, temperature)).mT)
-        for part in _parts(scores, indices)
-    )
+    """`counts` part by part, where a matrix of all pairs would leave the cache; none is kept."""
+    return _row_by_row(_counts_of_rows, scores, weights, temperature, indices)
 
 
 def vjp_in_parts(cotangent: Array, scores: Array, weights: Array, temperature: Array, indices: Array) -> tuple:
     """`vjp` for `counts_in_parts`; the weights are constants."""
 
     def by_scores() -> Array:
-        return _gradient_in_parts(cotangent, scores, weights, temperature, indices)
+        return _row_by_row(_gradient_of_rows, scores, weights, temperature, indices, cotangent)
 
     def by_temperature() -> Array:
         return temperature_gradient(by_scores(), scores, temperature)
@@ -81,26 +81,47 @@ def vjp_in_parts(cotangent: Array, scores: Array, weights: Array, temperature: A
     return by_scores, None, by_temperature, None
 
 
-def _gradient_in_parts(cotangent: Array, scores: Array, weights: Array, temperature: Array, indices: Array) -> Array:
+def _row_by_row(function: Callable[..., Array], scores: Array, *others: Array) -> Array:
+    arrays = (scores, *others)
+    if scores.ndim == 1:
+        return function(*arrays)
+    indices = others[2]
+    return ops.in_pieces(function, arrays, size=_MATRICES * scores.shape[-1] * math.prod(indices.shape[1:]))
+
+
+def _counts_of_rows(scores: Array, weights: Array, temperature: Array, indices: Array) -> Array:
+    requested = ops.rearrange(scores, indices)
+    return _total(
+        ops.matmul(
+            weights[..., part], ops.sigmoid(ops.differences(scores[..., part], requested, temperature), reuse=True).mT
+        )
+        for part in _parts(scores, indices)
+    )
+
+
+def _gradient_of_rows(scores: Array, weights: Array, temperature: Array, indices: Array, cotangent: Array) -> Array:
     xp = array_namespace(scores)
     requested = ops.rearrange(scores, indices)
+    if len(parts := _parts(scores, indices)) == 1:
+        x = ops.differences(scores, requested, temperature)
+        return _gradient(cotangent, x, weights, temperature, indices, reuse=True)
     own_weights = of_each_sum(weights, indices)
     columns = xp.broadcast_to(indices[..., None, :], own_weights.shape)
     others = ops.put_along(weights, columns, 0.0)  # pairs of two requested items are one matrix of their own
     by_column, by_row = [], []
-    for part in _parts(scores, indices):
-        x = _differences(scores[..., part], requested, temperature)
-        d = ops.times_logistic_derivative(ops.matmul(cotangent.mT, others[..., part]), x)
+    for part in parts:
+        x = ops.differences(scores[..., part], requested, temperature)
+        d = ops.times_logistic_derivative(ops.matmul(cotangent.mT, others[..., part]), x, reuse=True)
         by_column.append(xp.sum(d, axis=-2))
         by_row.append(xp.sum(d, axis=-1))
     tau = temperature[..., None]
-    among = _gradient(cotangent, _differences(requested, requested, temperature), own_weights, temperature)
+    among = _gradient(cotangent, ops.differences(requested, requested, temperature), own_weights, temperature)
     return ops.put_along(xp.concat(by_column, axis=-1) / tau, indices, among - _total(iter(by_row)) / tau)
 
 
 def is_long(scores: Array, indices: Array) -> bool:
-    """Whether the matrix of the requested rows is better cut in parts."""
-    return math.prod(indices.shape) * scores.shape[-1] > 2 * _PAIRS_PER_PART
+    """Whether the matrix of the requested items is better cut in parts."""
+    return math.prod(indices.shape) * scores.shape[-1] > _PAIRS_PER_PART
 
 
 def temperature_gradient(by_scores: Array, scores: Array, temperature: Array) -> Array:
@@ -114,15 +135,9 @@ def of_each_sum(weights: Array, indices: Array) -> Array:
     return ops.rearrange(weights, xp.broadcast_to(indices[..., None, :], (*weights.shape[:-1], indices.shape[-1])))
 
 
-def _differences(scores: Array, requested: Array, temperature: Array) -> Array:
-    """(s_j − s_i)/τ, [..., i, j]; scores are subtracted before they are scaled: the other order loses a digit."""
-    scores, requested, temperature = ops.in_memory(scores), ops.in_memory(requested), ops.in_memory(temperature)
-    return (scores[..., None, :] - requested[..., :, None]) / temperature[..., None, None]
-
-
-def _parts(scores: Array, indices: Array) -> Iterator[slice]:
+def _parts(scores: Array, indices: Array) -> list[slice]:
     step = max(1, _PAIRS_PER_PART // math.prod(indices.shape))
-    return (slice(start, start + step) for start in range(0, scores.shape[-1], step))
+    return [slice(start, start + step) for start in range(0, scores.shape[-1], step)]
 
 
 def _total(terms: Iterator[Array]) -> Array:

@@ -21,7 +21,8 @@ def basis(distance: Array, tau: Array, kernel: Kernel) -> Array:
         [block, end · power, m].
     """
     xp = array_namespace(distance)
-    t, excess = _decay(distance, tau)
+    x = distance / -tau[:, :, None]
+    t, excess = ops.decay(x), xp.expm1(x)
     rows = [xp.ones_like(t), t] if kernel.first == 0 else [t]
     values = ops.rows_and_geometric_sums(rows, t * excess, t, kernel.last - 1)
     return xp.reshape(values, (values.shape[0], -1, values.shape[3]))
@@ -55,10 +56,3 @@ def expansions(distance: Array, tau: Array, coefficients: Array, kernel: Kernel)
         [block, k, item].
     """
     return ops.matmul(coefficients, basis(distance, tau, kernel))
-
-
-def _decay(distance: Array, tau: Array) -> tuple[Array, Array]:
-    """The numbers t = exp(−distance/τ), and t − 1 with all its digits."""
-    xp = array_namespace(distance)
-    x = distance / -tau[:, :, None]
-    return xp.exp(x), xp.expm1(x)

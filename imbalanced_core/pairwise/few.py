@@ -34,7 +34,7 @@ def counts_at(scores: Array, weights: Array, temperature: Array, indices: Array)
     def of_items(at: Array, block: Array) -> Array:
         s, of_block = ops.take_rows(blocks.s, block), ops.take_rows(tau, block)
         from_others = _blocks.expanded(at, s, of_block, kernel, ops.take_rows(coefficients, block))
-        inside = ops.sigmoid(_differences(s, at, of_block))
+        inside = ops.sigmoid(ops.differences(s, at, of_block[:, 0]))
         return ops.matmul(ops.take_rows(blocks.w, block), inside.mT) + from_others
 
     block = _block_of(indices, blocks)
@@ -69,7 +69,7 @@ def gradient_at(
     def of_items(at: Array, block: Array, own: Array, c: Array) -> Array:
         s, w, of_block = ops.take_rows(blocks.s, block), ops.take_rows(blocks.w, block), ops.take_rows(tau, block)
         from_others = _blocks.expanded(at, s, of_block, kernel, ops.take_rows(of_weights, block))
-        inside = ops.times_logistic_derivative(xp.sum(c * w, axis=1), _differences(s, at, of_block)[:, 0, :])
+        inside = ops.times_logistic_derivative(xp.sum(c * w, axis=1), ops.differences(s, at, of_block[:, 0])[:, 0, :])
         inside = ops.put_along(inside, own, 0.0)  # of an item with itself: the two sides would not cancel exactly
         by_item = xp.sum(inside, axis=-1, keepdims=True) + xp.sum(c * from_others, axis=1)
         return xp.concat([inside, -by_item], axis=-1)
@@ -92,11 +92,6 @@ def gradient_at(
 def block_size(n: int, m: int) -> int:
     """The size of the blocks of a row of n items, m of them requested."""
     return _LARGE_BLOCK if m <= _VERY_FEW * n else _BLOCK
-
-
-def _differences(s: Array, at: Array, tau: Array) -> Array:
-    """(s_j − at_i)/τ, [block, i, j], for s [block, item], at [block, m] and τ [block, 1]."""
-    return (s[:, None, :] - at[:, :, None]) / tau[:, :, None]
 
 
 def _block_of(indices: Array, blocks: _blocks.Blocks) -> Array:

@@ -113,7 +113,7 @@ def _shift(distance: Array, rates: Array, first: int) -> _Shift:
     xp = array_namespace(distance)
     rates = rates[:, None, :, None]
     excess = xp.clip(rates - _first_power(rates, first), max=0.0)  # −(p − 1)/τ, and 0 for p = 0
-    powers = xp.exp(distance * rates)
+    powers = ops.decay(distance * rates)
     return powers, _first_power(powers, first) * xp.expm1(distance * excess)
 
 

@@ -14,7 +14,7 @@ from losses import every_ranking
 from reference import QUEUE_IGNORED
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from imbalanced_torch import PAUCAtBudgetLoss, RecallAtQuantileLoss, SmoothAPLoss, partial_auc
+from imbalanced_torch import PAUCAtBudgetLoss, RecallAtQuantileLoss, SmoothAPLoss, _guards, partial_auc
 from imbalanced_torch._noise import uniform_noise
 
 MODULES = {
@@ -187,7 +187,8 @@ def test_subsampling_warns_once_where_it_was_called():
     assert caught[0].filename == __file__
 
 
-def test_scores_that_become_equal_are_a_warning_once():
+def test_scores_that_become_equal_are_a_warning_once(monkeypatch):
+    monkeypatch.setattr(_guards, "_STEPS", 1)
     loss_fn = SmoothAPLoss(2, queue_size=24)
     logits, targets = batch(0)
     with warnings.catch_warnings(record=True) as caught:
@@ -216,7 +217,8 @@ def test_scores_that_become_equal_are_a_warning_once():
         (partial(SmoothAPLoss.recommended, 1), "collapse.md)"),
     ],
 )
-def test_the_advice_where_scores_become_equal(make, advice):
+def test_the_advice_where_scores_become_equal(make, advice, monkeypatch):
+    monkeypatch.setattr(_guards, "_STEPS", 1)
     logits, targets = torch.randn(64, 1, generator=torch.Generator().manual_seed(0)), torch.arange(64) % 2
     loss_fn, first = make(), logits.clone()
     first[0] = 400.0  # a single score is no spread
@@ -224,6 +226,15 @@ def test_the_advice_where_scores_become_equal(make, advice):
     loss_fn(logits, targets)
     with pytest.warns(UserWarning, match=re.escape(advice) + "$"):
         loss_fn(logits / 200, targets)
+
+
+def test_one_step_of_ten_is_looked_at():
+    loss_fn, (logits, targets) = SmoothAPLoss(2, queue_size=24), batch(0)
+    loss_fn(logits, targets)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        seen = [loss_fn(logits / 200, targets) and len(caught) for _ in range(20)]
+    assert seen == [0] * 9 + [1] * 11
 
 
 def test_the_seed_librarys_surrogate_is_a_warning_once(monkeypatch):

@@ -28,7 +28,11 @@ def __getattr__(name: str) -> Any:
 
 _NUMBERS_PER_PIECE = 2**22  # temporaries of so many numbers: large enough to keep an accelerator busy
 
-sigmoid = jax.nn.sigmoid
+
+def sigmoid(x: jax.Array, *, reuse: bool = False) -> jax.Array:
+    return jax.nn.sigmoid(x)
+
+
 softplus = jax.nn.softplus
 stop_gradient = jax.lax.stop_gradient
 

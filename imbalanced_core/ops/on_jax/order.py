@@ -34,7 +34,7 @@ def inverse_permutation(order: jax.Array) -> jax.Array:
     return jnp.put_along_axis(jnp.zeros_like(order), order, places, axis=-1, inplace=False)
 
 
-def put_along(x: jax.Array, places: jax.Array, values: jax.Array | float) -> jax.Array:
+def put_along(x: jax.Array, places: jax.Array, values: jax.Array | float, *, reuse: bool = False) -> jax.Array:
     return jnp.put_along_axis(x, places, values, axis=-1, inplace=False)
 
 

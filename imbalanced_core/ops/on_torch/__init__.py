@@ -1,6 +1,7 @@
 """The operations of `ops` on torch tensors."""
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -22,14 +23,33 @@ from imbalanced_core.ops.on_torch.order import (
     sort_with_order,
     take_rows,
 )
-from imbalanced_core.ops.on_torch.pieces import in_pieces, is_eager, is_eager_cpu
+from imbalanced_core.ops.on_torch.pieces import in_pieces, is_eager, is_eager_cpu, may_overwrite
 from imbalanced_core.ops.on_torch.scores import clear, logistic
 
-sigmoid = torch.sigmoid
+
+def differences(x: torch.Tensor, y: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
+    matrix, unit = x.unsqueeze(-2) - y.unsqueeze(-1), unit.unsqueeze(-1).unsqueeze(-1)
+    return matrix.div_(unit) if may_overwrite(matrix) else matrix / unit
 
 
-def times_logistic_derivative(x: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-    return torch.ops.aten.sigmoid_backward(x, torch.sigmoid(torch.copysign(at, -1.0)))  # at −|at|, where σ is small
+def decay(x: torch.Tensor) -> torch.Tensor:
+    if not is_eager_cpu(x) or torch.is_grad_enabled():
+        return torch.exp(x)
+    # PyTorch takes ten times as long where some results are below the normal numbers
+    least = torch.finfo(x.dtype).smallest_normal
+    result = x.clamp(min=math.log(least) + 0.5).exp_()
+    return torch.nn.functional.threshold(result, 2 * least, 0.0, inplace=True)
+
+
+def sigmoid(x: torch.Tensor, *, reuse: bool = False) -> torch.Tensor:
+    return x.sigmoid_() if reuse and may_overwrite(x) else torch.sigmoid(x)
+
+
+def times_logistic_derivative(x: torch.Tensor, at: torch.Tensor, *, reuse: bool = False) -> torch.Tensor:
+    derivative = torch.ops.aten.sigmoid_backward
+    if reuse and may_overwrite(x):
+        return derivative.grad_input(x, at.copysign_(-1.0).sigmoid_(), grad_input=x)
+    return derivative(x, torch.sigmoid(torch.copysign(at, -1.0)))  # at −|at|, where σ is small
 
 
 def stop_gradient(x: torch.Tensor) -> torch.Tensor:
@@ -185,6 +205,6 @@ def put(
 ) -> torch.Tensor:
     indices = ids.long().unsqueeze(axis)
     values = values.unsqueeze(axis) if isinstance(values, torch.Tensor) else values
-    if reuse and is_eager(x) and not torch.is_grad_enabled():
+    if reuse and may_overwrite(x):
         return x.scatter_(axis, indices, values)
     return torch.scatter(x, axis, indices, values)

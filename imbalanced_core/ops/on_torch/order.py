@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from imbalanced_core.ops.on_torch.pieces import is_eager_cpu
+from imbalanced_core.ops.on_torch.pieces import is_eager_cpu, may_overwrite
 
 _KEY_OF_LEAST = -0x7F800001 << 32  # of −∞; below are NaN with the sign of a negative number, which are to come last
 
@@ -63,8 +63,10 @@ def places(mask: torch.Tensor, count: int) -> torch.Tensor:
     return mask.to(torch.uint8).topk(count, dim=-1, sorted=False).indices
 
 
-def put_along(x: torch.Tensor, places: torch.Tensor, values: torch.Tensor | float) -> torch.Tensor:
-    return torch.scatter(x, -1, places, values)
+def put_along(
+    x: torch.Tensor, places: torch.Tensor, values: torch.Tensor | float, *, reuse: bool = False
+) -> torch.Tensor:
+    return x.scatter_(-1, places, values) if reuse and may_overwrite(x) else torch.scatter(x, -1, places, values)
 
 
 def take_rows(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

@@ -27,6 +27,11 @@ def is_eager_cpu(x: torch.Tensor) -> bool:
     return is_eager(x) and x.device.type == "cpu"
 
 
+def may_overwrite(x: torch.Tensor) -> bool:
+    """Whether a temporary can be overwritten. Large ones are new memory at every call, which costs more than a pass."""
+    return is_eager(x) and not torch.is_grad_enabled()
+
+
 def in_blocks(function: Callable, arrays: Sequence) -> Any:
     """`function(*arrays)`, evaluated in blocks of the first and of the last axis where that pays.
 

@@ -1,4 +1,4 @@
-"""The `backend` fixtures: every core test runs on numpy, array-api-strict, torch, torch.compile, jax and jax.jit.
+"""The `backend` fixtures: core tests run on numpy, array-api-strict, torch, torch.compile and jax.jit.
 
 A framework that is not installed is left out, so the tests of one backend pass without the other.
 """
@@ -50,15 +50,45 @@ collect_ignore = (
 )
 
 
-@pytest.fixture(params=_GENERIC + _DIFFERENTIABLE, ids=lambda backend: backend.name)
+# No function of the core looks at the values of JAX's arrays, so eager JAX runs the operations of jax.jit, and compiles
+# each of them alone: slow. `every_backend` and `every_grad_backend` have it, for one test of each function or so.
+_GRAD_BACKENDS = [backend for backend in _DIFFERENTIABLE if backend.name != "jax"]
+_VALUE_BACKENDS = [backend for backend in _GRAD_BACKENDS if backend.name != "torch.compile"]
+
+
+@pytest.fixture(params=_GENERIC + _GRAD_BACKENDS, ids=lambda backend: backend.name)
 def backend(request: pytest.FixtureRequest) -> Backend:
+    """The ways to run a core function, without eager JAX."""
+    return request.param
+
+
+@pytest.fixture(params=_GENERIC + _DIFFERENTIABLE, ids=lambda backend: backend.name)
+def every_backend(request: pytest.FixtureRequest) -> Backend:
     """Every way to run a core function."""
     return request.param
 
 
-@pytest.fixture(params=_DIFFERENTIABLE, ids=lambda backend: backend.name)
+@pytest.fixture(params=_GRAD_BACKENDS, ids=lambda backend: backend.name)
 def grad_backend(request: pytest.FixtureRequest) -> Backend:
+    """The ways to run a core function that can differentiate it, without eager JAX."""
+    return request.param
+
+
+@pytest.fixture(params=_DIFFERENTIABLE, ids=lambda backend: backend.name)
+def every_grad_backend(request: pytest.FixtureRequest) -> Backend:
     """Every way to run a core function that can differentiate it."""
+    return request.param
+
+
+@pytest.fixture(params=_GENERIC + _VALUE_BACKENDS, ids=lambda backend: backend.name)
+def value_backend(request: pytest.FixtureRequest) -> Backend:
+    """The ways without torch.compile: for other values on a path that another test has traced."""
+    return request.param
+
+
+@pytest.fixture(params=_VALUE_BACKENDS, ids=lambda backend: backend.name)
+def value_grad_backend(request: pytest.FixtureRequest) -> Backend:
+    """Those of them that can differentiate."""
     return request.param
 
 

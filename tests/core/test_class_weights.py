@@ -8,8 +8,8 @@ COUNTS = np.array([900, 90, 9, 1, 0])
 
 
 @pytest.mark.parametrize("scheme", ["inverse", "balanced", "effective"])
-def test_class_weights_are_their_definition(backend, scheme):
-    weights = backend.run(lambda counts: class_weights(counts, scheme=scheme), COUNTS.astype(np.float64))
+def test_class_weights_are_their_definition(every_backend, scheme):
+    weights = every_backend.run(lambda counts: class_weights(counts, scheme=scheme), COUNTS.astype(np.float64))
     np.testing.assert_allclose(weights, reference.class_weights(COUNTS, scheme=scheme), rtol=1e-10)
 
 
@@ -40,12 +40,14 @@ def test_effective_number_has_its_limits():
     np.testing.assert_allclose(frequent / frequent.max(), inverse, rtol=1e-3)
 
 
-def test_pos_weight(backend):
+def test_pos_weight(every_backend):
     positives = np.array([1.0, 50.0, 0.0])
-    np.testing.assert_allclose(backend.run(lambda n: pos_weight(n, 100), positives), [99.0, 1.0, 100.0], rtol=1e-12)
-    effective = backend.run(lambda n: pos_weight(n, 100, scheme="effective", beta=0.9), positives)
+    np.testing.assert_allclose(
+        every_backend.run(lambda n: pos_weight(n, 100), positives), [99.0, 1.0, 100.0], rtol=1e-12
+    )
+    effective = every_backend.run(lambda n: pos_weight(n, 100, scheme="effective", beta=0.9), positives)
     np.testing.assert_allclose(effective[0], (1 - 0.9**99) / (1 - 0.9), rtol=1e-10)
-    small = backend.run(lambda n: pos_weight(n, 1000), np.array([200], np.uint8))
+    small = every_backend.run(lambda n: pos_weight(n, 1000), np.array([200], np.uint8))
     np.testing.assert_allclose(small, [4.0], rtol=1e-6)
 
 

@@ -74,7 +74,7 @@ def test_the_edges_of_the_band_are_quantiles_bit_for_bit(backend, rng):
             assert figures["t_beta"][r] == np.quantile(negatives, 1 - 0.7, method="higher")
 
 
-def test_diagnostics_are_those_of_the_reference(backend, rng):
+def test_diagnostics_are_those_of_the_reference(every_backend, rng):
     scores, positives = drawn(rng, (3, 60))
     positives[1] = False
     arrays = {
@@ -95,7 +95,7 @@ def test_diagnostics_are_those_of_the_reference(backend, rng):
     def diagnose(s, p, *values):
         return partial_auc(s, p, **options, **dict(zip(arrays, values, strict=True)))[2]
 
-    actual = backend.run(diagnose, scores, positives, *arrays.values())
+    actual = every_backend.run(diagnose, scores, positives, *arrays.values())
     for r in range(3):
         row = {key: value[r] for key, value in arrays.items()}
         figures = reference.partial_auc(scores[r], positives[r], **options, **row)[3]

@@ -48,12 +48,14 @@ def test_unmasked_rows_agree_with_numpy(backend, rng):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_masked_rows_agree_with_numpy_whatever_the_masked_entries_hold(backend, rng, dtype):
+def test_masked_rows_agree_with_numpy_whatever_the_masked_entries_hold(every_backend, rng, dtype):
     values = rng.integers(-4, 5, (8, 31)).astype(dtype)  # many ties
     where = rng.random((8, 31)) < np.linspace(0.05, 1, 8)[:, None]
     where[:, 7] = True
     garbage = np.where(where, values, rng.choice([np.nan, np.inf, -np.inf, 1e30], (8, 31))).astype(dtype)
-    for how, actual in zip(INTERPOLATIONS, backend.run(in_all_ways(LEVELS, "where"), garbage, where), strict=True):
+    for how, actual in zip(
+        INTERPOLATIONS, every_backend.run(in_all_ways(LEVELS, "where"), garbage, where), strict=True
+    ):
         assert actual.dtype == dtype
         expected = np.stack([_as_numpy_does([v[w]], how)[0] for v, w in zip(values, where, strict=True)])
         np.testing.assert_allclose(actual, expected, rtol=4 * np.finfo(dtype).eps)

@@ -87,7 +87,7 @@ def _jax_asarray(array: np.ndarray) -> Any:
     return jnp.asarray(array)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=64)
 def _jax_value_and_grad(function: Callable) -> Callable:
     import jax
 

@@ -3,18 +3,12 @@
 import numpy as np
 import pytest
 import reference
-from backends import _DIFFERENTIABLE, _GENERIC
+from backends import _DIFFERENTIABLE
 from sklearn.metrics import roc_auc_score
 
 from imbalanced_core.losses.partial_auc import partial_auc
 
 FIGURES = "t_alpha", "t_beta", "tau_eff", "band_neg_count", "pauc_var"  # in the order of the reference
-
-
-@pytest.fixture(params=[b for b in _GENERIC + _DIFFERENTIABLE if b.name != "jax"], ids=lambda b: b.name)
-def backend(request):
-    """Every backend but eager JAX, which compiles each operation apart; the objectives' own list runs it."""
-    return request.param
 
 
 def drawn(rng, shape=(2, 200), rate=0.2):
@@ -74,7 +68,7 @@ def test_the_edges_of_the_band_are_quantiles_bit_for_bit(backend, rng):
             assert figures["t_beta"][r] == np.quantile(negatives, 1 - 0.7, method="higher")
 
 
-def test_diagnostics_are_those_of_the_reference(every_backend, rng):
+def test_diagnostics_are_those_of_the_reference(backend, rng):
     scores, positives = drawn(rng, (3, 60))
     positives[1] = False
     arrays = {
@@ -95,7 +89,7 @@ def test_diagnostics_are_those_of_the_reference(every_backend, rng):
     def diagnose(s, p, *values):
         return partial_auc(s, p, **options, **dict(zip(arrays, values, strict=True)))[2]
 
-    actual = every_backend.run(diagnose, scores, positives, *arrays.values())
+    actual = backend.run(diagnose, scores, positives, *arrays.values())
     for r in range(3):
         row = {key: value[r] for key, value in arrays.items()}
         figures = reference.partial_auc(scores[r], positives[r], **options, **row)[3]

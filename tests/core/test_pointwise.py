@@ -91,8 +91,8 @@ every_loss = pytest.mark.parametrize("case", CASES, ids=lambda one: one.name)
 BRIEF = ("sigmoid-soft", "softmax", "softmax-soft", "symmetric")
 
 
-def skip_long_compilations(backend, case):
-    if backend.name in ("torch.compile", "jax") and case.name not in BRIEF:
+def skip_long_compilations(backend, case, dtype):
+    if backend.name in ("torch.compile", "jax") and (case.name not in BRIEF or dtype == np.float32):
         pytest.skip("the same code as in another case")
 
 
@@ -100,6 +100,7 @@ def is_elementwise(case):
     return case.name.startswith("sigmoid")
 
 
+@cache  # one function for each loss, so that the tests of one shape share its program
 def total(case):
     def summed(logits, targets):
         losses = case.loss(logits, targets)
@@ -117,7 +118,7 @@ def close(actual, expected, dtype, *, scale=None):
 @every_loss
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_value_is_the_definition(every_backend, case, dtype, rng):
-    skip_long_compilations(every_backend, case)
+    skip_long_compilations(every_backend, case, dtype)
     logits = (3 * rng.standard_normal((7, 4))).astype(dtype)
     targets = case.targets(rng, logits)
     losses = every_backend.run(case.loss, logits, targets)
@@ -128,7 +129,7 @@ def test_value_is_the_definition(every_backend, case, dtype, rng):
 @every_loss
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_gradient_is_that_of_the_definition(grad_backend, case, dtype, rng):
-    skip_long_compilations(grad_backend, case)
+    skip_long_compilations(grad_backend, case, dtype)
     logits = (3 * rng.standard_normal((7, 4))).astype(dtype)
     targets = case.targets(rng, logits)
     _, gradient = grad_backend.value_and_grad(total(case), logits, targets)
@@ -140,6 +141,7 @@ def masked(case):
     return lambda logits, targets, where: case.loss(logits, targets, where=where)
 
 
+@cache
 def masked_total(case):
     def summed(logits, targets, where):
         losses = case.loss(logits, targets, where=where)
@@ -179,7 +181,7 @@ def spread(case, where, logits):
 @every_loss
 @pytest.mark.parametrize(("size", "dtype"), [(20.0, np.float32), (1e4, np.float32), (1e30, np.float64)])
 def test_saturated_logits_have_finite_value_and_gradient(value_grad_backend, case, size, dtype, rng):
-    logits = (size * rng.choice([-1.0, 0.0, 1.0], (16, 4))).astype(dtype)
+    logits = (size * rng.choice([-1.0, 0.0, 1.0], (7, 4))).astype(dtype)
     targets = case.targets(rng, logits)
     value, gradient = value_grad_backend.value_and_grad(total(case), logits, targets)
     assert np.isfinite(value)
@@ -319,7 +321,7 @@ def test_infinite_logits_that_agree_with_the_target_cost_nothing(value_grad_back
 
 @every_loss
 def test_nan_logits_reach_the_loss(value_grad_backend, case, rng):
-    logits = rng.standard_normal((5, 4))
+    logits = rng.standard_normal((7, 4))
     targets = case.targets(rng, logits)
     logits[2, 1] = np.nan
     losses = value_grad_backend.run(case.loss, logits, targets)
@@ -331,13 +333,13 @@ def test_nan_logits_reach_the_loss(value_grad_backend, case, rng):
 
 @every_loss
 def test_targets_outside_their_range_give_nan(value_backend, case, rng):
-    logits = rng.standard_normal((6, 4))
+    logits = rng.standard_normal((7, 4))
     targets = case.targets(rng, logits)
     targets[2] = 4 if targets.dtype == np.int64 else 1.5
     targets[4] = -1 if targets.dtype == np.int64 else -0.5
     losses = value_backend.run(case.loss, logits, targets)
     assert np.all(np.isnan(losses[[2, 4]]))
-    assert np.all(np.isfinite(losses[[0, 1, 3, 5]]))
+    assert np.all(np.isfinite(losses[[0, 1, 3, 5, 6]]))
 
 
 @every_loss
@@ -358,7 +360,9 @@ def test_integer_and_bool_targets(value_backend, dtype, rng):
     expected = reference.sigmoid_focal(logits, labels.astype(float))
     np.testing.assert_allclose(value_backend.run(sigmoid_focal, logits, labels.astype(dtype)), expected, rtol=1e-12)
     expected = reference.softmax_focal(logits, labels[:, 0].astype(int))
-    np.testing.assert_allclose(value_backend.run(softmax_focal, logits, labels[:, 0].astype(dtype)), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        value_backend.run(softmax_focal, logits, labels[:, 0].astype(dtype)), expected, rtol=1e-12
+    )
 
 
 def test_class_ids_of_small_types_are_not_wrapped(value_backend, rng):
@@ -385,6 +389,8 @@ def test_class_axis(value_backend, name, axis, rng):
 def test_empty_and_single_shapes(value_grad_backend, case, shape, rng):
     if shape[-1] == 1 and any(isinstance(option, np.ndarray) for option in case.definition.keywords.values()):
         pytest.skip("has four classes")
+    if value_grad_backend.name == "jax.jit" and case.name not in BRIEF:
+        pytest.skip("the same code as in another case")
     logits = rng.standard_normal(shape)
     targets = case.targets(rng, logits)
     value, gradient = value_grad_backend.value_and_grad(total(case), logits, targets)

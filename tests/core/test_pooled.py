@@ -56,7 +56,7 @@ def test_frozen_queue_comes_back_as_it_was(backend, rng):
 def test_binary_targets_of_any_dtype(value_backend, rng):
     logits, targets = batch(rng, 12, 1)[0], np.arange(12) % 3 == 0
     dtypes = [np.uint8, np.float32, np.bool_]
-    if value_backend.name in ("numpy", "torch", "jax"):  # the compiled ones take long for each
+    if value_backend.name != "strict":
         dtypes += [np.int8, np.int16, np.int32, np.float64, np.float16]
     for dtype in dtypes:
         given = targets.astype(dtype).reshape((12,) if dtype == np.bool_ else (12, 1))

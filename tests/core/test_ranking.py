@@ -3,17 +3,10 @@
 import numpy as np
 import pytest
 import reference
-from backends import _DIFFERENTIABLE, _GENERIC
 from losses import OBJECTIVES, each, with_variants
 from sklearn.metrics import average_precision_score, recall_score
 
 from imbalanced_core.losses.ranking import recall_at_quantile, smooth_ap
-
-
-@pytest.fixture(params=[b for b in _GENERIC + _DIFFERENTIABLE if b.name != "jax"], ids=lambda b: b.name)
-def backend(request):
-    """Every backend but eager JAX, which compiles each operation apart; the objectives' own list runs it."""
-    return request.param
 
 
 @pytest.mark.parametrize("rate", [0.02, 0.3])

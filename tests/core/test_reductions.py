@@ -76,32 +76,32 @@ def test_masked_entries_do_not_reach_value_or_gradient(every_grad_backend, reduc
 
 
 @pytest.mark.parametrize("reduction", ["mean", "mean_positive", "sum"])
-def test_nothing_that_takes_part_is_zero_with_zero_gradient(grad_backend, reduction):
+def test_nothing_that_takes_part_is_zero_with_zero_gradient(value_grad_backend, reduction):
     def reduced(losses, where, positives):
         return reduce_elements(losses, reduction=reduction, where=where, positives=positives)
 
-    value, gradient = grad_backend.value_and_grad(reduced, np.ones(3), np.zeros(3, bool), np.ones(3, bool))
+    value, gradient = value_grad_backend.value_and_grad(reduced, np.ones(3), np.zeros(3, bool), np.ones(3, bool))
     assert value == 0
     np.testing.assert_array_equal(gradient, 0.0)
-    value, gradient = grad_backend.value_and_grad(reduced, np.ones((0,)), np.zeros(0, bool), np.ones(0, bool))
+    value, gradient = value_grad_backend.value_and_grad(reduced, np.ones((0,)), np.zeros(0, bool), np.ones(0, bool))
     assert value == 0
 
 
-def test_a_weight_mass_of_zero_counts_as_one(grad_backend):
+def test_a_weight_mass_of_zero_counts_as_one(value_grad_backend):
     def reduced(losses, weights):
         return reduce_elements(losses, reduction="mean", weights=weights)
 
-    value, gradient = grad_backend.value_and_grad(reduced, np.ones(3), np.zeros(3))
+    value, gradient = value_grad_backend.value_and_grad(reduced, np.ones(3), np.zeros(3))
     assert value == 0
     np.testing.assert_array_equal(gradient, 0.0)
 
 
 @pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
-def test_bad_weights_give_nan(backend, bad):
+def test_bad_weights_give_nan(value_backend, bad):
     def reduced(losses, weights):
         return reduce_elements(losses, reduction="mean", weights=weights)
 
-    assert np.isnan(backend.run(reduced, np.ones(3), np.array([1.0, bad, 1.0])))
+    assert np.isnan(value_backend.run(reduced, np.ones(3), np.array([1.0, bad, 1.0])))
 
 
 def test_counts_beyond_the_integers_of_float32_are_exact():

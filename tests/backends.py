@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -35,9 +36,7 @@ class Backend:
     def value_and_grad(self, function: Callable, *arrays: Any) -> tuple[np.ndarray, np.ndarray]:
         first, *rest = map(self._to_backend, arrays)
         if self.name.startswith("jax"):
-            import jax
-
-            return to_numpy(self.transform(jax.value_and_grad(function))(first, *rest))
+            return to_numpy(self.transform(_jax_value_and_grad(function))(first, *rest))
         first.requires_grad_()
         value = self.transform(function)(first, *rest)
         value.backward()
@@ -74,17 +73,25 @@ def _torch_asarray(array: np.ndarray) -> Any:
     return torch.from_numpy(np.array(array))
 
 
+@lru_cache(maxsize=1)  # calls of one function in turn share what is compiled
 def _torch_compile(function: Callable) -> Callable:
     import torch
 
     torch.compiler.reset()
-    return torch.compile(function, fullgraph=True, backend="eager")
+    return torch.compile(function, fullgraph=True, backend="eager", dynamic=False)
 
 
 def _jax_asarray(array: np.ndarray) -> Any:
     import jax.numpy as jnp
 
     return jnp.asarray(array)
+
+
+@lru_cache(maxsize=64)
+def _jax_value_and_grad(function: Callable) -> Callable:
+    import jax
+
+    return jax.value_and_grad(function)
 
 
 def _jax_jit(function: Callable) -> Callable:

@@ -1,11 +1,13 @@
-"""The `backend` fixtures: every core test runs on numpy, array-api-strict, torch, torch.compile, jax and jax.jit.
+"""The `backend` fixtures: core tests run on numpy, array-api-strict, torch, torch.compile and jax.jit.
 
 A framework that is not installed is left out, so the tests of one backend pass without the other.
 """
 
+import importlib.metadata
 import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,11 @@ import pytest
 from backends import _DIFFERENTIABLE, _GENERIC, HAS_JAX, HAS_TORCH, Backend, is_installed
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers of pytest share the cores; torch's threads would spin
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+_XLA_FLAGS = {"xla_force_host_platform_device_count": 8}
+if HAS_JAX and importlib.metadata.version("jaxlib").startswith("0.10."):  # XLA ends the process at an unknown flag
+    # The older code generator, in one part for each program, compiles in half the time; `optimised` has the default.
+    _XLA_FLAGS |= {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
+os.environ.setdefault("XLA_FLAGS", " ".join(f"--{name}={str(value).lower()}" for name, value in _XLA_FLAGS.items()))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault(
     "JAX_ENABLE_X64", "1"
@@ -44,15 +50,45 @@ collect_ignore = (
 )
 
 
-@pytest.fixture(params=_GENERIC + _DIFFERENTIABLE, ids=lambda backend: backend.name)
+# No function of the core looks at the values of JAX's arrays, so eager JAX runs the operations of jax.jit, and compiles
+# each of them alone: slow. `every_backend` and `every_grad_backend` have it, for one test of each function or so.
+_GRAD_BACKENDS = [backend for backend in _DIFFERENTIABLE if backend.name != "jax"]
+_VALUE_BACKENDS = [backend for backend in _GRAD_BACKENDS if backend.name != "torch.compile"]
+
+
+@pytest.fixture(params=_GENERIC + _GRAD_BACKENDS, ids=lambda backend: backend.name)
 def backend(request: pytest.FixtureRequest) -> Backend:
+    """The ways to run a core function, without eager JAX."""
+    return request.param
+
+
+@pytest.fixture(params=_GENERIC + _DIFFERENTIABLE, ids=lambda backend: backend.name)
+def every_backend(request: pytest.FixtureRequest) -> Backend:
     """Every way to run a core function."""
     return request.param
 
 
-@pytest.fixture(params=_DIFFERENTIABLE, ids=lambda backend: backend.name)
+@pytest.fixture(params=_GRAD_BACKENDS, ids=lambda backend: backend.name)
 def grad_backend(request: pytest.FixtureRequest) -> Backend:
+    """The ways to run a core function that can differentiate it, without eager JAX."""
+    return request.param
+
+
+@pytest.fixture(params=_DIFFERENTIABLE, ids=lambda backend: backend.name)
+def every_grad_backend(request: pytest.FixtureRequest) -> Backend:
     """Every way to run a core function that can differentiate it."""
+    return request.param
+
+
+@pytest.fixture(params=_GENERIC + _VALUE_BACKENDS, ids=lambda backend: backend.name)
+def value_backend(request: pytest.FixtureRequest) -> Backend:
+    """The ways without torch.compile: for other values on a path that another test has traced."""
+    return request.param
+
+
+@pytest.fixture(params=_VALUE_BACKENDS, ids=lambda backend: backend.name)
+def value_grad_backend(request: pytest.FixtureRequest) -> Backend:
+    """Those of them that can differentiate."""
     return request.param
 
 
@@ -79,7 +115,11 @@ def optimised() -> Iterator[None]:
 
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", False)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        if "xla_cpu_use_fusion_emitters" in _XLA_FLAGS:
+            options = {"xla_cpu_use_fusion_emitters": True, "xla_cpu_parallel_codegen_split_count": 32}
+            patch.setattr(jax, "jit", partial(jax.jit, compiler_options=options))
+        yield
     jax.config.update("jax_disable_most_optimizations", before)
 
 

@@ -19,7 +19,7 @@ def softmax(x):
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def test_softmax_of_weighted_resampled_and_adjusted_training(backend, rng):
+def test_softmax_of_weighted_resampled_and_adjusted_training(every_backend, rng):
     joint, expected = population(rng)
     weights, train_prior, tau = np.array([1.0, 3.0, 9.0]), np.array([0.5, 0.3, 0.2]), 0.7
     seen = joint / PRIOR * train_prior * weights  # the weight of each input and class in the loss
@@ -28,7 +28,7 @@ def test_softmax_of_weighted_resampled_and_adjusted_training(backend, rng):
     def corrected(*arrays):
         return prior_correction(arrays[0], weights=arrays[1], train_prior=arrays[2], prior=arrays[3], tau=tau)
 
-    values = backend.run(corrected, logits, weights, train_prior, PRIOR)
+    values = every_backend.run(corrected, logits, weights, train_prior, PRIOR)
     np.testing.assert_allclose(softmax(values), expected, rtol=1e-12)
 
 

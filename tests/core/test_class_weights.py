@@ -8,8 +8,8 @@ COUNTS = np.array([900, 90, 9, 1, 0])
 
 
 @pytest.mark.parametrize("scheme", ["inverse", "balanced", "effective"])
-def test_class_weights_are_their_definition(backend, scheme):
-    weights = backend.run(lambda counts: class_weights(counts, scheme=scheme), COUNTS.astype(np.float64))
+def test_class_weights_are_their_definition(every_backend, scheme):
+    weights = every_backend.run(lambda counts: class_weights(counts, scheme=scheme), COUNTS.astype(np.float64))
     np.testing.assert_allclose(weights, reference.class_weights(COUNTS, scheme=scheme), rtol=1e-10)
 
 
@@ -40,19 +40,21 @@ def test_effective_number_has_its_limits():
     np.testing.assert_allclose(frequent / frequent.max(), inverse, rtol=1e-3)
 
 
-def test_pos_weight(backend):
+def test_pos_weight(every_backend):
     positives = np.array([1.0, 50.0, 0.0])
-    np.testing.assert_allclose(backend.run(lambda n: pos_weight(n, 100), positives), [99.0, 1.0, 100.0], rtol=1e-12)
-    effective = backend.run(lambda n: pos_weight(n, 100, scheme="effective", beta=0.9), positives)
+    np.testing.assert_allclose(
+        every_backend.run(lambda n: pos_weight(n, 100), positives), [99.0, 1.0, 100.0], rtol=1e-12
+    )
+    effective = every_backend.run(lambda n: pos_weight(n, 100, scheme="effective", beta=0.9), positives)
     np.testing.assert_allclose(effective[0], (1 - 0.9**99) / (1 - 0.9), rtol=1e-10)
-    small = backend.run(lambda n: pos_weight(n, 1000), np.array([200], np.uint8))
+    small = every_backend.run(lambda n: pos_weight(n, 1000), np.array([200], np.uint8))
     np.testing.assert_allclose(small, [4.0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("scheme", ["inverse", "balanced", "effective"])
-def test_empty_classes_have_weight_0_and_change_no_other(backend, scheme):
+def test_empty_classes_have_weight_0_and_change_no_other(value_backend, scheme):
     counts = np.array([39200, 1200, 48, 7680, 0, 0])
-    weights = backend.run(lambda counts: class_weights(counts, scheme=scheme), counts.astype(np.float64))
+    weights = value_backend.run(lambda counts: class_weights(counts, scheme=scheme), counts.astype(np.float64))
     assert np.all(weights[4:] == 0)
     np.testing.assert_allclose(weights[:4], class_weights(counts[:4], scheme=scheme), rtol=1e-10)
     if scheme == "balanced":  # a blend with another loss keeps its balance
@@ -60,15 +62,17 @@ def test_empty_classes_have_weight_0_and_change_no_other(backend, scheme):
         np.testing.assert_allclose(weights[:4], [48128 / (4 * n) for n in counts[:4]], rtol=1e-10)
 
 
-def test_counts_that_are_all_0_give_nan(backend):
+def test_counts_that_are_all_0_give_nan(value_backend):
     for scheme in ("inverse", "balanced", "effective"):
-        assert np.all(np.isnan(backend.run(lambda n, scheme=scheme: class_weights(n, scheme=scheme), np.zeros(3))))
+        assert np.all(
+            np.isnan(value_backend.run(lambda n, scheme=scheme: class_weights(n, scheme=scheme), np.zeros(3)))
+        )
 
 
 @pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
-def test_impossible_counts_give_nan(backend, bad):
-    assert np.all(np.isnan(backend.run(class_weights, np.array([1.0, bad]))))
-    assert np.isnan(backend.run(lambda n: pos_weight(n, 10), np.array([20.0]))[0])
+def test_impossible_counts_give_nan(value_backend, bad):
+    assert np.all(np.isnan(value_backend.run(class_weights, np.array([1.0, bad]))))
+    assert np.isnan(value_backend.run(lambda n: pos_weight(n, 10), np.array([20.0]))[0])
 
 
 def test_errors_name_the_rule():

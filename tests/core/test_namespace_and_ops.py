@@ -17,94 +17,94 @@ def _power_vjp(cotangent, x, y, *, p):
 power = ops.with_vjp(_power, _power_vjp)
 
 
-def test_ops_agree_with_their_definition(backend, rng):
+def test_ops_agree_with_their_definition(every_backend, rng):
     x = np.concatenate([rng.standard_normal(30) * 10, [-1e4, 1e4, 0.0]])
-    np.testing.assert_allclose(backend.run(ops.sigmoid, x), 0.5 * (1 + np.tanh(x / 2)), rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(every_backend.run(ops.sigmoid, x), 0.5 * (1 + np.tanh(x / 2)), rtol=1e-13, atol=1e-15)
 
 
-def test_sort_and_its_inverse(backend, rng):
+def test_sort_and_its_inverse(every_backend, rng):
     x = rng.standard_normal((3, 17))
 
     def roundtrip(a):
         values, order = ops.sort_with_order(a)
         return values, array_namespace(a).take_along_axis(values, ops.inverse_permutation(order), axis=-1)
 
-    values, restored = backend.run(roundtrip, x)
+    values, restored = every_backend.run(roundtrip, x)
     np.testing.assert_array_equal(values, np.sort(x, axis=-1))
     np.testing.assert_array_equal(restored, x)
 
 
-def test_sorting_without_an_order_and_nan_last(backend, rng):
+def test_sorting_without_an_order_and_nan_last(every_backend, rng):
     x = np.where(rng.random((3, 17)) < 0.2, np.nan, rng.standard_normal((3, 17)))
-    np.testing.assert_array_equal(backend.run(ops.sort, x), np.sort(x, axis=-1))
-    np.testing.assert_array_equal(backend.run(lambda a: ops.sort_with_order(a)[0], x), np.sort(x, axis=-1))
+    np.testing.assert_array_equal(every_backend.run(ops.sort, x), np.sort(x, axis=-1))
+    np.testing.assert_array_equal(every_backend.run(lambda a: ops.sort_with_order(a)[0], x), np.sort(x, axis=-1))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("n", [1, 2, 257, 5000])
-def test_sorting_of_all_kinds_of_numbers(backend, rng, n, dtype):
+def test_sorting_of_all_kinds_of_numbers(every_backend, rng, n, dtype):
     """Infinities, NaN and zeros of either sign, the least numbers, ties: floats may be sorted as integers."""
     kinds = np.array([np.inf, -np.inf, np.nan, 0.0, -0.0, np.finfo(dtype).max, np.finfo(dtype).tiny, 1.0], dtype)
     x = np.where(rng.random((2, n)) < 0.5, rng.choice(kinds, (2, n)), rng.standard_normal((2, n)).astype(dtype))
     x = np.copysign(x, rng.choice([-1.0, 1.0], (2, n)).astype(dtype))
-    in_order, order = backend.run(ops.sort_with_order, x)
+    in_order, order = every_backend.run(ops.sort_with_order, x)
     np.testing.assert_array_equal(in_order, np.sort(x, axis=-1))
     np.testing.assert_array_equal(np.sort(order, axis=-1), np.broadcast_to(np.arange(n), (2, n)))
     np.testing.assert_array_equal(np.take_along_axis(x, order, axis=-1), in_order)
-    np.testing.assert_array_equal(backend.run(ops.sort, x), in_order)
+    np.testing.assert_array_equal(every_backend.run(ops.sort, x), in_order)
 
 
-def test_entries_put_in_places_and_rows_added(backend, rng):
+def test_entries_put_in_places_and_rows_added(every_backend, rng):
     x, values = rng.standard_normal((3, 7)), rng.standard_normal((3, 2))
     places = np.array([[0, 6], [3, 2], [5, 1]])
     expected = x.copy()
     np.put_along_axis(expected, places, values, axis=-1)
-    np.testing.assert_array_equal(backend.run(ops.put_along, x, places, values), expected)
+    np.testing.assert_array_equal(every_backend.run(ops.put_along, x, places, values), expected)
     np.put_along_axis(expected, places, 0.5, axis=-1)
-    np.testing.assert_array_equal(backend.run(lambda a, p: ops.put_along(a, p, 0.5), x, places), expected)
+    np.testing.assert_array_equal(every_backend.run(lambda a, p: ops.put_along(a, p, 0.5), x, places), expected)
 
     index, rows = np.array([2, 0, 2, 2]), rng.standard_normal((4, 7))
     expected = x.copy()
     np.add.at(expected, index, rows)
-    np.testing.assert_allclose(backend.run(ops.add_rows, x, index, rows), expected, rtol=1e-14)
+    np.testing.assert_allclose(every_backend.run(ops.add_rows, x, index, rows), expected, rtol=1e-14)
 
 
-def test_rows_and_geometric_sums(backend, rng):
+def test_rows_and_geometric_sums(every_backend, rng):
     first, start, ratio = rng.standard_normal((3, 2, 5))
-    rows = backend.run(lambda f, s, r: ops.rows_and_geometric_sums([f], s, r, 4), first, start, ratio)
+    rows = every_backend.run(lambda f, s, r: ops.rows_and_geometric_sums([f], s, r, 4), first, start, ratio)
     expected = [first, *(start * sum(ratio**i for i in range(count)) for count in (1, 2, 3, 4))]
     np.testing.assert_allclose(rows, np.stack(expected, axis=-2), rtol=1e-12, atol=1e-13)
     np.testing.assert_array_equal(
-        backend.run(lambda s, r: ops.rows_and_geometric_sums([], s, r, 1), start, ratio), start[:, None, :]
+        every_backend.run(lambda s, r: ops.rows_and_geometric_sums([], s, r, 1), start, ratio), start[:, None, :]
     )
 
 
-def test_rows_taken(backend, rng):
+def test_rows_taken(every_backend, rng):
     x, index = rng.standard_normal((4, 3, 2)), np.array([3, 0, 3])
-    np.testing.assert_array_equal(backend.run(ops.take_rows, x, index), x[index])
+    np.testing.assert_array_equal(every_backend.run(ops.take_rows, x, index), x[index])
 
 
-def test_places_of_a_mask_and_who_can_count_them(backend):
+def test_places_of_a_mask_and_who_can_count_them(every_backend):
     mask = np.array([[True, False, True, False, False], [False, False, False, True, False], [False] * 5])
     for m in (mask, mask[:1], mask[1:2], mask[2:]):
         most = max(1, m.sum(axis=1).max())
-        places = backend.run(lambda a, n=most: ops.places(a, int(n)), m)
+        places = every_backend.run(lambda a, n=most: ops.places(a, int(n)), m)
         assert all(len(set(row)) == most for row in places)
         np.testing.assert_array_equal(np.take_along_axis(m, places, axis=-1).sum(axis=1), m.sum(axis=1))
     seen = []
-    backend.run(lambda a: (seen.append(ops.greatest_count(a)), a)[1], mask)
-    assert seen[-1] == (2 if backend.name == "torch" else None)
+    every_backend.run(lambda a: (seen.append(ops.greatest_count(a)), a)[1], mask)
+    assert seen[-1] == (2 if every_backend.name == "torch" else None)
 
 
-def test_half_precision_is_widened_and_float64_kept(backend):
-    if backend.name != "strict":  # the standard has no half precision
-        assert backend.run(ops.widen, np.ones(2, np.float16)).dtype == np.float32
-    assert backend.run(ops.widen, np.ones(2, np.float64)).dtype == np.float64
+def test_half_precision_is_widened_and_float64_kept(every_backend):
+    if every_backend.name != "strict":  # the standard has no half precision
+        assert every_backend.run(ops.widen, np.ones(2, np.float16)).dtype == np.float32
+    assert every_backend.run(ops.widen, np.ones(2, np.float64)).dtype == np.float64
 
 
-def test_with_vjp_uses_the_given_derivative(grad_backend, rng):
+def test_with_vjp_uses_the_given_derivative(every_grad_backend, rng):
     x, y = rng.standard_normal(5), rng.standard_normal(5)
-    value, gradient = grad_backend.value_and_grad(lambda a, b: array_namespace(a).sum(power(a, b, p=3)), x, y)
+    value, gradient = every_grad_backend.value_and_grad(lambda a, b: array_namespace(a).sum(power(a, b, p=3)), x, y)
     np.testing.assert_allclose(value, np.sum(np.sin(x) * y**3), rtol=1e-12)
     np.testing.assert_allclose(gradient, np.cos(x) * y**3, rtol=1e-12)
 

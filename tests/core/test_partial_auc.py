@@ -3,18 +3,12 @@
 import numpy as np
 import pytest
 import reference
-from backends import _DIFFERENTIABLE, _GENERIC
+from backends import _DIFFERENTIABLE
 from sklearn.metrics import roc_auc_score
 
 from imbalanced_core.losses.partial_auc import partial_auc
 
 FIGURES = "t_alpha", "t_beta", "tau_eff", "band_neg_count", "pauc_var"  # in the order of the reference
-
-
-@pytest.fixture(params=[b for b in _GENERIC + _DIFFERENTIABLE if b.name != "jax"], ids=lambda b: b.name)
-def backend(request):
-    """Every backend but eager JAX, which compiles each operation apart; the objectives' own list runs it."""
-    return request.param
 
 
 def drawn(rng, shape=(2, 200), rate=0.2):
@@ -39,9 +33,9 @@ def test_pairwise_tends_to_the_share_of_right_pairs(rng, alpha, beta):
     np.testing.assert_allclose(1 - loss, expected, rtol=1e-12)
 
 
-def test_pairwise_over_all_rates_tends_to_the_roc_auc_of_scikit_learn(backend, rng):
+def test_pairwise_over_all_rates_tends_to_the_roc_auc_of_scikit_learn(value_backend, rng):
     scores, positives = drawn(rng)
-    loss = backend.run(
+    loss = value_backend.run(
         lambda s, p: partial_auc(s, p, beta=1.0, surrogate="pairwise", temperature=1e-9)[0], scores, positives
     )
     expected = [roc_auc_score(p, s) for s, p in zip(scores, positives, strict=True)]
@@ -62,10 +56,10 @@ def test_both_surrogates_tend_to_the_partial_auc_of_scikit_learn(rng, surrogate)
     np.testing.assert_allclose(1 - loss, area / budget, atol=5e-3)
 
 
-def test_the_edges_of_the_band_are_quantiles_bit_for_bit(backend, rng):
+def test_the_edges_of_the_band_are_quantiles_bit_for_bit(value_backend, rng):
     scores, positives = drawn(rng, (3, 101))
     for n_knots in (2, 3, 8):
-        *_, figures = backend.run(
+        *_, figures = value_backend.run(
             lambda s, p, k=n_knots: partial_auc(s, p, alpha=0.1, beta=0.7, n_knots=k), scores, positives
         )
         for r in range(3):

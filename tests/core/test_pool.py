@@ -23,14 +23,14 @@ def imbalanced_pool():
     return make_pool(logits, labels)
 
 
-def test_one_vs_rest(backend):
+def test_one_vs_rest(every_backend):
     ids = np.asarray([2, 0, -1, 1], np.int32)
     expected = [[0, 1, 0, 0], [0, 0, 0, 1], [1, 0, 0, 0]]
-    np.testing.assert_array_equal(backend.run(lambda t: one_vs_rest(t, 3), ids), expected)
-    binary = backend.run(lambda t: one_vs_rest(t, 1), np.asarray([0, 1, -1], np.int32))
+    np.testing.assert_array_equal(every_backend.run(lambda t: one_vs_rest(t, 3), ids), expected)
+    binary = every_backend.run(lambda t: one_vs_rest(t, 1), np.asarray([0, 1, -1], np.int32))
     np.testing.assert_array_equal(binary, [[False, True, False]])
     labels = np.asarray([[1, 0], [-1, 1], [1, 1]], np.int32)
-    np.testing.assert_array_equal(backend.run(lambda t: one_vs_rest(t, 2), labels), [[1, 0, 1], [0, 1, 1]])
+    np.testing.assert_array_equal(every_backend.run(lambda t: one_vs_rest(t, 2), labels), [[1, 0, 1], [0, 1, 1]])
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.int8, np.float32])
@@ -50,14 +50,14 @@ def test_labels_say_what_is_ignored_and_what_is_bad(backend, dtype, ignore_index
     np.testing.assert_array_equal(is_bad, [False, False, False, True, True])
 
 
-def test_every_class_gets_its_quota_and_the_rest_is_filled(backend, rng):
+def test_every_class_gets_its_quota_and_the_rest_is_filled(every_backend, rng):
     pool = imbalanced_pool()
 
     def kept(noise, *arrays):
         small = subsample(Pool(*arrays, None), size=24, noise=noise)
         return small.labels, small.logits[:, 0], small.multiplicity
 
-    labels, rows, multiplicity = backend.run(kept, rng.random(90, np.float32), *pool[:6])
+    labels, rows, multiplicity = every_backend.run(kept, rng.random(90, np.float32), *pool[:6])
     assert (labels >= 0).all()
     assert len(set(rows)) == 24
     np.testing.assert_array_equal(labels, pool.labels[rows.astype(int)])

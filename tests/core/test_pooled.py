@@ -29,9 +29,9 @@ def gaps(logits, targets, num_classes=3):
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-def test_batch_and_queue_are_ranked_together(backend, rng, reduction):
+def test_batch_and_queue_are_ranked_together(every_backend, rng, reduction):
     (first, first_targets), (second, second_targets) = batch(rng), batch(rng)
-    run = partial(backend.run, partial(step, reduction=reduction))
+    run = partial(every_backend.run, partial(step, reduction=reduction))
     _, queue, *_ = run(first, first_targets, *empty(20))
     loss, queue, per_class, valid, diagnostics = run(second, second_targets, *queue)
     expected = gaps(np.concatenate([second, first]), np.concatenate([second_targets, first_targets]))
@@ -53,30 +53,30 @@ def test_frozen_queue_comes_back_as_it_was(backend, rng):
         np.testing.assert_array_equal(after, before)
 
 
-def test_binary_targets_of_any_dtype(backend, rng):
+def test_binary_targets_of_any_dtype(value_backend, rng):
     logits, targets = batch(rng, 12, 1)[0], np.arange(12) % 3 == 0
     dtypes = [np.uint8, np.float32, np.bool_]
-    if backend.name in ("numpy", "torch", "jax"):  # the compiled ones take long for each
+    if value_backend.name != "strict":
         dtypes += [np.int8, np.int16, np.int32, np.float64, np.float16]
     for dtype in dtypes:
         given = targets.astype(dtype).reshape((12,) if dtype == np.bool_ else (12, 1))
-        loss, queue, *_ = backend.run(step, logits, given, *empty(20, 1))
+        loss, queue, *_ = value_backend.run(step, logits, given, *empty(20, 1))
         np.testing.assert_allclose(loss, (logits[targets].mean() - logits.mean()) / 10, rtol=1e-5)
         np.testing.assert_array_equal(queue.targets[-12:], targets)
         np.testing.assert_array_equal(queue.targets[:8], -1)
 
 
-def test_an_ignore_index_outside_the_dtype_ignores_nothing(backend, rng):
+def test_an_ignore_index_outside_the_dtype_ignores_nothing(value_backend, rng):
     logits = batch(rng, 12, 200)[0]
     targets = np.asarray([156, 0, 156, *range(9)], np.uint8)  # 156 is −100 modulo 256
     for ignore_index, kept in [(-100, targets), (156, np.where(targets == 156, -1, targets.astype(int)))]:
         run = partial(step, ignore_index=ignore_index)
-        _, queue, _, valid, _ = backend.run(run, logits, targets, *empty(20, 200))
+        _, queue, _, valid, _ = value_backend.run(run, logits, targets, *empty(20, 200))
         np.testing.assert_array_equal(queue.targets[-12:], kept)
         assert valid[156] == (ignore_index == -100)
 
 
-def test_ignored_rows_may_hold_anything(grad_backend, rng):
+def test_ignored_rows_may_hold_anything(every_grad_backend, rng):
     logits, targets = batch(rng)
     weights = np.ones(12, np.float32)
     ignored = np.asarray([1, 5])
@@ -88,14 +88,14 @@ def test_ignored_rows_may_hold_anything(grad_backend, rng):
     def loss(a, b, w, *queue):
         return pooled_loss(toy.gap, a, b, Queue(*queue), sample_weight=w)[0]
 
-    value, gradient = grad_backend.value_and_grad(loss, dirty, targets, dirty_weights, *empty())
-    expected, expected_gradient = grad_backend.value_and_grad(
+    value, gradient = every_grad_backend.value_and_grad(loss, dirty, targets, dirty_weights, *empty())
+    expected, expected_gradient = every_grad_backend.value_and_grad(
         loss, logits[kept], targets[kept], weights[kept], *empty(4)
     )
     np.testing.assert_allclose(value, expected, rtol=1e-5)
     np.testing.assert_allclose(gradient[kept], expected_gradient, rtol=1e-5)
     assert (gradient[ignored] == 0).all()
-    _, queue, *_ = grad_backend.run(step, dirty, targets, *empty())
+    _, queue, *_ = every_grad_backend.run(step, dirty, targets, *empty())
     assert np.isfinite(queue.logits).all()
     np.testing.assert_array_equal(queue.targets[-12:], np.where(targets == -100, -1, targets))
 
@@ -128,33 +128,34 @@ BAD_INPUT = {
 }
 
 
-@pytest.mark.parametrize(
-    ("kind", "subsampled"), [*((kind, False) for kind in BAD_INPUT), ("class id too large", True), ("NaN logit", True)]
-)
-def test_bad_input_is_nan_and_stays_out_of_the_queue(grad_backend, rng, kind, subsampled):
-    if grad_backend.name in ("torch.compile", "jax.jit") and kind != "NaN logit":
-        pytest.skip("compiled once is enough")
-    bad = BAD_INPUT[kind]
+@pytest.mark.parametrize("subsampled", [False, True])
+def test_bad_input_is_nan_and_stays_out_of_the_queue(grad_backend, rng, subsampled):
     logits, targets = batch(rng)
-    weights = np.ones(12, np.float32)
-    logits[3, 1], targets[3] = bad.get("logit", logits[3, 1]), bad.get("target", targets[3])
-    weights[3] = bad.get("weight", 1.0)
+    weights, noise = np.ones(12, np.float32), rng.random(32)
+    noise[23] = 0.999  # so the bad row is not drawn
     options = {"max_pool_size": 3} if subsampled else {}
 
     def loss_and_queue(a, b, w, noise, *queue):
         return pooled_loss(toy.gap, a, b, Queue(*queue), sample_weight=w, noise=noise, **options)
 
-    noise = rng.random(32)
-    noise[23] = 0.999  # so the bad row is not drawn
-    arrays = (logits, targets, weights, noise, *empty(20))
-    loss, result = grad_backend.run(loss_and_queue, *arrays)
-    assert np.isnan(loss)
-    np.testing.assert_array_equal(np.isnan(result.per_class[[0, 2]]), "logit" not in bad)
-    _, gradient = grad_backend.value_and_grad(lambda *a: loss_and_queue(*a)[0], *arrays)
-    assert np.isnan(gradient).any()
-    assert all(np.isfinite(array).all() for array in result.queue)
-    np.testing.assert_array_equal(np.flatnonzero(result.queue.targets == -1), [*range(8), 11])
-    np.testing.assert_array_equal(result.queue.weights[[8, 9, 10]], 1)
+    def loss_only(*arrays):
+        return loss_and_queue(*arrays)[0]
+
+    cases = []
+    for bad in BAD_INPUT.values():
+        a, b, w = logits.copy(), targets.copy(), weights.copy()
+        a[3, 1], b[3], w[3] = bad.get("logit", a[3, 1]), bad.get("target", b[3]), bad.get("weight", 1.0)
+        cases.append((bad, (a, b, w, noise, *empty(20))))
+    for bad, arrays in cases:
+        loss, result = grad_backend.run(loss_and_queue, *arrays)
+        assert np.isnan(loss), bad
+        np.testing.assert_array_equal(np.isnan(result.per_class[[0, 2]]), "logit" not in bad)
+        assert all(np.isfinite(array).all() for array in result.queue), bad
+        np.testing.assert_array_equal(np.flatnonzero(result.queue.targets == -1), [*range(8), 11])
+        np.testing.assert_array_equal(result.queue.weights[[8, 9, 10]], 1)
+    for bad, arrays in cases:
+        _, gradient = grad_backend.value_and_grad(loss_only, *arrays)
+        assert np.isnan(gradient).any(), bad
 
 
 def test_binary_targets_that_are_no_label_are_nan(backend, rng):
@@ -167,7 +168,7 @@ def test_binary_targets_that_are_no_label_are_nan(backend, rng):
 
 
 @pytest.mark.parametrize("reduction", ["mean", "none"])
-def test_degenerate_batches_are_zero_with_zero_gradient(grad_backend, rng, reduction):
+def test_degenerate_batches_are_zero_with_zero_gradient(value_grad_backend, rng, reduction):
     logits = batch(rng, 6, 1)[0]
 
     def loss(a, b, *queue):
@@ -175,14 +176,14 @@ def test_degenerate_batches_are_zero_with_zero_gradient(grad_backend, rng, reduc
         return value if reduction == "mean" else value[0]
 
     for n, target in [(6, 0), (6, 1), (6, -100), (0, 0)]:
-        if grad_backend.name.startswith("torch") and n == 0:
+        if value_grad_backend.name.startswith("torch") and n == 0:
             continue
-        value, gradient = grad_backend.value_and_grad(loss, logits[:n], np.full(n, target), *empty(3, 1))
+        value, gradient = value_grad_backend.value_and_grad(loss, logits[:n], np.full(n, target), *empty(3, 1))
         np.testing.assert_array_equal(value, 0.0 if reduction == "mean" else np.nan)
         assert (gradient == 0).all()
 
 
-def test_weights_and_their_queue(backend, rng):
+def test_weights_and_their_queue(value_backend, rng):
     logits, targets = batch(rng, 10, 1)[0], np.arange(10) % 2
     weights = rng.random(10).astype(np.float32)
 
@@ -190,24 +191,26 @@ def test_weights_and_their_queue(backend, rng):
         _, result = pooled_loss(toy.gap, a, b, Queue(*queue), sample_weight=w)
         return pooled_loss(toy.gap, a[:1, :], b[:1], result.queue)[0]
 
-    loss = backend.run(two_steps, logits, targets, weights, *empty(10, 1))
+    loss = value_backend.run(two_steps, logits, targets, weights, *empty(10, 1))
     s, w, y = (np.concatenate([a[:1], a])[:, ...] for a in (logits[:, 0], weights, targets == 1))
     np.testing.assert_allclose(loss, (np.sum(s * w * y) / np.sum(w * y) - s.mean()) / 10, rtol=2e-5)
 
 
-def test_ignore_index_is_not_looked_for_in_the_queue(backend, rng):
+def test_ignore_index_is_not_looked_for_in_the_queue(value_backend, rng):
     logits, targets = batch(rng)
     queue = empty(12)._replace(logits=logits, targets=targets.astype(np.int32), weights=np.ones(12, np.float32))
     for ignore_index in (0, -1):
-        loss, *_ = backend.run(partial(step, ignore_index=ignore_index), logits, np.full(12, ignore_index), *queue)
+        loss, *_ = value_backend.run(
+            partial(step, ignore_index=ignore_index), logits, np.full(12, ignore_index), *queue
+        )
         np.testing.assert_allclose(loss, gaps(logits, targets).mean(), rtol=2e-5)
 
 
-def test_every_negative_target_of_the_queue_is_an_empty_slot(backend, rng):
+def test_every_negative_target_of_the_queue_is_an_empty_slot(value_backend, rng):
     logits, targets = batch(rng)
     for mark in (-1, -100):
         queue = empty()._replace(logits=np.full((20, 3), 9.0, np.float32), targets=np.full(20, mark, np.int32))
-        loss, *_ = backend.run(step, logits, targets, *queue)
+        loss, *_ = value_backend.run(step, logits, targets, *queue)
         np.testing.assert_allclose(loss, gaps(logits, targets).mean(), rtol=2e-5)
 
 
@@ -263,22 +266,22 @@ def test_the_expected_loss_of_a_subsampled_pool_is_that_of_the_pool(rng, multila
     assert np.std(draws) > 0
 
 
-def test_subsampling_counts_kept_rows_with_their_multiplicity(backend, rng):
+def test_subsampling_counts_kept_rows_with_their_multiplicity(value_backend, rng):
     logits, targets = batch(rng, 40, 1)[0], (np.arange(40) < 3).astype(int)
 
     def run(a, b, noise, *queue):
         return pooled_loss(toy.total, a, b, Queue(*queue), max_pool_size=12, noise=noise)[1].diagnostics
 
-    diagnostics = backend.run(run, np.ones_like(logits), targets, rng.random(40, np.float32), *empty(0, 1))
+    diagnostics = value_backend.run(run, np.ones_like(logits), targets, rng.random(40, np.float32), *empty(0, 1))
     np.testing.assert_array_equal(diagnostics.grad_pos_count, [3])  # a quota of 3 keeps all
 
 
-def test_dtypes_of_the_loss(backend, rng):
+def test_dtypes_of_the_loss(value_backend, rng):
     logits, targets = batch(rng)
     for given, expected in [(np.float16, np.float32), (np.float32, np.float32), (np.float64, np.float64)]:
-        if backend.name == "strict" and given == np.float16:
+        if value_backend.name == "strict" and given == np.float16:
             continue
-        loss, queue, per_class, *_ = backend.run(step, logits.astype(given), targets, *empty(4))
+        loss, queue, per_class, *_ = value_backend.run(step, logits.astype(given), targets, *empty(4))
         assert loss.dtype == per_class.dtype == expected
         assert queue.logits.dtype == np.float32
 

@@ -3,7 +3,6 @@ import math
 import numpy as np
 import pytest
 import reference
-from backends import _DIFFERENTIABLE, _GENERIC
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,12 +16,6 @@ from imbalanced_core.quantile import INTERPOLATIONS, masked_quantile
 LEVELS = (0.0, 0.005, 0.25, 1 / 3, 0.5, 0.75, 0.995, 1.0)
 TRICKY_LEVELS = (0.0, 1.0, 0.5, 0.25, 0.995, 0.005, 1 - 0.7, 1 / 3, 2 / 3, 0.07, 0.55, 0.1, 0.999999, 1e-9, 1e-20)
 EDGE_LEVELS = (1 - 2.0**-53, 2.0**-53, math.nextafter(0.5, 0), math.nextafter(0.5, 1), 5e-324)
-
-
-@pytest.fixture(params=[b for b in _GENERIC + _DIFFERENTIABLE if b.name != "jax"], ids=lambda b: b.name)
-def backend(request):
-    """Every backend but eager JAX, which compiles each operation apart; the objectives' own list runs it."""
-    return request.param
 
 
 def _as_numpy_does(values, interpolation, levels=LEVELS):
@@ -73,12 +66,12 @@ def test_any_row_and_mask(data, interpolation):
         assert np.isnan(actual).all()
 
 
-def test_whole_multiplicity_is_repetition(backend, rng):
+def test_whole_multiplicity_is_repetition(value_backend, rng):
     values = rng.standard_normal((4, 23))
     repeats = rng.integers(0, 6, (4, 23))
     where = rng.random((4, 23)) < 0.8
     arrays = np.where(where, values, np.nan), np.where(where, repeats, np.nan), where
-    results = backend.run(in_all_ways(LEVELS, "multiplicity", "where"), *arrays)
+    results = value_backend.run(in_all_ways(LEVELS, "multiplicity", "where"), *arrays)
     for how, actual in zip(INTERPOLATIONS, results, strict=True):
         repeated = (np.repeat(v, r * w) for v, r, w in zip(values, repeats, where, strict=True))
         expected = np.stack([np.quantile(row, LEVELS, method=how) for row in repeated])
@@ -92,13 +85,13 @@ def test_multiplicity_one_is_exactly_no_multiplicity(backend, rng):
     np.testing.assert_array_equal(once, plain)
 
 
-def test_fractional_multiplicity(backend, rng):
+def test_fractional_multiplicity(value_backend, rng):
     values, repeats = rng.standard_normal((5, 30)), rng.random((5, 30)) * 7 + 0.1
     expected = [
         [reference.row_quantile(v, q, multiplicity=m) for q in LEVELS] for v, m in zip(values, repeats, strict=True)
     ]
     np.testing.assert_array_equal(
-        backend.run(lambda v, m: masked_quantile(v, LEVELS, multiplicity=m), values, repeats), expected
+        value_backend.run(lambda v, m: masked_quantile(v, LEVELS, multiplicity=m), values, repeats), expected
     )
 
 
@@ -111,34 +104,34 @@ def test_inverse_inclusion_probabilities_restore_the_quantiles_of_the_whole(rng)
     assert masked_quantile(values, (0.5,), where=kept)[0] > 0.4  # what ignoring it would give
 
 
-def test_nothing_takes_part(backend):
+def test_nothing_takes_part(value_backend):
     values, nowhere = np.array([[1.0, np.nan], [2.0, 3.0]]), np.zeros((2, 2), bool)
-    assert np.isnan(backend.run(lambda v, w: masked_quantile(v, LEVELS, where=w), values, nowhere)).all()
-    with_multiplicity = backend.run(
+    assert np.isnan(value_backend.run(lambda v, w: masked_quantile(v, LEVELS, where=w), values, nowhere)).all()
+    with_multiplicity = value_backend.run(
         lambda v, w, m: masked_quantile(v, LEVELS, where=w, multiplicity=m), values, nowhere, np.ones(2)
     )
     assert np.isnan(with_multiplicity).all()
-    empty = backend.run(lambda v: masked_quantile(v, LEVELS), np.zeros((3, 0)))
+    empty = value_backend.run(lambda v: masked_quantile(v, LEVELS), np.zeros((3, 0)))
     assert empty.shape == (3, len(LEVELS))
     assert np.isnan(empty).all()
 
 
-def test_a_participating_nan_is_not_passed_over(backend):
+def test_a_participating_nan_is_not_passed_over(value_backend):
     values = np.array([[1.0, np.nan, 2.0, 3.0], [1.0, 4.0, 2.0, np.nan]])
     where = np.array([[True, True, True, True], [True, True, True, False]])
     for multiplicity in (None, np.full(4, 2.0)):
-        result = backend.run(
+        result = value_backend.run(
             lambda v, w, m: masked_quantile(v, (0.0, 0.5), where=w, multiplicity=m), values, where, multiplicity
         )
         assert np.isnan(result[0]).all()
         np.testing.assert_array_equal(result[1], [1.0, 2.0])
 
 
-def test_infinite_values_are_values(backend):
+def test_infinite_values_are_values(value_backend):
     values = np.array([np.inf, -np.inf, 1.0, np.inf, 5.0, -np.inf])
     where = np.array([True, True, True, True, True, False])
     function = in_all_ways((0.0, 0.1, 0.6, 0.9, 1.0), "where")
-    linear, lower, higher, _, midpoint = backend.run(function, values, where)
+    linear, lower, higher, _, midpoint = value_backend.run(function, values, where)
     np.testing.assert_array_equal(lower, [-np.inf, -np.inf, 5.0, np.inf, np.inf])
     np.testing.assert_array_equal(higher, [-np.inf, 1.0, np.inf, np.inf, np.inf])
     np.testing.assert_array_equal(linear, [-np.inf, -np.inf, np.inf, np.inf, np.inf])
@@ -276,11 +269,11 @@ def test_shares_of_whole_items_are_whole(tenths):
     assert loss == pytest.approx(1 / (11 - tenths))  # of as many of the lowest positives
 
 
-def test_no_gradient_flows(grad_backend, rng):
+def test_no_gradient_flows(value_grad_backend, rng):
     def total(values):
         return (masked_quantile(values, (0.3, 0.9)) * 2.0).sum() + values.sum()
 
-    _, gradient = grad_backend.value_and_grad(total, rng.standard_normal((2, 9)))
+    _, gradient = value_grad_backend.value_and_grad(total, rng.standard_normal((2, 9)))
     np.testing.assert_array_equal(gradient, 1.0)
 
 

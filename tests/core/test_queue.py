@@ -34,51 +34,51 @@ def assert_rows(queue, expected):
 
 
 @pytest.mark.parametrize("multilabel", [False, True])
-def test_newest_row_last_each_batch_in_its_own_order(backend, multilabel):
+def test_newest_row_last_each_batch_in_its_own_order(every_backend, multilabel):
     batches = [numbered(0, 3, multilabel=multilabel), numbered(10, 2, multilabel=multilabel)]
-    queue = run_pushes(backend, 4, batches, multilabel=multilabel)
+    queue = run_pushes(every_backend, 4, batches, multilabel=multilabel)
     assert_rows(queue, Queue(*(np.concatenate(arrays)[-4:] for arrays in zip(*batches, strict=True))))
     np.testing.assert_array_equal(queue.logits[:, 0], [1, 2, 10, 11])
 
 
-def test_empty_slots_are_ignored_and_the_last_rows_of_a_large_batch_stay(backend):
-    queue = run_pushes(backend, 4, [numbered(5, 1)])
+def test_empty_slots_are_ignored_and_the_last_rows_of_a_large_batch_stay(every_backend):
+    queue = run_pushes(every_backend, 4, [numbered(5, 1)])
     np.testing.assert_array_equal(queue.targets, [-1, -1, -1, 1])
     for n in (3, 5):
-        queue = run_pushes(backend, 3, [numbered(0, 2), numbered(10, n)])
+        queue = run_pushes(every_backend, 3, [numbered(0, 2), numbered(10, n)])
         assert_rows(queue, Queue(*(array[-3:] for array in numbered(10, n))))
 
 
-def test_a_queue_of_size_zero(backend):
-    queue = run_pushes(backend, 0, [numbered(0, 2)])
+def test_a_queue_of_size_zero(every_backend):
+    queue = run_pushes(every_backend, 0, [numbered(0, 2)])
     assert [array.shape for array in queue] == [(0, 2), (0,), (0,), (0,)]
 
 
-def test_bad_rows_become_empty_slots(backend):
+def test_bad_rows_become_empty_slots(every_backend):
     batch = numbered(1, 4)
     batch.logits[0, 1], batch.logits[2, 0], batch.logits[3, 1] = np.nan, np.inf, -np.inf
-    queue = run_pushes(backend, 5, [batch])
+    queue = run_pushes(every_backend, 5, [batch])
     np.testing.assert_array_equal(queue.targets, [-1, -1, 0, -1, -1])
     np.testing.assert_array_equal(queue.logits[:, 0], [0, 0, 2, 0, 0])
     np.testing.assert_array_equal(queue.is_iid, [False, False, True, False, False])
 
 
-def test_numbers_that_overflow_the_queue_are_not_kept(backend):
-    if backend.name == "strict":
+def test_numbers_that_overflow_the_queue_are_not_kept(every_backend):
+    if every_backend.name == "strict":
         pytest.skip("the standard has no half precision")
     start = queues.empty(4, 1, xp=np, dtype=np.float16)
     assert start.weights.dtype == np.float32
     weights = np.asarray([1.0, 1.0, 1e300])  # the last is infinite in float32
     batch = Queue(np.asarray([[7e4], [2.0], [3.0]]), np.ones(3, np.int32), weights, np.ones(3, bool))
     with np.errstate(over="ignore"):
-        queue = backend.run(lambda *a: queues.push(Queue(*a[:4]), Queue(*a[4:])), *start, *batch)
+        queue = every_backend.run(lambda *a: queues.push(Queue(*a[:4]), Queue(*a[4:])), *start, *batch)
     assert queue.logits.dtype == np.float16
     np.testing.assert_array_equal(queue.targets, [-1, -1, 1, -1])
     np.testing.assert_array_equal(queue.logits[:, 0], [0, 0, 2, 0])
     np.testing.assert_array_equal(queue.weights, [0, 0, 1, 0])
 
 
-def test_a_step_ranks_the_queue_in_front_of_the_batch(backend):
+def test_a_step_ranks_the_queue_in_front_of_the_batch(every_backend):
     start, batch = Queue(*numbered(10, 2)), numbered(1, 3)
 
     def seen(*arrays):
@@ -95,7 +95,7 @@ def test_a_step_ranks_the_queue_in_front_of_the_batch(backend):
         pooled_loss(objective, logits, targets, Queue(*arrays[:4]), **options)
         return tuple(found[0])
 
-    scores, where, positives, negatives, numerator, multiplicity, is_iid, live, has_nan = backend.run(
+    scores, where, positives, negatives, numerator, multiplicity, is_iid, live, has_nan = every_backend.run(
         seen, *start, *batch
     )
     np.testing.assert_array_equal(scores, [[10, 11, 1, 2, 3]] * 2)
@@ -109,7 +109,7 @@ def test_a_step_ranks_the_queue_in_front_of_the_batch(backend):
     assert not has_nan.any()
 
 
-def test_queued_rows_carry_no_gradient(grad_backend):
+def test_queued_rows_carry_no_gradient(every_grad_backend):
     batch = numbered(1, 3)
 
     def use(logits, *rest):
@@ -123,7 +123,7 @@ def test_queued_rows_carry_no_gradient(grad_backend):
         return pooled_loss(objective, logits, rest[4], queue, reduction="sum")[0] + xp.sum(queue.logits)
 
     start = queues.empty(4, 2, xp=np)
-    value, gradient = grad_backend.value_and_grad(use, batch.logits, *start, *batch[1:])
+    value, gradient = every_grad_backend.value_and_grad(use, batch.logits, *start, *batch[1:])
     assert value == 2 * 2 * 2 * (1 + 2 + 3) + 2 * (1 + 2 + 3)
     np.testing.assert_array_equal(gradient, np.full((3, 2), 2.0))
 

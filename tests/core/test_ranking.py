@@ -3,24 +3,17 @@
 import numpy as np
 import pytest
 import reference
-from backends import _DIFFERENTIABLE, _GENERIC
 from losses import OBJECTIVES, each, with_variants
 from sklearn.metrics import average_precision_score, recall_score
 
 from imbalanced_core.losses.ranking import recall_at_quantile, smooth_ap
 
 
-@pytest.fixture(params=[b for b in _GENERIC + _DIFFERENTIABLE if b.name != "jax"], ids=lambda b: b.name)
-def backend(request):
-    """Every backend but eager JAX, which compiles each operation apart; the objectives' own list runs it."""
-    return request.param
-
-
 @pytest.mark.parametrize("rate", [0.02, 0.3])
-def test_smooth_ap_tends_to_average_precision(backend, rng, rate):
+def test_smooth_ap_tends_to_average_precision(value_backend, rng, rate):
     scores, positives = rng.standard_normal((2, 200)), rng.random((2, 200)) < rate
     scores += positives
-    loss, _ = backend.run(lambda s, p: smooth_ap(s, p, temperature=1e-9), scores, positives)
+    loss, _ = value_backend.run(lambda s, p: smooth_ap(s, p, temperature=1e-9), scores, positives)
     expected = [average_precision_score(p, s) for s, p in zip(scores, positives, strict=True)]
     np.testing.assert_allclose(1 - loss, expected, rtol=1e-12)
 
@@ -33,20 +26,22 @@ def test_average_precision_of_weighted_positives_by_hand():
 
 
 @pytest.mark.parametrize("quantile", [0.01, 0.1, 0.5])
-def test_recall_tends_to_recall_among_the_flagged(backend, rng, quantile):
+def test_recall_tends_to_recall_among_the_flagged(value_backend, rng, quantile):
     scores, positives = rng.standard_normal((2, 150)), rng.random((2, 150)) < 0.2
     scores += positives
     # just below the threshold item, so that the item itself counts as flagged and not as one half
     thresholds = np.quantile(scores, 1 - quantile, axis=-1, method="higher")
     expected = [recall_score(p, s >= t) for s, p, t in zip(scores, positives, thresholds, strict=True)]
     at_threshold = positives & (scores == thresholds[:, None])
-    loss, _ = backend.run(lambda s, p: recall_at_quantile(s, p, quantile=quantile, temperature=1e-9), scores, positives)
+    loss, _ = value_backend.run(
+        lambda s, p: recall_at_quantile(s, p, quantile=quantile, temperature=1e-9), scores, positives
+    )
     np.testing.assert_allclose(1 - loss, expected - 0.5 * at_threshold.sum(-1) / positives.sum(-1), rtol=1e-12)
 
 
-def test_the_gradient_of_recall_reaches_positives_only(grad_backend, rng):
+def test_the_gradient_of_recall_reaches_positives_only(value_grad_backend, rng):
     scores, positives = rng.standard_normal((2, 40)), rng.random((2, 40)) < 0.3
-    _, gradient = grad_backend.value_and_grad(
+    _, gradient = value_grad_backend.value_and_grad(
         lambda s, p: recall_at_quantile(s, p, quantile=0.2, temperature=1.0)[0].sum(), scores, positives
     )
     np.testing.assert_array_equal(gradient[~positives], 0.0)

@@ -15,9 +15,7 @@ from imbalanced_core.ops.namespace import array_namespace
 
 
 @every_objective
-def test_hard_and_ordinary_rows_in_one_compiled_batch(grad_backend, rng, case):
-    if grad_backend.name == "jax":
-        pytest.skip("covered by jax.jit")
+def test_hard_and_ordinary_rows_in_one_compiled_batch(value_grad_backend, rng, case):
     degenerate = degenerate_rows(rng)
     scores, positives, where = map(np.stack, zip(*degenerate.values(), strict=True))
     ordinary, ordinary_positives = draw(rng, (4, 12))
@@ -33,7 +31,7 @@ def test_hard_and_ordinary_rows_in_one_compiled_batch(grad_backend, rng, case):
         loss = case.objective(s, p, where=w)[0]
         return array_namespace(loss).sum(loss[:-1])
 
-    value, gradient = grad_backend.value_and_grad(total, scores, positives, where)
+    value, gradient = value_grad_backend.value_and_grad(total, scores, positives, where)
     np.testing.assert_allclose(gradient[comparable], expected[2], atol=1e-12)
     assert np.isfinite(value)
     assert np.isfinite(gradient[:-1]).all()
@@ -159,7 +157,7 @@ def test_nan_scores_and_unfit_weights_give_nan_in_their_row_alone(eager, rng, ca
 
 @every_objective_variant
 def test_a_temperature_known_at_run_time_only(backend, rng, case):
-    if backend.name != "numpy" and (case not in OBJECTIVES or backend.name in ("jax", "torch.compile")):
+    if backend.name != "numpy" and (case not in OBJECTIVES or backend.name == "torch.compile"):
         pytest.skip("every kind of objective is traced once")
     scores, positives = draw(rng, (2, 25))
 

@@ -16,9 +16,12 @@ from ranking_cases import (
 
 
 @every_objective_variant
-def test_value_is_the_reference(backend, rng, case):
+def test_value_is_the_reference(every_backend, rng, case):
+    backend = every_backend
     if case not in OBJECTIVES and backend.name not in ("numpy", "strict", "torch"):
         pytest.skip("every kind of objective is compiled once")
+    if case is not OBJECTIVES[0] and backend.name == "jax":
+        pytest.skip("the operations of jax.jit")
     scores, positives = draw(rng, (4, 40))
     positives[2] = False
     options = options_of(case, rng, scores.shape)

@@ -8,8 +8,8 @@ from imbalanced_core.reductions import element_sum_and_mass, reduce_classes, red
 @pytest.mark.parametrize("reduction", ["mean", "mean_positive", "sum"])
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_element_reductions_are_their_definition(backend, reduction, masked, weighted, rng):
-    if backend.name in ("torch.compile", "jax"):
+def test_element_reductions_are_their_definition(every_backend, reduction, masked, weighted, rng):
+    if every_backend.name in ("torch.compile", "jax"):
         pytest.skip("the same operations as in torch and jax.jit")
     losses = rng.random((5, 4))
     where = rng.random((5, 4)) < 0.6 if masked else None
@@ -20,12 +20,12 @@ def test_element_reductions_are_their_definition(backend, reduction, masked, wei
         return reduce_elements(losses, reduction=reduction, where=where, weights=weights, positives=positives)
 
     expected = reference.reduce_elements(losses, reduction=reduction, where=where, weights=weights, positives=positives)
-    np.testing.assert_allclose(backend.run(reduced, losses, where, weights, positives), expected, rtol=1e-14)
+    np.testing.assert_allclose(every_backend.run(reduced, losses, where, weights, positives), expected, rtol=1e-14)
 
     def parts(losses, where, weights, positives):
         return element_sum_and_mass(losses, reduction=reduction, where=where, weights=weights, positives=positives)
 
-    total, mass = backend.run(parts, losses, where, weights, positives)
+    total, mass = every_backend.run(parts, losses, where, weights, positives)
     assert (mass is None) == (reduction == "sum")
     np.testing.assert_allclose(total if mass is None else total / mass, expected, rtol=1e-14)
 
@@ -62,46 +62,46 @@ def test_weights_per_row(backend, rng):
 
 
 @pytest.mark.parametrize("reduction", ["mean", "mean_positive", "sum"])
-def test_masked_entries_do_not_reach_value_or_gradient(grad_backend, reduction):
+def test_masked_entries_do_not_reach_value_or_gradient(every_grad_backend, reduction):
     losses, weights = np.array([1.0, np.nan, np.inf, 3.0]), np.array([1.0, np.nan, np.inf, 2.0])
     where, positives = np.array([True, False, False, True]), np.array([True, True, True, False])
 
     def reduced(losses, where, weights, positives):
         return reduce_elements(losses, reduction=reduction, where=where, weights=weights, positives=positives)
 
-    value, gradient = grad_backend.value_and_grad(reduced, losses, where, weights, positives)
+    value, gradient = every_grad_backend.value_and_grad(reduced, losses, where, weights, positives)
     mass = {"mean": 3.0, "mean_positive": 1.0, "sum": 1.0}[reduction]
     np.testing.assert_allclose(value, 7.0 / mass)
     np.testing.assert_allclose(gradient, np.array([1.0, 0.0, 0.0, 2.0]) / mass)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "mean_positive", "sum"])
-def test_nothing_that_takes_part_is_zero_with_zero_gradient(grad_backend, reduction):
+def test_nothing_that_takes_part_is_zero_with_zero_gradient(value_grad_backend, reduction):
     def reduced(losses, where, positives):
         return reduce_elements(losses, reduction=reduction, where=where, positives=positives)
 
-    value, gradient = grad_backend.value_and_grad(reduced, np.ones(3), np.zeros(3, bool), np.ones(3, bool))
+    value, gradient = value_grad_backend.value_and_grad(reduced, np.ones(3), np.zeros(3, bool), np.ones(3, bool))
     assert value == 0
     np.testing.assert_array_equal(gradient, 0.0)
-    value, gradient = grad_backend.value_and_grad(reduced, np.ones((0,)), np.zeros(0, bool), np.ones(0, bool))
+    value, gradient = value_grad_backend.value_and_grad(reduced, np.ones((0,)), np.zeros(0, bool), np.ones(0, bool))
     assert value == 0
 
 
-def test_a_weight_mass_of_zero_counts_as_one(grad_backend):
+def test_a_weight_mass_of_zero_counts_as_one(value_grad_backend):
     def reduced(losses, weights):
         return reduce_elements(losses, reduction="mean", weights=weights)
 
-    value, gradient = grad_backend.value_and_grad(reduced, np.ones(3), np.zeros(3))
+    value, gradient = value_grad_backend.value_and_grad(reduced, np.ones(3), np.zeros(3))
     assert value == 0
     np.testing.assert_array_equal(gradient, 0.0)
 
 
 @pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
-def test_bad_weights_give_nan(backend, bad):
+def test_bad_weights_give_nan(value_backend, bad):
     def reduced(losses, weights):
         return reduce_elements(losses, reduction="mean", weights=weights)
 
-    assert np.isnan(backend.run(reduced, np.ones(3), np.array([1.0, bad, 1.0])))
+    assert np.isnan(value_backend.run(reduced, np.ones(3), np.array([1.0, bad, 1.0])))
 
 
 def test_counts_beyond_the_integers_of_float32_are_exact():

@@ -10,9 +10,9 @@ PLANS = [(0, 0, 1.0), (0, 3, 1.0), (2, 0, 1.0), (2, 2, 1.0), (3, 4, 0.75)]
 
 
 @pytest.mark.parametrize(("warmup", "blend", "final"), PLANS)
-def test_blend_weight_is_the_definition(backend, warmup, blend, final):
+def test_blend_weight_is_the_definition(every_backend, warmup, blend, final):
     steps = np.arange(warmup + blend + 3, dtype=np.int32)
-    weights = backend.run(lambda step: blend_weight(step, warmup=warmup, blend=blend, final=final), steps)
+    weights = every_backend.run(lambda step: blend_weight(step, warmup=warmup, blend=blend, final=final), steps)
     expected = [reference.blend_weight(int(step), warmup, blend, final) for step in steps]
     np.testing.assert_allclose(weights, expected, rtol=1e-6)
     numbers = [blend_weight(int(step), warmup=warmup, blend=blend, final=final) for step in steps]
@@ -25,9 +25,9 @@ def test_the_seeds_example():
     assert weights == [0.0, 0.0, 1 / 3, 2 / 3, 1.0, 1.0]
 
 
-def test_geometric_decay_is_the_definition(backend):
+def test_geometric_decay_is_the_definition(every_backend):
     elapsed = np.array([-5, 0, 1, 7, 99, 100, 101, 10_000], dtype=np.int32)
-    temperatures = backend.run(lambda step: geometric_decay(step, start=0.5, end=0.01, steps=100), elapsed)
+    temperatures = every_backend.run(lambda step: geometric_decay(step, start=0.5, end=0.01, steps=100), elapsed)
     expected = [reference.geometric_decay(int(step), 0.5, 0.01, 100) for step in elapsed]
     np.testing.assert_allclose(temperatures, expected, rtol=3e-6)
     numbers = [geometric_decay(int(step), start=0.5, end=0.01, steps=100) for step in elapsed]
@@ -35,27 +35,29 @@ def test_geometric_decay_is_the_definition(backend):
     assert (numbers[0], numbers[1], numbers[5], numbers[-1]) == (0.5, 0.5, 0.01, 0.01)
 
 
-def test_float64_steps_give_float64(backend):
+def test_float64_steps_give_float64(every_backend):
     steps = np.arange(12, dtype=np.float64)
-    weights = backend.run(lambda step: blend_weight(step, warmup=3, blend=6, final=0.9), steps)
+    weights = every_backend.run(lambda step: blend_weight(step, warmup=3, blend=6, final=0.9), steps)
     np.testing.assert_allclose(weights, [reference.blend_weight(int(k), 3, 6, 0.9) for k in steps], rtol=1e-15)
-    temperatures = backend.run(lambda step: geometric_decay(step, start=0.05, end=0.005, steps=9), steps)
+    temperatures = every_backend.run(lambda step: geometric_decay(step, start=0.05, end=0.005, steps=9), steps)
     np.testing.assert_allclose(temperatures, [reference.geometric_decay(int(k), 0.05, 0.005, 9) for k in steps], 1e-14)
 
 
-def test_steps_up_to_the_largest_int32(backend):
+def test_steps_up_to_the_largest_int32(every_backend):
     """No wrap-around and no float32 counting: neighbours of 2^31 differ in float32 by 256 steps."""
     last = 2**31 - 1
     steps = np.array([0, last - 11, last - 10, last - 9, last - 1, last], dtype=np.int32)
-    weights = backend.run(lambda step: blend_weight(step, warmup=last - 10, blend=3), steps)
+    weights = every_backend.run(lambda step: blend_weight(step, warmup=last - 10, blend=3), steps)
     np.testing.assert_allclose(weights, [0, 0, 0.25, 0.5, 1, 1], rtol=1e-6)
-    weights = backend.run(lambda step: blend_weight(step, warmup=0, blend=last - 2), steps)
+    weights = every_backend.run(lambda step: blend_weight(step, warmup=0, blend=last - 2), steps)
     np.testing.assert_allclose(weights, [1 / last, *[1.0] * 5], rtol=1e-6)
-    fraction = backend.run(lambda step: geometric_decay(step, start=1.0, end=math.exp(-1), steps=last), steps[[0, -1]])
+    fraction = every_backend.run(
+        lambda step: geometric_decay(step, start=1.0, end=math.exp(-1), steps=last), steps[[0, -1]]
+    )
     np.testing.assert_allclose(fraction, [1.0, math.exp(-1)], rtol=1e-6)
 
 
-def test_the_ends_may_be_arrays(grad_backend):
+def test_the_ends_may_be_arrays(every_grad_backend):
     """Start, end and final may be traced: a sweep of them never recompiles."""
 
     def both(start, end, final):
@@ -63,14 +65,14 @@ def test_the_ends_may_be_arrays(grad_backend):
         return geometric_decay(1, start=start, end=end, steps=2), weight
 
     arguments = [np.array(x, dtype=np.float32) for x in (0.4, 0.1, 0.5)]
-    temperature, weight = grad_backend.run(both, *arguments)
+    temperature, weight = every_grad_backend.run(both, *arguments)
     assert (temperature, weight) == pytest.approx((0.2, 0.25), rel=1e-6)
 
 
-def test_blend_losses_meets_both_ends_exactly(backend):
+def test_blend_losses_meets_both_ends_exactly(every_backend):
     warm, main = np.float32(0.1).reshape(()), np.float32(0.7).reshape(())
     for weight, expected in ((0.0, warm), (1.0, main), (0.25, np.float32(0.25))):
-        blended = backend.run(blend_losses, warm, main, np.asarray(weight, dtype=np.float32))
+        blended = every_backend.run(blend_losses, warm, main, np.asarray(weight, dtype=np.float32))
         assert blended.dtype == np.float32
         np.testing.assert_allclose(blended, expected, rtol=0 if weight in (0, 1) else 1e-6)
 

@@ -153,14 +153,18 @@ def pointwise_loss_fn(case, reductions=None):
     return loss_fn
 
 
-def pointwise_loss_fns(reductions=None):
-    return {case.name: pointwise_loss_fn(case, reductions) for case in POINTWISE}
+def pointwise_loss_fns(cases=POINTWISE, reductions=("mean",)):
+    return {case.name: pointwise_loss_fn(case, reductions) for case in cases}
+
+
+ONE_OF_EACH_KIND = list({case.kind: case for case in POINTWISE}.values())
 
 
 @pytest.mark.parametrize(("devices", "way"), WAYS)
 def test_pointwise_losses(devices, way):
-    # the reduction comes after the collectives, so all of them are seen once
-    loss_fns = pointwise_loss_fns(None if (devices, way) == (2, "shard_map") else ("mean",))
+    # the loss comes before the collectives and the reduction after them, so all of them are seen once
+    is_first = (devices, way) == WAYS[0]
+    loss_fns = pointwise_loss_fns(reductions=None) if is_first else pointwise_loss_fns(ONE_OF_EACH_KIND)
     none = dict.fromkeys(loss_fns)
     step, expected_step = on_devices(way, devices, loss_fns), on_one_device(loss_fns)
     for padded in PADDED:
@@ -272,7 +276,7 @@ def without_queue(results):
 @pytest.mark.parametrize("devices", [4])
 def test_jit_over_sharded_arrays_needs_nothing(devices):
     names, _ = axes(devices)
-    loss_fns = ranking_loss_fns(RANKING[:1]) | pointwise_loss_fns(("mean",))
+    loss_fns = ranking_loss_fns(RANKING[:1]) | pointwise_loss_fns(ONE_OF_EACH_KIND)
     queues = {name: init_queue(QUEUE, C, dtype=jnp.float64) if name == RANKING[0].name else None for name in loss_fns}
     step = on_one_device(loss_fns)
     batch = make_batch(devices, 0, padded="unequal")
@@ -283,7 +287,7 @@ def test_jit_over_sharded_arrays_needs_nothing(devices):
 def test_explicit_sharding_mesh():
     """On an explicit mesh the losses reshard by themselves, inside `jit` and out of it."""
     mesh = make_mesh(2, axis_types=(AxisType.Explicit,))
-    loss_fns = ranking_loss_fns(RANKING[:1]) | pointwise_loss_fns(("mean",))
+    loss_fns = ranking_loss_fns(RANKING[:1]) | pointwise_loss_fns()
     queues = {name: init_queue(QUEUE, C, dtype=jnp.float64) if name == RANKING[0].name else None for name in loss_fns}
     batch = make_batch(2, 0, padded="unequal")
     expected = on_one_device(loss_fns)(parameters(), batch, queues)

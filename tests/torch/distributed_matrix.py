@@ -14,14 +14,18 @@ Step = Callable[[Tensor, Batch], Tensor]
 Case = Callable[[Ranks], None]
 
 
-def cases() -> Iterator[tuple[str, Case]]:
-    """Every loss; what all of them share, the gathering and what comes after it, with the first alone."""
-    for case in POINTWISE:
+def cases(size: int) -> Iterator[tuple[str, Case]]:
+    """Every loss over two ranks; what all of them share, the gathering and what comes after it, with the first alone.
+
+    More ranks change what is shared: there, one pointwise loss of each kind and the first ranking loss.
+    """
+    pointwise = POINTWISE if size == 2 else {case.kind: case for case in POINTWISE}.values()
+    for case in pointwise:
         for reduction in case.reductions:
             yield f"{case.name} {reduction}", _pointwise(case, reduction)
-    for case in RANKING:
+    for case in RANKING if size == 2 else RANKING[:1]:
         yield case.name, _ranking(case)
-    for case in STEPS:
+    for case in STEPS if size == 2 else STEPS[:1]:
         yield f"{case.name}, class-parallel", _ranking(case, classes=7, class_parallel=True)
         yield f"{case.name}, gated", _ranking(case, gated=True)
     first = RANKING[0]

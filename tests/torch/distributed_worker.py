@@ -160,7 +160,7 @@ def main(rank: int, world_size: int, folder: pathlib.Path) -> None:
     for size in (2, 3, 4):
         if rank < size:
             ranks = Ranks(rank, size, groups[size])
-            for name, case in distributed_matrix.cases():
+            for name, case in distributed_matrix.cases(size):
                 run(f"{name}, {size} ranks", lambda case=case, ranks=ranks: case(ranks))
     everyone = Ranks(rank, world_size, dist.group.WORLD)
     for name, case in distributed_cases.cases(before, groups).items():

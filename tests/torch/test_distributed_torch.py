@@ -13,7 +13,7 @@ import pytest
 
 WORLD_SIZE = 4
 TIME_LIMIT = 400  # seconds; a hang is a failure
-MATRIX = [f"{name}, {size} ranks" for size in (2, 3, 4) for name, _ in distributed_matrix.cases()]
+MATRIX = [f"{name}, {size} ranks" for size in (2, 3, 4) for name, _ in distributed_matrix.cases(size)]
 OTHERS = list(distributed_cases.cases(None, {}))
 
 

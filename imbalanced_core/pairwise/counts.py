@@ -32,7 +32,8 @@ from imbalanced_core.pairwise.dense import of_each_sum, temperature_gradient
 from imbalanced_core.pairwise.kernels import LOGISTIC, LOGISTIC_DERIVATIVE
 
 # Up to so many pairs, over all rows, one matrix costs less than a sort and the calls of the blocks.
-_PAIRS_EAGER_CPU, _PAIRS_PER_ITEM = 300_000, 15  # and so many for each item, for its moments
+_PAIRS_EAGER_CPU = 400_000
+_PAIRS_PER_ITEM, _DEAR_ITEMS = 45, 2**14  # and so many for each item, for its moments; 2.4 times as many for the first
 PAIRS_COMPILED_CPU = 2**16  # PyTorch's compiler makes all pairs one loop; beyond, eager mode sees who is requested
 _PAIRS_CPU = 2**22  # and up to so many where its graph must not break
 _PAIRS_JAX_CPU = 2**16  # 256 items: a third of the time of blocks; 512: four times; 1536: 18 times
@@ -109,11 +110,18 @@ def _counts_at(scores: Array, weights: Array, temperature: Array, at: Array) -> 
     if requested is None:
         if is_small(scores):
             return Counts(_dense(scores, weights, temperature), weights, None)
-    elif (requested - _PAIRS_PER_ITEM) * math.prod(at.shape) <= _PAIRS_EAGER_CPU:
+    elif _are_few(requested, at):
         indices = ops.places(at, max(1, requested))
         matrix = _dense_in_parts if dense.is_long(scores, indices) else _dense
         return Counts(matrix(scores, weights, temperature, indices), of_each_sum(weights, indices), indices)
     return _in_blocks(scores, weights, temperature, at)
+
+
+def _are_few(requested: int, at: Array) -> bool:
+    """Whether the pairs of so many items of each row cost less than blocks, in eager mode on the CPU; measured."""
+    items, rows = math.prod(at.shape), math.prod(at.shape[:-1])
+    pairs = requested * (items + rows * requested)  # those of two requested items take longer
+    return pairs <= _PAIRS_EAGER_CPU + _PAIRS_PER_ITEM * (items + 1.4 * min(items, _DEAR_ITEMS))
 
 
 def is_small(scores: Array) -> bool:

@@ -2,6 +2,7 @@
 
 import inspect
 
+import presets_on_digits
 import pytest
 import torch
 from as_users import settings_of_users  # noqa: F401  (used by every test here)
@@ -82,3 +83,19 @@ def test_recommended_options_learn_from_the_first_step_on():
     recommended = trained_average_precision(PAUCAtBudgetLoss.recommended(1, 0.02))
     default = trained_average_precision(PAUCAtBudgetLoss(1, beta=0.02))
     assert recommended > default + 0.3
+
+
+def test_the_presets_are_compared_on_digits(capsys):
+    presets_on_digits.main(["--digits", "9", "--seeds", "2", "--steps", "3"])
+    lines = capsys.readouterr().out.splitlines()
+    scores, differences = lines[1:6], lines[8:]
+    assert [line[:22].rstrip() for line in scores] == presets_on_digits.METHODS
+    assert [line[:22].rstrip() for line in differences] == presets_on_digits.METHODS[1:]
+    assert all(0 < float(line.split()[-1]) < 1 for line in scores)
+
+
+@pytest.mark.parametrize("arguments", [["--seeds", "1"], ["--steps", "0"]])
+def test_a_comparison_needs_two_splits_and_a_step(arguments, capsys):
+    with pytest.raises(SystemExit):
+        presets_on_digits.main(arguments)
+    assert "--seeds must be at least 2 and --steps at least 1" in capsys.readouterr().err

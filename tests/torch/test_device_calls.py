@@ -5,6 +5,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from imbalanced_torch import (
+    AUCLoss,
     NDCGLoss,
     PAUCAtBudgetLoss,
     PrecisionAtKLoss,
@@ -32,6 +33,7 @@ for classes in (1, 10):
     for name, module, most in (
         ("smooth AP", SmoothAPLoss(classes), 100),
         ("recall", RecallAtQuantileLoss(classes), 80),
+        ("AUC", AUCLoss(classes), 85),
         ("pAUC trapezoid", PAUCAtBudgetLoss(classes, surrogate="trapezoid"), 95),
         ("pAUC pairwise", PAUCAtBudgetLoss(classes, surrogate="pairwise"), 120),
         ("pAUC two-way", PAUCAtBudgetLoss(classes, surrogate="pairwise", min_tpr=0.5), 120),

@@ -22,6 +22,17 @@ def test_ops_agree_with_their_definition(every_backend, rng):
     np.testing.assert_allclose(every_backend.run(ops.sigmoid, x), 0.5 * (1 + np.tanh(x / 2)), rtol=1e-13, atol=1e-15)
 
 
+@pytest.mark.parametrize(("dtype", "least"), [(np.float32, -86.0), (np.float64, -706.0)])
+def test_decay_keeps_the_digits_of_all_normal_numbers(every_backend, dtype, least):
+    x = np.concatenate([np.linspace(least, 0.0, 50), [2 * least, -1e30]]).astype(dtype)
+    inside = ops.with_vjp(
+        ops.decay, lambda cotangent, _: (cotangent,)
+    )  # of a derivative, where PyTorch records nothing
+    result = every_backend.run(inside, x)
+    np.testing.assert_allclose(result[:50], np.exp(x[:50].astype(np.float64)), rtol=100 * np.finfo(dtype).eps)
+    assert np.all(result[50:] == 0)
+
+
 def test_sort_and_its_inverse(every_backend, rng):
     x = rng.standard_normal((3, 17))
 

@@ -1,6 +1,5 @@
 """Which array library do these arrays belong to?"""
 
-import importlib
 import sys
 from types import ModuleType
 from typing import Any
@@ -26,12 +25,6 @@ def library_of(array: Array) -> str | None:
     if hasattr(array, "__array_namespace__"):
         return "standard"
     raise TypeError(f"inputs must be numpy, torch or jax arrays or Python numbers, got {type(array).__name__}")
-
-
-def module_for(library: str, name: str = "") -> ModuleType:
-    """The package `ops.on_torch` or `ops.on_jax`, or a module in it, imported when it is first needed."""
-    path = f"imbalanced_core.ops.on_{library}{name}"
-    return sys.modules.get(path) or importlib.import_module(path)  # an import statement takes longer to find it
 
 
 def common_library(*arrays: Array) -> str:
@@ -66,7 +59,9 @@ def array_namespace(*arrays: Array) -> ModuleType:
     """
     library = common_library(*arrays)
     if library == "torch":
-        return module_for("torch", ".namespace")
+        from imbalanced_core.ops.on_torch import namespace
+
+        return namespace
     if library == "jax":
         return sys.modules["jax"].numpy
     if library == "numpy":

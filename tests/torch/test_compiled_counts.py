@@ -1,6 +1,8 @@
 """The soft counts under `torch.compile` against eager mode: one matrix, and long rows that are not compiled."""
 
 import functools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -23,6 +25,17 @@ def long_rows(monkeypatch):
     """Every row is long."""
     for limit in ("_PAIRS_CPU", "PAIRS_COMPILED_CPU"):
         monkeypatch.setattr(counts, limit, 0)
+
+
+def test_the_first_call_of_a_process_may_be_compiled():
+    program = """if True:
+        import torch
+        from imbalanced_core.losses.ranking import smooth_ap
+        loss_fn = torch.compile(lambda s, p: smooth_ap(s, p)[0], fullgraph=True, backend="eager")
+        print(loss_fn(torch.tensor([0.9, 0.3, 0.5, 0.1]), torch.tensor([True, True, False, False])).item())
+    """
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert float(result.stdout) == pytest.approx(1 / 6, abs=1e-4), result.stderr
 
 
 def drawn(positives, rows=2, n=700, dtype=torch.float64):

@@ -33,7 +33,10 @@ from imbalanced_core.pairwise.kernels import LOGISTIC, LOGISTIC_DERIVATIVE
 
 # Up to so many pairs, over all rows, one matrix costs less than a sort and the calls of the blocks.
 _PAIRS_EAGER_CPU = 400_000
-_PAIRS_PER_ITEM, _DEAR_ITEMS = 45, 2**14  # and so many for each item, for its moments; 2.4 times as many for the first
+_PAIRS_PER_ITEM, _DEAR_ITEMS = (
+    45,
+    2**14,
+)  # and so many for each item, for its moments; 2.4 times as many for the first ones
 PAIRS_COMPILED_CPU = 2**16  # PyTorch's compiler makes all pairs one loop; beyond, eager mode sees who is requested
 _PAIRS_CPU = 2**22  # and up to so many where its graph must not break
 _PAIRS_JAX_CPU = 2**16  # 256 items: a third of the time of blocks; 512: four times; 1536: 18 times

@@ -81,11 +81,13 @@ def vjp_in_parts(cotangent: Array, scores: Array, weights: Array, temperature: A
     return by_scores, None, by_temperature, None
 
 
-def _row_by_row(function: Callable[..., Array], scores: Array, *others: Array) -> Array:
-    arrays = (scores, *others)
+def _row_by_row(
+    function: Callable[..., Array], scores: Array, weights: Array, temperature: Array, indices: Array, *more: Array
+) -> Array:
+    """The function of these arrays, evaluated for so many rows at a time that their matrices stay in the cache."""
+    arrays = (scores, weights, temperature, indices, *more)
     if scores.ndim == 1:
         return function(*arrays)
-    indices = others[2]
     return ops.in_pieces(function, arrays, size=_MATRICES * scores.shape[-1] * math.prod(indices.shape[1:]))
 
 

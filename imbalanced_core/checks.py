@@ -1,7 +1,8 @@
 """Checks with one wording for every error: ``{name} must be {rule}, got {value}``.
 
 Most need no array values, so they cost nothing in a compiled function: a 0-d array stands for a number that is only
-known at run time. Those from `targets` on look at values, in numpy; the adapters decide when values can be read.
+known at run time. Those from `batch` on look at values, as numpy arrays; the adapters decide which can be read, and
+pass None for others, which are not checked.
 """
 
 import math
@@ -177,8 +178,18 @@ def broadcastable(name: str, array: Array | None, other_name: str, other: Array)
     require(fits, name, f"broadcastable to the shape of {other_name}, {target}", shape)
 
 
-def targets(values: np.ndarray, *, num_classes: int, ignore_index: int | None, multilabel: bool) -> None:
+def batch(targets: np.ndarray | None, sample_weight: np.ndarray | None, *, ignore_index: int, **options: Any) -> None:
+    """ValueError, naming values, if the targets of rows, or the weights of rows that are not ignored, are bad."""
+    are_targets(targets, ignore_index=ignore_index, **options)
+    if targets is not None and sample_weight is not None:  # unseen rows may be ignored, whatever their weight
+        counted = targets != ignore_index
+        weights(sample_weight, where=counted.reshape(len(counted), -1).any(axis=1))
+
+
+def are_targets(values: np.ndarray | None, *, num_classes: int, ignore_index: int | None, multilabel: bool) -> None:
     """ValueError, naming values, if one is no target of a loss with these options."""
+    if values is None:
+        return
     at_least("num_classes", num_classes, 1)
     if ignore_index is not None:
         index("ignore_index", ignore_index)
@@ -188,23 +199,25 @@ def targets(values: np.ndarray, *, num_classes: int, ignore_index: int | None, m
         class_ids(values, num_classes, ignore_index=ignore_index)
 
 
-def class_ids(values: np.ndarray, num_classes: int, *, name: str = "targets", **exempt: Any) -> bool:
+def class_ids(values: np.ndarray | None, num_classes: int, **exempt: Any) -> bool:
     """ValueError, naming values, if an id is not in [0, num_classes); keywords and result as for `all_within`."""
+    if values is None:  # where `torch.compile` makes a variable of the number of classes, it cannot be printed
+        return False
     rule = f"class ids in [0, {num_classes})"
-    return all_within(name, values, lambda x: (x >= 0) & (x < num_classes), rule, whole=True, **exempt)
+    return all_within("targets", values, lambda x: (x >= 0) & (x < num_classes), rule, whole=True, **exempt)
 
 
-def labels(values: np.ndarray, **exempt: Any) -> bool:
+def labels(values: np.ndarray | None, **exempt: Any) -> bool:
     """ValueError, naming values, if a target is neither 0 nor 1; keywords and result as for `all_within`."""
     return all_within("targets", values, lambda x: (x >= 0) & (x <= 1), "0 or 1", whole=True, **exempt)
 
 
-def probabilities(values: np.ndarray, *, name: str = "targets", **exempt: Any) -> bool:
+def probabilities(values: np.ndarray | None, *, name: str = "targets", **exempt: Any) -> bool:
     """ValueError, naming values, if one is not in [0, 1]; keywords and result as for `all_within`."""
     return all_within(name, values, lambda x: (x >= 0) & (x <= 1), "in [0, 1]", **exempt)
 
 
-def weights(values: np.ndarray, *, name: str = "sample_weight", where: np.ndarray | None = None) -> bool:
+def weights(values: np.ndarray | None, *, name: str = "sample_weight", where: np.ndarray | None = None) -> bool:
     """ValueError, naming values, if a weight is negative or not finite; `where` and result as for `all_within`.
 
     A weight that stands for several entries of `where`, such as one per row, counts if one of them does.
@@ -212,21 +225,22 @@ def weights(values: np.ndarray, *, name: str = "sample_weight", where: np.ndarra
     return all_within(name, values, lambda x: (x >= 0) & (x < math.inf), "finite and >= 0", where=where)
 
 
-def positive_values(values: np.ndarray, *, name: str, below: float = math.inf) -> None:
+def positive_values(values: np.ndarray | None, *, name: str, below: float = math.inf) -> None:
     """ValueError, naming values, if one is not in (0, below)."""
     rule = "finite and > 0" if below == math.inf else f"in (0, {below:g})"
     all_within(name, values, lambda x: (x > 0) & (x < below), rule)
 
 
-def counts(values: np.ndarray) -> None:
+def counts(values: np.ndarray | None) -> None:
     """ValueError, naming values, if a count is negative or not finite, or there are some and all are 0."""
     weights(values, name="counts")
-    require(values.size == 0 or bool(values.any()), "counts", "greater than 0 for some class", values.tolist())
+    if values is not None and values.size > 0:
+        require(bool(values.any()), "counts", "greater than 0 for some class", values.tolist())
 
 
 def all_within(
     name: str,
-    values: np.ndarray,
+    values: np.ndarray | None,
     holds: Callable[[Any], Any],
     rule: str,
     *,
@@ -238,7 +252,7 @@ def all_within(
 
     Args:
         name: of the argument, for the error.
-        values: any shape.
+        values: any shape; None passes.
         holds: tells, elementwise, which numbers lie in the interval.
         rule: what the error says about the interval.
         whole: whether fractions are outside as well.
@@ -246,8 +260,10 @@ def all_within(
         where: bool, the entries that are looked at, of the shape of `values` or one that has more axes; None: all.
 
     Returns:
-        Whether every value lies in the interval, ignored and masked ones included.
+        Whether every value is seen to lie in the interval, ignored and masked ones included.
     """
+    if values is None:
+        return False
     if values.dtype.kind not in "biuf":  # bfloat16
         values = values.astype(np.float32)
     whole = whole and values.dtype.kind == "f"

@@ -14,6 +14,7 @@ from imbalanced_core.options import Function, with_options
 from imbalanced_core.pool.labels import are_probabilities, foreground, taking_part
 from imbalanced_jax import distributed, validation
 from imbalanced_jax.distributed import AxisName
+from imbalanced_jax.validation import readable
 
 Rules = Mapping[str, Callable[[str, Any], None]]
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
@@ -81,9 +82,10 @@ def label_loss(
     if ignore_index is not None:
         checks.index("ignore_index", ignore_index)
     if where is None or validation.can_read(where):  # what a traced mask leaves out may hold anything
-        validation.check_unit_targets(targets, ignore_index=ignore_index, where=where)
+        checks.probabilities(readable(targets), ignore_index=ignore_index, where=readable(where))
         if ignore_index is None or validation.can_read(targets):
-            validation.check_weights(sample_weight, where=_counted(targets, where, ignore_index, np))
+            counted = _counted(targets, where, ignore_index, np)
+            checks.weights(readable(sample_weight), where=readable(counted))
     return _label_loss(
         logits,
         targets,
@@ -138,7 +140,7 @@ def class_loss(
     numbers = _checked(numbers, static, rules)
     if "class_counts" in numbers:
         counts = validation.as_floats("class_counts", numbers["class_counts"])
-        validation.check_positive(counts, name="class_counts")
+        checks.positive_values(readable(counts), name="class_counts")
         numbers = {**numbers, "class_counts": counts}
     validation.check_static(reduction=reduction)
     if background_class is None:
@@ -230,9 +232,9 @@ def _check_classes(logits: Any, targets: Any, weights: Any, *, axis: int, ignore
     checks.several_classes("logits", logits, axis=axis, instead="sigmoid_focal_loss")
     if are_probabilities(targets):
         if targets.shape == logits.shape:  # else the core says what it takes
-            validation.check_unit_targets(targets)
-        validation.check_weights(weights)
+            checks.probabilities(readable(targets))
+        checks.weights(readable(weights))
     elif -logits.ndim <= axis < logits.ndim:
-        validation.check_class_ids(targets, num_classes=logits.shape[axis], ignore_index=ignore_index)
+        checks.class_ids(readable(targets), logits.shape[axis], ignore_index=ignore_index)
         if validation.can_read(targets):  # else unseen ones may be ignored, whatever their weight
-            validation.check_weights(weights, where=_counted(targets, None, ignore_index, np))
+            checks.weights(readable(weights), where=_counted(targets, None, ignore_index, np))

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 import jax
 
+from imbalanced_core import checks
 from imbalanced_core.losses import class_balance
 from imbalanced_jax import validation
+from imbalanced_jax.validation import readable
 
 
 def class_weights(counts: jax.Array | Sequence[float], *, scheme: str = "inverse", beta: float = 0.999) -> jax.Array:
@@ -32,7 +34,7 @@ def class_weights(counts: jax.Array | Sequence[float], *, scheme: str = "inverse
         https://arxiv.org/abs/1901.05555
     """
     counts = validation.as_floats("counts", counts)
-    validation.check_counts(counts)
+    checks.counts(readable(counts))
     return class_balance.class_weights(counts, scheme=scheme, beta=beta)
 
 
@@ -61,6 +63,6 @@ def pos_weight(
     """
     labels = validation.as_floats("positives", positives)
     items = total if isinstance(total, (int, float)) else validation.as_floats("total", total)
-    validation.check_weights(labels, name="positives")
-    validation.check_weights(class_balance.binary_counts(labels, items)[1], name="total - positives")
+    checks.weights(readable(labels), name="positives")
+    checks.weights(readable(class_balance.binary_counts(labels, items)[1]), name="total - positives")
     return class_balance.pos_weight(labels, items, scheme=scheme, beta=beta)

@@ -12,6 +12,7 @@ from typing import Unpack
 
 from jax import Array
 
+from imbalanced_core import checks
 from imbalanced_core.losses import long_tail
 from imbalanced_core.losses.long_tail import RULES
 from imbalanced_jax import validation
@@ -132,6 +133,6 @@ def sigmoid_logit_adjusted_loss(
     rate = validation.number(positive_rate)
     if isinstance(rate, (Sequence, Array)) and not isinstance(rate, str) and getattr(rate, "ndim", True):
         rate = validation.as_floats("positive_rate", rate)
-        validation.check_positive(rate, name="positive_rate", below=1.0)
+        checks.positive_values(validation.readable(rate), name="positive_rate", below=1.0)
     numbers = {"positive_rate": rate, "tau": tau}
     return label_loss(long_tail.sigmoid_logit_adjusted, logits, targets, numbers, rules=RULES, **options)

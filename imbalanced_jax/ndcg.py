@@ -9,6 +9,7 @@ from imbalanced_jax import distributed, validation
 from imbalanced_jax._pointwise import reduce
 from imbalanced_jax.distributed import AxisName
 from imbalanced_jax.pointwise import Number
+from imbalanced_jax.validation import readable
 
 
 def ndcg_loss(
@@ -56,8 +57,8 @@ def ndcg_loss(
     validation.check_optional_arrays(where=where, sample_weight=sample_weight)
     validation.check_static(temperature_scale=temperature_scale, gain=gain)
     if where is None or validation.can_read(where):  # what a traced mask leaves out may hold anything
-        validation.check_weights(relevance, where=where, name="relevance")
-    validation.check_weights(sample_weight)
+        checks.weights(readable(relevance), where=readable(where), name="relevance")
+    checks.weights(readable(sample_weight))
     scores, relevance, where, sample_weight = distributed.replicate((scores, relevance, where, sample_weight))
     tau = jnp.asarray(temperature, dtype=jnp.result_type(float))  # always an array: a new value does not recompile
     options = {"temperature_scale": temperature_scale, "gain": gain}

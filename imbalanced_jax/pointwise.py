@@ -91,7 +91,7 @@ def softmax_focal_loss(
     checks.in_unit_interval("label_smoothing", validation.number(label_smoothing))
     if alpha is not None:
         alpha = validation.as_floats("alpha", alpha)
-        validation.check_weights(alpha, name="alpha")
+        checks.weights(validation.readable(alpha), name="alpha")
     validation.check_static(background_class=background_class)
     checks.at_least("background_class", background_class, 0)
     numbers = {"alpha": alpha, "gamma": gamma}

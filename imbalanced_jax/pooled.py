@@ -16,13 +16,13 @@ from imbalanced_core import options as shared
 from imbalanced_core.losses.gated import Gate, check_gate, closed, with_gate
 from imbalanced_core.losses.operating_point import too_few
 from imbalanced_core.pool import queue
-from imbalanced_core.pool.labels import taking_part
 from imbalanced_core.pool.queue import Queue
 from imbalanced_core.pool.step import PooledResult, pooled_loss
 from imbalanced_core.pool.subsampling import strata_count
 from imbalanced_jax import distributed, validation
 from imbalanced_jax.class_parallel import class_parallel_loss
 from imbalanced_jax.distributed import AxisName
+from imbalanced_jax.validation import readable
 
 Result: TypeAlias = tuple[jax.Array, PooledResult]
 
@@ -110,7 +110,8 @@ def ranking_loss(
     check_gate(rest["gate"], logits.shape[1])
     if rest["key"] is not None and not isinstance(rest["key"], (jax.Array, np.ndarray)):
         raise TypeError(f"key must be an array of jax.random.key, got {rest['key']!r}")
-    _check_values(logits, targets, rest["sample_weight"], rest["ignore_index"], multilabel=rest["multilabel"])
+    labels = {name: rest[name] for name in ("ignore_index", "multilabel")}
+    checks.batch(readable(targets), readable(rest["sample_weight"]), num_classes=logits.shape[1], **labels)
     rows = 0 if queue is None else queue.logits.shape[0]
     rows += logits.shape[0] * distributed.device_count(rest["axis_name"])
     if message := too_few(own.get("k"), rows):
@@ -220,16 +221,3 @@ def _noise(key: jax.Array | None, rows: int, max_pool_size: int | None, axis_nam
         data = lax.pmax(jax.random.key_data(key), axis_name)
         key = jax.random.wrap_key_data(data, impl=jax.random.key_impl(key))
     return jax.random.uniform(key, (rows,))
-
-
-def _check_values(
-    logits: jax.Array, targets: jax.Array, sample_weight: jax.Array | None, ignore_index: int, *, multilabel: bool
-) -> None:
-    if multilabel or logits.shape[-1:] == (1,):
-        validation.check_binary_targets(targets, ignore_index=ignore_index)
-    else:
-        validation.check_class_ids(targets, num_classes=logits.shape[-1], ignore_index=ignore_index)
-    if sample_weight is not None and validation.can_read(targets) and validation.can_read(sample_weight):
-        # In numpy: inside a transformation, JAX traces even what it computes from concrete arrays.
-        takes_part = taking_part(np.asarray(targets), ignore_index=ignore_index)
-        validation.check_weights(sample_weight, where=takes_part.reshape(takes_part.shape[0], -1).any(axis=1))

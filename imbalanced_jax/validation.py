@@ -4,7 +4,6 @@ Elsewhere (in `jit`, `grad`, `vmap`, on an accelerator) the values cannot be see
 the losses answer bad values with NaN, and `validate_targets` checks on request.
 """
 
-import math
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -23,6 +22,14 @@ def can_read(array: Any) -> bool:
     if isinstance(array, jax.Array):
         return array.is_fully_addressable and all(device.platform == "cpu" for device in array.devices())
     return isinstance(array, (np.ndarray, np.generic))
+
+
+def readable(array: Any) -> np.ndarray | None:
+    """The values if they can be looked at without cost, else None, which the checks of `imbalanced_core` pass over.
+
+    In numpy: inside a transformation, JAX traces even what it computes from concrete arrays.
+    """
+    return np.asarray(array) if can_read(array) else None
 
 
 def check_arrays(**inputs: Any) -> None:
@@ -59,46 +66,6 @@ def number(value: Any) -> Any:
     return value.item() if getattr(value, "shape", None) == () and can_read(value) else value
 
 
-def check_class_ids(
-    targets: Any, *, num_classes: int, ignore_index: int | None = None, where: Any = None, name: str = "targets"
-) -> None:
-    """ValueError, naming values, if a readable id is neither in [0, num_classes) nor `ignore_index`."""
-    if can_read(targets):
-        checks.class_ids(np.asarray(targets), num_classes, name=name, ignore_index=ignore_index, where=_read(where))
-
-
-def check_binary_targets(targets: Any, *, ignore_index: int | None = None, where: Any = None) -> None:
-    """ValueError, naming values, if a readable target is neither 0, 1 nor `ignore_index`."""
-    if can_read(targets):
-        checks.labels(np.asarray(targets), ignore_index=ignore_index, where=_read(where))
-
-
-def check_unit_targets(
-    targets: Any, *, ignore_index: int | None = None, where: Any = None, name: str = "targets"
-) -> None:
-    """ValueError, naming values, if a readable target is neither in [0, 1] nor `ignore_index`."""
-    if can_read(targets):
-        checks.probabilities(np.asarray(targets), ignore_index=ignore_index, where=_read(where), name=name)
-
-
-def check_weights(weights: Any, *, where: Any = None, name: str = "sample_weight") -> None:
-    """ValueError, naming values, if a readable weight is negative or not finite, at an entry where `where` holds."""
-    if weights is not None and can_read(weights):
-        checks.weights(np.asarray(weights), name=name, where=_read(where))
-
-
-def check_positive(numbers: Any, *, name: str, below: float = math.inf) -> None:
-    """ValueError, naming values, if a readable number is not in (0, below)."""
-    if can_read(numbers):
-        checks.positive_values(np.asarray(numbers), name=name, below=below)
-
-
-def check_counts(counts: Any) -> None:
-    """ValueError, naming values, if a readable count is negative or not finite, or all are 0."""
-    if can_read(counts):
-        checks.counts(np.asarray(counts))
-
-
 def positive_weight(alpha: Any) -> Any:
     """α of the sigmoid focal loss: a number, an array [C], or None for no weights, which −1 means as well."""
     if alpha is None or (isinstance(alpha, (int, float)) and alpha == -1):
@@ -108,7 +75,7 @@ def positive_weight(alpha: Any) -> Any:
         return alpha
     alpha = as_floats("alpha", alpha)
     checks.require(alpha.ndim == 1, "alpha", "a number or one weight per label, [C]", alpha.shape)
-    check_unit_targets(alpha, name="alpha")
+    checks.probabilities(readable(alpha), name="alpha")
     return alpha
 
 
@@ -132,8 +99,4 @@ def validate_targets(
         raise TypeError("targets must be concrete, got a tracer; call validate_targets outside jit, grad and vmap")
     targets = np.asarray(targets)
     check_arrays(targets=targets)
-    checks.targets(targets, num_classes=num_classes, ignore_index=ignore_index, multilabel=multilabel)
-
-
-def _read(where: Any) -> np.ndarray | None:
-    return np.asarray(where) if where is not None and can_read(where) else None
+    checks.are_targets(targets, num_classes=num_classes, ignore_index=ignore_index, multilabel=multilabel)

@@ -11,6 +11,7 @@ from imbalanced_core import checks, reductions
 from imbalanced_core.pool.labels import taking_part
 from imbalanced_torch import distributed, validation
 from imbalanced_torch._group import GroupMember
+from imbalanced_torch.validation import readable
 
 
 class Parts(NamedTuple):
@@ -111,7 +112,7 @@ class PointwiseLoss(GroupMember, ABC):
             losses, counted, positives = self._parts(inputs, targets, sample_weight, where)
             if sample_weight is not None:
                 reductions.spread_weights(sample_weight, losses)  # the shape first
-                validation.check_weights(sample_weight, where=counted)
+                checks.weights(readable(sample_weight), where=readable(counted))
             return {
                 "losses": losses,
                 "reduction": self.reduction,
@@ -239,7 +240,7 @@ def label_parts(
     checks.boolean("where", where)
     if where is not None:
         checks.same_shape("where", where, name, logits)
-    validation.check_unit_targets(targets, ignore_index=ignore_index, where=where)
+    checks.probabilities(readable(targets), ignore_index=ignore_index, where=readable(where))
     if ignore_index is not None:
         is_label = taking_part(targets, ignore_index=ignore_index)
         where = is_label if where is None else is_label & where
@@ -262,12 +263,12 @@ def counted_positions(
     if targets.is_floating_point():
         if targets.shape == logits.shape:  # else the core says what it takes
             seen = None if where is None else where.unsqueeze(axis).expand(targets.shape)
-            validation.check_unit_targets(targets, where=seen)
+            checks.probabilities(readable(targets), where=readable(seen))
         return where
     num_classes = logits.shape[axis]
-    options: dict[str, Any] = {"ignore_index": ignore_index, "where": where}
-    all_counted = validation.check_class_ids(targets, num_classes=num_classes, **options)
+    are_classes = checks.class_ids(readable(targets), num_classes, ignore_index=ignore_index, where=readable(where))
     if where is None:
+        all_counted = are_classes and not 0 <= ignore_index < num_classes
         return None if all_counted else taking_part(targets, ignore_index=ignore_index)
     checks.same_shape("where", where, "targets", targets)
     return where & taking_part(targets, ignore_index=ignore_index)
@@ -278,11 +279,11 @@ def numbers_per_class(
     numbers: Any,
     rule: str = "one weight per class, [C], or None",
     *,
-    check: Callable[..., None] = validation.check_weights,
+    check: Callable[..., Any] = checks.weights,
 ) -> Tensor:
-    """Numbers as a floating-point tensor of their own; `check(tensor, name=name)` looks at its values."""
+    """Numbers as a floating-point tensor of their own; `check(values, name=name)` looks at them."""
     tensor = validation.as_tensor(name, numbers).detach().clone()
     tensor = tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
     checks.require(tensor.ndim == 1, name, rule, numbers)
-    check(tensor, name=name)
+    check(readable(tensor), name=name)
     return tensor

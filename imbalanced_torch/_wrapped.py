@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from imbalanced_core import checks, ops
 from imbalanced_core.pool.step import Diagnostics
-from imbalanced_torch import validation
 from imbalanced_torch.pointwise import SigmoidFocalLoss
+from imbalanced_torch.validation import readable
 
 
 def whole_number(name: str, value: Any, *, least: int = 0) -> int:
@@ -81,7 +81,7 @@ def targets_for(loss: Any, logits: Any, targets: Any) -> Any:
 
 def _as_float_labels(targets: Tensor, dtype: torch.dtype) -> Tensor:
     """Labels as floats. What is neither 0 nor 1, such as a missing label, is an error or NaN."""
-    validation.check_binary_targets(targets)
+    checks.labels(readable(targets))
     labels = targets.to(dtype)
     return torch.where((labels == 0) | (labels == 1), labels, torch.nan)
 

@@ -13,6 +13,7 @@ from typing import Unpack
 
 from torch import Tensor
 
+from imbalanced_core import checks
 from imbalanced_core.losses import long_tail
 from imbalanced_torch import validation
 from imbalanced_torch._pointwise import ClassLoss, ClassOptions, LabelLoss, LabelOptions, numbers_per_class
@@ -119,11 +120,11 @@ class SigmoidLogitAdjustedLoss(LabelLoss):
     def __init__(self, positive_rate: Number | Sequence[float], tau: Number = 1.0, **options: Unpack[LabelOptions]):
         rate = validation.as_tensor("positive_rate", positive_rate)
         if rate.ndim:
-            check = partial(validation.check_positive, below=1.0)
+            check = partial(checks.positive_values, below=1.0)
             rate = numbers_per_class("positive_rate", rate, "one number, or one per label [C]", check=check)
         super().__init__({"positive_rate": rate if rate.ndim else positive_rate, "tau": tau}, **options)
 
 
 def _counts(class_counts: Counts) -> Tensor:
     rule = "one count per class, [C]"
-    return numbers_per_class("class_counts", class_counts, rule, check=validation.check_positive)
+    return numbers_per_class("class_counts", class_counts, rule, check=checks.positive_values)

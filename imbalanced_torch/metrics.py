@@ -14,6 +14,7 @@ from torch import Tensor
 from imbalanced_core import checks, ops
 from imbalanced_core import metrics as core
 from imbalanced_torch import validation
+from imbalanced_torch.validation import readable
 
 try:
     import torchmetrics
@@ -67,13 +68,10 @@ class RankingMetric(torchmetrics.Metric):
         checks.index("ignore_index", ignore_index)
         self.num_classes = num_classes
         self.multilabel = multilabel
-        labels: dict[str, Any] = {"multilabel": multilabel, "ignore_index": ignore_index}
+        self._labels: dict[str, Any] = {"multilabel": multilabel, "ignore_index": ignore_index}
         self._of_classes: Callable[..., Tensor] = partial(
-            core.of_classes, partial(self.function, **own), average=average, **labels
+            core.of_classes, partial(self.function, **own), average=average, **self._labels
         )
-        check: Callable[..., Any] = partial(validation.check_class_ids, num_classes=num_classes)
-        check = validation.check_binary_targets if multilabel or num_classes == 1 else check
-        self._check_targets: Callable[..., Any] = partial(check, ignore_index=ignore_index)
         self._of_no_rows()  # checks the options
         for name in ("logits", "targets", "weights"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
@@ -104,8 +102,8 @@ class RankingMetric(torchmetrics.Metric):
         targets = targets if self.multilabel or targets.shape != (*rows, 1) else targets[:, 0]
         checks.shaped("targets", targets, rows + tuple(targets.shape[1:]), "[rows, ...]")
         self._of_classes(logits[:0], targets[:0])  # checks the other axes and the dtypes
-        self._check_targets(targets)
-        validation.check_weights(weights)
+        checks.are_targets(readable(targets), num_classes=self.num_classes, **self._labels)
+        checks.weights(readable(weights))
         self.logits.append(logits.detach())
         self.targets.append(targets.detach())
         self.weights.append(weights.detach())

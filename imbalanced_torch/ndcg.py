@@ -9,6 +9,7 @@ from imbalanced_core.losses.ndcg import GAINS, ndcg
 from imbalanced_core.losses.ranking import TEMPERATURE_SCALES
 from imbalanced_torch import validation
 from imbalanced_torch._pointwise import Parts, PointwiseLoss, PointwiseOptions
+from imbalanced_torch.validation import readable
 
 
 class NDCGLoss(PointwiseLoss):
@@ -78,5 +79,5 @@ def losses_of_lists(
     validation.check_optional_tensors(where=where, sample_weight=sample_weight)
     checks.positive("temperature", validation.number(options["temperature"]))
     losses, counted = ndcg(scores, relevance, where=where, **options)
-    validation.check_weights(relevance, where=where, name="relevance")
+    checks.weights(readable(relevance), where=readable(where), name="relevance")
     return losses, counted

@@ -30,8 +30,8 @@ from imbalanced_core import checks
 from imbalanced_core.losses import pointwise
 from imbalanced_core.pool.labels import foreground
 from imbalanced_core.reductions import ELEMENT_REDUCTIONS
-from imbalanced_torch import validation
 from imbalanced_torch._pointwise import ClassLoss, LabelLoss, numbers_per_class
+from imbalanced_torch.validation import readable
 
 
 def _unit_or_none(name: str, value: Any) -> None:
@@ -77,7 +77,7 @@ class SigmoidFocalLoss(LabelLoss):
         given: Any = alpha
         if isinstance(given, (Sequence, Tensor)) and not isinstance(given, str) and getattr(given, "ndim", True):
             given = numbers_per_class("alpha", given, "one weight per label [C], or a number")
-            validation.check_unit_targets(given, name="alpha")
+            checks.probabilities(readable(given), name="alpha")
         super().__init__(
             {"alpha": given, "gamma": gamma},
             reduction=reduction,

@@ -14,7 +14,6 @@ from imbalanced_core.losses.operating_point import too_few
 from imbalanced_core.ops.on_torch.compiler import eagerly, without_autocast
 from imbalanced_core.options import split, unknown_keyword
 from imbalanced_core.pool.items import POSITIVE_NUMERATORS, make_items
-from imbalanced_core.pool.labels import taking_part
 from imbalanced_core.pool.step import PooledResult, pooled_loss
 from imbalanced_core.pool.subsampling import strata_count
 from imbalanced_core.reductions import CLASS_REDUCTIONS
@@ -24,6 +23,7 @@ from imbalanced_torch._noise import uniform_noise
 from imbalanced_torch._state import RankingState
 from imbalanced_torch.class_parallel import class_parallel_loss
 from imbalanced_torch.options import DEFAULTS, CommonOptions
+from imbalanced_torch.validation import readable
 
 
 class PooledLoss(RankingState):
@@ -265,13 +265,8 @@ class PooledLoss(RankingState):
     def _check_values(self, targets: Tensor, sample_weight: Tensor | None, *, with_block: bool = False) -> None:
         if with_block:
             self._check_block()
-        if self.multilabel or self.num_classes == 1:
-            validation.check_binary_targets(targets, ignore_index=self.ignore_index)
-        else:
-            validation.check_class_ids(targets, num_classes=self.num_classes, ignore_index=self.ignore_index)
-        if sample_weight is not None:
-            counted = taking_part(targets, ignore_index=self.ignore_index)
-            validation.check_weights(sample_weight, where=counted.any(dim=1) if counted.ndim == 2 else counted)
+        labels = {"ignore_index": self.ignore_index, "multilabel": self.multilabel}
+        checks.batch(readable(targets), readable(sample_weight), num_classes=self.num_classes, **labels)
 
     def _noise(self, logits: Tensor, learns: bool) -> Tensor | None:
         """Noise for subsampling, [rows of the pool]; None if nothing is cut."""

@@ -11,6 +11,7 @@ from flax import nnx
 from imbalanced_core import checks
 from imbalanced_core import metrics as core
 from imbalanced_jax import validation
+from imbalanced_jax.validation import readable
 
 
 class RankingMetric(nnx.Metric):
@@ -89,10 +90,9 @@ class RankingMetric(nnx.Metric):
         targets = targets if self.multilabel or targets.shape != (*rows, 1) else targets[:, 0]
         checks.shaped("targets", targets, rows + targets.shape[1:], "[rows, ...]")
         jax.eval_shape(self._of_classes, logits, targets)  # checks the other axes and the dtypes
-        check: Callable[..., Any] = partial(validation.check_class_ids, num_classes=self.num_classes)
-        check = validation.check_binary_targets if self.multilabel or self.num_classes == 1 else check
-        check(targets, ignore_index=self.ignore_index)
-        validation.check_weights(weights)
+        labels: dict[str, Any] = {"ignore_index": self.ignore_index, "multilabel": self.multilabel}
+        checks.are_targets(readable(targets), num_classes=self.num_classes, **labels)
+        checks.weights(readable(weights))
         place = (self.rows_seen[...] + jnp.arange(rows[0], dtype=jnp.int32))[-self.capacity :] % self.capacity
         for state, new in ((self.logits, logits), (self.targets, targets), (self.weights, weights)):
             state[...] = state[...].at[place].set(jnp.asarray(new)[-self.capacity :].astype(state[...].dtype))

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from imbalanced_core import checks
 from imbalanced_core.options import unknown_keyword
-from imbalanced_jax import validation
+from imbalanced_jax.validation import readable
 
 
 class LossState(nnx.Variable):
@@ -95,8 +96,8 @@ class PointwiseLoss(LossModule):
         for name, numbers in arrays.items():
             if np.ndim(numbers) == 1:  # checked here: once they are traced nobody can read them
                 checked: Any = numbers if isinstance(numbers, jax.Array) else np.asarray(numbers)
-                check = validation.check_positive if name == "class_counts" else validation.check_weights
-                check(checked, name=name)
+                check: Callable[..., Any] = checks.positive_values if name == "class_counts" else checks.weights
+                check(readable(checked), name=name)
                 width = len(checked)
         logits = np.zeros((1, width), np.float32)
         targets: Any = logits

@@ -6,6 +6,7 @@ from typing import Unpack
 
 from torch import Tensor
 
+from imbalanced_core import checks
 from imbalanced_core.losses import long_tail
 from imbalanced_torch import validation
 from imbalanced_torch.functional.pointwise import (
@@ -17,6 +18,7 @@ from imbalanced_torch.functional.pointwise import (
     label_loss,
 )
 from imbalanced_torch.functional.ranking import Number
+from imbalanced_torch.validation import readable
 
 Counts = Tensor | Sequence[float]
 Rates = Number | Sequence[float]
@@ -81,12 +83,12 @@ def sigmoid_logit_adjusted_loss(
     """
     if not isinstance(positive_rate, (int, float)):
         positive_rate = validation.as_tensor("positive_rate", positive_rate).to(logits.device)
-        validation.check_positive(positive_rate, name="positive_rate", below=1.0)
+        checks.positive_values(readable(positive_rate), name="positive_rate", below=1.0)
     function = partial(long_tail.sigmoid_logit_adjusted, positive_rate=positive_rate, tau=tau)
     return label_loss(function, logits, targets, **options)
 
 
 def _counts(class_counts: Counts, logits: Tensor) -> Tensor:
     counts = validation.as_tensor("class_counts", class_counts).to(logits.device)
-    validation.check_positive(counts, name="class_counts")
+    checks.positive_values(readable(counts), name="class_counts")
     return counts

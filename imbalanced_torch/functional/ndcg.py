@@ -5,9 +5,9 @@ from typing import Any
 from torch import Tensor
 
 from imbalanced_core import checks, reductions
-from imbalanced_torch import validation
 from imbalanced_torch.functional.ranking import Number
 from imbalanced_torch.ndcg import losses_of_lists
+from imbalanced_torch.validation import readable
 
 
 def ndcg_loss(
@@ -25,5 +25,5 @@ def ndcg_loss(
     checks.one_of("reduction", reduction, ("mean", "sum", "none"))
     options: dict[str, Any] = {"temperature_scale": temperature_scale, "gain": gain, "where": where}
     losses, counted = losses_of_lists(scores, relevance, sample_weight, temperature=temperature, **options)
-    validation.check_weights(sample_weight, where=counted)
+    checks.weights(readable(sample_weight), where=readable(counted))
     return reductions.reduce_elements(losses, reduction=reduction, where=counted, weights=sample_weight)

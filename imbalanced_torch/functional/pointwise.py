@@ -13,6 +13,7 @@ from imbalanced_core.pool.labels import foreground
 from imbalanced_torch import validation
 from imbalanced_torch._pointwise import Parts, counted_positions, label_parts
 from imbalanced_torch.functional.ranking import Number
+from imbalanced_torch.validation import readable
 
 
 class LabelOptions(TypedDict, total=False):
@@ -113,7 +114,7 @@ def softmax_focal_loss(
     validation.check_tensors(logits=logits)
     if alpha is not None:
         alpha = validation.as_tensor("alpha", alpha).to(logits.device)
-        validation.check_weights(alpha, name="alpha")
+        checks.weights(readable(alpha), name="alpha")
     function = partial(pointwise.softmax_focal, alpha=alpha, gamma=gamma, label_smoothing=label_smoothing)
     return class_loss(function, logits, targets, background_class=background_class, **options)
 
@@ -180,5 +181,5 @@ def class_loss(
 def _reduce(parts: Parts, reduction: str, weights: Tensor | None) -> Tensor:
     losses, where, positives = parts
     validation.check_optional_tensors(sample_weight=weights)
-    validation.check_weights(weights, where=where)
+    checks.weights(readable(weights), where=readable(where))
     return reductions.reduce_elements(losses, reduction=reduction, where=where, weights=weights, positives=positives)

@@ -16,10 +16,10 @@ from imbalanced_core.losses.gated import Gate, check_gate, closed, with_gate
 from imbalanced_core.losses.operating_point import too_few
 from imbalanced_core.ops.on_torch.compiler import without_autocast
 from imbalanced_core.pool import queue as queues
-from imbalanced_core.pool.labels import taking_part
 from imbalanced_core.pool.queue import Queue
 from imbalanced_core.pool.step import PooledResult, pooled_loss
 from imbalanced_torch import validation
+from imbalanced_torch.validation import readable
 
 Result: TypeAlias = tuple[Tensor, PooledResult]
 Number: TypeAlias = float | Tensor
@@ -141,7 +141,8 @@ def ranking_loss(
     for name in ("multilabel", "update_queue"):
         checks.flag(name, rest[name])
     checks.require(logits.ndim == 2 and logits.shape[1] > 0, "logits", "of shape [rows, classes]", tuple(logits.shape))
-    _check_values(logits, targets, rest["sample_weight"], rest["ignore_index"], multilabel=rest["multilabel"])
+    labels = {name: rest[name] for name in ("ignore_index", "multilabel")}
+    checks.batch(readable(targets), readable(rest["sample_weight"]), num_classes=logits.shape[1], **labels)
     if queue is None:
         queue = init_queue(0, logits.shape[1], multilabel=rest["multilabel"], device=logits.device)
     if not isinstance(queue, Queue):
@@ -162,15 +163,3 @@ def ranking_loss(
     gate = aux.gate if gate is None or rest["update_queue"] else gate
     # `torch.func` refuses None in an aux
     return loss, ops.replaced(aux, gate=gate, diagnostics=ops.present(aux.diagnostics))
-
-
-def _check_values(
-    logits: Tensor, targets: Tensor, weights: Tensor | None, ignore_index: int, *, multilabel: bool
-) -> None:
-    if multilabel or logits.shape[1] == 1:
-        validation.check_binary_targets(targets, ignore_index=ignore_index)
-    else:
-        validation.check_class_ids(targets, num_classes=logits.shape[1], ignore_index=ignore_index)
-    if weights is not None:
-        is_counted = taking_part(targets, ignore_index=ignore_index)
-        validation.check_weights(weights, where=is_counted.any(dim=1) if is_counted.ndim == 2 else is_counted)

@@ -8,13 +8,12 @@ from imbalanced_core import checks
 from imbalanced_core.pool import class_block, queue
 from imbalanced_core.pool.queue import Queue
 from imbalanced_torch import distributed
-from imbalanced_torch._group import GroupMember
 
 Block = tuple[int, int]  # first class, number of classes
 _NO_BLOCK = (-1, -1)
 
 
-class ClassQueue(GroupMember):
+class ClassQueue(distributed.GroupMember):
     """What a ranking module needs to keep a queue of a block of classes, whose place depends on rank and world size.
 
     `queue_block` in the `state_dict()` says which block the buffers hold, so that the queue that one rank saved is not

@@ -10,7 +10,6 @@ from torch import Tensor
 from imbalanced_core import checks, reductions
 from imbalanced_core.pool.labels import taking_part
 from imbalanced_torch import distributed, validation
-from imbalanced_torch._group import GroupMember
 from imbalanced_torch.validation import readable
 
 
@@ -45,7 +44,7 @@ class ClassOptions(PointwiseOptions, total=False):
     axis: int
 
 
-class PointwiseLoss(GroupMember, ABC):
+class PointwiseLoss(distributed.GroupMember, ABC):
     """A loss that is a sum or a mean over positions of a function of the core."""
 
     function: ClassVar[Callable[..., Any]]  # (inputs, targets, *, where, **numbers) -> one loss per position

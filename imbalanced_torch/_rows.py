@@ -1,4 +1,4 @@
-"""The rows of several tensors in one collective, as bytes."""
+"""The rows of several tensors in one collective, as bytes, and the gradients of what collectives made."""
 
 from typing import Any
 
@@ -45,3 +45,30 @@ def _gather_padded(payload: Tensor, rows: list[int], process_group: Any) -> Tens
     if min(rows) == longest:
         return gathered
     return torch.cat([block[:n] for block, n in zip(gathered.split(longest), rows, strict=True)])
+
+
+class LocalSlice(torch.autograd.Function):
+    """The gathered rows; backward returns the local slice of the cotangent, times `scale`."""
+
+    @staticmethod
+    def forward(ctx: Any, local: Tensor, gathered: Tensor, start: int, scale: int) -> Tensor:
+        ctx.start, ctx.rows, ctx.scale = start, local.shape[0], scale
+        return gathered.view_as(gathered)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple:
+        return cotangents[0].narrow(0, ctx.start, ctx.rows) * ctx.scale, None, None, None
+
+
+class ValueWithGradient(torch.autograd.Function):
+    """`value`, whose derivative by `total` is `factor`. Mixing the two by + and − would round, or make NaN."""
+
+    @staticmethod
+    def forward(ctx: Any, total: Tensor, value: Tensor, factor: Tensor) -> Tensor:  # noqa: ARG004
+        ctx.save_for_backward(factor)
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple:
+        (factor,) = ctx.saved_tensors
+        return cotangents[0] * factor, None, None

@@ -19,6 +19,9 @@ from imbalanced_torch._class_queue import ClassQueue
 
 _QUEUE_BUFFERS = tuple(f"queue_{name}" for name in Queue._fields)
 _GATE_BUFFERS = tuple(f"gate_{name}" for name in Gate._fields)
+_MASK = 2**32 - 1
+# Wellons' "lowbias32" integer hash. The second factor is 0x846CA68B − 2³²: congruent, and products fit int64.
+_FACTORS = (0x7FEB352D, 0x846CA68B - 2**32)
 
 
 class RankingState(ClassQueue):
@@ -160,3 +163,20 @@ class RankingState(ClassQueue):
             else:
                 state_dict[prefix + name] = saved
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def uniform_noise(draw: Tensor, n: int) -> Tensor:
+    """Float32 numbers [n] in [0, 1), a hash of the number `draw` (int64, 0-d) and of the position.
+
+    Without a generator: the same on every rank, and nothing that a compiler or a CUDA graph trips over.
+    """
+    positions = torch.arange(n, device=draw.device)
+    hashed = _hash(_hash(draw) ^ positions)
+    return (hashed >> 8).to(torch.float32) * 2.0**-24
+
+
+def _hash(x: Tensor) -> Tensor:
+    """A bijection of the integers below 2³² that looks random."""
+    x = ((x ^ (x >> 16)) * _FACTORS[0]) & _MASK
+    x = ((x ^ (x >> 15)) * _FACTORS[1]) & _MASK
+    return x ^ (x >> 16)

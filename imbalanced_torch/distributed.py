@@ -5,6 +5,7 @@ would compute from the concatenated rows of all, in the order of the ranks; and 
 value. Ranks may hold different numbers of rows, or none.
 """
 
+import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -16,10 +17,23 @@ from torch import Tensor, nn
 
 from imbalanced_core import checks, reductions
 from imbalanced_torch import _header, validation
-from imbalanced_torch._links import LocalSlice, ValueWithGradient
-from imbalanced_torch._rows import gather_constants
+from imbalanced_torch._rows import LocalSlice, ValueWithGradient, gather_constants
 
 GRAD_REDUCTIONS = ("mean", "sum")
+
+
+class GroupMember(nn.Module):
+    """A module with a `process_group`: its copies work with the same processes."""
+
+    process_group: Any
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "GroupMember":
+        # A group is a handle to processes and cannot be copied.
+        memo[id(self.process_group)] = self.process_group
+        other = type(self).__new__(type(self))
+        memo[id(self)] = other
+        other.__dict__ = copy.deepcopy(self.__dict__, memo)
+        return other
 
 
 def all_gather_with_grad(tensor: Tensor, *, process_group: Any = None) -> Tensor:

@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from imbalanced_torch._state import RankingState
-from imbalanced_torch._trainers import progress_of, wrappers_in
-from imbalanced_torch.warmup import LossWarmupWrapper
+from imbalanced_torch.warmup import LossWarmupWrapper, progress_of, wrappers_in
 
 try:
     from transformers import TrainerCallback

@@ -19,8 +19,7 @@ from imbalanced_core.pool.subsampling import strata_count
 from imbalanced_core.reductions import CLASS_REDUCTIONS
 from imbalanced_torch import distributed, validation
 from imbalanced_torch._guards import SpreadWatch, refuse_recomputation
-from imbalanced_torch._noise import uniform_noise
-from imbalanced_torch._state import RankingState
+from imbalanced_torch._state import RankingState, uniform_noise
 from imbalanced_torch.class_parallel import class_parallel_loss
 from imbalanced_torch.options import DEFAULTS, CommonOptions
 from imbalanced_torch.validation import readable

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from imbalanced_core import checks
 from imbalanced_core.losses.schedules import blend_losses, geometric_decay, keeps_temperature, temperature_ends
@@ -250,3 +250,19 @@ class LossWarmupWrapper(WarmupProgress):
     def _reset_queue(self) -> None:
         if hasattr(self.main_loss, "reset_queue"):
             self.main_loss.reset_queue()
+
+
+def wrappers_in(module: nn.Module) -> dict[str, LossWarmupWrapper]:
+    """The wrappers by their names in the module; the module itself has the name ""."""
+    return {name: part for name, part in module.named_modules() if isinstance(part, LossWarmupWrapper)}
+
+
+def progress_of(wrappers: dict[str, LossWarmupWrapper]) -> dict[str, float]:
+    """The weight and the temperature of each wrapper; several are told apart by their names."""
+    progress = {}
+    for name, wrapper in wrappers.items():
+        prefix = "" if len(wrappers) == 1 else f"{name}."
+        progress[f"{prefix}main_weight"] = wrapper.main_weight
+        if (temperature := wrapper.current_temperature) is not None:
+            progress[f"{prefix}temperature"] = temperature
+    return progress

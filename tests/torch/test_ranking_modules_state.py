@@ -15,7 +15,7 @@ from reference import QUEUE_IGNORED
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from imbalanced_torch import PAUCAtBudgetLoss, RecallAtQuantileLoss, SmoothAPLoss, _guards, partial_auc
-from imbalanced_torch._noise import uniform_noise
+from imbalanced_torch._state import uniform_noise
 
 MODULES = {
     "smooth_ap": lambda **options: SmoothAPLoss(2, **options),

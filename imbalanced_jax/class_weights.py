@@ -13,10 +13,7 @@ from imbalanced_jax.validation import readable
 def class_weights(counts: jax.Array | Sequence[float], *, scheme: str = "inverse", beta: float = 0.999) -> jax.Array:
     """One weight per class, greater for rarer classes: `alpha` of `softmax_focal_loss`, `weight` of a cross entropy.
 
-    With n_c the count of class c and K the number of classes that occur: "inverse" is min(n) / n_c, so that the rarest
-    class has weight 1; "balanced" is Σn / (K · n_c), so that the mean weight of the items is 1; "effective" is
-    proportional to (1 − β) / (1 − β^n_c), with mean 1 over the classes. Only classes that occur count in these; an
-    empty class has weight 0. See `imbalanced_core.losses.class_balance.class_weights`.
+    `imbalanced_core.losses.class_balance.class_weights` has the formulas and the paper.
 
     Args:
         counts: items per class [C], such as `jnp.bincount(targets, length=C)`; an array or a sequence of numbers.
@@ -24,14 +21,10 @@ def class_weights(counts: jax.Array | Sequence[float], *, scheme: str = "inverse
         beta: β of "effective", in [0, 1).
 
     Returns:
-        [C], floating point.
+        [C], floating point; 0 for an empty class.
 
     Raises:
         ValueError: if the shape, an option or a readable count is out of range, or all are 0.
-
-    References:
-        Cui et al., Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019,
-        https://arxiv.org/abs/1901.05555
     """
     counts = validation.as_floats("counts", counts)
     checks.counts(readable(counts))

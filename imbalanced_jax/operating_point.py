@@ -23,17 +23,8 @@ def recall_at_k_loss(
     has where no more than half of the positives can be among the k: see `docs/collapse.md`. A class counts when it has
     a positive (of weight > 0), a negative and more than k rows.
 
-    Args:
-        logits: as for `smooth_ap_loss`.
-        targets: class ids or 0/1 labels.
-        queue: the rows of earlier batches.
-        k: how many rows of batch and queue are flagged, an integer >= 1; a Python number.
-        **options: the keywords of `imbalanced_jax.RankingOptions`. The threshold is always that of all rows.
-
-    Returns:
-        (loss, aux) as for `smooth_ap_loss`, whose errors hold too; `aux.diagnostics.t_beta` is the threshold.
-
-    Cost: one sort of n = N + queue size scores per class.
+    Arguments, results and errors as for `smooth_ap_loss`; `k` is a Python integer >= 1.
+    The threshold, always that of all rows, is `aux.diagnostics.t_beta`. Cost: one sort of all scores per class.
     """
     return ranking_loss(recall_above, logits, targets, queue, options, k=k)
 
@@ -53,17 +44,8 @@ def precision_at_k_loss(
     The gradient lifts positives and lowers negatives. Equal scores have the share of negatives.
     A class counts when it has a positive (of weight > 0), a negative and more than k rows.
 
-    Args:
-        logits: as for `smooth_ap_loss`.
-        targets: class ids or 0/1 labels.
-        queue: the rows of earlier batches.
-        k: how many rows of batch and queue are flagged, an integer >= 1; a Python number.
-        **options: the keywords of `imbalanced_jax.RankingOptions`. The threshold is always that of all rows.
-
-    Returns:
-        (loss, aux) as for `smooth_ap_loss`, whose errors hold too; `aux.diagnostics.t_beta` is the threshold.
-
-    Cost: one sort of n = N + queue size scores per class.
+    Arguments, results and errors as for `smooth_ap_loss`; `k` is a Python integer >= 1.
+    The threshold, always that of all rows, is `aux.diagnostics.t_beta`. Cost: one sort of all scores per class.
     """
     return ranking_loss(precision_above, logits, targets, queue, options, k=k)
 
@@ -74,26 +56,13 @@ def precision_at_recall_loss(
 ) -> Result:
     """One minus the smooth precision when as few are flagged as a recall needs, averaged over classes.
 
-    With θ, a constant in differentiation, halfway between the lowest score of the `recall` best positives of a class
-    and the next lower score, R the mean over positives i of σ((s_i − θ)/τ − margin), n₊ their number, and F the sum
-    over negatives j of σ((s_j − θ)/τ + margin):
+    As `precision_at_k_loss`, with θ halfway between the lowest score of the `recall` best positives of a class and the
+    next lower score. The gradient lifts positives and lowers negatives. Equal scores have the share of negatives. A
+    class counts when it has a positive (of weight > 0) and a negative.
 
-        loss = 1 − precision = F / (F + R n₊).
-
-    The gradient lifts positives and lowers negatives. Equal scores have the share of negatives.
-    A class counts when it has a positive (of weight > 0) and a negative.
-
-    Args:
-        logits: as for `smooth_ap_loss`.
-        targets: class ids or 0/1 labels.
-        queue: the rows of earlier batches.
-        recall: the least share of the positives that is flagged, in (0, 1]; a Python number.
-        **options: the keywords of `imbalanced_jax.RankingOptions`. The threshold is always that of all rows.
-
-    Returns:
-        (loss, aux) as for `smooth_ap_loss`, whose errors hold too; `aux.diagnostics.t_beta` is the threshold.
-
-    Cost: one sort of n = N + queue size scores per class.
+    Arguments, results and errors as for `smooth_ap_loss`; `recall`, the least share of the positives that is flagged,
+    is a Python number in (0, 1]. The threshold, always that of all rows, is `aux.diagnostics.t_beta`. Cost: one sort of
+    all scores per class.
 
     References:
         Eban et al., Scalable Learning of Non-Decomposable Objectives, AISTATS 2017, https://arxiv.org/abs/1608.04802
@@ -116,17 +85,9 @@ def recall_at_precision_loss(
     has where no more than half of the positives can be found at that precision: see `docs/collapse.md`. A class counts
     when it has a positive (of weight > 0) and a negative.
 
-    Args:
-        logits: as for `smooth_ap_loss`.
-        targets: class ids or 0/1 labels.
-        queue: the rows of earlier batches.
-        precision: the least share of positives among the flagged, in (0, 1]; a Python number.
-        **options: the keywords of `imbalanced_jax.RankingOptions`. The threshold is always that of all rows.
-
-    Returns:
-        (loss, aux) as for `smooth_ap_loss`, whose errors hold too; `aux.diagnostics.t_beta` is the threshold.
-
-    Cost: one sort of n = N + queue size scores per class.
+    Arguments, results and errors as for `smooth_ap_loss`; `precision`, the least share of positives among the flagged,
+    is a Python number in (0, 1]. The threshold, always that of all rows, is `aux.diagnostics.t_beta`. Cost: one sort of
+    all scores per class.
 
     References:
         Eban et al., Scalable Learning of Non-Decomposable Objectives, AISTATS 2017, https://arxiv.org/abs/1608.04802

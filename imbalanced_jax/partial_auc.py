@@ -33,32 +33,13 @@ def pauc_at_budget_loss(
     the mean over positives. A class counts when it has a positive (of weight > 0), an iid negative, a scale of scores
     > 1e-12 and, for "pairwise", a negative in the band. See `imbalanced_core.losses.partial_auc.partial_auc`.
 
-    Args:
-        logits: as for `smooth_ap_loss`.
-        targets: class ids or 0/1 labels.
-        queue: the rows of earlier batches.
-        alpha: the lowest false-positive rate of the band, a Python number, 0 <= alpha < beta.
-        beta: the highest, the budget, <= 1. The pool needs several times 1/beta negatives.
-        surrogate: "pairwise", or "trapezoid", which lifts positives only and hardly learns without another loss beside
-            it. (`imbalanced_torch.PAUCAtBudgetLoss` has "trapezoid" as its default.)
-        n_knots: number of thresholds of the trapezoid, >= 2.
-        tau_scale: the unit of the temperature: "iqr" or "std" of the reference scores, "band" = t(alpha) − t(beta), or
-            "absolute" = 1.
-        budget_basis: rates are fractions of the iid negatives ("fpr") or of all iid rows ("population").
-        quantile_interpolation: of the thresholds: "higher", "lower", "linear", "nearest" or "midpoint".
-        min_tpr: the lowest true-positive rate, in [0, 1): the two-way partial AUC, a mean over the positives of the
-            lowest scores, 1 − min_tpr of them. 0: all.
-        **options: the keywords of `imbalanced_jax.RankingOptions`. `temperature_scale` takes the place of `tau_scale`
-            if given: its name in the other ranking losses. On real data a `temperature` of 1.0 with tau_scale="std" did
-            better than the default.
-
-    Returns:
-        (loss, aux) as for `smooth_ap_loss`, whose errors hold too, with all of `aux.diagnostics`: t_alpha and t_beta,
-        the scores at the edges of the band; tau_eff, the temperature in units of the logits; band_neg_count, the iid
-        negatives in the band; pauc_var, the variance of the contributions of single positives; grad_pos_count, the
-        batch's positives.
-
-    Cost: one sort of n = N + queue size scores per class; "pairwise" O(n log n) as well.
+    Arguments, results and errors as for `smooth_ap_loss`, own options as for that function; its temperature_scale is
+    `tau_scale`, which a `temperature_scale` replaces. `surrogate="trapezoid"`, the default of
+    `imbalanced_torch.PAUCAtBudgetLoss`, lifts positives only and hardly learns without another loss beside it. On real
+    data a `temperature` of 1.0 with tau_scale="std" did better than the default. The pool needs several times 1/beta
+    negatives. `aux.diagnostics` is full: t_alpha and t_beta, the scores at the edges of the band; tau_eff, the
+    temperature in units of the logits; band_neg_count, the iid negatives in the band; pauc_var, the variance of the
+    contributions of single positives; grad_pos_count, the batch's positives. Cost: one sort of all scores per class.
 
     References:
         Narasimhan, Agarwal, A Structural SVM Based Approach for Optimizing Partial AUC, ICML 2013.

@@ -70,18 +70,9 @@ def recall_at_quantile_loss(
     The gradient pushes positives above the threshold. A class counts when it has a positive (of weight > 0). The pool
     needs several times 1/quantile rows for a meaningful threshold, and the quantile should exceed the positives' share.
 
-    Args:
-        logits: as for `smooth_ap_loss`.
-        targets: class ids or 0/1 labels.
-        queue: the rows of earlier batches.
-        quantile: the flagged fraction, a Python number in [0, 1].
-        quantile_interpolation: "higher", "lower", "linear", "nearest" or "midpoint".
-        **options: the keywords of `imbalanced_jax.RankingOptions`. The threshold is always that of all rows.
-
-    Returns:
-        (loss, aux) as for `smooth_ap_loss`, whose errors hold too.
-
-    Cost: one sort of n = N + queue size scores per class.
+    Arguments, results and errors as for `smooth_ap_loss`; `quantile`, the flagged fraction, is a Python number in [0,
+    1], and `quantile_interpolation` "higher", "lower", "linear", "nearest" or "midpoint". The threshold, always that of
+    all rows, is `aux.diagnostics.t_beta`. Cost: one sort of all scores per class.
     """
     own: dict[str, Any] = {"quantile": quantile, "quantile_interpolation": quantile_interpolation}
     return ranking_loss(ranking.recall, logits, targets, queue, options, **own)
@@ -93,16 +84,7 @@ def auc_loss(logits: Array, targets: Array, queue: Queue | None = None, **option
 
     The mean over positives i and negatives j of a class of σ((s_j − s_i)/τ + margin). A constant model has ½.
 
-    Args:
-        logits: as for `smooth_ap_loss`.
-        targets: class ids or 0/1 labels.
-        queue: the rows of earlier batches.
-        **options: the keywords of `imbalanced_jax.RankingOptions`.
-
-    Returns:
-        (loss, aux) as for `smooth_ap_loss`, whose errors hold too.
-
-    Cost: O(n log n) time and O(n) memory per class, for n = N + queue size.
+    Arguments, results, errors and cost as for `smooth_ap_loss`.
 
     References:
         Yan et al., Optimizing Classifier Performance via an Approximation to the Wilcoxon-Mann-Whitney Statistic,

@@ -2,6 +2,7 @@
 
 import array_api_compat.torch as xp
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from imbalanced_core import checks
@@ -34,9 +35,8 @@ class ClassQueue(distributed.GroupMember):
         """The classes that this rank computes: all of them unless it works with others."""
         if not gather:
             return (0, self.num_classes)
-        ranks, rank = distributed.world_size_and_rank(self.process_group)
-        width = class_block.block_width(self.num_classes, ranks)
-        return (rank * width, width)
+        width = class_block.block_width(self.num_classes, dist.get_world_size(self.process_group))
+        return (dist.get_rank(self.process_group) * width, width)
 
     def _holds(self, block: Block) -> bool:
         return self._held_block in (None, block)

@@ -268,11 +268,6 @@ def gradient_scale(process_group: Any, grad_reduction: str) -> int:
     return dist.get_world_size(process_group) if grad_reduction == "mean" else 1
 
 
-def world_size_and_rank(process_group: Any) -> tuple[int, int]:
-    """The number of ranks of an initialised group, and this one's number."""
-    return dist.get_world_size(process_group), dist.get_rank(process_group)
-
-
 def _is_initialized() -> bool:
     # Not `dist.is_initialized()`: the compiler takes that for a constant and would never notice a later initialisation.
     return dist.is_available() and dist.distributed_c10d._world.default_pg is not None

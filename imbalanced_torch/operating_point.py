@@ -19,11 +19,8 @@ class RecallAtKLoss(PooledLoss):
     a positive (of weight > 0), a negative and more than k rows.
 
     Args:
-        num_classes: C, the number of logits of a row; 1 is binary.
         k: how many rows of batch and queue are flagged, an integer >= 1.
-        queue_size: how many rows of earlier batches are looked at along with the batch; 0 for none.
-        temperature: τ > 0, in units of `temperature_scale`; can be assigned at any time.
-        **options: see `imbalanced_torch.options.CommonOptions`.
+        num_classes, queue_size, temperature, **options: as in `AUCLoss`.
     """
 
     objective = staticmethod(recall_above)
@@ -53,11 +50,8 @@ class PrecisionAtKLoss(PooledLoss):
     A class counts when it has a positive (of weight > 0), a negative and more than k rows.
 
     Args:
-        num_classes: C, the number of logits of a row; 1 is binary.
         k: how many rows of batch and queue are flagged, an integer >= 1.
-        queue_size: how many rows of earlier batches are looked at along with the batch; 0 for none.
-        temperature: τ > 0, in units of `temperature_scale`; can be assigned at any time.
-        **options: see `imbalanced_torch.options.CommonOptions`.
+        num_classes, queue_size, temperature, **options: as in `AUCLoss`.
     """
 
     objective = staticmethod(precision_above)
@@ -77,21 +71,13 @@ class PrecisionAtKLoss(PooledLoss):
 class PrecisionAtRecallLoss(PooledLoss):
     """One minus the smooth precision when as few are flagged as a recall needs, averaged over classes.
 
-    With θ, a constant in differentiation, halfway between the lowest score of the `recall` best positives of a class
-    and the next lower score, R the mean over positives i of σ((s_i − θ)/τ − margin), n₊ their number, and F the sum
-    over negatives j of σ((s_j − θ)/τ + margin):
-
-        loss = 1 − precision = F / (F + R n₊).
-
-    The gradient lifts positives and lowers negatives. Equal scores have the share of negatives.
-    A class counts when it has a positive (of weight > 0) and a negative.
+    As `PrecisionAtKLoss`, with θ halfway between the lowest score of the `recall` best positives of a class and the
+    next lower score. The gradient lifts positives and lowers negatives. Equal scores have the share of negatives. A
+    class counts when it has a positive (of weight > 0) and a negative.
 
     Args:
-        num_classes: C, the number of logits of a row; 1 is binary.
         recall: the least share of the positives that is flagged, in (0, 1].
-        queue_size: how many rows of earlier batches are looked at along with the batch; 0 for none.
-        temperature: τ > 0, in units of `temperature_scale`; can be assigned at any time.
-        **options: see `imbalanced_torch.options.CommonOptions`.
+        num_classes, queue_size, temperature, **options: as in `AUCLoss`.
 
     References:
         Eban et al., Scalable Learning of Non-Decomposable Objectives, AISTATS 2017, https://arxiv.org/abs/1608.04802
@@ -124,11 +110,8 @@ class RecallAtPrecisionLoss(PooledLoss):
     when it has a positive (of weight > 0) and a negative.
 
     Args:
-        num_classes: C, the number of logits of a row; 1 is binary.
         precision: the least share of positives among the flagged, in (0, 1].
-        queue_size: how many rows of earlier batches are looked at along with the batch; 0 for none.
-        temperature: τ > 0, in units of `temperature_scale`; can be assigned at any time.
-        **options: see `imbalanced_torch.options.CommonOptions`.
+        num_classes, queue_size, temperature, **options: as in `AUCLoss`.
 
     References:
         Eban et al., Scalable Learning of Non-Decomposable Objectives, AISTATS 2017, https://arxiv.org/abs/1608.04802

@@ -2,8 +2,9 @@
 
 One implementation for numpy, torch and JAX arrays: static shapes, nothing is read back from a device, no gradient.
 
-Every function takes scores [..., n], positives bool [..., n], `where`, the mask of the items that count (None: all;
-what a masked item holds does not matter), and `weights`, how much each counts (None: all 1; weight 0 is masked).
+Every function takes scores, floating point [..., n], positives, bool [..., n], `where`, the mask of the items that
+count (None: all; what a masked item holds does not matter), and `weights` >= 0, how much each counts (None: all 1;
+weight 0 is masked), both broadcastable to the scores.
 It returns one value in [0, 1] per row, in the dtype of the scores, half precision in float32: NaN where undefined,
 where a score that counts is NaN, and where a weight is negative or not finite. Scores of ±inf are scores like any
 other. Cost: two sorts of each row, O(n log n) time and O(n) memory, unless stated otherwise.
@@ -71,19 +72,11 @@ def partial_auc(
     TPR(f) joins the points of the ROC curve, one per distinct score, by straight lines. At α = 0 this is scikit-learn's
     area for `max_fpr=β` before its standardisation, divided by β. A model without skill has (α + β) / 2.
 
-    Args:
-        scores: floating point [..., n].
-        positives: bool [..., n].
-        beta: the highest false-positive rate of the band, a Python number in (alpha, 1].
-        alpha: the lowest, a Python number in [0, beta).
-        where: bool, broadcastable to scores; the items that count.
-        weights: >= 0, broadcastable to scores.
-
     Returns:
         [...], in [0, 1]; NaN without a positive or without a negative.
 
     Raises:
-        ValueError: unless 0 <= alpha < beta <= 1.
+        ValueError: unless 0 <= alpha < beta <= 1, Python numbers.
 
     References:
         McClish, Analyzing a Portion of the ROC Curve, Medical Decision Making 1989
@@ -111,18 +104,11 @@ def coverage_at_budget(
 
     Tied items are above a threshold together, so a tie that exceeds the budget is not found at all.
 
-    Args:
-        scores: floating point [..., n].
-        positives: bool [..., n].
-        budget: the largest false-positive rate, in [0, 1]; a Python number.
-        where: bool, broadcastable to scores; the items that count.
-        weights: >= 0, broadcastable to scores.
-
     Returns:
         [...], in [0, 1]; NaN without a positive or without a negative.
 
     Raises:
-        ValueError: if the budget is not in [0, 1].
+        ValueError: if the budget is not a Python number in [0, 1].
     """
     checks.python_number("budget", budget)
     xp = array_namespace(scores)
@@ -143,22 +129,15 @@ def recall_at_quantile(
 ) -> Array:
     """The weighted share of positives among the top share of all items: Σ_{i∈P} w_i [s_i >= θ] / Σ_{i∈P} w_i.
 
-    θ is the quantile of all items that count, at level 1 − q, as in the loss of this name. Weights do not move it.
+    θ is the quantile of all items that count, at level 1 − `quantile`, as in the loss of this name, by the
+    `interpolation` of `masked_quantile`. Weights do not move it: an item of weight 0 still counts, unless it is NaN.
     Items that are tied with θ are above it.
-
-    Args:
-        scores: floating point [..., n].
-        positives: bool [..., n].
-        quantile: q, the share of items that are looked at, in [0, 1]; a Python number.
-        interpolation: of `masked_quantile`: "higher", "lower", "nearest", "linear" or "midpoint".
-        where: bool, broadcastable to scores; the items that count.
-        weights: >= 0, broadcastable to scores; an item of weight 0 still moves θ, unless it is NaN.
 
     Returns:
         [...], in [0, 1]; NaN without a positive.
 
     Raises:
-        ValueError: if the quantile is not in [0, 1], or for an unknown interpolation.
+        ValueError: if the quantile is not a Python number in [0, 1], or for an unknown interpolation.
 
     Cost: one sort.
     """
@@ -179,18 +158,11 @@ def precision_at_k(
     Of items that are tied at place k the share that still fits counts, which is the expectation over random orders of
     the tie. Places are counted in items of a weight > 0, whatever it is.
 
-    Args:
-        scores: floating point [..., n].
-        positives: bool [..., n].
-        k: how many items, at least 1; a Python integer.
-        where: bool, broadcastable to scores; the items that count.
-        weights: >= 0, broadcastable to scores.
-
     Returns:
         [...], in [0, 1]; NaN without a positive, of which none could be found.
 
     Raises:
-        ValueError: if k is not an integer of at least 1.
+        ValueError: if k is not a Python integer of at least 1.
     """
     checks.at_least("k", k, 1)
     xp = array_namespace(scores)

@@ -107,13 +107,7 @@ def reduce_elements(
 ) -> Array:
     """One loss per position to the loss that is trained on.
 
-    Args:
-        losses: as in `element_sum_and_mass`.
-        where: as there.
-        weights: as there.
-        positives: as there.
-        is_masked: as there.
-        reduction: "mean", "mean_positive" or "sum", as there, or "none": weights · losses, 0 where `where` is False.
+    Arguments as for `element_sum_and_mass`; reduction "none" is weights · losses, 0 where `where` is False.
 
     Returns:
         0-d, or the shape of `losses` for "none". Where no position is counted, 0 with zero gradient.

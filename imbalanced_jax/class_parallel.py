@@ -36,19 +36,8 @@ def class_parallel_loss(
 ) -> tuple[jax.Array, PooledResult]:
     """`imbalanced_core.pool.step.pooled_loss` over the rows of all devices, with the classes divided among them.
 
-    Args:
-        objective: as in `pooled_loss`.
-        logits: this device's rows [n, C].
-        targets: class ids [n], or with `multilabel` 0/1 labels [n, C].
-        queue: this device's classes of the global queue: logits and targets [Q, ⌈C / W⌉], weights and is_iid [Q]. None:
-            the batch alone.
-        axis_name: one axis name or a tuple of names.
-        reduction: "mean", "sum" or "none", over the classes of all devices.
-        ignore_index: as in `pooled_loss`.
-        multilabel: as in `pooled_loss`.
-        sample_weight: of this device's rows [n], or None.
-        iid_mask: of this device's rows [n], or None.
-        **options: further keywords of `pooled_loss`.
+    Arguments as there, of this device's rows [n, C]. The queue holds this device's classes of the global one: logits
+    and targets [Q, ⌈C / W⌉]; None: the batch alone. `axis_name` is one axis name or a tuple of names.
 
     Returns:
         The global loss, equal on all devices, and a result for all C classes, whose queue is this device's.

@@ -70,9 +70,9 @@ def recall_at_quantile_loss(
     The gradient pushes positives above the threshold. A class counts when it has a positive (of weight > 0). The pool
     needs several times 1/quantile rows for a meaningful threshold, and the quantile should exceed the positives' share.
 
-    Arguments, results and errors as for `smooth_ap_loss`; `quantile`, the flagged fraction, is a Python number in [0,
-    1], and `quantile_interpolation` "higher", "lower", "linear", "nearest" or "midpoint". The threshold, always that of
-    all rows, is `aux.diagnostics.t_beta`. Cost: one sort of all scores per class.
+    Arguments, results and errors as for `smooth_ap_loss`; `quantile`, the flagged fraction, is a Python number within
+    [0, 1], and `quantile_interpolation` "higher", "lower", "linear", "nearest" or "midpoint". The threshold, always
+    that of all rows, is `aux.diagnostics.t_beta`. Cost: one sort of all scores per class.
     """
     own: dict[str, Any] = {"quantile": quantile, "quantile_interpolation": quantile_interpolation}
     return ranking_loss(ranking.recall, logits, targets, queue, options, **own)

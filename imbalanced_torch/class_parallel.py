@@ -70,22 +70,10 @@ def class_parallel_loss(
 ) -> tuple[Tensor, PooledResult]:
     """`imbalanced_core.pool.step.pooled_loss` over the rows of all ranks, with the classes divided among them.
 
-    Args:
-        objective: as in `pooled_loss`.
-        logits: this rank's rows [N, C]; N may differ between ranks and may be 0.
-        targets: class ids [N], or with `multilabel` 0/1 labels [N, C].
-        queue: this rank's classes of the global queue: logits and targets [Q, ⌈C / W⌉], weights and is_iid [Q].
-        reduction: "mean", "sum" or "none", over the classes of all ranks.
-        ignore_index: as in `pooled_loss`.
-        multilabel: as in `pooled_loss`.
-        sample_weight: of this rank's rows [N], or None on every rank.
-        iid_mask: of this rank's rows [N], or None on every rank.
-        gather: False is a single rank: no collective.
-        process_group: the ranks to work with; None for all.
-        grad_reduction: what the training framework does with gradients: "mean" (DDP, FSDP2) or "sum".
-        flags: what ranks must agree on besides.
-        check: raises on bad values of this rank; then every rank raises.
-        **options: further keywords of `pooled_loss`.
+    Arguments as there, of this rank's rows: N may differ between ranks and may be 0. The queue holds this rank's
+    classes of the global one: logits and targets [Q, ⌈C / W⌉]. Without `gather` this is the only rank, and
+    `process_group` and `grad_reduction` are as in `imbalanced_torch.distributed.gather_rows`. `flags` are what ranks
+    must agree on besides; `check` raises on bad values of this rank, and then every rank raises.
 
     Returns:
         The global loss, equal on all ranks, and a result for all C classes, but for its queue, which is this rank's.

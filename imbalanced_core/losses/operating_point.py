@@ -69,23 +69,12 @@ def recall_at(
     lower one. Items of equal scores are flagged together. Where no threshold reaches p, θ is the highest score. Where
     nothing scores lower than what is flagged, θ is the lowest score. An item at θ counts one half.
 
-    Args:
-        scores: as for `smooth_ap`, and so are all arguments that are not named here.
-        positives: bool, of the shape of scores.
-        k: how many items are flagged, an integer >= 1; with multiplicities, of those that the items stand for.
-        precision: p in (0, 1], a Python number. One of k and precision is given.
-        temperature: τ > 0, in units of temperature_scale.
-        temperature_scale: "absolute", "iqr" or "std".
-        margin: μ >= 0.
-        **rows: see `RowArrays`; weights do not move the threshold.
+    Arguments and errors as for `smooth_ap`, and one of `k`, an integer >= 1 (with multiplicities, of the items that
+    they stand for), and `precision`, a Python number in (0, 1]. Weights do not move the threshold.
 
     Returns:
         (loss [...] in [0, 1], valid bool [...]). A row is valid with a positive of weight > 0 in the mean, a negative
         and, given k, more than k items; else its loss is 0 with zero gradient. NaN as for `smooth_ap`.
-
-    Raises:
-        ValueError: for a bad parameter, or shapes that do not fit.
-        TypeError: if scores are not floats or masks not bool.
 
     Cost: O(n log n) time, for the sort, and O(n) memory per row.
 
@@ -120,25 +109,12 @@ def precision_at(
     the lowest flagged score and the next lower one, or is the lowest score of all. Items of equal scores are flagged
     together. The gradient reaches negatives too.
 
-    Args:
-        scores: as for `smooth_ap`, and so are all arguments that are not named here.
-        positives: bool, of the shape of scores.
-        k: how many items are flagged, an integer >= 1; with multiplicities, of those that the items stand for.
-        recall: r in (0, 1], a Python number. One of k and recall is given.
-        temperature: τ > 0, in units of temperature_scale.
-        temperature_scale: "absolute", "iqr" or "std".
-        margin: μ >= 0.
-        **rows: see `RowArrays`; weights count in R alone.
+    Arguments, errors and cost as for `recall_at`, with `recall`, a Python number in (0, 1], in place of a precision.
+    Weights count in R alone.
 
     Returns:
         (loss [...] in [0, 1], valid bool [...]), as for `recall_at`. Of equal scores the loss is the share of
         negatives.
-
-    Raises:
-        ValueError: for a bad parameter, or shapes that do not fit.
-        TypeError: if scores are not floats or masks not bool.
-
-    Cost: as `recall_at`.
 
     References:
         Eban et al., as for `recall_at`.

@@ -129,23 +129,12 @@ def recall_at_quantile(
 
     The gradient reaches positives only, and pushes them above the threshold.
 
-    Args:
-        scores: as for `smooth_ap`, and so are all arguments that are not named here.
-        positives: bool, of the shape of scores.
-        quantile: the flagged fraction of the items, in [0, 1].
-        interpolation: of the quantile: "linear", "lower", "higher", "nearest" or "midpoint".
-        temperature: τ > 0, in units of temperature_scale.
-        temperature_scale: "absolute", "iqr" or "std".
-        margin: μ >= 0.
-        **rows: see `RowArrays`; multiplicities count in the threshold too.
+    Arguments and errors as for `smooth_ap`; `quantile`, in [0, 1], is the flagged fraction of the items, and
+    `interpolation` "linear", "lower", "higher", "nearest" or "midpoint". Multiplicities count in the threshold too.
 
     Returns:
         (loss [...] in [0, 1], valid bool [...]). A row is valid with a positive of weight > 0 in the mean; else its
         loss is 0 with zero gradient. NaN as for `smooth_ap`.
-
-    Raises:
-        ValueError: for a bad parameter, or shapes that do not fit.
-        TypeError: if scores are not floats or masks not bool.
 
     Cost: O(n log n) time, for the sort, and O(n) memory per row.
     """
@@ -201,22 +190,7 @@ def auc(
 
     As τ → 0, without a margin, it becomes the share of pairs in the wrong order; ties count one half.
 
-    Args:
-        scores: as for `smooth_ap`, and so are all arguments.
-        positives: bool, of the shape of scores.
-        temperature: τ > 0, in units of temperature_scale.
-        temperature_scale: "absolute", "iqr" or "std".
-        margin: μ >= 0, in units of τ.
-        **rows: see `RowArrays`.
-
-    Returns:
-        (loss [...] in [0, 1], valid bool [...]), as for `smooth_ap`.
-
-    Raises:
-        ValueError: for a bad parameter, or shapes that do not fit.
-        TypeError: if scores are not floats or masks not bool.
-
-    Cost: O(n log n) time and O(n) memory per row.
+    Arguments, results, errors and cost as for `smooth_ap`.
 
     References:
         Yan, Dodier, Mozer, Wolniewicz. Optimizing classifier performance via an approximation to the

@@ -63,22 +63,19 @@ def label_loss(
     *,
     rules: Rules,
     static: Mapping[str, Any] = NO_OPTIONS,
-    ignore_index: int | None,
-    where: jax.Array | None,
-    sample_weight: jax.Array | None,
-    reduction: str,
-    axis_name: AxisName,
+    **options: Any,
 ) -> jax.Array:
     """A loss of independent labels: `function` of the core, which may return which entries count beside the losses.
 
     A new value of `numbers` does not recompile, one of `static` does; `rules` check both, what has none is checked
-    elsewhere.
+    elsewhere. The `options` are all of `LabelOptions`.
     """
     numbers = _checked(numbers, static, rules)
+    where, sample_weight, ignore_index = (options[name] for name in ("where", "sample_weight", "ignore_index"))
     validation.check_arrays(logits=logits, targets=targets)
     validation.check_optional_arrays(where=where, sample_weight=sample_weight)
     checks.boolean("where", where)
-    validation.check_static(reduction=reduction, ignore_index=ignore_index)
+    validation.check_static(reduction=options["reduction"], ignore_index=ignore_index)
     if ignore_index is not None:
         checks.index("ignore_index", ignore_index)
     if where is None or validation.can_read(where):  # what a traced mask leaves out may hold anything
@@ -86,18 +83,7 @@ def label_loss(
         if ignore_index is None or validation.can_read(targets):
             counted = _counted(targets, where, ignore_index, np)
             checks.weights(readable(sample_weight), where=readable(counted))
-    return _label_loss(
-        logits,
-        targets,
-        numbers,
-        where,
-        sample_weight,
-        function=function,
-        static=tuple(static.items()),
-        ignore_index=ignore_index,
-        reduction=reduction,
-        axis_name=axis_name,
-    )
+    return _label_loss(logits, targets, numbers, function=function, static=tuple(static.items()), **options)
 
 
 @partial(jax.jit, static_argnames=("function", "static", "ignore_index", "reduction", "axis_name"))
@@ -105,9 +91,9 @@ def _label_loss(
     logits: jax.Array,
     targets: jax.Array,
     numbers: dict[str, Any],
+    *,
     where: jax.Array | None,
     sample_weight: jax.Array | None,
-    *,
     function: Callable[..., Any],
     static: tuple[tuple[str, Any], ...],
     ignore_index: int | None,
@@ -130,35 +116,21 @@ def class_loss(
     rules: Rules,
     static: Mapping[str, Any] = NO_OPTIONS,
     background_class: int | None = None,
-    ignore_index: int,
-    sample_weight: jax.Array | None,
-    reduction: str,
-    axis: int,
-    axis_name: AxisName,
+    **options: Any,
 ) -> jax.Array:
-    """A loss of exclusive classes: `function` of the core; with a background class "mean_positive" is a reduction."""
+    """The same of exclusive classes and `ClassOptions`; with a background class "mean_positive" is a reduction."""
+    axis, ignore_index, sample_weight = (options[name] for name in ("axis", "ignore_index", "sample_weight"))
     numbers = _checked(numbers, static, rules)
     if "class_counts" in numbers:
         counts = validation.as_floats("class_counts", numbers["class_counts"])
         checks.positive_values(readable(counts), name="class_counts")
         numbers = {**numbers, "class_counts": counts}
-    validation.check_static(reduction=reduction)
+    validation.check_static(reduction=options["reduction"])
     if background_class is None:
-        checks.one_of("reduction", reduction, ("mean", "sum", "none"))
+        checks.one_of("reduction", options["reduction"], ("mean", "sum", "none"))
     _check_classes(logits, targets, sample_weight, axis=axis, ignore_index=ignore_index)
-    return _class_loss(
-        logits,
-        targets,
-        numbers,
-        sample_weight,
-        function=function,
-        static=tuple(static.items()),
-        background_class=background_class,
-        ignore_index=ignore_index,
-        reduction=reduction,
-        axis=axis,
-        axis_name=axis_name,
-    )
+    fixed: dict[str, Any] = {"static": tuple(static.items()), "background_class": background_class}
+    return _class_loss(logits, targets, numbers, function=function, **fixed, **options)
 
 
 @partial(
@@ -169,8 +141,8 @@ def _class_loss(
     logits: jax.Array,
     targets: jax.Array,
     numbers: dict[str, Any],
-    sample_weight: jax.Array | None,
     *,
+    sample_weight: jax.Array | None,
     function: Callable[..., jax.Array],
     static: tuple[tuple[str, Any], ...],
     background_class: int | None,

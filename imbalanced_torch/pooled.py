@@ -175,6 +175,8 @@ class PooledLoss(RankingState):
             self._spread_watch(logits)
         options: dict[str, Any] = {
             "reduction": self.reduction,
+            "ignore_index": self.ignore_index,
+            "multilabel": self.multilabel,
             "pos_numerator": self.pos_numerator,
             "iid_aware": self.iid_aware,
             "live_aware": self.gated,
@@ -182,7 +184,8 @@ class PooledLoss(RankingState):
         }
         objective = self._objective()
         if self.class_parallel:
-            return self._step_by_class(objective, logits, targets, iid_mask, sample_weight, gather, options)
+            options |= {"sample_weight": sample_weight, "iid_mask": iid_mask}
+            return self._step_by_class(objective, logits, targets, gather, options)
         local = None
         if gather:
             (logits, targets, sample_weight, iid_mask), local = distributed.gather_rows(
@@ -206,8 +209,6 @@ class PooledLoss(RankingState):
                 logits,
                 targets,
                 self.queue,
-                ignore_index=self.ignore_index,
-                multilabel=self.multilabel,
                 sample_weight=sample_weight,
                 iid_mask=iid_mask,
                 local=local,
@@ -226,8 +227,6 @@ class PooledLoss(RankingState):
         objective: Callable[..., tuple],
         logits: Tensor,
         targets: Tensor,
-        iid_mask: Tensor | None,
-        sample_weight: Tensor | None,
         gather: bool,
         options: dict[str, Any],
     ) -> tuple[Tensor, PooledResult]:
@@ -241,10 +240,6 @@ class PooledLoss(RankingState):
                 logits,
                 targets,
                 self._queue_of(block, start_anew=update_queue),
-                ignore_index=self.ignore_index,
-                multilabel=self.multilabel,
-                sample_weight=sample_weight,
-                iid_mask=iid_mask,
                 gather=gather,
                 process_group=self.process_group,
                 grad_reduction=self.grad_reduction,
@@ -253,7 +248,7 @@ class PooledLoss(RankingState):
                     "update_queue": update_queue,
                     "queue_is_of_own_classes (if 0, call reset_queue() on every rank)": holds,
                 },
-                check=partial(self._check_values, targets, sample_weight, with_block=gather),
+                check=partial(self._check_values, targets, options["sample_weight"], with_block=gather),
                 **options,
             )
         if update_queue:

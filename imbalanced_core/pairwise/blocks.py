@@ -30,20 +30,14 @@ def block_size(n: int) -> int:
     return _LARGE_BLOCK if n <= _SMALL_ROW else _BLOCK
 
 
-def blocks_of(n: int, size: int) -> int:
-    """How many blocks of so many items a row of n is cut into; the last ones may hold copies of its greatest score."""
-    blocks = -(-n // size)
-    return blocks + -blocks % 2 ** translation.levels(blocks)
-
-
 def cut(scores: Array, weights: Array, temperature: Array, size: int) -> Blocks:
     """Scores [..., n], ascending, weights [..., k, n] and τ [...] in blocks of so many items; n > 0."""
     xp = array_namespace(scores)
     n, k = scores.shape[-1], weights.shape[-2]
-    multiple = size * blocks_of(n, size)
-    s = _filled(scores, multiple, scores[..., -1:])
-    w = _filled(weights, multiple, xp.zeros_like(weights[..., :1]))
-    blocks = s.shape[-1] // size
+    blocks = -(-n // size)
+    blocks += -blocks % 2 ** translation.levels(blocks)  # the last ones may hold copies of the greatest score alone
+    s = _filled(scores, size * blocks, scores[..., -1:])
+    w = _filled(weights, size * blocks, xp.zeros_like(weights[..., :1]))
     w = xp.reshape(xp.permute_dims(xp.reshape(w, (-1, k, blocks, size)), (0, 2, 1, 3)), (-1, k, size))
     return Blocks(xp.reshape(s, (-1, size)), w, xp.reshape(temperature, (-1, 1)))
 
@@ -137,14 +131,8 @@ def temporaries(blocks: Blocks, kernel: Kernel) -> int:
 
 def tau_of_blocks(blocks: Blocks) -> Array:
     """The τ of every block, [row · block, 1]."""
-    return for_each_block(blocks.tau, blocks)
-
-
-def for_each_block(x: Array, blocks: Blocks) -> Array:
-    """One copy of each row of x [..., m] for each of its blocks: [row · block, m]."""
-    xp = array_namespace(x)
-    m = x.shape[-1]
-    return xp.reshape(xp.broadcast_to(xp.reshape(x, (-1, 1, m)), (blocks.tau.shape[0], blocks.per_row, m)), (-1, m))
+    xp = array_namespace(blocks.tau)
+    return xp.reshape(xp.broadcast_to(blocks.tau, (blocks.tau.shape[0], blocks.per_row)), (-1, 1))
 
 
 def ends_of(s: Array) -> Array:
@@ -157,8 +145,8 @@ def distances(scores: Array, s: Array) -> Array:
     return array_namespace(s).abs(scores[:, None, :] - ends_of(s)[:, :, None])
 
 
-def _filled(x: Array, multiple: int, padding: Array) -> Array:
-    """[..., n] with as many copies of `padding` [..., 1] behind as make n a multiple of a number."""
+def _filled(x: Array, n: int, padding: Array) -> Array:
+    """x with as many copies of `padding` [..., 1] behind as make its last axis n long."""
     xp = array_namespace(x)
-    missing = -x.shape[-1] % multiple
+    missing = n - x.shape[-1]
     return xp.concat([x, xp.broadcast_to(padding, (*x.shape[:-1], missing))], axis=-1) if missing else x

@@ -28,15 +28,13 @@ from imbalanced_core import ops
 from imbalanced_core.ops.namespace import Array, array_namespace, library_of
 from imbalanced_core.pairwise import blocks as _blocks
 from imbalanced_core.pairwise import dense, few
-from imbalanced_core.pairwise.dense import of_each_sum, temperature_gradient
+from imbalanced_core.pairwise.dense import by_temperature, of_each_sum
 from imbalanced_core.pairwise.kernels import LOGISTIC, LOGISTIC_DERIVATIVE
 
 # Up to so many pairs, over all rows, one matrix costs less than a sort and the calls of the blocks.
 _PAIRS_EAGER_CPU = 400_000
-_PAIRS_PER_ITEM, _DEAR_ITEMS = (
-    45,
-    2**14,
-)  # and so many for each item, for its moments; 2.4 times as many for the first ones
+_PAIRS_PER_ITEM = 45  # and so many for each item, for its moments
+_DEAR_ITEMS = 2**14  # 2.4 times as many for the first ones
 PAIRS_COMPILED_CPU = 2**16  # PyTorch's compiler makes all pairs one loop; beyond, eager mode sees who is requested
 _PAIRS_CPU = 2**22  # and up to so many where its graph must not break
 _PAIRS_JAX_CPU = 2**16  # 256 items: a third of the time of blocks; 512: four times; 1536: 18 times
@@ -227,10 +225,7 @@ def _vjp_of_all(cotangent: Array, arrived: Array, scores: Array, weights: Array,
     def by_weights() -> Array:
         return xp.sum(cotangent, axis=-1, keepdims=True) - counts_of_all(scores, cotangent, temperature)[0]
 
-    def by_temperature() -> Array:
-        return temperature_gradient(by_scores(), scores, temperature)
-
-    return by_scores, by_weights, by_temperature
+    return by_scores, by_weights, by_temperature(by_scores, scores, temperature)
 
 
 def _few_vjp(cotangent: Array, arrived: Array, scores: Array, weights: Array, temperature: Array, at: Array) -> tuple:
@@ -239,10 +234,7 @@ def _few_vjp(cotangent: Array, arrived: Array, scores: Array, weights: Array, te
     def by_scores() -> Array:
         return few.gradient_at(cotangent, arrived, scores, weights, temperature, at)
 
-    def by_temperature() -> Array:
-        return temperature_gradient(by_scores(), scores, temperature)
-
-    return by_scores, None, by_temperature, None
+    return by_scores, None, by_temperature(by_scores, scores, temperature), None
 
 
 _dense = ops.with_vjp(dense.counts, dense.vjp, keeps=True)

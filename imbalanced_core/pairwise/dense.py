@@ -40,10 +40,7 @@ def vjp(cotangent: Array, x: Array, scores: Array, weights: Array, temperature: 
     def by_weights() -> Array:
         return ops.matmul(cotangent, ops.sigmoid(x))
 
-    def by_temperature() -> Array:
-        return temperature_gradient(by_scores(), scores, temperature)
-
-    return by_scores, by_weights, by_temperature, *(None for _ in indices)
+    return by_scores, by_weights, by_temperature(by_scores, scores, temperature), *(None for _ in indices)
 
 
 def _gradient(
@@ -75,10 +72,7 @@ def vjp_in_parts(cotangent: Array, scores: Array, weights: Array, temperature: A
     def by_scores() -> Array:
         return _row_by_row(_gradient_of_rows, scores, weights, temperature, indices, cotangent)
 
-    def by_temperature() -> Array:
-        return temperature_gradient(by_scores(), scores, temperature)
-
-    return by_scores, None, by_temperature, None
+    return by_scores, None, by_temperature(by_scores, scores, temperature), None
 
 
 def _row_by_row(
@@ -126,9 +120,9 @@ def is_long(scores: Array, indices: Array) -> bool:
     return math.prod(indices.shape) * scores.shape[-1] > _PAIRS_PER_PART
 
 
-def temperature_gradient(by_scores: Array, scores: Array, temperature: Array) -> Array:
+def by_temperature(by_scores: Callable[[], Array], scores: Array, temperature: Array) -> Callable[[], Array]:
     """The gradient by τ [...] from that by the scores, both [..., n]: counts depend on s/τ alone."""
-    return -array_namespace(scores).sum(scores * by_scores, axis=-1) / temperature
+    return lambda: -array_namespace(scores).sum(scores * by_scores(), axis=-1) / temperature
 
 
 def of_each_sum(weights: Array, indices: Array) -> Array:

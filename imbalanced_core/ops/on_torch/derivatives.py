@@ -26,20 +26,13 @@ class _WithVjp(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
         _, ctx.vjp, ctx.static, *arrays = inputs
-        ctx.is_tensor = [isinstance(array, torch.Tensor) for array in arrays]
-        ctx.numbers = [None if isinstance(array, torch.Tensor) else array for array in arrays]
-        ctx.save_for_backward(*(array for array in arrays if isinstance(array, torch.Tensor)))
+        _save(ctx, arrays)
 
     @staticmethod
     def backward(ctx: Any, cotangent: torch.Tensor) -> tuple:
-        tensors = iter(ctx.saved_tensors)
-        pairs = zip(ctx.is_tensor, ctx.numbers, strict=True)
-        arrays = [next(tensors) if is_tensor else number for is_tensor, number in pairs]
-        needed = ctx.needs_input_grad[3:]
+        arrays = _saved(ctx)
         with _without_autocast(arrays):
-            gradients = ctx.vjp(cotangent, *arrays, **ctx.static)
-            gradients = [evaluate(g) if need else None for g, need in zip(gradients, needed, strict=True)]
-        return None, None, None, *gradients
+            return _gradients(ctx, ctx.vjp(cotangent, *arrays, **ctx.static))
 
 
 class _WithKept(torch.autograd.Function):
@@ -67,10 +60,13 @@ class _WithKept(torch.autograd.Function):
         with _without_autocast(arrays):
             if torch.is_grad_enabled() and not torch.compiler.is_compiling():  # to be differentiated again
                 kept = ctx.primal(*arrays, **ctx.static)[1]
-            gradients = ctx.vjp(cotangent, kept, *arrays, **ctx.static)
-            needed = ctx.needs_input_grad[3:]
-            gradients = [evaluate(g) if need else None for g, need in zip(gradients, needed, strict=True)]
-        return None, None, None, *gradients
+            return _gradients(ctx, ctx.vjp(cotangent, kept, *arrays, **ctx.static))
+
+
+def _gradients(ctx: Any, gradients: tuple) -> tuple:
+    """Those that are needed, of the arrays behind three arguments that have none."""
+    needed = ctx.needs_input_grad[3:]
+    return None, None, None, *(evaluate(g) if need else None for g, need in zip(gradients, needed, strict=True))
 
 
 def _without_autocast(arrays: Sequence) -> contextlib.AbstractContextManager:

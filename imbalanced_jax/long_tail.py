@@ -62,13 +62,7 @@ def vector_scaling_loss(
 
     loss = CE(Δ ⊙ logits + ι, y) with Δ_c = (n_c / max n)^γ and ι_c = τ log π_c, π_c = n_c / Σn.
 
-    Args:
-        logits: as in `logit_adjusted_loss`.
-        targets: as there.
-        class_counts: [C], see above.
-        gamma: γ >= 0; 0 is the logit-adjusted loss.
-        tau: τ, finite.
-        **options: as there.
+    Arguments as for `logit_adjusted_loss`, and `gamma`, γ >= 0: with 0 it is that loss.
 
     References:
         Kini et al., Label-Imbalanced and Group-Sensitive Classification under Overparameterization, NeurIPS 2021,
@@ -93,13 +87,8 @@ def ldam_loss(
     loss = CE(s · (logits − Δ_y e_y), y) with Δ_c = m (min n / n_c)^¼. In the paper the logits are cosines of normalised
     features and class weights, and weights of the classes begin late in training: pass them as `sample_weight`.
 
-    Args:
-        logits: as in `logit_adjusted_loss`.
-        targets: as there.
-        class_counts: [C], see above.
-        max_margin: m >= 0, the margin of the rarest class.
-        scale: s > 0; s · m must be at most 80.
-        **options: as there.
+    Arguments as for `logit_adjusted_loss`, but for `max_margin`, m >= 0, that of the rarest class, and `scale`, s > 0;
+    s · m must be at most 80.
 
     References:
         Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, NeurIPS 2019,

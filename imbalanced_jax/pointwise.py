@@ -115,13 +115,8 @@ def symmetric_cross_entropy_loss(
 
     loss = α·CE + β·RCE with RCE = −Σ_c p_c log max(y_c, ε) and p_c clipped to [ε, 1].
 
-    Args:
-        logits: floating point, C classes on `axis`.
-        targets: as in `softmax_focal_loss`.
-        alpha: weight of the cross entropy, >= 0.
-        beta: weight of the reverse cross entropy, >= 0.
-        epsilon: least probability inside the logarithm, in (0, 1); the paper's A = log ε = −4 is ε = exp(−4).
-        **options: `ignore_index`, `axis`, the class axis, `sample_weight`, `reduction` and `axis_name`, see above.
+    Arguments as for `softmax_focal_loss`, but for the weights `alpha` and `beta`, >= 0, and `epsilon`, ε in (0, 1), a
+    Python number; the paper's A = log ε = −4 is ε = exp(−4).
 
     References:
         Wang et al., Symmetric Cross Entropy for Robust Learning with Noisy Labels, ICCV 2019,

@@ -45,16 +45,8 @@ def poly1(
 
     loss = CE(logits, y) + ε (1 − p_y); for probabilities y the mix Σ_c y_c loss(c).
 
-    Args:
-        logits: C classes on `axis`.
-        targets: class ids or probabilities.
-        epsilon: ε >= −1; 0 is the cross entropy. Positive values add to the gradient of examples that are learnt well,
-            negative ones take from it.
-        axis: the class axis.
-        where: one per position.
-
-    Returns:
-        Losses >= 0, the shape of `logits` without `axis`.
+    Arguments and results as for `softmax_focal`, and `epsilon`, ε >= −1; 0 is the cross entropy. Positive values add to
+    the gradient of examples that are learnt well, negative ones take from it.
 
     Cost: that of cross entropy.
 
@@ -83,17 +75,9 @@ def asymmetric(
 
     loss = y (1 − p)^γ₊ (−log p) + (1 − y) p_m^γ₋ (−log(1 − p_m)) with p = σ(logit) and p_m = max(p − m, 0).
 
-    Args:
-        logits: any shape.
-        targets: probabilities in [0, 1], booleans, or integers 0 and 1, same shape.
-        gamma_pos: γ₊ >= 0.
-        gamma_neg: γ₋ >= 0.
-        clip: m in [0, 1), a Python number: a negative with p <= m has loss and gradient 0. With γ₊ = γ₋ = m = 0 it is
-            the binary cross entropy.
-        where: same shape.
-
-    Returns:
-        Losses >= 0 in the shape of `logits`.
+    Arguments and results as for `sigmoid_focal`, but for `gamma_pos` and `gamma_neg`, γ₊ and γ₋ >= 0, and `clip`, m in
+    [0, 1), a Python number: a negative with p <= m has loss and gradient 0. With γ₊ = γ₋ = m = 0 it is the binary cross
+    entropy.
 
     Cost: O(n) time; two powers and about six other transcendental functions per entry.
 

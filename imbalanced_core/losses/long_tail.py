@@ -75,17 +75,7 @@ def vector_scaling(
 
     loss = CE(Δ ⊙ logits + ι, y) with Δ_c = (n_c / max n)^γ and ι_c = τ log π_c, π_c = n_c / Σn.
 
-    Args:
-        logits: C classes on `axis`.
-        targets: class ids or probabilities.
-        class_counts: [C], see above.
-        gamma: γ >= 0, the exponent of the scales; 0 is the logit-adjusted loss.
-        tau: τ, finite; with γ = 0 and τ = 0 it is the cross entropy.
-        axis: the class axis.
-        where: one per position.
-
-    Returns:
-        Losses >= 0, the shape of `logits` without `axis`.
+    Arguments and results as for `logit_adjusted`, and `gamma`, γ >= 0: with 0 it is that loss.
 
     Cost: that of cross entropy, and two passes over the logits.
 
@@ -117,17 +107,8 @@ def ldam(
     paper the logits are cosines: normalised features times normalised class weights. For probabilities y it is the
     mix Σ_c y_c loss(c), as in mixup. It is computed as CE + log(1 + (exp(s Δ_y) − 1) (1 − p_y)) with p of s · logits.
 
-    Args:
-        logits: C classes on `axis`.
-        targets: class ids or probabilities.
-        class_counts: [C], see above.
-        max_margin: m >= 0; 0 is the cross entropy of the scaled logits.
-        scale: s > 0. The product s · m must be at most 80, for exp(s Δ) to be finite; elsewhere the loss is not.
-        axis: the class axis.
-        where: one per position.
-
-    Returns:
-        Losses >= 0, the shape of `logits` without `axis`.
+    Arguments and results as for `logit_adjusted`, but for `max_margin`, m >= 0 (0 is the cross entropy of the scaled
+    logits), and `scale`, s > 0. The product s · m must be at most 80, for exp(s Δ) to be finite.
 
     Cost: that of cross entropy, and one pass over the logits; for probabilities some more.
 
@@ -167,15 +148,8 @@ def sigmoid_logit_adjusted(
     loss = BCE(logit + τ log(π / (1 − π)), y) with π the share of positives. The scores that it trains are those of
     balanced data; `prior_correction(..., tau=τ, binary=True)` gives the probabilities of the data.
 
-    Args:
-        logits: any shape.
-        targets: probabilities in [0, 1], booleans, or integers 0 and 1, same shape.
-        positive_rate: π in (0, 1); one number, or one per label [logits.shape[-1]].
-        tau: τ, finite; 0 is the binary cross entropy.
-        where: same shape.
-
-    Returns:
-        Losses >= 0 in the shape of `logits`.
+    Arguments and results as for `sigmoid_focal`, and `positive_rate`, π in (0, 1), one number or one per label
+    [logits.shape[-1]], and `tau`, τ, finite; 0 is the binary cross entropy.
 
     Cost: that of binary cross entropy, and one pass over the logits.
 

@@ -24,7 +24,6 @@ from imbalanced_core.ops.arrays import (
     is_on_accelerator,
     known_within,
     matmul,
-    pick,
     places,
     prefers_tables,
     present,

@@ -160,11 +160,6 @@ def count(mask: Array, dtype: Any) -> Array:
     return backend(mask).count(mask, dtype)
 
 
-def pick(x: Array, ids: Array, *, axis: int) -> Array:
-    """The entry of x at index `ids` along one axis, which the result lacks; `ids` must be in range."""
-    return backend(x).pick(x, ids, axis=axis)
-
-
 def put(x: Array, ids: Array, values: Array | float, *, axis: int, reuse: bool = False) -> Array:
     """x with the entry at index `ids` along one axis replaced; `ids` must be in range.
 

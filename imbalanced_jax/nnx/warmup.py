@@ -44,8 +44,7 @@ class LossWarmupWrapper(nnx.Module):
             in the units `temperature_scale` or `tau_scale="std"`, its own temperature.
         temp_end: temperature after `temp_decay_steps`, > 0. None: 0.005, or likewise. With neither given, the
             temperature of such a loss is never set.
-        temp_decay_steps: steps from one to the other, at least 1.
-        blend_steps: steps of the linear ramp; 0 is a hard switch.
+        temp_decay_steps, blend_steps: as in `imbalanced_jax.warmup_blend`.
         final_main_weight: w after the ramp, in (0, 1]. Below 1 the warm-up loss is never dropped, which protects from
             the collapse of `docs/collapse.md`; at 1 nothing does.
         deterministic: whether the wrapper starts in `eval()` mode; the mode of `main_loss` is its own.

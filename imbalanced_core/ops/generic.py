@@ -267,6 +267,7 @@ def add_rows(x: Array, index: Array, rows: Array) -> Array:
 
 
 def pick(x: Array, ids: Array, *, axis: int) -> Array:
+    """The entry of x at index `ids` along one axis, which the result lacks: for the operations of other libraries."""
     xp = array_namespace(x)
     return xp.sum(xp.where(_is_picked(x, ids, axis=axis), x, 0.0), axis=axis)
 

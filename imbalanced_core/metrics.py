@@ -93,12 +93,7 @@ def partial_auc(
 
 
 def coverage_at_budget(
-    scores: Array,
-    positives: Array,
-    *,
-    budget: float,
-    where: Array | None = None,
-    weights: Array | None = None,
+    scores: Array, positives: Array, *, budget: float, where: Array | None = None, weights: Array | None = None
 ) -> Array:
     """The highest recall of a threshold whose false-positive rate is at most the budget.
 

@@ -7,12 +7,7 @@ from imbalanced_jax import presets
 from imbalanced_jax.calibration import prior_correction
 from imbalanced_jax.class_weights import class_weights, pos_weight
 from imbalanced_jax.hard_examples import asymmetric_loss, hard_negative_loss, poly1_loss
-from imbalanced_jax.long_tail import (
-    ldam_loss,
-    logit_adjusted_loss,
-    sigmoid_logit_adjusted_loss,
-    vector_scaling_loss,
-)
+from imbalanced_jax.long_tail import ldam_loss, logit_adjusted_loss, sigmoid_logit_adjusted_loss, vector_scaling_loss
 from imbalanced_jax.ndcg import ndcg_loss
 from imbalanced_jax.operating_point import (
     precision_at_k_loss,

@@ -151,12 +151,7 @@ class LabelLoss(PointwiseLoss):
         self._shown = (*self._numbers, "reduction", "ignore_index")
 
     def forward(
-        self,
-        inputs: Tensor,
-        targets: Tensor,
-        *,
-        sample_weight: Tensor | None = None,
-        where: Tensor | None = None,
+        self, inputs: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None, where: Tensor | None = None
     ) -> Tensor:
         """The loss of logits against targets.
 
@@ -180,12 +175,7 @@ class ClassLoss(PointwiseLoss):
     reductions: ClassVar[tuple[str, ...]] = ("mean", "sum", "none")
 
     def __init__(
-        self,
-        numbers: dict[str, Any],
-        *,
-        ignore_index: int = -100,
-        axis: int = 1,
-        **options: Unpack[PointwiseOptions],
+        self, numbers: dict[str, Any], *, ignore_index: int = -100, axis: int = 1, **options: Unpack[PointwiseOptions]
     ) -> None:
         checks.index("ignore_index", ignore_index)
         checks.index("axis", axis)

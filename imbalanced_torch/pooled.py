@@ -223,12 +223,7 @@ class PooledLoss(RankingState):
         return loss, result
 
     def _step_by_class(
-        self,
-        objective: Callable[..., tuple],
-        logits: Tensor,
-        targets: Tensor,
-        gather: bool,
-        options: dict[str, Any],
+        self, objective: Callable[..., tuple], logits: Tensor, targets: Tensor, gather: bool, options: dict[str, Any]
     ) -> tuple[Tensor, PooledResult]:
         block = self._own_block(gather)
         holds = self._holds(block)

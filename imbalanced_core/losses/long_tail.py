@@ -136,12 +136,7 @@ def check_margin(max_margin: Array | float, scale: Array | float) -> None:
 
 
 def sigmoid_logit_adjusted(
-    logits: Array,
-    targets: Array,
-    *,
-    positive_rate: Array | float,
-    tau: Array | float = 1.0,
-    where: Array | None = None,
+    logits: Array, targets: Array, *, positive_rate: Array | float, tau: Array | float = 1.0, where: Array | None = None
 ) -> Array:
     """Logit-adjusted binary cross entropy, elementwise.
 

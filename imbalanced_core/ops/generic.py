@@ -147,10 +147,7 @@ def with_partials(function: Callable, partials: tuple, with_slope: Callable) -> 
 
 
 def with_class_slope(
-    function: Callable,
-    by_targets: Callable | None,
-    by_numbers: Callable,
-    in_blocks: bool,
+    function: Callable, by_targets: Callable | None, by_numbers: Callable, in_blocks: bool
 ) -> Callable:
     return lambda *arrays, axis: function(*arrays, axis=axis)[0]
 

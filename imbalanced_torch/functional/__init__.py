@@ -25,11 +25,7 @@ from imbalanced_torch.functional.operating_point import (
     recall_at_precision_loss,
 )
 from imbalanced_torch.functional.partial_auc import pauc_at_budget_loss
-from imbalanced_torch.functional.pointwise import (
-    sigmoid_focal_loss,
-    softmax_focal_loss,
-    symmetric_cross_entropy_loss,
-)
+from imbalanced_torch.functional.pointwise import sigmoid_focal_loss, softmax_focal_loss, symmetric_cross_entropy_loss
 from imbalanced_torch.functional.ranking import (
     RankingOptions,
     auc_loss,

@@ -192,10 +192,7 @@ def _probabilities_jvp(axis: int, primals: tuple, tangents: tuple) -> tuple[tupl
 
 
 def with_class_slope(
-    function: Callable,
-    by_targets: Callable | None,
-    by_numbers: Callable,
-    in_blocks: bool,
+    function: Callable, by_targets: Callable | None, by_numbers: Callable, in_blocks: bool
 ) -> Callable:
     def differentiable(*arguments: Any, axis: int) -> jax.Array:
         def value(*arguments: Any) -> jax.Array:

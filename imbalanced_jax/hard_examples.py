@@ -19,12 +19,7 @@ def poly1_loss(logits: Array, targets: Array, *, epsilon: Number = 1.0, **option
 
     loss = CE(logits, y) + ε (1 − p_y).
 
-    Args:
-        logits: floating point, C classes on `axis`.
-        targets: class ids in the shape of `logits` without `axis`, or probabilities in the shape of `logits`.
-        epsilon: ε >= −1; 0 is the cross entropy.
-        **options: `reduction` ("mean", "sum" or "none"), `ignore_index`, `axis`, `sample_weight` and `axis_name`, see
-            `imbalanced_jax.pointwise`.
+    Arguments as for `softmax_focal_loss`, and `epsilon`, ε >= −1; 0 is the cross entropy.
 
     References:
         Leng et al., PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions, ICLR 2022,
@@ -47,14 +42,8 @@ def asymmetric_loss(
 
     loss = y (1 − p)^γ₊ (−log p) + (1 − y) p_m^γ₋ (−log(1 − p_m)) with p = σ(logit) and p_m = max(p − m, 0).
 
-    Args:
-        logits: floating point, any shape.
-        targets: in [0, 1], of any dtype, in the shape of `logits`.
-        gamma_pos: γ₊ >= 0.
-        gamma_neg: γ₋ >= 0.
-        clip: m in [0, 1), fixed when compiled: a negative with p <= m has loss and gradient 0.
-        **options: `reduction`, `ignore_index`, `where`, `sample_weight` and `axis_name`, see
-            `imbalanced_jax.pointwise`.
+    Arguments as for `sigmoid_focal_loss`, but for `gamma_pos` and `gamma_neg`, γ₊ and γ₋ >= 0, and `clip`, m in [0, 1),
+    fixed when compiled: a negative with p <= m has loss and gradient 0.
 
     References:
         Ridnik et al., Asymmetric Loss for Multi-Label Classification, ICCV 2021, https://arxiv.org/abs/2009.14119
@@ -72,13 +61,9 @@ def hard_negative_loss(
     Of n negatives (targets below ½) that compete, 1 + ⌊share · (n − 1)⌋ are kept, and all that tie with the last of
     them; a mean is over what is kept. With `axis_name` the negatives of all devices compete (`axis` 0 or None).
 
-    Args:
-        logits: floating point, any shape.
-        targets: in [0, 1], of any dtype, in the shape of `logits`.
-        share: in [0, 1], fixed when compiled; 1 is the binary cross entropy.
-        axis: along which negatives compete: 0 for the rows of a batch, each label by itself; −1 for the labels of a
-            row; None for all entries.
-        **options: as in `asymmetric_loss`.
+    Arguments as for `sigmoid_focal_loss`, but for `share`, in [0, 1] (1 is the binary cross entropy), and the `axis`
+    along which negatives compete: 0 for the rows of a batch, each label by itself; −1 for the labels of a row; None for
+    all entries. Both are fixed when compiled.
 
     References:
         Shrivastava et al., Training Region-Based Object Detectors with Online Hard Example Mining, CVPR 2016,

@@ -10,26 +10,18 @@ from imbalanced_torch import _header
 
 def gather_constants(tensors: list[Tensor], *, rows: list[int], process_group: Any) -> list[Tensor]:
     """Tensors [n, ...] of all ranks as constants [Σ n, ...], in one collective; `rows` holds the n of every rank."""
-    return _unpack(_gather_padded(_pack(tensors), rows, process_group), tensors)
-
-
-def _pack(tensors: list[Tensor]) -> Tensor:
-    """Tensors [n, ...] as the bytes of their rows [n, b], so that one collective moves them all."""
-    return torch.cat([_row_matrix(tensor.detach()).view(torch.uint8) for tensor in tensors], dim=1)
+    payload = torch.cat([_row_matrix(tensor.detach()).view(torch.uint8) for tensor in tensors], dim=1)  # [n, bytes]
+    widths = [tensor.shape[1:].numel() * tensor.element_size() for tensor in tensors]
+    return [
+        part.clone(memory_format=torch.contiguous_format).view(tensor.dtype).reshape(-1, *tensor.shape[1:])
+        for part, tensor in zip(_gather_padded(payload, rows, process_group).split(widths, dim=1), tensors, strict=True)
+    ]
 
 
 def _row_matrix(tensor: Tensor) -> Tensor:
     # A copy: `contiguous()` keeps any strides of a dimension of length 1, and bytes cannot be seen through those.
     matrix = tensor.reshape(tensor.shape[0], tensor.shape[1:].numel())
     return matrix.clone(memory_format=torch.contiguous_format)
-
-
-def _unpack(payload: Tensor, like: list[Tensor]) -> list[Tensor]:
-    widths = [tensor.shape[1:].numel() * tensor.element_size() for tensor in like]
-    return [
-        part.clone(memory_format=torch.contiguous_format).view(tensor.dtype).reshape(-1, *tensor.shape[1:])
-        for part, tensor in zip(payload.split(widths, dim=1), like, strict=True)
-    ]
 
 
 def _gather_padded(payload: Tensor, rows: list[int], process_group: Any) -> Tensor:

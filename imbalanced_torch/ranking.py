@@ -69,19 +69,8 @@ class SmoothAPLoss(PooledLoss):
         """The preset: a temperature in units of the spread, blended with a cross entropy until the ranking succeeds.
 
         Sets temperature_scale="std", temperature=0.2 and gated=True; the rest is as the constructor has it. Use it
-        alone, from the first step on. `docs/collapse.md` has the evidence.
-
-        Args:
-            num_classes: C, the number of logits of a row; 1 is binary.
-            positive_rate: the share of positives to expect in the batches, in (0, 1); counts as 100 rows seen before
-                the first. None: as in the batches so far.
-            **overrides: options of the constructor, which take precedence.
-
-        Returns:
-            The module. Its loss is >= 0; with a cross entropy in it, it is not bounded by 1.
-
-        Raises:
-            ValueError: if positive_rate is out of range, or an option is bad.
+        alone, from the first step on. `docs/collapse.md` has the evidence. Arguments, result and errors as for
+        `PAUCAtBudgetLoss.recommended`, without a budget.
         """
         options: dict[str, Any] = SMOOTH_AP_PRESET | {"gated": True, "positive_rate": positive_rate}
         return cls(num_classes, **(options | overrides))

@@ -9,7 +9,7 @@ from flax import nnx
 
 from imbalanced_core import checks
 from imbalanced_core.losses.gated import Gate
-from imbalanced_core.pool.queue import Queue
+from imbalanced_core.pool.queue import Queue, emptied
 from imbalanced_jax import validation
 from imbalanced_jax.nnx.module import LossModule, LossState
 from imbalanced_jax.pooled import init_gate, init_queue
@@ -110,8 +110,7 @@ class PooledLoss(LossModule):
 
     def reset_queue(self) -> None:
         """Forgets all rows of earlier batches."""
-        dtype = self.queue.logits.dtype
-        self.store(init_queue(self.queue_size, self.num_classes, multilabel=self.multilabel, dtype=dtype))
+        self.store(emptied(self.queue))
 
     def reset(self) -> None:
         """Begins another run: an empty queue and, of a gated loss, nothing reached or seen yet."""

@@ -183,7 +183,7 @@ def batch(targets: np.ndarray | None, sample_weight: np.ndarray | None, *, ignor
     are_targets(targets, ignore_index=ignore_index, **options)
     if targets is not None and sample_weight is not None:  # unseen rows may be ignored, whatever their weight
         counted = targets != ignore_index
-        weights(sample_weight, where=counted.reshape(len(counted), -1).any(axis=1))
+        weights(sample_weight, where=counted.any(axis=tuple(range(1, counted.ndim))))
 
 
 def are_targets(values: np.ndarray | None, *, num_classes: int, ignore_index: int | None, multilabel: bool) -> None:

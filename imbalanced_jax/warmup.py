@@ -19,19 +19,9 @@ def blend_schedule(warmup_steps: int, blend_steps: int = 0, final_main_weight: f
     """The weight of the main loss as an optax schedule: `step -> weight`.
 
     The weight is 0 for `warmup_steps` steps, (k + 1) / (blend_steps + 1) · final_main_weight in step k of the
-    `blend_steps` that follow, and final_main_weight from then on.
-
-    Args:
-        warmup_steps: steps with weight 0.
-        blend_steps: steps of the linear ramp; 0 is a hard switch.
-        final_main_weight: the weight after the ramp, in (0, 1]; a number or a 0-d array.
-
-    Returns:
-        A function of the step (a number, or an array of signed integers) to the weight: a Python float for a number,
-        else an array of the default float type.
-
-    Raises:
-        ValueError: on a bad number.
+    `blend_steps` that follow (0 is a hard switch), and final_main_weight, in (0, 1], a number or a 0-d array, from then
+    on. A bad number is a ValueError. The step may be a number, which gives a Python float, or an array of signed
+    integers, which gives an array of the default float type.
     """
     checks.at_least("warmup_steps", warmup_steps, 0)
     checks.at_least("blend_steps", blend_steps, 0)
@@ -45,19 +35,8 @@ def temperature_schedule(temp_start: float, temp_end: float, temp_decay_steps: i
     """The temperature of the main loss as an optax schedule: `step -> temperature`.
 
     It is temp_start · (temp_end / temp_start) ^ min(1, (step - warmup_steps) / temp_decay_steps), and temp_start
-    before step `warmup_steps`.
-
-    Args:
-        temp_start: temperature until then, > 0; a number or a 0-d array.
-        temp_end: temperature after the decay, > 0; a number or a 0-d array.
-        temp_decay_steps: steps of the decay, at least 1.
-        warmup_steps: steps before the decay begins.
-
-    Returns:
-        A function of the step to the temperature, of the types of `blend_schedule`.
-
-    Raises:
-        ValueError: on a bad number.
+    before step `warmup_steps`. The two ends are > 0, numbers or 0-d arrays, and `temp_decay_steps` at least 1; a bad
+    number is a ValueError. Types as for `blend_schedule`.
     """
     checks.positive("temp_start", validation.number(temp_start))
     checks.positive("temp_end", validation.number(temp_end))

@@ -19,7 +19,7 @@ def poly1_loss(logits: Array, targets: Array, *, epsilon: Number = 1.0, **option
 
     loss = CE(logits, y) + ε (1 − p_y).
 
-    Arguments as for `softmax_focal_loss`, and `epsilon`, ε >= −1; 0 is the cross entropy.
+    Logits, targets and options as for `softmax_focal_loss`; `epsilon` is ε >= −1, with 0 the cross entropy.
 
     References:
         Leng et al., PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions, ICLR 2022,
@@ -42,8 +42,8 @@ def asymmetric_loss(
 
     loss = y (1 − p)^γ₊ (−log p) + (1 − y) p_m^γ₋ (−log(1 − p_m)) with p = σ(logit) and p_m = max(p − m, 0).
 
-    Arguments as for `sigmoid_focal_loss`, but for `gamma_pos` and `gamma_neg`, γ₊ and γ₋ >= 0, and `clip`, m in [0, 1),
-    fixed when compiled: a negative with p <= m has loss and gradient 0.
+    Logits, targets and options as for `sigmoid_focal_loss`; `gamma_pos` and `gamma_neg` are γ₊ and γ₋ >= 0, and `clip`
+    is m in [0, 1), fixed when compiled: a negative with p <= m has loss and gradient 0.
 
     References:
         Ridnik et al., Asymmetric Loss for Multi-Label Classification, ICCV 2021, https://arxiv.org/abs/2009.14119
@@ -61,9 +61,9 @@ def hard_negative_loss(
     Of n negatives (targets below ½) that compete, 1 + ⌊share · (n − 1)⌋ are kept, and all that tie with the last of
     them; a mean is over what is kept. With `axis_name` the negatives of all devices compete (`axis` 0 or None).
 
-    Arguments as for `sigmoid_focal_loss`, but for `share`, in [0, 1] (1 is the binary cross entropy), and the `axis`
-    along which negatives compete: 0 for the rows of a batch, each label by itself; −1 for the labels of a row; None for
-    all entries. Both are fixed when compiled.
+    Logits, targets and options as for `sigmoid_focal_loss`; `share` is in [0, 1], with 1 the binary cross entropy, and
+    `axis` is the one along which negatives compete: 0 for the rows of a batch, each label by itself; −1 for the labels
+    of a row; None for all entries. Both are fixed when compiled.
 
     References:
         Shrivastava et al., Training Region-Based Object Detectors with Online Hard Example Mining, CVPR 2016,

@@ -32,8 +32,8 @@ def logit_adjusted_loss(
     loss = CE(logits + τ log π, y) with π_c = n_c / Σn. Predict without the adjustment: the scores are those of balanced
     classes, and `prior_correction(logits, train_prior=shares, tau=τ)` gives those of the data.
 
-    Arguments as for `softmax_focal_loss`, but for `class_counts`, items per class [C], > 0, and `tau`, τ, finite; 0 is
-    the cross entropy.
+    Logits, targets and options as for `softmax_focal_loss`; `class_counts` are items per class [C], > 0, and `tau` is
+    τ, finite, with 0 the cross entropy.
 
     References:
         Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021, https://arxiv.org/abs/2007.07314
@@ -104,8 +104,8 @@ def sigmoid_logit_adjusted_loss(
     loss = BCE(logit + τ log(π / (1 − π)), y) with π the share of positives. Predict without the adjustment: the scores
     are those of balanced data, and `prior_correction(..., tau=τ, binary=True)` gives those of the data.
 
-    Arguments as for `sigmoid_focal_loss`, but for `positive_rate`, π in (0, 1), one number or one per label [C], and
-    `tau`, τ, finite; 0 is the binary cross entropy.
+    Logits, targets and options as for `sigmoid_focal_loss`; `positive_rate` is π in (0, 1), one number or one per label
+    [C], and `tau` τ, finite, with 0 the binary cross entropy.
 
     References:
         Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021, https://arxiv.org/abs/2007.07314

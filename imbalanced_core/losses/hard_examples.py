@@ -45,8 +45,8 @@ def poly1(
 
     loss = CE(logits, y) + ε (1 − p_y); for probabilities y the mix Σ_c y_c loss(c).
 
-    Arguments and results as for `softmax_focal`, and `epsilon`, ε >= −1; 0 is the cross entropy. Positive values add to
-    the gradient of examples that are learnt well, negative ones take from it.
+    Logits, targets, axis, mask and result as for `softmax_focal`; `epsilon` is ε >= −1, with 0 the cross entropy.
+    Positive values add to the gradient of examples that are learnt well, negative ones take from it.
 
     Cost: that of cross entropy.
 
@@ -75,9 +75,9 @@ def asymmetric(
 
     loss = y (1 − p)^γ₊ (−log p) + (1 − y) p_m^γ₋ (−log(1 − p_m)) with p = σ(logit) and p_m = max(p − m, 0).
 
-    Arguments and results as for `sigmoid_focal`, but for `gamma_pos` and `gamma_neg`, γ₊ and γ₋ >= 0, and `clip`, m in
-    [0, 1), a Python number: a negative with p <= m has loss and gradient 0. With γ₊ = γ₋ = m = 0 it is the binary cross
-    entropy.
+    Logits, targets, mask and result as for `sigmoid_focal`; `gamma_pos` and `gamma_neg` are γ₊ and γ₋ >= 0, and `clip`
+    is m, a Python number in [0, 1): a negative with p <= m has loss and gradient 0. With γ₊ = γ₋ = m = 0 it is the
+    binary cross entropy.
 
     Cost: O(n) time; two powers and about six other transcendental functions per entry.
 

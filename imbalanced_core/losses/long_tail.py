@@ -143,8 +143,8 @@ def sigmoid_logit_adjusted(
     loss = BCE(logit + τ log(π / (1 − π)), y) with π the share of positives. The scores that it trains are those of
     balanced data; `prior_correction(..., tau=τ, binary=True)` gives the probabilities of the data.
 
-    Arguments and results as for `sigmoid_focal`, and `positive_rate`, π in (0, 1), one number or one per label
-    [logits.shape[-1]], and `tau`, τ, finite; 0 is the binary cross entropy.
+    Logits, targets, mask and result as for `sigmoid_focal`; `positive_rate` is π in (0, 1), one number or one per label
+    [logits.shape[-1]], and `tau` τ, finite, with 0 the binary cross entropy.
 
     Cost: that of binary cross entropy, and one pass over the logits.
 

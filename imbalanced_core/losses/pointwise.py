@@ -132,8 +132,8 @@ def symmetric_cross_entropy(
 
     loss = α·CE + β·RCE with RCE = −Σ_c p_c log max(y_c, ε) and p_c clipped to [ε, 1]; for class ids y is one-hot.
 
-    Arguments, results and cost as for `softmax_focal`, but for the weights `alpha` and `beta`, >= 0, and `epsilon`, ε
-    in (0, 1), a Python number; the paper's A = log ε = −4 is ε = exp(−4).
+    Logits, targets, axis, mask, result and cost as for `softmax_focal`; the weights `alpha` and `beta` are >= 0, and
+    `epsilon` is a Python number in (0, 1): the paper's A = log ε = −4 is ε = exp(−4).
 
     References:
         Wang et al., Symmetric Cross Entropy for Robust Learning with Noisy Labels, ICCV 2019,

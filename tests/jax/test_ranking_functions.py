@@ -282,6 +282,12 @@ def test_degenerate_batches_are_zero_with_zero_gradient(function):
         assert (gradient == 0).all()
 
 
+def test_a_batch_without_rows_may_have_weights(function):
+    loss, aux = function(jnp.zeros((0, 2)), jnp.zeros(0, jnp.int32), sample_weight=jnp.zeros(0))
+    assert loss == 0
+    assert not aux.valid.any()
+
+
 @pytest.mark.usefixtures("optimised")
 def test_the_gradient_of_a_preset_without_positives_is_finite():
     """XLA may move factors about: one that overflows, times the 0 of a class without a ranking, would be NaN."""

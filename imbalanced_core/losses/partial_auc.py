@@ -144,7 +144,8 @@ def band_auc(
     valid = ops.any_in_row(iid_negatives)
     in_band = None
     if surrogate == "pairwise" or diagnostics:
-        in_band = _within(band, ops.stop_gradient(items.scores)) & items.negatives
+        scores = ops.stop_gradient(items.scores)  # edges are included
+        in_band = (scores >= band.thresholds[..., -1:]) & (scores <= band.thresholds[..., :1]) & items.negatives
     if surrogate == "trapezoid":
         scores, numerator = select_numerator(items)
         missed = _trapezoid(scores, band, margin)
@@ -210,11 +211,6 @@ def _of_hardest(items: Items, min_tpr: float) -> Array:
     level, options = level_below(min_tpr), {"where": items.positives, "multiplicity": items.multiplicity}
     highest = masked_quantile(items.scores, (level,), interpolation="lower", **options)  # NaN of no positive
     return ops.where(ops.stop_gradient(items.scores) <= highest, items.numerator, 0.0)
-
-
-def _within(band: Band, scores: Array) -> Array:
-    """Whether each score lies in the band, edges included; bool [..., n]."""
-    return (scores >= band.thresholds[..., -1:]) & (scores <= band.thresholds[..., :1])
 
 
 def _trapezoid(scores: Array, band: Band, margin: float) -> Array:

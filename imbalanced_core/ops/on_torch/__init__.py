@@ -181,9 +181,8 @@ def odds_of_others(
         powers = put((x - greatest).exp_(), ids, 0.0, axis=axis, reuse=True)
         total = powers.sum(dim=axis).clamp_(min=limits.smallest_normal)
         return powers, total, (greatest.squeeze(axis) - own).add_(total.log()), own
-    x = put(
-        x, ids, -0.25 * limits.max, axis=axis, reuse=reuse
-    )  # as in `generic`; the greatest softmax is 1 / Σ exp(x − greatest)
+    # as in `generic`; the greatest softmax is 1 / Σ exp(x − greatest)
+    x = put(x, ids, -0.25 * limits.max, axis=axis, reuse=reuse)
     others = torch.softmax(x, dim=axis)
     return others, 1.0, (x.amax(dim=axis) - own) - others.amax(dim=axis).log(), own
 

@@ -21,7 +21,20 @@ def prior_correction(
 ) -> jax.Array:
     """Logits − log w − log π' + log π + τ log π', as `imbalanced_core.losses.calibration.prior_correction`.
 
-    Arguments, results and errors are those of that function, for logits [..., C]. Weights and priors may be sequences.
+    Args:
+        logits: floating point [..., C].
+        weights: > 0, [C]; the class weights, or with `binary` the `pos_weight`, of the loss. None: 1.
+        train_prior: > 0, [C]; shares of the classes in training. None: those of the population.
+        prior: > 0, [C]; shares in the population. None: those of training.
+        tau: τ of a logit-adjusted loss.
+        binary: whether each logit is of a sigmoid; then log π is log(π / (1 − π)).
+
+    Returns:
+        The shape of `logits`; softmax, or sigmoid, of it gives probabilities.
+
+    Raises:
+        ValueError, TypeError: on shapes or types that do not fit, one logit without `binary`, if `tau` has no prior, or
+            if nothing would be corrected: without weights and priors, or with one prior and without `tau`.
     """
     validation.check_arrays(logits=logits)
     given = {"weights": weights, "train_prior": train_prior, "prior": prior}

@@ -13,7 +13,7 @@ from jax import lax
 
 from imbalanced_core import checks
 from imbalanced_core import options as shared
-from imbalanced_core.losses.gated import Gate, check_gate, closed, with_gate
+from imbalanced_core.losses.gated import Gate, check_gate, opened, with_gate
 from imbalanced_core.losses.operating_point import too_few
 from imbalanced_core.pool import queue
 from imbalanced_core.pool.queue import Queue
@@ -51,7 +51,7 @@ def init_queue(size: int, num_classes: int, *, multilabel: bool = False, dtype: 
 
 def init_gate(num_classes: int) -> Gate:
     """The gate of a gated loss before its first step, for the keyword `gate`: Gate(reached, positives, negatives)."""
-    return closed(num_classes, xp=jnp)
+    return opened(num_classes, xp=jnp)
 
 
 class RankingOptions(shared.RankingOptions, total=False):

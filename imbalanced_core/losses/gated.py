@@ -1,8 +1,9 @@
-"""A ranking loss that earns its weight: cross entropy until the scores rank, then the ranking loss more and more.
+"""A ranking loss that keeps its weight only where it succeeds: otherwise a cross entropy comes in.
 
 A ranking loss alone can be at its least for a model whose scores are all equal, where labels are noisy and positives
 rare (docs/collapse.md). A cross entropy of the same scores cannot, and finds the features that the ranking loss then
-refines.
+refines. Where labels are clean a ranking loss needs no such help, and a cross entropy of few positives can mislead it:
+so the ranking loss begins with all the weight, and loses it if the scores do not rank after some tens of steps.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from imbalanced_core.losses.ranking import average_precision, prevalence
 from imbalanced_core.ops.namespace import Array, array_namespace
 from imbalanced_core.pool.items import Items, count_of, weight_of
 
-LEAST_WEIGHT = 0.25  # of the ranking loss, from the first step on
+LEAST_WEIGHT = 0.25  # of the ranking loss, however badly the scores rank
 LIMITS = 0.3, 0.6  # what the ranking reaches where its weight begins to grow, and where it is 1
 LIFTED_LIMITS = 0.05, 0.3  # the same for an average precision, of which chance is subtracted
 SHARPNESS = 50.0  # what the ranking reaches is measured at a temperature so many times smaller
@@ -27,15 +28,18 @@ PRIOR_POWER = 1.5  # of the odds of a positive that the logits of the cross entr
 class Gate(NamedTuple):
     """What a gated loss remembers of each class, [C] each."""
 
-    reached: Array  # running mean of what the ranking reaches, in [0, 1]: 1 − the loss at a sharp temperature
+    reached: Array  # running mean, from 1 on, of what the ranking reaches: 1 − the loss at a sharp temperature
     positives: Array  # how many rows of the class were seen
     negatives: Array  # and of others
 
 
-def closed(num_classes: int, *, xp: ModuleType, device: Any = None) -> Gate:
-    """The gate before the first step."""
+OPEN = Gate(reached=1.0, positives=0.0, negatives=0.0)  # of each class before the first step
+
+
+def opened(num_classes: int, *, xp: ModuleType, device: Any = None) -> Gate:
+    """The gate before the first step, when the ranking loss has all the weight."""
     checks.at_least("num_classes", num_classes, 1)
-    return Gate(*(xp.zeros((num_classes,), dtype=xp.float32, device=device) for _ in Gate._fields))
+    return Gate(*(xp.full((num_classes,), start, dtype=xp.float32, device=device) for start in OPEN))
 
 
 def check_gate(gate: Any, num_classes: int) -> None:
@@ -67,7 +71,7 @@ def gated(
     positive_rate: float | None = None,
     diagnostics: bool = False,
 ) -> tuple[Array, Array, dict[str, Any]]:
-    """The objective of the presets: a blend of a cross entropy and a ranking loss, whose weight w grows with success.
+    """The objective of the presets: a blend of a cross entropy and a ranking loss, whose weight w follows its success.
 
     For each class, with n₊ and n₋ the numbers of positives and negatives seen, z the scores of the batch, τ the
     temperature in units of the scores, and m the running mean of 1 − the ranking loss at a temperature 50 times smaller

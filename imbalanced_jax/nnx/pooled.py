@@ -113,7 +113,7 @@ class PooledLoss(LossModule):
         self.store(emptied(self.queue))
 
     def reset(self) -> None:
-        """Begins another run: an empty queue and, of a gated loss, nothing reached or seen yet."""
+        """Begins another run: an empty queue and, of a gated loss, an open gate."""
         self.reset_queue()
         self.store(self.queue, init_gate(self.num_classes) if self.gated else ())
 

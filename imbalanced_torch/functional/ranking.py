@@ -12,7 +12,7 @@ from torch import Tensor
 from imbalanced_core import checks, ops
 from imbalanced_core import options as shared
 from imbalanced_core.losses import ranking
-from imbalanced_core.losses.gated import Gate, check_gate, closed, with_gate
+from imbalanced_core.losses.gated import Gate, check_gate, opened, with_gate
 from imbalanced_core.losses.operating_point import too_few
 from imbalanced_core.ops.on_torch.compiler import without_autocast
 from imbalanced_core.pool import queue as queues
@@ -67,7 +67,7 @@ def init_queue(
 
 def init_gate(num_classes: int, *, device: torch.device | str | None = None) -> Gate:
     """The gate of a gated loss before its first step, for the keyword `gate`: Gate(reached, positives, negatives)."""
-    return closed(num_classes, xp=xp, device=device)
+    return opened(num_classes, xp=xp, device=device)
 
 
 @ranking_function(temperature=0.01)

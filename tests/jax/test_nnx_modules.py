@@ -17,6 +17,7 @@ from losses import every_ranking
 
 import imbalanced_jax
 from imbalanced_jax import (
+    init_gate,
     init_queue,
     pauc_at_budget_loss,
     recall_at_quantile_loss,
@@ -413,13 +414,13 @@ def test_a_preset_and_relative_units_keep_their_temperature():
     alone = SmoothAPLoss.recommended(CLASSES, queue_size=QUEUE, temperature=0.25)
     evaluate(wrapper, logits, y)
     assert wrapper.current_temperature == wrapper.main_loss.temperature[...] == 0.25
-    assert not any(map(np.any, wrapper.main_loss.gate))
+    assert np.array_equal(wrapper.main_loss.gate, init_gate(CLASSES))
     for _ in range(2):  # the gate is that of the loss alone from the switch on
         np.testing.assert_allclose(evaluate(wrapper, logits, y), evaluate(alone, logits, y), rtol=1e-6)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), wrapper.main_loss.gate, alone.gate)
-    assert any(map(np.any, alone.gate))
+    assert not np.array_equal(alone.gate, init_gate(CLASSES))
     wrapper.reset()
-    assert not any(map(np.any, wrapper.main_loss.gate))
+    assert np.array_equal(wrapper.main_loss.gate, init_gate(CLASSES))
     for loss_fn, own in (
         (SmoothAPLoss(CLASSES, QUEUE, 0.3, temperature_scale="std"), 0.3),
         (PAUCAtBudgetLoss(CLASSES, queue_size=QUEUE, tau_scale="std"), 0.1),

@@ -79,6 +79,25 @@ def draw(step, dtype=np.float32):
     return (rng.standard_normal((12, CLASSES)) + 3 * step * np.eye(CLASSES)[ids]).astype(dtype), ids
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_ranking_loss_begins_with_all_the_weight(preset):
+    """And keeps it until some tens of steps have shown that it does not succeed."""
+    name, function, arguments, *_ = PRESETS[preset]
+    of_torch = getattr(imbalanced_torch, name).recommended(CLASSES, queue_size=QUEUE, **arguments)
+    state, weights = presets.init_state(CLASSES, queue_size=QUEUE), []
+    step = jax.jit(partial(function, **arguments))
+    for number in range(100):
+        rng = np.random.default_rng(number)
+        x, y = np.float32(rng.standard_normal((12, CLASSES))), np.arange(12) % CLASSES  # no skill
+        _, (state, aux) = step(x, y, state)
+        _, figures = of_torch(torch.from_numpy(x), torch.from_numpy(y), return_diagnostics=True)
+        weights.append(np.asarray(aux.diagnostics.ranking_weight))
+        np.testing.assert_allclose(figures["ranking_weight"], weights[-1], rtol=1e-4)
+    assert (weights[0] == 1).all()
+    assert (weights[10] == 1).all()
+    assert (weights[-1] < 0.8).all()
+
+
 @pytest.mark.parametrize("positive_rate", [None, 0.25])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_five_steps_are_the_same_everywhere(preset, positive_rate):

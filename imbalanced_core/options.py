@@ -29,7 +29,7 @@ class RankingOptions(TypedDict, total=False):
             long runs the scores may drift upwards and the ranking suffer.
         margin: >= 0, in units of the temperature: by how much a positive is to score above what it is compared with.
         gate: the state of a gated loss, from `init_gate` or `aux.gate` of the step before: the loss is then a blend
-            with a weighted cross entropy of the batch, from which the ranking takes over as it succeeds; see
+            with a weighted cross entropy of the batch, which comes in where the ranking does not succeed; see
             `imbalanced_core.losses.gated`. None: the ranking loss alone.
         positive_rate: of a gated loss, the share of positives to expect in a batch, in (0, 1). None: as seen so far.
         sample_weight: >= 0, [N]; how much a positive counts. Carries no gradient. None: all 1.

@@ -47,7 +47,7 @@ def pauc_at_budget(
     """The preset for a budget of false positives: `imbalanced_torch.PAUCAtBudgetLoss.recommended` as a function.
 
     `pauc_at_budget_loss` of pairs in a band of twice the budget, at a temperature of one standard deviation, gated: a
-    cross entropy at first, from which the ranking takes over as it succeeds. Use it alone, from the first step on.
+    cross entropy comes in where the ranking does not succeed. Use it alone, from the first step on.
 
     Args:
         logits: floating point [N, C]; C = 1 is binary.

@@ -16,8 +16,8 @@ class RankingOptions(TypedDict, total=False):
             the sharpness independent of the scale of the logits. For partial AUC it replaces `tau_scale`.
         margin: >= 0, in units of τ: a positive ranks above a negative, or a threshold, only by that margin.
         multilabel: targets are 0/1 per class, [N, C], instead of class ids.
-        gated: whether the loss is blended with a weighted cross entropy of the batch, from which the ranking takes over
-            as it succeeds, as `recommended` sets it; see `imbalanced_core.losses.gated`.
+        gated: whether the loss is blended with a weighted cross entropy of the batch, which comes in
+            where the ranking does not succeed, as `recommended` sets it; see `imbalanced_core.losses.gated`.
         positive_rate: of a gated loss, the share of positives to expect in a batch, in (0, 1). None: as seen.
         persistent_queue: whether `state_dict()` holds the queue. Loading a state without a queue starts with an empty
             one in either case.

@@ -93,7 +93,7 @@ class PAUCAtBudgetLoss(PooledLoss):
 
     @classmethod
     def recommended(cls, num_classes: int, budget: float, positive_rate: float | None = None, **overrides: Any) -> Self:
-        """The preset: pairs in a band of twice the budget, blended with a cross entropy until the ranking succeeds.
+        """The preset: pairs in a band of twice the budget, blended with a cross entropy where the ranking fails.
 
         Sets surrogate="pairwise", beta=2 * budget (at most 1), tau_scale="std", temperature=1.0 and gated=True; the
         rest is as the constructor has it. Use it alone, from the first step on. A loss of pairs alone (gated=False) can

@@ -66,7 +66,7 @@ class SmoothAPLoss(PooledLoss):
 
     @classmethod
     def recommended(cls, num_classes: int, positive_rate: float | None = None, **overrides: Any) -> Self:
-        """The preset: a temperature in units of the spread, blended with a cross entropy until the ranking succeeds.
+        """The preset: a temperature in units of the spread, blended with a cross entropy where the ranking fails.
 
         Sets temperature_scale="std", temperature=0.2 and gated=True; the rest is as the constructor has it. Use it
         alone, from the first step on. `docs/collapse.md` has the evidence. Arguments, result and errors as for

@@ -58,9 +58,20 @@ def test_sets_are_chosen_by_positives_and_features(tmp_path, monkeypatch):
     assert problems.keel_names() == ["abalone-20_vs_8-9-10", "another", "of-constants"]
     assert problems.load("of-constants").x.shape == (330, 1)
     assert problems.group("keel-held-out") == ["another", "of-constants"]
-    assert problems.group("keel-held-out", ["another", "caravan", "yeast6"]) == ["another"]
+    assert problems.group("keel-held-out", ["another", "caravan", "clean-tuning-0", "yeast6"]) == ["another"]
     assert len(problems.group("keel-tuning")) == len(set(problems.TUNING_SETS)) == 20
     assert problems.load("another").y.sum() == 30
+
+
+def test_clean_rules_have_few_positives():
+    for group in ("clean-tuning", "clean-held-out"):
+        for name in problems.group(group):
+            x, y, splits, training = problems.load(name)
+            assert x.shape == (len(y), 10)
+            assert 1000 <= len(y) <= 3000
+            assert 25 <= y.sum() <= 80
+            assert (len(splits), training) == (15, problems.KEEL)
+    assert not np.array_equal(problems.load("clean-tuning-0").y, problems.load("clean-tuning-1").y)
 
 
 def test_parts_are_disjoint_and_every_row_is_tested_once_per_seed():
@@ -288,7 +299,8 @@ def test_the_texts_are_those_of_the_runs(monkeypatch, tmp_path, capsys):
     assert of_remedies == grid.compare(grid.REMEDIED, range(5), remedies) + "\n"
     assert of_remedies.strip() in (DOCS / "collapse.md").read_text()
     shutil.copy(DOCS / "study" / "runs.csv", tmp_path)
-    groups = ("keel-held-out", "keel-tuning", "flights-late", "flights-diverted", "caravan")
+    groups = ("keel-held-out", "keel-tuning", "clean-held-out", "clean-tuning")
+    groups += ("flights-late", "flights-diverted", "caravan")
     monkeypatch.setattr(sys, "argv", ["study", "--report", "--output", str(tmp_path), "--problems", *groups])
     program.main()
     printed = capsys.readouterr().out

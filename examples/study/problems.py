@@ -246,7 +246,7 @@ def caravan(seeds: int = 5) -> Problem:
 
 
 OTHERS: dict[str, Callable[[], Problem]] = {
-    "flights-late": partial(flights, "late"),
+    "flights-late": partial(flights, "late", seeds=20),
     "flights-diverted": partial(flights, "diverted"),
     "caravan": caravan,
 }

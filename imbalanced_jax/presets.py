@@ -1,4 +1,4 @@
-"""The recommended losses: a ranking loss that earns its weight from a cross entropy, with all options set."""
+"""The recommended losses, all options set: a ranking loss that hands weight to a cross entropy where it fails."""
 
 from typing import Any, NamedTuple
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from imbalanced_core import checks
-from imbalanced_core.losses.gated import OPEN
+from imbalanced_core.losses.gated import OPEN, Gate
 from imbalanced_core.losses.schedules import blend_losses, blend_weight, geometric_decay, temperature_ends
 from imbalanced_core.pool.queue import Queue, emptied
 from imbalanced_jax import _versions, validation
@@ -105,7 +105,7 @@ def warmup_blend(
 
     Returns:
         The loss and the `aux` of the main loss. While that is not computed, `aux` has the same structure: the queue
-        unchanged, a gate as before the first step, and NaN, False and 0 elsewhere.
+        unchanged, any other one empty, gates as before the first step, and NaN, False and 0 elsewhere.
 
     Raises:
         ValueError: on a bad number, or if the two losses differ in shape.
@@ -132,9 +132,7 @@ def warmup_blend(
         raise TypeError(f"warmup_fn must return a loss alone, an array, got {type(warmup_form).__name__}")
 
     def without_main(queue: Queue | None) -> tuple[jax.Array, Any]:
-        aux = jax.tree.map(_absent, aux_form)
-        if getattr(aux, "gate", ()):  # it stays open until the switch
-            aux = aux._replace(gate=jax.tree.map(_full, aux_form.gate, OPEN))
+        aux = jax.tree.map(_absent, aux_form, is_leaf=lambda form: isinstance(form, (Queue, Gate)))
         return _full(main_form, 0), aux if queue is None else aux._replace(queue=queue)
 
     main_loss, aux = lax.cond(weight > 0, lambda queue: main_fn(queue, temperature), without_main, queue)
@@ -154,8 +152,12 @@ def _form_of_main(main_fn: Callable, queue: Queue | None, temperature: jax.Array
     return form
 
 
-def _absent(form: jax.ShapeDtypeStruct) -> jax.Array:
-    """The value of a figure that was not computed: NaN, False or 0."""
+def _absent(form: Any) -> Any:
+    """What stands for something that was not computed: no rows, an open gate, or of a figure NaN, False or 0."""
+    if isinstance(form, Queue):
+        return Queue(*(_full(array, 0) for array in form))._replace(targets=_full(form.targets, -1))
+    if isinstance(form, Gate):
+        return Gate(*(_full(array, start) for array, start in zip(form, OPEN, strict=True)))
     return _full(form, jnp.nan if jnp.issubdtype(form.dtype, jnp.floating) else 0)
 
 

@@ -31,8 +31,8 @@ class Diagnostics(NamedTuple):
     chance: Array | None = None  # average precision of a random ranking: the share of positives in batch and queue
     grad_pos_count: Array | None = None  # positives of this process's share of the batch: those that carry gradient
     spread: Array | None = None  # standard deviation of the scores of batch and queue: where it dies, training does
-    reached: Array | None = None  # of a gated loss, what its ranking reaches: a running mean, in [0, 1]
-    ranking_weight: Array | None = None  # of a gated loss, how much its ranking loss counts, in [0, 1]
+    reached: Array | None = None  # of a gated loss, what its ranking reaches: a running mean, at most 1
+    ranking_weight: Array | None = None  # of a gated loss, how much its ranking loss counts, in [¼, 1]
 
 
 class PooledResult(NamedTuple):

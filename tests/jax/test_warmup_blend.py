@@ -13,6 +13,7 @@ import reference
 from jax import lax
 from jax.sharding import PartitionSpec
 
+from imbalanced_jax import presets
 from imbalanced_jax._versions import mark_varying
 from imbalanced_jax.pooled import init_queue
 from imbalanced_jax.ranking import smooth_ap_loss
@@ -260,6 +261,27 @@ def test_main_losses_without_a_queue_or_with_their_own_aux():
         warmup_steps=1,
     )
     np.testing.assert_allclose(loss, aux.per_class[0], rtol=1e-6)
+
+
+def test_a_preset_starts_fresh_at_the_switch():
+    """Its state is the first part of what it returns beside the loss: until the switch no rows and an open gate."""
+    logits, targets = model(initial_parameters(), batch(0)[0]), batch(0)[1]
+    fresh = state = expected = presets.init_state(1, queue_size=12)
+
+    @jax.jit
+    def run(step, state):
+        preset = lambda *_: presets.smooth_ap(logits, targets, state)  # noqa: E731
+        return warmup_blend(step, lambda: bce(logits, targets), preset, warmup_steps=2)
+
+    for step in range(5):
+        loss, (state, _) = run(step, state)
+        if step < 2:
+            assert float(loss) == pytest.approx(float(bce(logits, targets)), rel=1e-6)
+            jax.tree.map(np.testing.assert_array_equal, state, fresh)
+        else:
+            value, (expected, _) = presets.smooth_ap(logits, targets, expected)
+            assert float(loss) == pytest.approx(float(value), rel=1e-5)
+            jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), state, expected)
 
 
 def test_mistakes_are_named():

@@ -1,7 +1,10 @@
 """README, guides and examples run as their readers run them, with the settings that a framework starts with."""
 
+import functools
+
 import jax
 import numpy as np
+import optax
 import pytest
 import torch
 
@@ -17,3 +20,14 @@ def settings_of_users():
     torch.set_rng_state(random_state)
     torch.set_default_dtype(default_dtype)
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def steady_adam(monkeypatch):
+    """Adam with an epsilon above rounding errors, for runs of both frameworks that are compared step by step.
+
+    A ranking loss has gradients that are 0 but for rounding, such as that of the last bias. Adam scales each to a whole
+    step, whose direction then differs between the frameworks.
+    """
+    monkeypatch.setattr(torch.optim, "Adam", functools.partial(torch.optim.Adam, eps=1e-3))
+    monkeypatch.setattr(optax, "adam", functools.partial(optax.adam, eps=1e-3))

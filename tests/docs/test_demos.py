@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import run_demos
 import train_nnx
-from as_users import settings_of_users  # noqa: F401  (used by every test here)
+from as_users import settings_of_users, steady_adam  # noqa: F401  (used by tests here)
 
 DIGITS = [f"digit {digit}" for digit in range(10)]
 EXPECTED = {  # name: (columns of the table, first cells of its rows)
@@ -39,6 +39,7 @@ def test_every_demo_is_run():
     assert {path.stem for path in folder.glob("*_demo.py")} == run_demos.DEMOS.keys() == EXPECTED.keys()
 
 
+@pytest.mark.usefixtures("steady_adam")
 def test_both_backends_train_alike_and_show_it(name, tmp_path, monkeypatch, capsys):
     demo, trained = importlib.import_module(name), []
     train_all = demo_common.train_all

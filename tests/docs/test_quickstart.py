@@ -8,7 +8,7 @@ import quickstart
 import quickstart_data
 import quickstart_jax
 import quickstart_torch
-from as_users import settings_of_users  # noqa: F401  (used by every test here)
+from as_users import settings_of_users, steady_adam  # noqa: F401  (used by tests here)
 
 STEPS = 12
 
@@ -26,6 +26,7 @@ def test_both_halves_have_the_same_losses(problem):
     assert list(quickstart_jax.make_losses(problem)) == loss_names()
 
 
+@pytest.mark.usefixtures("steady_adam")
 @pytest.mark.parametrize("name", loss_names())
 def test_same_trajectory(problem, name):
     weights, batches = quickstart_data.initial_weights(), quickstart_data.batch_rows(len(problem.train_y), STEPS)

@@ -15,6 +15,7 @@ rerun goes on from there.
 import argparse
 import csv
 from functools import lru_cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,10 +27,11 @@ from scipy.optimize import brentq
 from scipy.stats import t as student
 from tqdm import tqdm
 
-from .methods import LOSSES, POINTWISE, PRESETS, Loss, cross_entropy, initial_state, pairs, smooth_ap
-from .runs import initial, network
+from .methods import LOSSES, POINTWISE, PRESETS, TORCH, Loss, cross_entropy, initial_state, pairs, smooth_ap
+from .problems import Training
+from .runs import Lane, initial, network
 
-ROWS, TEST_ROWS, FEATURES, HIDDEN, STEPS, BATCH = 100_000, 50_000, 10, 32, 1000, 512
+ROWS, TEST_ROWS, FEATURES, HIDDEN, STEPS, BATCH, DECAY = 100_000, 50_000, 10, 32, 1000, 512, 0.01
 
 
 class Cell(NamedTuple):
@@ -80,7 +82,7 @@ FRESH = [
 
 REFERENCE = "weighted BCE"
 REFERENCES = (REFERENCE, "BCE from the prior")
-OTHERS = ("√-weighted BCE", "BCE", "BCE from the prior", "pairs alone", *PRESETS)
+OTHERS = ("√-weighted BCE", "BCE", "BCE from the prior", "pairs alone", *PRESETS, TORCH)
 
 # What can be done against a collapse, where labels are noisy and where the ranking can be learned.
 REMEDIED = [Cell(0.002, 0.915, 0.005, 3e-3, 1024, 1.0), Cell(0.01, 0.998, 0.005, 3e-3, 1024, 1.0)]
@@ -142,7 +144,7 @@ def train(
 ) -> list:
     """The parameters after all steps."""
     key, loss = jax.random.key(seed), partial((LOSSES | SHIFTED | VARIANTS)[method], budget=budget)
-    optimizer = optax.adamw(lambda t: rate * 0.5 * (1 + jnp.cos(jnp.pi * t / STEPS)), weight_decay=0.01)
+    optimizer = optax.adamw(lambda t: rate * 0.5 * (1 + jnp.cos(jnp.pi * t / STEPS)), weight_decay=DECAY)
     *hidden, last = initial(key, (FEATURES, HIDDEN, HIDDEN, 1), FEATURES)
     parameters = [*hidden, (head * last[0], last[1])]
 
@@ -155,6 +157,15 @@ def train(
         return (optax.apply_updates(parameters, updates), moments, state), None
 
     return jax.lax.scan(step, (parameters, optimizer.init(parameters), initial_state(queue)), jnp.arange(STEPS))[0][0]
+
+
+def train_in_torch(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, seed: int, cell: Cell) -> np.ndarray:
+    """The scores of the test rows by a network trained on the preset of partial AUC in PyTorch."""
+    from .in_torch import train  # PyTorch need not be installed for the rest
+
+    training = Training(cell.budget, (), (HIDDEN, HIDDEN), BATCH, cell.queue, STEPS, weight_decay=DECAY)
+    lane = Lane(seed, cell.learning_rate, np.arange(ROWS), ROWS, mean=np.float32(0.0), scale=np.float32(1.0))
+    return train(np.concatenate([x, x_test]), y, lane, training, head=cell.head)[ROWS:]
 
 
 @jax.jit
@@ -173,12 +184,15 @@ def run(cell: Cell, method: str, seed: int) -> tuple[float, float, float, float]
     y = (noise < 1 / (1 + np.exp(-logits_of(x, a, b)))).astype(np.int32)
     x_test = np.random.default_rng(999).standard_normal((TEST_ROWS, FEATURES)).astype(np.float32)
     p_test = (1 / (1 + np.exp(-logits_of(x_test, a, b)))).astype(np.float32)
-    # 0 where it is not used: fewer compilations
-    form = {
-        "budget": cell.budget if "pairs" in method or "pAUC" in method else 0.0,
-        "queue": 0 if method in (*POINTWISE, *SHIFTED) else cell.queue,
-    }
-    scores = network(train(x, y, seed, cell.learning_rate, cell.head, method=method, **form), x_test)[:, 0]
+    if method == TORCH:
+        scores = train_in_torch(x, y, x_test, seed, cell)
+    else:
+        # 0 where it is not used: fewer compilations
+        form = {
+            "budget": cell.budget if "pairs" in method or "pAUC" in method else 0.0,
+            "queue": 0 if method in (*POINTWISE, *SHIFTED) else cell.queue,
+        }
+        scores = network(train(x, y, seed, cell.learning_rate, cell.head, method=method, **form), x_test)[:, 0]
     return tuple(map(float, (metrics(p_test, p_test)[0], *metrics(scores, p_test), jnp.std(scores))))
 
 
@@ -201,17 +215,18 @@ def finished(path: Path) -> dict[tuple[str, str, str], list[float]]:
 
 def report(cells: list[Cell], seeds: range, runs: dict) -> str:
     """The tables: AP of each cell as a multiple of weighted BCE's, then the means over cells."""
+    found = [name for name in OTHERS if any(name == method for _, method, _ in runs)]
     lines = [f"{'positive':>8} {'AUC':>5} {'budget':>7} {'rate':>7} {'queue':>5} {'head':>5}"]
-    lines[0] += f" | {'best':>6} {REFERENCE:>12} |" + "".join(f"{name:>20}" for name in OTHERS)
+    lines[0] += f" | {'best':>6} {REFERENCE:>12} |" + "".join(f"{name:>{len(name) + 2}}" for name in found)
     for cell in cells:
         reference = of_seeds(runs, cell, REFERENCE, seeds)
         if reference is not None:
             best, ap = reference[:, :2].mean(0)
             line = f"{name_of(cell):>42} | {best:6.4f} {ap:12.4f} |"
             ratios = ratios_of([cell], seeds, runs, REFERENCE)
-            lines.append(
-                line + "".join(f"{ratios[name][0]:20.2f}" if name in ratios else f"{'-':>20}" for name in OTHERS)
-            )
+            cells_of_line = (f"{ratios[name][0]:.2f}" if name in ratios else "-" for name in found)
+            widths = (len(name) + 2 for name in found)
+            lines.append(line + "".join(x.rjust(width) for x, width in zip(cells_of_line, widths, strict=True)))
     return "\n".join([*lines, *(line for name in REFERENCES for line in summary(cells, seeds, runs, name))])
 
 
@@ -279,6 +294,7 @@ def main() -> None:
     options.output.parent.mkdir(parents=True, exist_ok=True)
     runs = finished(options.output)
     methods = REMEDIES if options.remedies else (REFERENCE, *OTHERS)
+    methods = [name for name in methods if name != TORCH or find_spec("torch")]
     jobs = [(cell, name, seed) for seed in seeds for cell in cells for name in methods]
     jobs = [job for job in jobs if not options.report and (name_of(job[0]), job[1], str(job[2])) not in runs]
     with options.output.open("a", newline="") as file:

@@ -13,20 +13,25 @@ from .problems import Training
 from .runs import Lane, drawn, initial
 
 
-def train(x: np.ndarray, y: np.ndarray, lane: Lane, training: Training) -> np.ndarray:
+def train(x: np.ndarray, y: np.ndarray, lane: Lane, training: Training, *, head: float = 1.0) -> np.ndarray:
     """The scores of all rows by one network, [n].
 
     Args:
         x: [n, d].
-        y: [n].
+        y: of the rows to train on, at least.
         lane: what the network is trained with.
         training: what all lanes have in common.
+        head: scale of the last layer's initial weights.
     """
     features, steps = torch.from_numpy((x - lane.mean) * lane.scale), training.steps
     targets = torch.from_numpy(y)
     key, shape = jax.random.key(lane.seed), (x.shape[1], *training.hidden, 1)
     layers = initial(key, shape, x.shape[1])
-    parameters = [[torch.tensor(np.array(p)).requires_grad_() for p in layer] for layer in layers]
+    scales = [1.0] * (len(layers) - 1) + [head]
+    parameters = [
+        [torch.tensor(scale * np.array(p)).requires_grad_() for p in layer]
+        for scale, layer in zip(scales, layers, strict=True)
+    ]
     batches = jax.vmap(lambda i: drawn(key, i, training.batch, lane.count))(jnp.arange(steps))
     optimizer = torch.optim.AdamW(chain(*parameters), lr=float(lane.learning_rate), weight_decay=training.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: 0.5 * (1 + np.cos(np.pi * t / steps)))

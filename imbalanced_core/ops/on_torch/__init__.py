@@ -24,7 +24,7 @@ from imbalanced_core.ops.on_torch.order import (
     take_rows,
 )
 from imbalanced_core.ops.on_torch.pieces import in_pieces, is_eager, is_eager_cpu, may_overwrite
-from imbalanced_core.ops.on_torch.scores import clear, logistic
+from imbalanced_core.ops.on_torch.scores import clear, logistic, sigmoid, times_logistic_derivative
 
 
 def differences(x: torch.Tensor, y: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
@@ -39,17 +39,6 @@ def decay(x: torch.Tensor) -> torch.Tensor:
     least = torch.finfo(x.dtype).smallest_normal
     result = x.clamp(min=math.log(least) + 0.5).exp_()
     return torch.nn.functional.threshold(result, 2 * least, 0.0, inplace=True)
-
-
-def sigmoid(x: torch.Tensor, *, reuse: bool = False) -> torch.Tensor:
-    return x.sigmoid_() if reuse and may_overwrite(x) else torch.sigmoid(x)
-
-
-def times_logistic_derivative(x: torch.Tensor, at: torch.Tensor, *, reuse: bool = False) -> torch.Tensor:
-    derivative = torch.ops.aten.sigmoid_backward
-    if reuse and may_overwrite(x):
-        return derivative.grad_input(x, at.copysign_(-1.0).sigmoid_(), grad_input=x)
-    return derivative(x, torch.sigmoid(torch.copysign(at, -1.0)))  # at −|at|, where σ is small
 
 
 def stop_gradient(x: torch.Tensor) -> torch.Tensor:

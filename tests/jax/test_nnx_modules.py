@@ -211,7 +211,19 @@ def test_class_axis():
 def test_the_options_are_those_of_the_function(module, function):
     of_function = {n: p.default for n, p in inspect.signature(function).parameters.items()}
     of_module = {n: p.default for n, p in inspect.signature(module.__init__).parameters.items()}
-    of_the_call = {"logits", "targets", "queue", "gate", "where", "sample_weight", "iid_mask", "key", "update_queue"}
+    of_the_call = {
+        "scores",
+        "relevance",
+        "logits",
+        "targets",
+        "queue",
+        "gate",
+        "where",
+        "sample_weight",
+        "iid_mask",
+        "key",
+        "update_queue",
+    }
     missing = of_function.keys() - of_module.keys() - of_the_call - {"class_parallel"}
     assert not missing
     shared = of_function.keys() & of_module.keys()

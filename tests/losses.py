@@ -291,13 +291,14 @@ POINTWISE = (
         kind="labels", more={"of a row": {"axis": -1}}, forward_mode=("jax",), draw=lambda *_: {},
     ),
     Loss(
-        "NDCG", "ndcg.ndcg", "NDCGLoss", "ndcg_loss", {"temperature": 0.3}, kind="lists", reductions=("mean", "sum"),
-        more={"std linear": {"temperature": 0.2, "temperature_scale": "std", "gain": "linear"},
-              "iqr": {"temperature": 0.2, "temperature_scale": "iqr"}},
+        "NDCG", "ndcg.ndcg", "NDCGLoss", "ndcg_loss",
+        {"temperature": 0.2, "temperature_scale": "std", "gain": "linear"},
+        more={"iqr": {"temperature": 0.2, "temperature_scale": "iqr"}}, kind="lists", reductions=("mean", "sum"),
         forward_mode=(), smallest=0.1, draw=lambda rng, _: {"temperature": number(rng, 0.005, 0.05, 0.3, 2.0)},
     ),
 )  # fmt: skip
 LOSSES = RANKING + POINTWISE
+OF_ROWS = OBJECTIVES + tuple(case for case in POINTWISE if case.kind == "lists")  # whose core has a loss for each row
 
 
 def _is_given(targets: Any) -> Any:
@@ -333,4 +334,5 @@ every_pointwise = each(POINTWISE)
 every_ranking_variant = each(with_variants(RANKING))
 every_pointwise_variant = each(with_variants(POINTWISE))
 every_objective = each(OBJECTIVES)
+every_row_loss_variant = each(with_variants(OF_ROWS))
 every_objective_variant = each(with_variants(OBJECTIVES))

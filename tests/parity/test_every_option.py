@@ -9,6 +9,8 @@ import torch
 from flax import nnx
 from losses import LOSSES, POINTWISE, each
 
+from imbalanced_torch import functional
+
 NONSENSE = "bogus"
 DATA = {
     "scores",
@@ -68,7 +70,12 @@ def test_an_error_has_the_name_of_the_option(kind, case, option):
 
 @each(case for case in POINTWISE if "mean_positive" not in case.reductions)
 def test_a_loss_without_positives_has_no_mean_over_them(case):
-    logits, targets = map(jnp.asarray, case.batch())
-    for make in (case.in_torch, case.in_nnx, lambda **options: case.in_jax(**options)(logits, targets)):
+    batch = case.batch()
+    for make in (
+        case.in_torch,
+        case.in_nnx,
+        lambda **options: case.in_jax(**options)(*map(jnp.asarray, batch)),
+        lambda **options: getattr(functional, case.jax)(*map(torch.from_numpy, batch), **case.options | options),
+    ):
         with pytest.raises(ValueError, match="reduction must be one of 'mean', 'sum', 'none', got 'mean_positive'"):
             make(reduction="mean_positive")

@@ -17,7 +17,9 @@ def function_of(case):
 
 
 def targets_of(case, targets):
-    return torch.nn.functional.one_hot(targets, CLASSES) if case.has_label_of_each else targets
+    if case.kind == "lists":
+        return targets[:, None] + torch.arange(CLASSES)
+    return torch.nn.functional.one_hot(targets, CLASSES) if case.kind == "labels" else targets
 
 
 def batch(seed, rows=ROWS):

@@ -39,8 +39,7 @@ def draw(kind, dtype):
     return logits, targets, rng.random(shape).astype(dtype)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize(("reduction", "dtype"), [("mean", np.float64), ("none", np.float32)])
 @pytest.mark.parametrize(("name", "function", "definition", "kind", "options"), LOSSES)
 def test_values_and_gradients(name, function, definition, kind, options, reduction, dtype):
     logits, targets, weights = draw(kind, dtype)

@@ -1,4 +1,4 @@
-"""The keywords that all ranking functions share, in both frameworks: their meaning, types and defaults, once."""
+"""The keywords that all ranking functions share, and all of lists: their meaning, types and defaults, once."""
 
 import difflib
 import functools
@@ -69,6 +69,33 @@ RANKING_DEFAULTS: RankingOptions = {
     "iid_mask": None,
     "max_pool_size": None,
     "update_queue": True,
+}
+
+
+class ListOptions(TypedDict, total=False):
+    """The keywords of every function of lists [..., n], beside those of its own.
+
+    Attributes:
+        temperature: τ > 0, a number or a 0-d array, in units of `temperature_scale`. A new value does not recompile.
+        temperature_scale: the unit of the temperature: "absolute" is 1, or "iqr" or "std" of the scores of the list.
+        where: bool, the shape of the scores: the items that are there, as opposed to padding. None: all.
+        sample_weight: >= 0, one per list, [...]; carries no gradient. None: all 1.
+        reduction: "mean" over the lists that count, "sum", or "none": one loss per list, 0 where it does not count.
+    """
+
+    temperature: float | Array
+    temperature_scale: str
+    where: Array | None
+    sample_weight: Array | None
+    reduction: str
+
+
+LIST_DEFAULTS: ListOptions = {
+    "temperature": 0.1,
+    "temperature_scale": "absolute",
+    "where": None,
+    "sample_weight": None,
+    "reduction": "mean",
 }
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from imbalanced_core import checks, reductions
+from imbalanced_core import options as shared
 from imbalanced_core.options import Function, with_options
 from imbalanced_core.pool.labels import are_probabilities, foreground, taking_part
 from imbalanced_jax import distributed, validation
@@ -42,6 +43,12 @@ class ClassOptions(PointwiseOptions, total=False):
     axis: int
 
 
+class ListOptions(shared.ListOptions, total=False):
+    """Those of losses of lists."""
+
+    axis_name: AxisName
+
+
 COMMON = {"sample_weight": None, "reduction": "mean", "axis_name": None}
 
 
@@ -53,6 +60,11 @@ def label_function(function: Function) -> Function:
 def class_function(function: Function) -> Function:
     """Fills in the keywords of `ClassOptions` that a call leaves out."""
     return with_options(function, ClassOptions, {"ignore_index": -100, "axis": -1, **COMMON})
+
+
+def list_function(function: Function) -> Function:
+    """Fills in the keywords of `ListOptions` that a call leaves out."""
+    return with_options(function, ListOptions, {**shared.LIST_DEFAULTS, "axis_name": None})
 
 
 def label_loss(
@@ -158,6 +170,34 @@ def _class_loss(
     if reduction == "mean_positive" and background_class is not None:
         positives = foreground(targets, num_classes=logits.shape[axis], background_class=background_class, axis=axis)
     return reduce(losses, where, sample_weight, positives, reduction=reduction, axis_name=axis_name)
+
+
+def list_loss(
+    function: Callable[..., Any],
+    scores: jax.Array,
+    relevance: jax.Array,
+    *,
+    rules: Rules,
+    temperature: Any,
+    where: jax.Array | None,
+    sample_weight: jax.Array | None,
+    reduction: str,
+    axis_name: AxisName,
+    **static: Any,
+) -> jax.Array:
+    """A loss of lists: `function` of the core, which takes the other options and returns which lists count."""
+    validation.check_static(reduction=reduction, **static)
+    checks.one_of("reduction", reduction, reductions.CLASS_REDUCTIONS)
+    numbers = _checked({"temperature": temperature}, static, rules)
+    validation.check_arrays(scores=scores, relevance=relevance)
+    validation.check_optional_arrays(where=where, sample_weight=sample_weight)
+    if where is None or validation.can_read(where):  # what a traced mask leaves out may hold anything
+        checks.weights(readable(relevance), where=readable(where), name="relevance")
+        checks.weights(readable(sample_weight), where=readable(where))
+    scores, relevance, where, sample_weight = distributed.replicate((scores, relevance, where, sample_weight))
+    fixed: dict[str, Any] = {"static": tuple(static.items()), "ignore_index": None, "axis_name": axis_name}
+    arrays = {"where": where, "sample_weight": sample_weight}
+    return _label_loss(scores, relevance, numbers, function=function, reduction=reduction, **arrays, **fixed)
 
 
 def reduce(

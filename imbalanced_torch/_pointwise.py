@@ -75,6 +75,7 @@ class PointwiseLoss(distributed.GroupMember, ABC):
         self.grad_reduction = grad_reduction
         self.equal_rows = equal_rows
         self._numbers = tuple(numbers)
+        self._shown = (*self._numbers, "reduction")
         for name, value in numbers.items():
             if isinstance(value, Tensor) and value.ndim:
                 self.register_buffer(name, value, persistent=False)
@@ -148,7 +149,7 @@ class LabelLoss(PointwiseLoss):
             checks.index("ignore_index", ignore_index)
         super().__init__(numbers, **options)
         self.ignore_index = ignore_index
-        self._shown = (*self._numbers, "reduction", "ignore_index")
+        self._shown += ("ignore_index",)
 
     def forward(
         self, inputs: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None, where: Tensor | None = None
@@ -182,7 +183,7 @@ class ClassLoss(PointwiseLoss):
         super().__init__(numbers, **options)
         self.ignore_index = ignore_index
         self.axis = axis
-        self._shown = (*self._numbers, "reduction", "ignore_index", "axis")
+        self._shown += ("ignore_index", "axis")
 
     def forward(self, inputs: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None) -> Tensor:
         """The loss of logits against targets.

@@ -1,18 +1,15 @@
 """Normalised discounted cumulative gain of lists with graded labels as a module."""
 
-from typing import Any, ClassVar, Unpack
+from typing import Unpack
 
 from torch import Tensor
 
-from imbalanced_core import checks
-from imbalanced_core.losses.ndcg import GAINS, ndcg
-from imbalanced_core.losses.ranking import TEMPERATURE_SCALES
-from imbalanced_torch import validation
-from imbalanced_torch._pointwise import Parts, PointwiseLoss, PointwiseOptions
-from imbalanced_torch.validation import readable
+from imbalanced_core.losses.ndcg import RULES, ndcg
+from imbalanced_torch._lists import ListLoss
+from imbalanced_torch._pointwise import PointwiseOptions
 
 
-class NDCGLoss(PointwiseLoss):
+class NDCGLoss(ListLoss):
     """One minus the smooth normalised discounted cumulative gain (NDCG), averaged over lists.
 
     A list is what one query ranks: scores and graded labels [..., n]. It has neither classes nor a queue.
@@ -36,9 +33,8 @@ class NDCGLoss(PointwiseLoss):
         Approximation Framework for Direct Optimization of Information Retrieval Measures, Information Retrieval 2010.
     """
 
-    rules: ClassVar = {"temperature": checks.positive}
-    reductions = ("mean", "sum", "none")
-    _shown = ("temperature", "temperature_scale", "gain", "reduction")
+    function = staticmethod(ndcg)
+    rules = RULES
 
     def __init__(
         self,
@@ -47,37 +43,5 @@ class NDCGLoss(PointwiseLoss):
         gain: str = "exponential",
         **options: Unpack[PointwiseOptions],
     ) -> None:
-        super().__init__({"temperature": temperature}, **options)
-        checks.one_of("temperature_scale", temperature_scale, TEMPERATURE_SCALES)
-        checks.one_of("gain", gain, GAINS)
-        self.temperature_scale = temperature_scale
-        self.gain = gain
-
-    def forward(
-        self, scores: Tensor, relevance: Tensor, where: Tensor | None = None, *, sample_weight: Tensor | None = None
-    ) -> Tensor:
-        """The loss of lists of scores.
-
-        Args:
-            scores: floating point [..., n].
-            relevance: labels >= 0, of any dtype, in the shape of `scores`.
-            where: bool, the shape of `scores`: the items that are there, as opposed to padding. None: all.
-            sample_weight: >= 0, one per list, [...]; carries no gradient.
-        """
-        return self._loss(scores, relevance, sample_weight, where)
-
-    def _parts(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None, where: Tensor | None) -> Parts:
-        options: dict[str, Any] = {"temperature_scale": self.temperature_scale, "gain": self.gain, "where": where}
-        return Parts(*losses_of_lists(inputs, targets, sample_weight, temperature=self.temperature, **options), None)
-
-
-def losses_of_lists(
-    scores: Tensor, relevance: Tensor, sample_weight: Tensor | None, *, where: Tensor | None, **options: Any
-) -> tuple[Tensor, Tensor]:
-    """The loss of each list, and which of them count; checks values where that is free."""
-    validation.check_tensors(scores=scores, relevance=relevance)
-    validation.check_optional_tensors(where=where, sample_weight=sample_weight)
-    checks.positive("temperature", validation.number(options["temperature"]))
-    losses, counted = ndcg(scores, relevance, where=where, **options)
-    checks.weights(readable(relevance), where=readable(where), name="relevance")
-    return losses, counted
+        numbers = {"temperature": temperature, "temperature_scale": temperature_scale, "gain": gain}
+        super().__init__(numbers, **options)

@@ -198,19 +198,22 @@ def compare_ranking(plan: Plan, case: dict[str, Any], result: tuple) -> Errors:
 
 
 def draw_pointwise(plan: Plan, rng: np.random.Generator) -> dict[str, Any]:
-    """Logits [n, C] and targets: labels or numbers in [0, 1] per logit; class ids or probabilities per row."""
+    """Logits [n, C] and targets: of each logit, labels or numbers; of a row, class ids or probabilities."""
     logits = draw_logits(rng, plan.shape, plan.dtype)
     n, classes = plan.shape
     kind = plan.kind  # hard labels, soft ones, or hard ones with label smoothing
     if plan.case.kind == "labels":
         targets = rng.random(plan.shape) if kind == "soft" else rng.random(plan.shape) < 0.3
         targets = targets.astype(np.float64 if plan.dtype == "float64" else np.float32)
+    elif plan.case.kind == "lists":
+        targets = rng.integers(0, 4, plan.shape)
+        targets = targets * np.float32(0.7) if kind == "soft" else targets
     elif kind == "soft":
         targets = rng.dirichlet(np.full(classes, 0.5), n).astype(np.float64 if plan.dtype == "float64" else np.float32)
     else:
         targets = rng.integers(0, classes, n)
-    takes_part = rng.random(plan.shape if plan.case.kind == "labels" else n) < rng.choice([0.8, 1.0])
-    if kind == "soft" and plan.case.kind != "labels":
+    takes_part = rng.random(plan.shape if plan.case.has_label_of_each else n) < rng.choice([0.8, 1.0])
+    if kind == "soft" and plan.case.kind == "ids":
         takes_part[:] = True
     logits[~takes_part] = rng.choice([np.nan, np.inf, 1.0])
     return {
@@ -227,6 +230,11 @@ def draw_pointwise(plan: Plan, rng: np.random.Generator) -> dict[str, Any]:
 def reference_pointwise(plan: Plan, case: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Weighted losses of every position, and their derivatives by all logits of it [..., C] (sigmoid: by its own)."""
     function, options = plan.case.definition, dict(case["options"])
+    if plan.case.kind == "lists":
+        rows = zip(*(case[name] for name in ("logits", "targets", "where")), strict=True)
+        lists = [function(x.astype(np.float64), y.astype(np.float64), where=m, **options) for x, y, m in rows]
+        weights = case["weights"].astype(np.float64)
+        return weights * [found[0] for found in lists], weights[:, None] * [found[2] for found in lists]
     if "where" in inspect.signature(function).parameters:  # entries that compete with others
         options["where"] = case["where"]
     where, by_logit = case["where"], plan.case.kind == "labels"
@@ -252,7 +260,7 @@ def _call_pointwise_torch(plan: Plan, case: dict[str, Any]) -> tuple:
         name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
         for name, value in case["options"].items()
     }
-    loss_fn = plan.case.in_torch(reduction="none", ignore_index=IGNORED, **options)
+    loss_fn = plan.case.in_torch(reduction="none", **options)
     x = torch.from_numpy(case["logits"].copy()).to(getattr(torch, plan.dtype)).requires_grad_()
     losses = loss_fn(x, torch.from_numpy(case["targets"]), sample_weight=torch.from_numpy(case["weights"]))
     losses.sum().backward()

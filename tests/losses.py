@@ -31,7 +31,7 @@ class Loss:
     options: dict[str, Any] = field(default_factory=dict)  # as the class and the JAX function spell them
     more: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
-    kind: str = "ranking"  # or pointwise with targets that are "ids" of classes or "labels", one for each logit
+    kind: str = "ranking"  # or, by targets, "ids" of classes, "labels" of logits, "lists" of logits with graded labels
     forward_mode: tuple[str, ...] = ("torch", "jax")  # elsewhere its derivative is written by hand, and jvp refuses
     # of ranking losses
     like: str = ""  # a loss that differs in its objective alone: what is slow and sees no objective runs for that one
@@ -40,7 +40,7 @@ class Loss:
     mean_of: str = "losses"  # what the weights of positives average, or "reciprocals" of losses
     margin_raises_scores: bool = False  # which rounds it to their spacing: extreme scores lose it
     copies_compete: bool = False  # m copies of a positive rank above each other, a positive of multiplicity m does not
-    # of pointwise losses
+    # of pointwise losses and lists
     reductions: tuple[str, ...] = ("mean", "mean_positive", "sum")
     mixes_probabilities: bool = False  # differences of numbers near 1, whose errors are absolute
     smallest: float = 0.0  # losses below this have absolute errors
@@ -49,6 +49,11 @@ class Loss:
     @property
     def ranks(self) -> bool:
         return self.kind == "ranking"
+
+    @property
+    def has_label_of_each(self) -> bool:
+        """Whether targets have the shape of the logits."""
+        return self.kind in ("labels", "lists")
 
     @cached_property
     def objective(self) -> Callable:
@@ -80,9 +85,12 @@ class Loss:
         return getattr(import_module("imbalanced_jax.nnx"), self.torch)
 
     def in_torch(self, num_classes: int = 3, **options: Any) -> Any:
-        """The module."""
+        """The module; ignored labels of lists are masked for it."""
         defaults = {"ignore_index": IGNORED} if self.kind == "labels" else {}
-        return self.torch_class(*self._sizes(num_classes), **defaults | self.options | options)
+        module = self.torch_class(*self._sizes(num_classes), **defaults | self.options | options)
+        if self.kind == "lists":
+            module.register_forward_pre_hook(lambda _, arrays: (*arrays, _is_given(arrays[1])))
+        return module
 
     def in_nnx(self, num_classes: int = 3, **options: Any) -> Any:
         """The nnx module."""
@@ -94,12 +102,11 @@ class Loss:
     def in_jax(self, **options: Any) -> Callable:
         """The JAX function with its options; ignored labels are masked for it."""
         function = partial(self.jax_function, **self.options | options)
-        if self.kind != "labels":
+        if not self.has_label_of_each:
             return function
 
         def masked(logits: Any, targets: Any, **arguments: Any) -> Any:
-            where = targets != IGNORED if hasattr(targets, "dtype") else None
-            return function(logits, targets, **{"where": where} | arguments)
+            return function(logits, targets, **{"where": _is_given(targets)} | arguments)
 
         return masked
 
@@ -109,6 +116,12 @@ class Loss:
         if not self.ranks:
             return function
         return lambda logits, targets, **arguments: function(logits, targets, queue, **arguments)[0]
+
+    def wording(self, message: str) -> str:
+        """How an error of this loss puts the message: with its own names of logits and targets."""
+        if self.kind != "lists":
+            return message
+        return message.replace("(logits|inputs", "(scores").replace("targets", "relevance")
 
     @property
     def scale(self) -> str:
@@ -128,7 +141,13 @@ class Loss:
         """Logits [rows, num_classes] and targets, in numpy; every class occurs."""
         logits = np.random.default_rng(seed).standard_normal((rows, num_classes)).astype(dtype)
         ids = np.arange(rows) % max(num_classes, 2)
+        if self.kind == "lists":
+            return logits, (ids[:, None] + np.arange(num_classes)) % 4
         return logits, (logits > 0.5).astype(dtype) if self.kind == "labels" else ids
+
+    def wrong(self, targets: Any) -> Any:
+        """Targets of which some are outside of their range."""
+        return {"labels": 2 + 0 * targets, "lists": -1 - targets}.get(self.kind, targets + 1)
 
     def definition_of_rows(self, scores: np.ndarray, positives: np.ndarray, **arrays: Any) -> tuple[np.ndarray, ...]:
         """(losses, valid, gradients, ...) of a ranking loss, row by row."""
@@ -271,8 +290,21 @@ POINTWISE = (
         "hard negatives", "hard_examples.hard_negative", "HardNegativeLoss", "hard_negative_loss",
         kind="labels", more={"of a row": {"axis": -1}}, forward_mode=("jax",), draw=lambda *_: {},
     ),
+    Loss(
+        "NDCG", "ndcg.ndcg", "NDCGLoss", "ndcg_loss",
+        {"temperature": 0.2, "temperature_scale": "std", "gain": "linear"},
+        more={"iqr": {"temperature": 0.2, "temperature_scale": "iqr"}}, kind="lists", reductions=("mean", "sum"),
+        forward_mode=(), smallest=0.1, draw=lambda rng, _: {"temperature": number(rng, 0.005, 0.05, 0.3, 2.0)},
+    ),
 )  # fmt: skip
 LOSSES = RANKING + POINTWISE
+OF_ROWS = OBJECTIVES + tuple(case for case in POINTWISE if case.kind == "lists")  # whose core has a loss for each row
+
+
+def _is_given(targets: Any) -> Any:
+    """Which targets are not ignored; None of what is no dense array, which a loss refuses."""
+    is_dense = hasattr(targets, "dtype") and "sparse" not in str(getattr(targets, "layout", ""))
+    return targets != IGNORED if is_dense else None
 
 
 def shares(rng: np.random.Generator, classes: int) -> np.ndarray:
@@ -302,4 +334,5 @@ every_pointwise = each(POINTWISE)
 every_ranking_variant = each(with_variants(RANKING))
 every_pointwise_variant = each(with_variants(POINTWISE))
 every_objective = each(OBJECTIVES)
+every_row_loss_variant = each(with_variants(OF_ROWS))
 every_objective_variant = each(with_variants(OBJECTIVES))

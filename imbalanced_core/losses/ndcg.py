@@ -1,14 +1,21 @@
 """Normalised discounted cumulative gain of lists with graded labels, with smooth ranks."""
 
 import math
+from functools import partial
+from typing import Any
 
 from imbalanced_core import checks, ops
 from imbalanced_core.losses.ranking import TEMPERATURE_SCALES
 from imbalanced_core.ops.namespace import Array, array_namespace
 from imbalanced_core.pairwise import soft_counts_at
-from imbalanced_core.pool.items import dispersion, make_items, row_temperature, settle
+from imbalanced_core.pool.items import dispersion, make_items, row_temperature, settle, weight_of
 
-GAINS = ("exponential", "linear")
+#: of the options; "temperature_scale" and "gain" are strings
+RULES: dict[str, Any] = {
+    "temperature": checks.positive,
+    "temperature_scale": partial(checks.one_of, options=TEMPERATURE_SCALES),
+    "gain": partial(checks.one_of, options=("exponential", "linear")),
+}
 
 
 def ndcg(
@@ -55,8 +62,7 @@ def ndcg(
         Qin, Liu, Li. A general approximation framework for direct optimization of information retrieval measures.
         Information Retrieval 2010, for smooth ranks.
     """
-    checks.one_of("temperature_scale", temperature_scale, TEMPERATURE_SCALES)
-    checks.one_of("gain", gain, GAINS)
+    checks.numbers(RULES, temperature=temperature, temperature_scale=temperature_scale, gain=gain)
     checks.floating("scores", scores)
     checks.require(scores.ndim > 0, "scores", "of shape [..., n]", tuple(scores.shape))
     checks.same_shape("relevance", relevance, "scores", scores)
@@ -65,8 +71,8 @@ def ndcg(
     items = make_items(scores, labels > 0, where=where, weights=labels)  # which have the range of weights
     gains = xp.expm1(items.numerator * math.log(2.0)) if gain == "exponential" else items.numerator
     tau = row_temperature(temperature, dispersion(temperature_scale, items, items.where), items)
-    everyone = ops.astype(items.where, items.scores.dtype)
-    counts = soft_counts_at(items.scores, everyone[..., None, :], tau, items.numerator > 0)
+    everyone = weight_of(items.where, items)[..., None, :]
+    counts = soft_counts_at(items.scores, everyone, tau, items.numerator > 0)
     rank = xp.squeeze(counts.above, axis=-2) + 0.5  # the count holds the item itself, σ(0) times
     own = gains if counts.indices is None else ops.rearrange(gains, counts.indices)
     best = -ops.sort(-gains)

@@ -2,11 +2,9 @@
 
 from typing import Any, Self
 
-from jax import Array
-
 from imbalanced_core.options import SMOOTH_AP_PRESET, pauc_preset
 from imbalanced_jax import hard_examples, long_tail, ndcg, operating_point, partial_auc, pointwise, ranking
-from imbalanced_jax.nnx.module import PointwiseLoss
+from imbalanced_jax.nnx.module import ListLoss, PointwiseLoss
 from imbalanced_jax.nnx.pooled import PooledLoss
 
 
@@ -107,18 +105,11 @@ class PAUCAtBudgetLoss(PooledLoss):
         return cls(num_classes, **(options | overrides))  # type: ignore[call-arg]
 
 
-class NDCGLoss(PointwiseLoss):
+class NDCGLoss(ListLoss):
     """One minus the smooth NDCG of lists with graded labels: `imbalanced_jax.ndcg_loss` with its options."""
 
     loss = staticmethod(ndcg.ndcg_loss)
     positional = ("temperature", "temperature_scale", "gain", "reduction")
-    of_the_call = ("scores", "relevance", "where", "sample_weight")
-
-    def __call__(
-        self, scores: Array, relevance: Array, where: Array | None = None, *, sample_weight: Array | None = None
-    ) -> Array:
-        """The loss of lists [..., n], as the function takes them."""
-        return type(self).loss(scores, relevance, where=where, sample_weight=sample_weight, **self.options())
 
 
 class SigmoidFocalLoss(PointwiseLoss):

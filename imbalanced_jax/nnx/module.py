@@ -114,3 +114,20 @@ class PointwiseLoss(LossModule):
             sample_weight: >= 0; carries no gradient.
         """
         return type(self).loss(logits, targets, sample_weight=sample_weight, **self.options())
+
+
+class ListLoss(PointwiseLoss):
+    """A loss of lists of scores with graded labels."""
+
+    of_the_call = ("scores", "relevance", "where", "sample_weight")
+
+    def __call__(
+        self,
+        scores: jax.Array,
+        relevance: jax.Array,
+        where: jax.Array | None = None,
+        *,
+        sample_weight: jax.Array | None = None,
+    ) -> jax.Array:
+        """The loss of lists [..., n], as the function takes them."""
+        return type(self).loss(scores, relevance, where=where, sample_weight=sample_weight, **self.options())

@@ -1,29 +1,16 @@
 """Normalised discounted cumulative gain of lists with graded labels as a function."""
 
-from typing import Any
+from typing import Unpack
 
 from torch import Tensor
 
-from imbalanced_core import checks, reductions
-from imbalanced_torch.functional.ranking import Number
-from imbalanced_torch.ndcg import losses_of_lists
-from imbalanced_torch.validation import readable
+from imbalanced_core.losses.ndcg import ndcg
+from imbalanced_torch.functional.pointwise import ListOptions, list_function, list_loss
 
 
+@list_function
 def ndcg_loss(
-    scores: Tensor,
-    relevance: Tensor,
-    *,
-    temperature: Number = 0.1,
-    temperature_scale: str = "absolute",
-    gain: str = "exponential",
-    where: Tensor | None = None,
-    sample_weight: Tensor | None = None,
-    reduction: str = "mean",
+    scores: Tensor, relevance: Tensor, *, gain: str = "exponential", **options: Unpack[ListOptions]
 ) -> Tensor:
     """One minus the smooth NDCG of lists [..., n]: the loss of `imbalanced_torch.NDCGLoss`, with its arguments."""
-    checks.one_of("reduction", reduction, ("mean", "sum", "none"))
-    options: dict[str, Any] = {"temperature_scale": temperature_scale, "gain": gain, "where": where}
-    losses, counted = losses_of_lists(scores, relevance, sample_weight, temperature=temperature, **options)
-    checks.weights(readable(sample_weight), where=readable(counted))
-    return reductions.reduce_elements(losses, reduction=reduction, where=counted, weights=sample_weight)
+    return list_loss(ndcg, scores, relevance, gain=gain, **options)

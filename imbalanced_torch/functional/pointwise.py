@@ -8,9 +8,10 @@ from torch import Tensor
 
 from imbalanced_core import checks, reductions
 from imbalanced_core.losses import pointwise
-from imbalanced_core.options import Function, with_options
+from imbalanced_core.options import LIST_DEFAULTS, Function, ListOptions, with_options
 from imbalanced_core.pool.labels import foreground
 from imbalanced_torch import validation
+from imbalanced_torch._lists import list_parts
 from imbalanced_torch._pointwise import Parts, counted_positions, label_parts
 from imbalanced_torch.functional.ranking import Number
 from imbalanced_torch.validation import readable
@@ -61,6 +62,11 @@ def label_function(function: Function) -> Function:
 def class_function(function: Function) -> Function:
     """Fills in the keywords of `ClassOptions` that a call leaves out."""
     return with_options(function, ClassOptions, {**COMMON, "ignore_index": -100, "axis": -1})
+
+
+def list_function(function: Function) -> Function:
+    """Fills in the keywords of `ListOptions` that a call leaves out."""
+    return with_options(function, ListOptions, LIST_DEFAULTS)
 
 
 @label_function
@@ -176,6 +182,22 @@ def class_loss(
     if reduction == "mean_positive" and background_class is not None:
         positives = foreground(targets, num_classes=logits.shape[axis], background_class=background_class, axis=axis)
     return _reduce(Parts(losses, where, positives), reduction, sample_weight)
+
+
+def list_loss(
+    function: Callable[..., Any],
+    scores: Tensor,
+    relevance: Tensor,
+    *,
+    where: Tensor | None,
+    sample_weight: Tensor | None,
+    reduction: str,
+    **options: Any,
+) -> Tensor:
+    """A loss of lists: `function` of the core, which takes the other options and returns which lists count."""
+    checks.one_of("reduction", reduction, reductions.CLASS_REDUCTIONS)
+    parts = list_parts(partial(function, **options), scores, relevance, sample_weight, where)
+    return _reduce(parts, reduction, sample_weight)
 
 
 def _reduce(parts: Parts, reduction: str, weights: Tensor | None) -> Tensor:

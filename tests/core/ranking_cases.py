@@ -7,8 +7,10 @@ from imbalanced_core.ops.namespace import array_namespace
 
 def options_of(case, rng, shape):
     """Every optional array, drawn; `is_iid` for those that know it."""
-    options = {
-        "where": rng.random(shape) < 0.8,
+    options = {"where": rng.random(shape) < 0.8}
+    if case.kind == "lists":
+        return options
+    options |= {
         "weights": rng.random(shape) + 0.1,
         "multiplicity": rng.random(shape) * 3 + 0.2,
         "live": rng.random(shape[-1:]) < 0.6,
@@ -21,6 +23,11 @@ def options_of(case, rng, shape):
 def draw(rng, shape, dtype=np.float64, rate=0.3):
     positives = rng.random(shape) < rate
     return (rng.standard_normal(shape) + positives).astype(dtype), positives
+
+
+def labels_of(case, positives):
+    """What the loss takes: the positives, or grades of 0 to 3 for a loss of lists."""
+    return positives * (1 + np.arange(positives.shape[-1]) % 3) if case.kind == "lists" else positives
 
 
 def call(case, *keys):

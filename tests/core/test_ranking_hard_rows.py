@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from losses import OBJECTIVES, every_objective, every_objective_variant
+from losses import OBJECTIVES, every_objective, every_objective_variant, every_row_loss_variant
 from ranking_cases import (
     degenerate_rows,
     draw,
     gradient_of,
+    labels_of,
     options_of,
     run,
 )
@@ -37,9 +38,10 @@ def test_hard_and_ordinary_rows_in_one_compiled_batch(value_grad_backend, rng, c
     assert np.isfinite(gradient[:-1]).all()
 
 
-@every_objective_variant
+@every_row_loss_variant
 def test_masked_is_absent_whatever_it_holds(eager, rng, case):
     scores, positives = draw(rng, (1, 40))
+    positives = labels_of(case, positives)
     options = options_of(case, rng, scores.shape)
     kept = options["where"][0]
     expected = gradient_of(
@@ -51,7 +53,7 @@ def test_masked_is_absent_whatever_it_holds(eager, rng, case):
     )
     garbage = rng.choice([np.nan, np.inf, -np.inf, 1e4], 40)
     scores = np.where(kept, scores, garbage)
-    for key in ("weights", "multiplicity"):
+    for key in options.keys() & {"weights", "multiplicity"}:
         options[key] = np.where(kept, options[key], np.nan)
     value, gradient = gradient_of(case, eager, scores, positives, **options)
     np.testing.assert_allclose(value, expected[0], rtol=1e-12)

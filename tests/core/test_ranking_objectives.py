@@ -6,24 +6,34 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from losses import OBJECTIVES, each, every_objective, every_objective_variant, with_variants
+from losses import (
+    OBJECTIVES,
+    OF_ROWS,
+    each,
+    every_objective,
+    every_objective_variant,
+    every_row_loss_variant,
+    with_variants,
+)
 from ranking_cases import (
     draw,
     gradient_of,
+    labels_of,
     options_of,
     run,
 )
 
 
-@every_objective_variant
+@every_row_loss_variant
 def test_value_is_the_reference(every_backend, rng, case):
     backend = every_backend
-    if case not in OBJECTIVES and backend.name not in ("numpy", "strict", "torch"):
+    if case not in OF_ROWS and backend.name not in ("numpy", "strict", "torch"):
         pytest.skip("every kind of objective is compiled once")
     if case is not OBJECTIVES[0] and backend.name == "jax":
         pytest.skip("the operations of jax.jit")
     scores, positives = draw(rng, (4, 40))
     positives[2] = False
+    positives = labels_of(case, positives)
     options = options_of(case, rng, scores.shape)
     expected, expected_valid, *_ = case.definition_of_rows(scores, positives, **options)
     loss, valid = run(case, backend, scores, positives, **options)
@@ -33,10 +43,11 @@ def test_value_is_the_reference(every_backend, rng, case):
     assert loss.dtype == np.float64
 
 
-@every_objective_variant
+@every_row_loss_variant
 def test_gradient_is_that_of_the_reference(rng, eager, case):
     scores, positives = draw(rng, (4, 40))
     positives[2] = False
+    positives = labels_of(case, positives)
     options = options_of(case, rng, scores.shape)
     expected = case.definition_of_rows(scores, positives, **options)[2]
     gradient = gradient_of(case, eager, scores, positives, **options)[1]
@@ -121,9 +132,9 @@ def test_bad_data_is_named(case):
         objective(np.zeros((2, 5)), np.zeros(5, bool))
 
 
-@every_objective_variant
+@every_row_loss_variant
 def test_values_stay_in_the_unit_interval(rng, case):
     scores, positives = draw(rng, (50, 30))
-    loss = case.objective(scores, positives)[0]
+    loss = case.objective(scores, labels_of(case, positives))[0]
     assert ((loss >= 0) & (loss <= 1)).all()
     assert not math.isclose(loss.std(), 0)

@@ -141,7 +141,7 @@ def assert_same(got, expected):
 
 def pointwise_loss_fn(case, reductions=None):
     def loss_fn(w, batch, queue, axis_name):
-        targets = batch["labels" if case.kind == "labels" else "ids"]
+        targets = batch["labels" if case.has_label_of_each else "ids"]
         loss = case.in_jax(axis_name=axis_name)
         losses = [
             loss(logits_of(w, batch["features"]), targets, reduction=reduction, sample_weight=weights)

@@ -178,15 +178,15 @@ def test_pointwise_losses_are_the_functions(module, function, options):
     logits, y = batch(0)[0][:, :CLASSES], batch(0)[1]
     takes_labels = "where" in inspect.signature(function).parameters
     targets = jax.nn.one_hot(y, CLASSES) if takes_labels else y
-    weights = jnp.linspace(0, 1, ROWS, dtype=jnp.float32)
-    options = dict(options, sample_weight=weights)
-    value, gradient = jax.value_and_grad(partial(function, **options))(logits, targets)
-    del options["sample_weight"]
-    loss_fn = partial(module(**options), sample_weight=weights)
+    arrays = {"sample_weight": jnp.linspace(0, 1, ROWS, dtype=jnp.float32)}
+    if "where" in inspect.signature(module.__call__).parameters:
+        arrays["where"] = jnp.arange(targets.size).reshape(targets.shape) % 4 > 0
+    value, gradient = jax.value_and_grad(partial(function, **options, **arrays))(logits, targets)
+    loss_fn = partial(module(**options), **arrays)
     result = nnx.value_and_grad(loss_fn)(logits, targets)
     np.testing.assert_allclose(result[0], value, rtol=1e-6)
     np.testing.assert_allclose(result[1], gradient, rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(evaluate(module(**options), logits, targets, sample_weight=weights), value, rtol=1e-6)
+    np.testing.assert_allclose(evaluate(module(**options), logits, targets, **arrays), value, rtol=1e-6)
 
 
 def test_ignored_entries_of_the_sigmoid_loss():
@@ -211,7 +211,19 @@ def test_class_axis():
 def test_the_options_are_those_of_the_function(module, function):
     of_function = {n: p.default for n, p in inspect.signature(function).parameters.items()}
     of_module = {n: p.default for n, p in inspect.signature(module.__init__).parameters.items()}
-    of_the_call = {"logits", "targets", "queue", "gate", "where", "sample_weight", "iid_mask", "key", "update_queue"}
+    of_the_call = {
+        "scores",
+        "relevance",
+        "logits",
+        "targets",
+        "queue",
+        "gate",
+        "where",
+        "sample_weight",
+        "iid_mask",
+        "key",
+        "update_queue",
+    }
     missing = of_function.keys() - of_module.keys() - of_the_call - {"class_parallel"}
     assert not missing
     shared = of_function.keys() & of_module.keys()

@@ -7,10 +7,23 @@ import jax.numpy as jnp
 import pytest
 import torch
 from flax import nnx
-from losses import LOSSES
+from losses import LOSSES, POINTWISE, each
+
+from imbalanced_torch import functional
 
 NONSENSE = "bogus"
-DATA = {"logits", "targets", "queue", "where", "sample_weight", "iid_mask", "num_classes", "self"}
+DATA = {
+    "scores",
+    "relevance",
+    "logits",
+    "targets",
+    "queue",
+    "where",
+    "sample_weight",
+    "iid_mask",
+    "num_classes",
+    "self",
+}
 # objects of the frameworks, which complain of them themselves
 FOREIGN = {"process_group", "axis_name", "generator", "dtype", "deterministic", "rngs"}
 
@@ -53,3 +66,16 @@ def test_an_error_has_the_name_of_the_option(kind, case, option):
     streams = {"rngs": nnx.Rngs(0)} if (kind, option) == ("nnx", "max_pool_size") else {}
     with pytest.raises((ValueError, TypeError), match=rf"^{option} must be "):
         make(**{option: NONSENSE}, **streams)(*batch)
+
+
+@each(case for case in POINTWISE if "mean_positive" not in case.reductions)
+def test_a_loss_without_positives_has_no_mean_over_them(case):
+    batch = case.batch()
+    for make in (
+        case.in_torch,
+        case.in_nnx,
+        lambda **options: case.in_jax(**options)(*map(jnp.asarray, batch)),
+        lambda **options: getattr(functional, case.jax)(*map(torch.from_numpy, batch), **case.options | options),
+    ):
+        with pytest.raises(ValueError, match="reduction must be one of 'mean', 'sum', 'none', got 'mean_positive'"):
+            make(reduction="mean_positive")

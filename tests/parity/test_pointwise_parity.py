@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import reference
 import torch
+from losses import IGNORED, POINTWISE, each
 
 import imbalanced_jax
 import imbalanced_torch
@@ -38,8 +39,7 @@ def draw(kind, dtype):
     return logits, targets, rng.random(shape).astype(dtype)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize(("reduction", "dtype"), [("mean", np.float64), ("none", np.float32)])
 @pytest.mark.parametrize(("name", "function", "definition", "kind", "options"), LOSSES)
 def test_values_and_gradients(name, function, definition, kind, options, reduction, dtype):
     logits, targets, weights = draw(kind, dtype)
@@ -71,6 +71,23 @@ def test_values_and_gradients(name, function, definition, kind, options, reducti
     np.testing.assert_allclose(of_jax, expected, rtol=tolerance, atol=tiny)
     np.testing.assert_allclose(x.grad, slope, **near)
     np.testing.assert_allclose(gradient, slope, **near)
+
+
+@each(POINTWISE)
+def test_reductions_over_what_is_not_ignored(case):
+    logits, targets = case.batch(0, dtype=np.float64)
+    targets[[2, 5]] = IGNORED
+    weights = np.linspace(0.1, 2.0, len(logits))
+
+    @jax.jit
+    def of_jax(x, y, w):
+        return [case.in_jax(reduction=reduction)(x, y, sample_weight=w) for reduction in case.reductions]
+
+    arrays = [torch.from_numpy(array) for array in (logits, targets, weights)]
+    of_torch = [
+        case.in_torch(reduction=reduction)(*arrays[:2], sample_weight=arrays[2]) for reduction in case.reductions
+    ]
+    np.testing.assert_allclose(of_jax(*map(jnp.asarray, (logits, targets, weights))), of_torch, rtol=1e-12)
 
 
 @pytest.mark.parametrize("scheme", ["inverse", "balanced", "effective"])

@@ -36,7 +36,7 @@ def assert_near(errors):
 @given(data=st.data())
 def test_torch_losses_are_the_reference(name, data):
     plan = data.draw(st.sampled_from(fuzz.make_plans(name)))
-    least = {"ranking": 0, "labels": 1, "ids": 2}[plan.case.kind]  # a softmax needs two classes
+    least = {"ranking": 0, "labels": 1, "ids": 2, "lists": 1}[plan.case.kind]  # a softmax needs two classes
     columns = st.integers(least, 20 if plan.case.ranks else 7)
     shape = (data.draw(st.integers(1, 30)), data.draw(columns))
     plan = dataclasses.replace(plan, shape=shape, dtype=data.draw(st.sampled_from(list(DTYPES))))

@@ -61,7 +61,7 @@ def _pointwise(loss: Loss, reduction: str) -> Case:
                     ),
                     rows,
                     3,
-                    multilabel=loss.kind == "labels",
+                    multilabel=loss.has_label_of_each,
                     what=f"{loss.name} weighted={weighted}",
                 )
 

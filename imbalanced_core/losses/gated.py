@@ -21,6 +21,7 @@ LIMITS = 0.3, 0.6  # what the ranking reaches where its weight begins to grow, a
 LIFTED_LIMITS = 0.05, 0.3  # the same for an average precision, of which chance is subtracted
 SHARPNESS = 50.0  # what the ranking reaches is measured at a temperature so many times smaller
 MEMORY = 0.02  # weight of a step in the running mean of what the ranking reaches
+LARGEST_UNIT = 1.0  # τ, in logits, up to which the ranking loss pulls as hard as a cross entropy
 EXPECTED_ROWS = 100.0  # what a given share of positives counts for: batches that differ soon outweigh it
 PRIOR_POWER = 1.5  # of the odds of a positive that the logits of the cross entropy start from
 
@@ -79,12 +80,13 @@ def gated(
 
         cross entropy = n₋/n₊ · mean BCE(z + 1.5 log(n₊/n₋), y),
         w = ¼ + ¾ · clip((m − 0.3) / 0.3, 0, 1),
-        loss = (1 − w) · cross entropy + w · 4τ · ranking loss.
+        loss = (1 − w) · cross entropy + w · 4 min(τ, 1) · ranking loss.
 
     The cross entropy is weighted as usual, n₋/n₊ for a positive, but by one factor for all rows, and the logits start
     below the prior: so the first steps go into the features, not into an intercept. 4τ makes the gradient of the
-    ranking loss by one score as large as that of a cross entropy, whatever the scale of the scores. τ, w, n₊ and n₋ are
-    constants in differentiation.
+    ranking loss by one score as large as that of a cross entropy, however close the scores are. Where they are far
+    apart, τ > 1, it falls with 1/τ: otherwise scores that grow would grow ever faster, and training could diverge. τ,
+    w, n₊ and n₋ are constants in differentiation.
 
     Args:
         items: of shape [C, M], with `live`.
@@ -119,7 +121,8 @@ def gated(
     seen, odds = positives + negatives, _odds(new, positive_rate)
     total = _cross_entropy(items, ops.where(is_positive, items.numerator, weights), odds)
     pointwise, is_seen = total / (xp.clip(seen, min=1.0) * odds), seen > 0
-    loss = (1.0 - w) * pointwise + w * (4.0 * ops.stop_gradient(figures["tau_eff"])) * missed
+    unit = xp.clip(ops.stop_gradient(figures["tau_eff"]), max=LARGEST_UNIT)
+    loss = (1.0 - w) * pointwise + w * (4.0 * unit) * missed
     # of a gate that was cast to half precision too: its counts would stop at 256
     gate = Gate(*(ops.astype(ops.stop_gradient(x), ops.widen(old).dtype) for x, old in zip(new, gate, strict=True)))
     if not diagnostics:

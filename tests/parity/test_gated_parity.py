@@ -66,7 +66,7 @@ class Formula:
         shifted = z + 1.5 * np.log(odds)
         cross_entropy = np.mean(np.logaddexp(0, np.where(y, -shifted, shifted))) / odds
         slopes_of_cross_entropy = (sigmoid(shifted) - y) / (odds * len(z))
-        unit = 4 * self.temperature * np.std(s[~p]) * w
+        unit = 4 * min(self.temperature * np.std(s[~p]), 1) * w
         loss = (1 - w) * cross_entropy + unit * missed
         return loss, (1 - w) * slopes_of_cross_entropy + unit * slopes[-len(z) :]
 

@@ -19,9 +19,13 @@ def decay(x: Array) -> Array:
     return backend(x).decay(x)
 
 
-def sigmoid(x: Array, *, reuse: bool = False) -> Array:
-    """1 / (1 + exp(-x)), elementwise. With `reuse`, x is a temporary that nobody else needs and may be overwritten."""
-    return backend(x).sigmoid(x, reuse=reuse)
+def sigmoid(x: Array, *, reuse: bool = False, absolute: bool = False) -> Array:
+    """1 / (1 + exp(-x)), elementwise.
+
+    With `reuse`, x is a temporary that nobody else needs and may be overwritten; with `absolute`, errors of 1e-34 are
+    allowed, so that a number need not be 0 where x is far below 0.
+    """
+    return backend(x).sigmoid(x, reuse=reuse, absolute=absolute)
 
 
 def times_logistic_derivative(x: Array, at: Array, *, reuse: bool = False) -> Array:

@@ -16,7 +16,7 @@ def decay(x: Array) -> Array:
     return array_namespace(x).exp(x)
 
 
-def sigmoid(x: Array, *, reuse: bool = False) -> Array:
+def sigmoid(x: Array, *, reuse: bool = False, absolute: bool = False) -> Array:
     xp = array_namespace(x)
     power = xp.exp(-xp.abs(x))  # (1 + tanh(x/2))/2 would lose the digits of a small result
     return xp.where(x < 0, power, 1.0) / (1.0 + power)

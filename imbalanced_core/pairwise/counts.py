@@ -245,7 +245,7 @@ _at_few = ops.with_vjp(few.counts_at, _few_vjp, keeps=True)
 
 def _counts_in_block(w: Array, x: Array, from_others: Array) -> Array:
     """Σ_j w_kj σ((s_j − s_i)/τ), [block, k, item i]."""
-    return ops.matmul(w, ops.sigmoid(x)) + from_others
+    return ops.matmul(w, ops.sigmoid(x, absolute=True)) + from_others
 
 
 def _gradient_in_block(both: Array, x: Array, from_others: Array) -> Array:

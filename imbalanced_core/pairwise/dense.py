@@ -28,7 +28,7 @@ def counts(scores: Array, weights: Array, temperature: Array, *indices: Array) -
     """
     requested = ops.rearrange(scores, *indices) if indices else scores
     x = ops.differences(*map(ops.in_memory, (scores, requested, temperature)))
-    return ops.matmul(weights, ops.sigmoid(x).mT), x
+    return ops.matmul(weights, ops.sigmoid(x, absolute=True).mT), x
 
 
 def vjp(cotangent: Array, x: Array, scores: Array, weights: Array, temperature: Array, *indices: Array) -> tuple:
@@ -38,7 +38,7 @@ def vjp(cotangent: Array, x: Array, scores: Array, weights: Array, temperature: 
         return _gradient(cotangent, x, weights, temperature, *indices)
 
     def by_weights() -> Array:
-        return ops.matmul(cotangent, ops.sigmoid(x))
+        return ops.matmul(cotangent, ops.sigmoid(x, absolute=True))
 
     return by_scores, by_weights, by_temperature(by_scores, scores, temperature), *(None for _ in indices)
 
@@ -89,7 +89,8 @@ def _counts_of_rows(scores: Array, weights: Array, temperature: Array, indices: 
     requested = ops.rearrange(scores, indices)
     return _total(
         ops.matmul(
-            weights[..., part], ops.sigmoid(ops.differences(scores[..., part], requested, temperature), reuse=True).mT
+            weights[..., part],
+            ops.sigmoid(ops.differences(scores[..., part], requested, temperature), reuse=True, absolute=True).mT,
         )
         for part in _parts(scores, indices)
     )

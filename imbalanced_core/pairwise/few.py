@@ -34,7 +34,7 @@ def counts_at(scores: Array, weights: Array, temperature: Array, indices: Array)
     def of_items(at: Array, block: Array) -> Array:
         s, of_block = ops.take_rows(blocks.s, block), ops.take_rows(tau, block)
         from_others = _blocks.expanded(at, s, of_block, kernel, ops.take_rows(coefficients, block))
-        inside = ops.sigmoid(ops.differences(s, at, of_block[:, 0]))
+        inside = ops.sigmoid(ops.differences(s, at, of_block[:, 0]), absolute=True)
         return ops.matmul(ops.take_rows(blocks.w, block), inside.mT) + from_others
 
     block = _block_of(indices, blocks)

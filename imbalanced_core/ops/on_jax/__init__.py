@@ -29,7 +29,7 @@ def __getattr__(name: str) -> Any:
 _NUMBERS_PER_PIECE = 2**22  # temporaries of so many numbers: large enough to keep an accelerator busy
 
 
-def sigmoid(x: jax.Array, *, reuse: bool = False) -> jax.Array:
+def sigmoid(x: jax.Array, *, reuse: bool = False, absolute: bool = False) -> jax.Array:
     return jax.nn.sigmoid(x)
 
 

@@ -13,10 +13,10 @@ from imbalanced_core.ops.on_torch.pieces import is_eager_cpu, may_overwrite
 _FAR = {torch.float32: 80.0, torch.float64: 700.0}
 
 
-def sigmoid(x: torch.Tensor, *, reuse: bool = False) -> torch.Tensor:
+def sigmoid(x: torch.Tensor, *, reuse: bool = False, absolute: bool = False) -> torch.Tensor:
     if not may_overwrite(x):
         return torch.sigmoid(x)
-    if is_eager_cpu(x) and x.dtype in _FAR:
+    if absolute and is_eager_cpu(x) and x.dtype in _FAR:
         far = _FAR[x.dtype]
         return (x.clamp_(-far, far) if reuse else x.clamp(-far, far)).sigmoid_()
     return x.sigmoid_() if reuse else torch.sigmoid(x)

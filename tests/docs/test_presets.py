@@ -1,7 +1,9 @@
 """The recommended options: what they set, that they can be changed, and that they learn where the defaults do not."""
 
 import inspect
+from functools import partial
 
+import presets_on_contested_top
 import presets_on_digits
 import pytest
 import torch
@@ -92,6 +94,46 @@ def test_the_presets_are_compared_on_digits(capsys):
     assert [line[:22].rstrip() for line in scores] == presets_on_digits.METHODS
     assert [line[:22].rstrip() for line in differences] == presets_on_digits.METHODS[1:]
     assert all(0 < float(line.split()[-1]) < 1 for line in scores)
+
+
+def test_the_presets_are_compared_by_sgd(capsys):
+    asked = ["--digits", "9", "--seeds", "2", "--steps", "3", "--sgd"]
+    presets_on_digits.main([*asked, "0.1"])
+    first = capsys.readouterr().out
+    presets_on_digits.main([*asked, "1e30"])  # scores that are not finite count as 0
+    second = capsys.readouterr().out
+    assert float(first.splitlines()[1].split()[-1]) > 0
+    assert float(second.splitlines()[1].split()[-1]) == 0
+
+
+def test_the_presets_are_compared_on_the_contested_top(monkeypatch, capsys):
+    monkeypatch.setattr(presets_on_contested_top, "TEST_ROWS", 20_000)
+    presets_on_contested_top.main(["--cues", "radial", "--seeds", "2", "--epochs", "1"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[0] == "radial"
+    assert [line[:18].rstrip() for line in lines[1:7]] == ["best possible", *presets_on_contested_top.METHODS]
+    coverage = [float(line[18:27]) for line in lines[1:7]]
+    assert max(coverage[1:]) < coverage[0] < 1
+    with pytest.raises(SystemExit):
+        presets_on_contested_top.main(["--epochs", "0"])
+
+
+@pytest.mark.parametrize(
+    "preset", [partial(PAUCAtBudgetLoss.recommended, 1, 0.01), partial(SmoothAPLoss.recommended, 1)]
+)
+def test_the_pull_falls_where_scores_are_far_apart(preset):
+    """Otherwise scores that grow make the gradients of the weights grow, and training by SGD diverges."""
+    scores, y = torch.randn(256, 1), (torch.arange(256) % 10 == 0).long()
+
+    def pull(scale):
+        z = (scale * scores).requires_grad_()
+        loss = preset()(z, y)
+        return loss.item(), torch.autograd.grad(loss, z)[0].norm().item()
+
+    (_, weak), (_, near), (large, far) = map(pull, (0.01, 0.1, 1000.0))
+    assert near == pytest.approx(weak, rel=1e-3)
+    assert large < 5
+    assert far < 0.02 * near
 
 
 @pytest.mark.parametrize("arguments", [["--seeds", "1"], ["--steps", "0"]])

@@ -294,7 +294,7 @@ def main() -> None:
     options.output.parent.mkdir(parents=True, exist_ok=True)
     runs = finished(options.output)
     methods = REMEDIES if options.remedies else (REFERENCE, *OTHERS)
-    methods = [name for name in methods if name != TORCH or find_spec("torch")]
+    methods = [name for name in methods if name != TORCH or (not options.fresh and find_spec("torch"))]
     jobs = [(cell, name, seed) for seed in seeds for cell in cells for name in methods]
     jobs = [job for job in jobs if not options.report and (name_of(job[0]), job[1], str(job[2])) not in runs]
     with options.output.open("a", newline="") as file:

@@ -2,7 +2,7 @@
 
     python examples/presets_on_digits.py
     python examples/presets_on_digits.py --digits 9 --steps 200     # a first look
-    python examples/presets_on_digits.py --sgd 0.03 --seeds 2       # by SGD in place of AdamW
+    python examples/presets_on_digits.py --sgd 0.03 --clip 1 --seeds 2       # by SGD in place of AdamW
 
 For each digit and seed the images of scikit-learn are split in halves, and the positives of the training half thinned
 to 2%, 16 or 17. A small network in PyTorch is trained on each loss with the same batches and settings, none of
@@ -14,6 +14,7 @@ import argparse
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,12 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=3, help="splits of each digit, at least 2 (default: 3)")
     parser.add_argument("--steps", type=int, default=800, help="of training (default: 800)")
     parser.add_argument("--sgd", type=float, metavar="RATE", help="learning rate of SGD, with momentum 0.9")
+    parser.add_argument("--clip", type=float, default=math.inf, metavar="NORM", help="largest norm of the gradients")
     options = parser.parse_args(arguments)
     if options.seeds < 2 or options.steps < 1:
         parser.error("--seeds must be at least 2 and --steps at least 1")
     torch.set_num_threads(1)  # more cost time on networks of this size
     runs = list(itertools.product(options.digits, range(options.seeds), METHODS))
-    scores = [score(*run, steps=options.steps, sgd=options.sgd) for run in tqdm(runs, unit="run", ncols=100)]
+    how = {"steps": options.steps, "sgd": options.sgd, "clip": options.clip}
+    scores = [score(*run, **how) for run in tqdm(runs, unit="run", ncols=100)]
     table = np.reshape(scores, (len(options.digits), options.seeds, len(METHODS)))
     print(f"{'average precision':22}" + "".join(f"{f'digit {digit}':>9}" for digit in options.digits), "    mean")
     for name, column in zip(METHODS, np.moveaxis(table.mean(axis=1), 1, 0), strict=True):
@@ -52,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{name:22}{mean:+9.3f} [{mean - half:+.3f}, {mean + half:+.3f}]{np.sum(difference > 0):8d}")
 
 
-def score(digit: int, seed: int, method: str, *, steps: int, sgd: float | None = None) -> float:
+def score(digit: int, seed: int, method: str, **how: Any) -> float:
     """The average precision of one network; 0 if its scores are not finite."""
     rng = np.random.default_rng([digit, seed])
     images, digits = load_digits(return_X_y=True)
@@ -62,7 +65,7 @@ def score(digit: int, seed: int, method: str, *, steps: int, sgd: float | None =
     negatives, positives = rows[~y[rows]], rows[y[rows]]
     kept = round(SHARE / (1 - SHARE) * len(negatives))
     rows = np.concatenate([negatives, positives[:kept]])
-    model = train(torch.from_numpy(x[rows]), torch.from_numpy(y[rows]).long(), method, seed=seed, steps=steps, sgd=sgd)
+    model = train(torch.from_numpy(x[rows]), torch.from_numpy(y[rows]).long(), method, seed=seed, **how)
     with torch.no_grad():
         logits = model(torch.from_numpy(x[test]))[:, 0].numpy()
     if not np.isfinite(logits).all():
@@ -71,7 +74,9 @@ def score(digit: int, seed: int, method: str, *, steps: int, sgd: float | None =
     return average_precision_score(y[test], logits, sample_weight=np.where(y[test], weight, 1.0))
 
 
-def train(x: Tensor, y: Tensor, method: str, *, seed: int, steps: int, sgd: float | None) -> nn.Module:
+def train(
+    x: Tensor, y: Tensor, method: str, *, seed: int, steps: int, sgd: float | None = None, clip: float = math.inf
+) -> nn.Module:
     """A network trained on one of the losses."""
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
@@ -82,6 +87,7 @@ def train(x: Tensor, y: Tensor, method: str, *, seed: int, steps: int, sgd: floa
     for rows, is_iid in itertools.islice(batches(y, added=ADDED if "sampler" in method else 0, seed=seed), steps):
         optimizer.zero_grad()
         loss_fn(model(x[rows]), y[rows], is_iid).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), clip)
         optimizer.step()
     return model
 

@@ -72,7 +72,7 @@ class RankingState(ClassQueue):
         the same classes; of one longer than `queue_size` the newest rows stay. The other way round, JAX goes on from
         `imbalanced_jax.Queue(*(jnp.array(part.numpy(force=True)) for part in loss_fn.queue))`.
         """
-        return Queue(self.queue_logits, self.queue_targets, self.queue_weights, self.queue_is_iid)
+        return Queue(*(self._buffers[name] for name in _QUEUE_BUFFERS))
 
     @queue.setter
     def queue(self, new: Queue) -> None:

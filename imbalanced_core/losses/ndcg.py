@@ -7,7 +7,7 @@ from typing import Any
 from imbalanced_core import checks, ops
 from imbalanced_core.losses.ranking import TEMPERATURE_SCALES
 from imbalanced_core.ops.namespace import Array, array_namespace
-from imbalanced_core.pairwise import soft_counts_at
+from imbalanced_core.pairwise import of_counted, soft_counts_at
 from imbalanced_core.pool.items import dispersion, make_items, row_temperature, settle, weight_of
 
 #: of the options; "temperature_scale" and "gain" are strings
@@ -74,7 +74,7 @@ def ndcg(
     everyone = weight_of(items.where, items)[..., None, :]
     counts = soft_counts_at(items.scores, everyone, tau, items.numerator > 0)
     rank = xp.squeeze(counts.above, axis=-2) + 0.5  # the count holds the item itself, σ(0) times
-    own = gains if counts.indices is None else ops.rearrange(gains, counts.indices)
+    own = of_counted(gains, counts)
     best = -ops.sort(-gains)
     ideal = xp.sum(best / xp.log2(ops.astype(ops.arange(best.shape[-1], like=best), best.dtype) + 2.0), axis=-1)
     loss = 1.0 - xp.sum(own / xp.log2(1.0 + rank), axis=-1) / ops.where(ideal > 0, ideal, 1.0)

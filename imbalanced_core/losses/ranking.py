@@ -7,7 +7,7 @@ from typing import Unpack
 
 from imbalanced_core import checks, ops
 from imbalanced_core.ops.namespace import Array, array_namespace
-from imbalanced_core.pairwise import soft_counts_at
+from imbalanced_core.pairwise import of_counted, soft_counts_at
 from imbalanced_core.pool.items import (
     Items,
     RowArrays,
@@ -15,6 +15,7 @@ from imbalanced_core.pool.items import (
     dispersion,
     make_items,
     numerator_mean,
+    portions,
     row_temperature,
     select_numerator,
     settle,
@@ -22,7 +23,6 @@ from imbalanced_core.pool.items import (
     with_margin,
 )
 from imbalanced_core.quantile import INTERPOLATIONS, level_below, masked_quantile
-from imbalanced_core.reductions import share
 
 TEMPERATURE_SCALES = ("absolute", "iqr", "std")
 
@@ -91,16 +91,32 @@ def average_precision(
     kinds = ops.astype(xp.stack([items.negatives, items.positives], axis=-2), items.scores.dtype)
     kinds = kinds if items.multiplicity is None else kinds * items.multiplicity[..., None, :]
     counts = soft_counts_at(with_margin(items, margin, tau), kinds, tau, items.numerator > 0)
-    negatives_above, positives_above = counts.above[..., 0, :], counts.above[..., 1, :]  # vmap knows no unstack
-    # the count holds the item itself, m_i σ(0) times
-    rank_plus = positives_above + (1.0 - 0.5 * counts.weights[..., 1, :])
-    numerator = items.numerator
-    if counts.indices is not None:
-        numerator = ops.rearrange(numerator, counts.indices)
-    # 1 − rank⁺/rank = (negatives above)/rank keeps the digits of a small loss
-    loss, has_positive = numerator_mean(share(negatives_above, rank_plus), numerator)
+    itself = ops.constant(((0.0,), (0.5,)), like=tau, dtype=tau.dtype)  # σ(0), of a positive with itself
+    if items.multiplicity is not None:
+        itself = itself * of_counted(items.multiplicity, counts)[..., None, :]
+    portion, has_positive = portions(of_counted(items.numerator, counts))
+    loss = _share_of_negatives(counts.above - itself, portion)
     valid = has_positive & ops.any_in_row(items.negatives)
     return loss, valid, {"tau_eff": tau} | ({"chance": prevalence(items)} if diagnostics else {})
+
+
+def _negatives_of_rank(above: Array, portion: Array) -> Array:
+    """Σ_i portion_i · n_i / (1 + n_i + p_i) for soft counts above [..., 2, m]: n_i negatives and p_i other positives.
+
+    1 − rank⁺/rank, in a form that keeps the digits of a small loss.
+    """
+    negatives, rank_plus = above[..., 0, :], 1.0 + above[..., 1, :]  # vmap knows no unstack
+    return array_namespace(above).sum(portion * negatives / (rank_plus + negatives), axis=-1)
+
+
+def _negatives_of_rank_vjp(cotangent: Array, above: Array, portion: Array) -> tuple[Array, None]:
+    # automatic differentiation would form 1/rank − n/rank², which is all rounding where the rest is small
+    negatives, rank_plus = above[..., 0, :], 1.0 + above[..., 1, :]
+    by_rank = cotangent[..., None] * portion / (rank_plus + negatives) ** 2
+    return array_namespace(above).stack([by_rank * rank_plus, -by_rank * negatives], axis=-2), None
+
+
+_share_of_negatives = ops.with_vjp(_negatives_of_rank, _negatives_of_rank_vjp)
 
 
 def prevalence(items: Items) -> Array:
@@ -227,9 +243,7 @@ def against(items: Items, opponents: Array, tau: Array, margin: float) -> tuple[
     counts = soft_counts_at(with_margin(items, margin, tau), weights[..., None, :], tau, items.numerator > 0)
     total = xp.sum(weights, axis=-1, keepdims=True)
     missed = xp.squeeze(counts.above, axis=-2) / ops.where(total > 0, total, 1.0)
-    numerator = items.numerator
-    if counts.indices is not None:
-        numerator = ops.rearrange(numerator, counts.indices)
+    numerator = of_counted(items.numerator, counts)
     loss, has_positive = numerator_mean(missed, numerator)
     return loss, has_positive & (total[..., 0] > 0), missed, numerator
 

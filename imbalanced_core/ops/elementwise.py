@@ -28,9 +28,12 @@ def sigmoid(x: Array, *, reuse: bool = False, absolute: bool = False) -> Array:
     return backend(x).sigmoid(x, reuse=reuse, absolute=absolute)
 
 
-def times_logistic_derivative(x: Array, at: Array, *, reuse: bool = False) -> Array:
-    """x · σ'(at), elementwise; the derivative keeps its relative precision at both ends. `reuse` concerns both."""
-    return backend(x).times_logistic_derivative(x, at, reuse=reuse)
+def times_logistic_derivative(x: Array, at: Array, *, reuse: bool = False, reuse_at: bool = False) -> Array:
+    """x · σ'(at), elementwise; the derivative keeps its relative precision at both ends.
+
+    With `reuse`, x is a temporary that nobody else needs and may be overwritten; with `reuse_at`, so is `at`.
+    """
+    return backend(x).times_logistic_derivative(x, at, reuse=reuse, reuse_at=reuse_at)
 
 
 def rows_and_geometric_sums(rows: Sequence[Array], start: Array, ratio: Array, count: int) -> Array:

@@ -43,7 +43,7 @@ def clear(x: Array, where: Array, largest: float) -> tuple[Array, Array]:
     return xp.clip(xp.where(is_nan, 0.0, kept), min=-largest, max=largest), is_nan
 
 
-def times_logistic_derivative(x: Array, at: Array, *, reuse: bool = False) -> Array:
+def times_logistic_derivative(x: Array, at: Array, *, reuse: bool = False, reuse_at: bool = False) -> Array:
     p = sigmoid(-array_namespace(at).abs(at))
     return x * (p * (1.0 - p))
 

@@ -57,10 +57,11 @@ def array_namespace(*arrays: Array) -> ModuleType:
     Raises:
         TypeError: if arrays of several libraries are mixed, or none of the arguments is an array.
     """
-    library = common_library(*arrays)
+    library = (library_of(arrays[0]) if len(arrays) == 1 else None) or common_library(*arrays)
     if library == "torch":
-        from imbalanced_core.ops.on_torch import namespace
-
+        namespace = sys.modules.get("imbalanced_core.ops.on_torch.namespace")  # see `ops.dispatch`
+        if namespace is None:
+            import imbalanced_core.ops.on_torch.namespace as namespace
         return namespace
     if library == "jax":
         return sys.modules["jax"].numpy

@@ -6,6 +6,6 @@
 - `kernels`: the logistic function and its derivative as polynomials
 """
 
-from imbalanced_core.pairwise.counts import Counts, soft_counts_above, soft_counts_at
+from imbalanced_core.pairwise.counts import Counts, of_counted, soft_counts_above, soft_counts_at
 
-__all__ = ["Counts", "soft_counts_above", "soft_counts_at"]
+__all__ = ["Counts", "of_counted", "soft_counts_above", "soft_counts_at"]

@@ -46,8 +46,12 @@ class Counts(NamedTuple):
     """Soft counts of the requested items; others may be among them."""
 
     above: Array  # [..., k, m], Σ_j weights[k, j] · σ((s_j − s_i)/τ)
-    weights: Array  # [..., k, m], the items' own
     indices: Array | None  # integers [..., m], the items' indices; None: all items, in the order of the input
+
+
+def of_counted(x: Array, counts: Counts) -> Array:
+    """The entries of x [..., n] that belong to the counts, [..., m]."""
+    return x if counts.indices is None else ops.rearrange(x, counts.indices)
 
 
 def soft_counts_above(scores: Array, weights: Array, temperature: Array) -> Array:
@@ -110,11 +114,11 @@ def _counts_at(scores: Array, weights: Array, temperature: Array, at: Array) -> 
     requested = ops.greatest_count(at)
     if requested is None:
         if is_small(scores):
-            return Counts(_dense(scores, weights, temperature), weights, None)
+            return Counts(_dense(scores, weights, temperature), None)
     elif _are_few(requested, at):
         indices = ops.places(at, max(1, requested))
         matrix = _dense_in_parts if dense.is_long(scores, indices) else _dense
-        return Counts(matrix(scores, weights, temperature, indices), of_each_sum(weights, indices), indices)
+        return Counts(matrix(scores, weights, temperature, indices), indices)
     return _in_blocks(scores, weights, temperature, at)
 
 
@@ -165,10 +169,9 @@ def _in_blocks(scores: Array, weights: Array, temperature: Array, at: Array) -> 
     weights = of_each_sum(weights, order)
     requested = ops.greatest_count(at)
     if requested is None or requested > _FEW * order.shape[-1]:
-        return Counts(_at_all(scores, weights, temperature), weights, order)
+        return Counts(_at_all(scores, weights, temperature), order)
     indices = ops.places(ops.rearrange(at, order), max(1, requested))
-    counts = _at_few(scores, weights, temperature, indices)
-    return Counts(counts, of_each_sum(weights, indices), ops.rearrange(order, indices))
+    return Counts(_at_few(scores, weights, temperature, indices), ops.rearrange(order, indices))
 
 
 def _sorted_participants(scores: Array, weights: Array, at: Array) -> tuple[Array, Array]:
@@ -245,7 +248,7 @@ _at_few = ops.with_vjp(few.counts_at, _few_vjp, keeps=True)
 
 def _counts_in_block(w: Array, x: Array, from_others: Array) -> Array:
     """Σ_j w_kj σ((s_j − s_i)/τ), [block, k, item i]."""
-    return ops.matmul(w, ops.sigmoid(x, absolute=True)) + from_others
+    return ops.matmul(w, ops.sigmoid(x, reuse=True, absolute=True)) + from_others
 
 
 def _gradient_in_block(both: Array, x: Array, from_others: Array) -> Array:
@@ -257,6 +260,6 @@ def _gradient_in_block(both: Array, x: Array, from_others: Array) -> Array:
     k = both.shape[1] // 2
     w, c = both[:, :k, :], both[:, k:, :]
     d = ops.matmul(c.mT, w)
-    inside = xp.sum(ops.times_logistic_derivative(d - d.mT, x), axis=1)
+    inside = xp.sum(ops.times_logistic_derivative(d - d.mT, x, reuse=True, reuse_at=True), axis=1)
     outside = xp.sum(w * from_others[:, k:, :] - c * from_others[:, :k, :], axis=1)
     return (inside + outside)[:, None, :]

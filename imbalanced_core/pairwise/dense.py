@@ -50,13 +50,13 @@ def _gradient(
     xp = array_namespace(x)
     if not indices:
         d = ops.matmul(weights.mT, cotangent)
-        d = ops.times_logistic_derivative(d - d.mT, x)
+        d = ops.times_logistic_derivative(d - d.mT, x, reuse=True)
         return xp.sum(d, axis=-1) / temperature[..., None]
     d = ops.matmul(cotangent.mT, weights)
     columns = xp.broadcast_to(indices[0][..., None, :], (*d.shape[:-1], d.shape[-2]))
     among = ops.rearrange(d, columns)  # pairs of two requested items
     d = ops.put_along(d, columns, among - among.mT, reuse=True)
-    d = ops.times_logistic_derivative(d, x, reuse=reuse)
+    d = ops.times_logistic_derivative(d, x, reuse=True, reuse_at=reuse)
     gradient = ops.put_along(xp.sum(d, axis=-2), indices[0], -xp.sum(d, axis=-1))
     return gradient / temperature[..., None]
 
@@ -108,7 +108,7 @@ def _gradient_of_rows(scores: Array, weights: Array, temperature: Array, indices
     by_column, by_row = [], []
     for part in parts:
         x = ops.differences(scores[..., part], requested, temperature)
-        d = ops.times_logistic_derivative(ops.matmul(cotangent.mT, others[..., part]), x, reuse=True)
+        d = ops.times_logistic_derivative(ops.matmul(cotangent.mT, others[..., part]), x, reuse=True, reuse_at=True)
         by_column.append(xp.sum(d, axis=-2))
         by_row.append(xp.sum(d, axis=-1))
     tau = temperature[..., None]

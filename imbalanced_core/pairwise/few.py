@@ -34,7 +34,7 @@ def counts_at(scores: Array, weights: Array, temperature: Array, indices: Array)
     def of_items(at: Array, block: Array) -> Array:
         s, of_block = ops.take_rows(blocks.s, block), ops.take_rows(tau, block)
         from_others = _blocks.expanded(at, s, of_block, kernel, ops.take_rows(coefficients, block))
-        inside = ops.sigmoid(ops.differences(s, at, of_block[:, 0]), absolute=True)
+        inside = ops.sigmoid(ops.differences(s, at, of_block[:, 0]), reuse=True, absolute=True)
         return ops.matmul(ops.take_rows(blocks.w, block), inside.mT) + from_others
 
     block = _block_of(indices, blocks)
@@ -69,8 +69,10 @@ def gradient_at(
     def of_items(at: Array, block: Array, own: Array, c: Array) -> Array:
         s, w, of_block = ops.take_rows(blocks.s, block), ops.take_rows(blocks.w, block), ops.take_rows(tau, block)
         from_others = _blocks.expanded(at, s, of_block, kernel, ops.take_rows(of_weights, block))
-        inside = ops.times_logistic_derivative(xp.sum(c * w, axis=1), ops.differences(s, at, of_block[:, 0])[:, 0, :])
-        inside = ops.put_along(inside, own, 0.0)  # of an item with itself: the two sides would not cancel exactly
+        x = ops.differences(s, at, of_block[:, 0])[:, 0, :]
+        inside = ops.times_logistic_derivative(xp.sum(c * w, axis=1), x, reuse=True, reuse_at=True)
+        # of an item with itself: the two sides would not cancel exactly
+        inside = ops.put_along(inside, own, 0.0, reuse=True)
         by_item = xp.sum(inside, axis=-1, keepdims=True) + xp.sum(c * from_others, axis=1)
         return xp.concat([inside, -by_item], axis=-1)
 

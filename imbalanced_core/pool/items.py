@@ -169,11 +169,15 @@ def select_numerator(items: Items) -> tuple[Array, Array]:
 
 def numerator_mean(values: Array, numerator: Array) -> tuple[Array, Array]:
     """The mean of the values weighted with the numerator, both [..., m], 0 where that is 0; and where it is not."""
-    xp = array_namespace(values)
-    total = xp.sum(numerator, axis=-1)
+    portion, has_positive = portions(numerator)
+    return array_namespace(values).sum(portion * values, axis=-1), has_positive
+
+
+def portions(numerator: Array) -> tuple[Array, Array]:
+    """The numerator [..., m] over its sum, or 0 where that is 0; and where it is not, bool [...]."""
+    total = array_namespace(numerator).sum(numerator, axis=-1, keepdims=True)
     # `total == 0`, not the `total > 0` that is returned: Triton 3.6 cannot compile that for one class.
-    divisor = ops.where(total == 0, 1.0, total)
-    return xp.sum(numerator * values, axis=-1) / divisor, total > 0
+    return numerator / ops.where(total == 0, 1.0, total), total[..., 0] > 0
 
 
 def row_temperature(temperature: Array, scale: Array | None, items: Items) -> Array:

@@ -76,20 +76,22 @@ def push(queue: Queue, new: Queue) -> Queue:
     first = max(new.weights.shape[0] - size, 0)
 
     def newest(array: Array, kept: Array) -> Array:
-        return ops.astype(ops.stop_gradient(array)[first:, ...], kept.dtype)
+        array = ops.astype(ops.stop_gradient(array), kept.dtype)
+        return array[first:, ...] if first else array
 
     logits = newest(new.logits, queue.logits)
     targets, weights = newest(new.targets, queue.targets), newest(new.weights, queue.weights)
     is_finite = xp.abs(logits) < xp.inf
-    is_finite = is_finite[:, 0] if logits.shape[1] == 1 else xp.all(is_finite, axis=1)
+    is_finite = is_finite if logits.shape[1] == 1 else xp.all(is_finite, axis=1, keepdims=True)
     if weights.dtype != new.weights.dtype:  # else the step has made sure of it
-        is_finite = is_finite & xp.isfinite(weights)
-        weights = ops.where(is_finite, weights, 0.0)
+        is_finite = is_finite & xp.isfinite(weights)[:, None]
+        weights = ops.where(is_finite[:, 0], weights, 0.0)
+    of_rows = is_finite[:, 0]
     stored = Queue(
-        logits=ops.where(is_finite[:, None], logits, 0.0),
-        targets=ops.where(is_finite if targets.ndim == 1 else is_finite[:, None], targets, -1),
+        logits=ops.where(is_finite, logits, 0.0),
+        targets=ops.where(of_rows if targets.ndim == 1 else is_finite, targets, -1),
         weights=weights,
-        is_iid=is_finite if new.is_iid is None else new.is_iid[first:] & is_finite,
+        is_iid=of_rows if new.is_iid is None else new.is_iid[first:] & of_rows,
     )
     if stored.weights.shape[0] == size:
         return stored

@@ -24,7 +24,7 @@ def drawn(wanted, n, weightless, rows, *, spread=1.0, ties=False):
 
 def all_counts(scores, weights, temperature, at):
     """The counts where they are asked for, in the order of the scores, and 0 elsewhere."""
-    counts, _, indices = soft_counts_at(scores, weights, temperature, at)
+    counts, indices = soft_counts_at(scores, weights, temperature, at)
     xp = array_namespace(scores)
     if indices is None:
         assert counts.shape == weights.shape

@@ -1,7 +1,6 @@
 """Hand-written derivatives of torch tensors: the operations of `ops` that define one."""
 
 import contextlib
-import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 
 from imbalanced_core.ops.generic import evaluate
 from imbalanced_core.ops.on_torch.compiler import without_autocast
+from imbalanced_core.ops.on_torch.functions import lean_in_eager_mode
 from imbalanced_core.ops.on_torch.pieces import in_blocks, is_eager
 
 
@@ -79,8 +79,8 @@ def with_vjp(primal: Callable, vjp: Callable, keeps: bool) -> Callable:
         if _compiled_without_gradient(arrays):
             return primal(*arrays, **static)[0] if keeps else primal(*arrays, **static)
         if keeps:
-            return _WithKept.apply(primal, vjp, static, *arrays)[0]
-        return _WithVjp.apply(primal, vjp, static, *arrays)
+            return _with_kept(primal, vjp, static, *arrays)[0]
+        return _with_vjp(primal, vjp, static, *arrays)
 
     return function
 
@@ -90,8 +90,8 @@ def with_partials(function: Callable, partials: tuple, with_slope: Callable) -> 
         if _compiled_without_gradient(arrays):
             return function(*arrays)
         if _only_first_needs_gradient(arrays):
-            return _WithSlope.apply(with_slope, *arrays)[0]
-        return _WithPartials.apply(function, partials, *arrays)
+            return _WithSlope.apply(with_slope, *arrays)
+        return _with_partials(function, partials, *arrays)
 
     return differentiable
 
@@ -196,21 +196,15 @@ class _WithSlope(torch.autograd.Function):
     """The same where only the first array needs a gradient, in eager mode: value and slope share one evaluation."""
 
     @staticmethod
-    def forward(with_slope: Callable, *arrays: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        return _elementwise(with_slope, arrays)
+    def forward(ctx: Any, with_slope: Callable, *arrays: Any) -> torch.Tensor:
+        value, slope = _elementwise(with_slope, arrays)
+        ctx.with_slope = with_slope
+        _save(ctx, [*arrays, slope])
+        return value
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
-        ctx.with_slope, *arrays = inputs
-        ctx.mark_non_differentiable(output[1])
-        ctx.set_materialize_grads(False)
-        _save(ctx, [*arrays, output[1]])
-
-    @staticmethod
-    def backward(ctx: Any, cotangent: torch.Tensor | None, _: None) -> tuple:
+    def backward(ctx: Any, cotangent: torch.Tensor) -> tuple:
         *arrays, slope = _saved(ctx)
-        if cotangent is None:
-            return (None,) * (1 + len(arrays))
         if torch.is_grad_enabled():  # to be differentiated again
             slope = ctx.with_slope(*arrays)[1]
         return (None, cotangent * slope, *(None for _ in arrays[1:]))
@@ -250,6 +244,4 @@ def _saved(ctx: Any) -> list:
     return [number if x is None else x for x, number in zip(ctx.saved_tensors, ctx.numbers, strict=True)]
 
 
-# with a setup_context, `apply` asks for the signature at every call
-for _function in (_WithVjp, _WithKept, _WithPartials, _WithSlope):
-    _function.forward.__signature__ = inspect.signature(_function.forward)  # type: ignore[union-attr]
+_with_vjp, _with_kept, _with_partials = map(lean_in_eager_mode, (_WithVjp, _WithKept, _WithPartials))

@@ -1,12 +1,12 @@
 """Operations on scores with derivatives of few calls: clearing them, and their logistic function."""
 
-import inspect
 import math
 from typing import Any
 
 import torch
 
 from imbalanced_core.ops.on_torch import constants
+from imbalanced_core.ops.on_torch.functions import lean_in_eager_mode
 from imbalanced_core.ops.on_torch.pieces import is_eager_cpu, may_overwrite
 
 # exp(±x) is neither 0 nor infinite up to here. Further out PyTorch takes five times as long on the CPU.
@@ -22,15 +22,17 @@ def sigmoid(x: torch.Tensor, *, reuse: bool = False, absolute: bool = False) -> 
     return x.sigmoid_() if reuse else torch.sigmoid(x)
 
 
-def times_logistic_derivative(x: torch.Tensor, at: torch.Tensor, *, reuse: bool = False) -> torch.Tensor:
+def times_logistic_derivative(
+    x: torch.Tensor, at: torch.Tensor, *, reuse: bool = False, reuse_at: bool = False
+) -> torch.Tensor:
     derivative = torch.ops.aten.sigmoid_backward  # at −|at|, where σ is small
     if not may_overwrite(x):
         return derivative(x, torch.sigmoid(torch.copysign(at, -1.0)))
     if is_eager_cpu(x) and x.dtype in _FAR:
-        at = (at.abs_() if reuse else at.abs()).neg_()
+        at = (at.abs_() if reuse_at else at.abs()).neg_()
         at = torch.nn.functional.threshold(at, -_FAR[x.dtype], -math.inf, inplace=True).sigmoid_()
     else:
-        at = at.copysign_(-1.0).sigmoid_() if reuse else torch.copysign(at, -1.0).sigmoid_()
+        at = at.copysign_(-1.0).sigmoid_() if reuse_at else torch.copysign(at, -1.0).sigmoid_()
     return derivative.grad_input(x, at, grad_input=x) if reuse else derivative(x, at)
 
 
@@ -93,15 +95,13 @@ def _cleared(x: torch.Tensor, where: torch.Tensor, largest: float) -> tuple[torc
 def clear(x: torch.Tensor, where: torch.Tensor, largest: float) -> tuple[torch.Tensor, torch.Tensor]:
     if torch.compiler.is_compiling() or not x.requires_grad:
         return _cleared(x, where, largest)
-    return _Clear.apply(x, where, largest)
+    return _clear(x, where, largest)
 
 
 def logistic(x: torch.Tensor) -> torch.Tensor:
     if torch.compiler.is_compiling():
         return torch.where(x > 0, 1.0 - torch.sigmoid(-x), torch.sigmoid(x))
-    return _Logistic.apply(x)
+    return _logistic(x)
 
 
-# with a setup_context, `apply` asks for the signature at every call
-for _function in (_Clear, _Logistic):
-    _function.forward.__signature__ = inspect.signature(_function.forward)  # type: ignore[union-attr]
+_clear, _logistic = map(lean_in_eager_mode, (_Clear, _Logistic))

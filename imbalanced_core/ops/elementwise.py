@@ -116,7 +116,7 @@ def where(condition: Array, x: Array | float, y: Array | float) -> Array:
 
 
 def clear(x: Array, where: Array, largest: float) -> tuple[Array, Array]:
-    """Scores that are safe to compute with, and the NaN among them.
+    """Scores that are safe to compute with, and which rows have NaN among them.
 
     Args:
         x: floats [..., n].
@@ -124,7 +124,7 @@ def clear(x: Array, where: Array, largest: float) -> tuple[Array, Array]:
         largest: the bound of the result.
 
     Returns:
-        x within [−largest, largest], 0 where it is masked or NaN; and bool [..., n], where an unmasked entry is NaN.
+        x within [−largest, largest], 0 where it is masked or NaN; and bool [...], where an unmasked entry is NaN.
         The derivative is that of the identity where `where` holds, and 0 elsewhere.
     """
     return backend(x).clear(x, where, largest)

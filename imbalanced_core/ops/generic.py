@@ -40,7 +40,7 @@ def clear(x: Array, where: Array, largest: float) -> tuple[Array, Array]:
     xp = array_namespace(x)
     kept = xp.where(where, x, 0.0)
     is_nan = xp.isnan(kept)
-    return xp.clip(xp.where(is_nan, 0.0, kept), min=-largest, max=largest), is_nan
+    return xp.clip(xp.where(is_nan, 0.0, kept), min=-largest, max=largest), any_in_row(is_nan)
 
 
 def times_logistic_derivative(x: Array, at: Array, *, reuse: bool = False, reuse_at: bool = False) -> Array:

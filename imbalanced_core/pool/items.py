@@ -109,8 +109,7 @@ def assemble(
     """The items of arrays that are known to be right: positives are not masked, weights are finite and >= 0."""
     xp = array_namespace(scores)
     largest = float(xp.finfo(scores.dtype).max) ** 0.5  # differences, and their ratio to τ, stay finite
-    clean, is_nan = ops.clear(scores, where, largest)
-    has_nan = ops.any_in_row(is_nan)
+    clean, has_nan = ops.clear(scores, where, largest)
     counted = positives & live if only_live and live is not None else positives
     numerator = ops.astype(counted, clean.dtype) if weights is None else ops.where(counted, weights, 0.0)
     return Items(

@@ -16,6 +16,7 @@ from imbalanced_core.ops.on_torch.order import (
     cumulative_sum,
     greatest_count,
     inverse_permutation,
+    known_within,
     places,
     put_along,
     rearrange,
@@ -97,15 +98,6 @@ def rows_and_geometric_sums(
     for before, place in pairwise(sums):
         torch.addcmul(start, before, ratio, out=place)
     return result
-
-
-def known_within(x: torch.Tensor, least: int, greatest: int) -> bool:
-    if not is_eager_cpu(x):
-        return False
-    if x.numel() == 0:
-        return True
-    low, high = x.detach().aminmax()
-    return bool(low >= least) and bool(high <= greatest)
 
 
 def times_unit(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -51,6 +51,15 @@ def cumulative_sum(x: torch.Tensor) -> torch.Tensor:
     return torch.cumsum(x, dim=-1)  # the compatibility layer's function is not traceable
 
 
+def known_within(x: torch.Tensor, least: int, greatest: int) -> bool:
+    if not is_eager_cpu(x):
+        return False
+    if x.numel() == 0:
+        return True
+    low, high = x.detach().aminmax()
+    return bool(low >= least) and bool(high <= greatest)
+
+
 def greatest_count(mask: torch.Tensor) -> int | None:
     if not is_eager_cpu(mask) or mask.numel() == 0:
         return None

@@ -7,6 +7,7 @@ import torch
 
 from imbalanced_core.ops.on_torch import constants
 from imbalanced_core.ops.on_torch.functions import lean_in_eager_mode
+from imbalanced_core.ops.on_torch.order import known_within
 from imbalanced_core.ops.on_torch.pieces import is_eager_cpu, may_overwrite
 
 # exp(±x) is neither 0 nor infinite up to here. Further out PyTorch takes five times as long on the CPU.
@@ -47,9 +48,9 @@ class _Clear(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
-        clean, is_nan = output
-        ctx.mark_non_differentiable(is_nan)
-        ctx.set_materialize_grads(False)  # of `is_nan`
+        clean, has_nan = output
+        ctx.mark_non_differentiable(has_nan)
+        ctx.set_materialize_grads(False)  # of `has_nan`
         kept = inputs[0] == clean  # neither NaN nor clipped, nor masked unless 0; no objective has a cotangent there
         ctx.save_for_backward(kept)
         ctx.save_for_forward(kept)
@@ -89,10 +90,12 @@ class _Logistic(torch.autograd.Function):
 
 def _cleared(x: torch.Tensor, where: torch.Tensor, largest: float) -> tuple[torch.Tensor, torch.Tensor]:
     kept = constants.where(where, x, 0.0)
-    return kept.clamp(-largest, largest).nan_to_num(nan=0.0), kept.isnan()
+    return kept.clamp(-largest, largest).nan_to_num(nan=0.0), kept.isnan().any(dim=-1)
 
 
 def clear(x: torch.Tensor, where: torch.Tensor, largest: float) -> tuple[torch.Tensor, torch.Tensor]:
+    if known_within(x, -largest, largest):  # one look costs less than four operations
+        return constants.where(where, x, 0.0), x.new_zeros(x.shape[:-1], dtype=torch.bool)
     if torch.compiler.is_compiling() or not x.requires_grad:
         return _cleared(x, where, largest)
     return _clear(x, where, largest)

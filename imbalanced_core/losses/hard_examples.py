@@ -5,7 +5,6 @@ Arguments and errors are those of `imbalanced_core.losses.pointwise`.
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 from imbalanced_core import checks, ops
 from imbalanced_core.losses.classes import cross_entropy, cross_entropy_and
@@ -13,28 +12,14 @@ from imbalanced_core.losses.pointwise import class_inputs, label_inputs, sigmoid
 from imbalanced_core.ops.namespace import Array, array_namespace
 from imbalanced_core.quantile import level_below, masked_quantile
 
-
-def _at_least_minus_one(name: str, value: Any) -> None:
-    checks.not_below(name, value, -1.0)
-
-
-def _below_one(name: str, value: Any) -> None:
-    checks.python_number(name, value, "[0, 1)")
-
-
-def _axis(name: str, value: Any) -> None:
-    if value is not None:
-        checks.index(name, value)
-
-
 #: of the numbers of these losses; "clip", "share" and "axis" are Python numbers
 RULES = {
-    "epsilon": _at_least_minus_one,
+    "epsilon": lambda name, value: checks.not_below(name, value, -1.0),
     "gamma_pos": checks.non_negative,
     "gamma_neg": checks.non_negative,
-    "clip": _below_one,
+    "clip": lambda name, value: checks.python_number(name, value, "[0, 1)"),
     "share": checks.python_number,
-    "axis": _axis,
+    "axis": lambda name, value: None if value is None else checks.index(name, value),
 }
 
 
@@ -139,8 +124,7 @@ def hard_negative(
     """
     checks.numbers(RULES, share=share, axis=axis)
     x, y = label_inputs(logits, targets, where)
-    fits = axis is None or -x.ndim <= axis < x.ndim
-    checks.require(fits, "axis", f"None or an axis of {x.ndim}-d logits", axis)
+    checks.require(axis in (None, *range(-x.ndim, x.ndim)), "axis", f"None or an axis of {x.ndim}-d logits", axis)
     xp, is_negative = array_namespace(x), y < 0.5
     is_negative = is_negative if where is None else is_negative & where
     scores = ops.where(is_negative, ops.stop_gradient(x), math.nan)  # a logit of NaN has a loss of NaN, mined or not

@@ -50,7 +50,7 @@ class SpreadWatch:
 def refuse_recomputation() -> None:
     """RuntimeError inside of backward, where `torch.utils.checkpoint` calls its function for a second time.
 
-    Queue, gate or random draws have moved on since the first time: the loss, and with it the gradient, would be another.
+    Queue, gate or random draws have moved on since the first time: the loss, and its gradient, would be another one.
     """
     if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
         raise RuntimeError(

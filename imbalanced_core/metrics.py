@@ -4,7 +4,7 @@ One implementation for numpy, torch and JAX arrays: static shapes, nothing is re
 
 Every function takes scores, floating point [..., n], positives, bool [..., n], `where`, the mask of the items that
 count (None: all; what a masked item holds does not matter), and `weights` >= 0, how much each counts (None: all 1;
-weight 0 is masked), both broadcastable to the scores.
+weight 0 is masked, except in `recall_at_quantile`), both broadcastable to the scores.
 It returns one value in [0, 1] per row, in the dtype of the scores, half precision in float32: NaN where undefined,
 where a score that counts is NaN, and where a weight is negative or not finite. Scores of ±inf are scores like any
 other. Cost: two sorts of each row, O(n log n) time and O(n) memory, unless stated otherwise.

@@ -50,10 +50,10 @@ class SpreadWatch:
 def refuse_recomputation() -> None:
     """RuntimeError inside of backward, where `torch.utils.checkpoint` calls its function for a second time.
 
-    The queue has moved on since the first time: the loss, and with it the gradient, would be another one.
+    Queue, gate or random draws have moved on since the first time: the loss, and its gradient, would be another one.
     """
     if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
         raise RuntimeError(
-            "a ranking loss with a queue must not be computed again during backward; keep it out of "
-            "torch.utils.checkpoint (its memory is linear in the rows), or give it queue_size=0"
+            "a ranking loss with a queue, a gate or max_pool_size must not be computed again during backward; keep it "
+            "out of torch.utils.checkpoint (its memory is linear in the rows)"
         )

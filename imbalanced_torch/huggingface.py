@@ -76,7 +76,7 @@ class WarmupLossFunction:
         result = self.loss_fn(logits, labels, **keywords)
         loss, *extras = result if return_per_class else (result,)
         if num_items_in_batch is not None:
-            share = (labels != -100).sum() / num_items_in_batch
+            share = (labels != -100).sum() / torch.as_tensor(num_items_in_batch).clip(min=1)  # 0 where none is counted
             loss = loss * share.to(loss.dtype)
         return (loss, *extras) if return_per_class else loss
 

@@ -102,8 +102,7 @@ class RankingMetric(torchmetrics.Metric):
         targets = targets if self.multilabel or targets.shape != (*rows, 1) else targets[:, 0]
         checks.shaped("targets", targets, rows + tuple(targets.shape[1:]), "[rows, ...]")
         self._of_classes(logits[:0], targets[:0])  # checks the other axes and the dtypes
-        checks.are_targets(readable(targets), num_classes=self.num_classes, **self._labels)
-        checks.weights(readable(weights))
+        checks.batch(readable(targets), readable(weights), num_classes=self.num_classes, **self._labels)
         self.logits.append(logits.detach())
         self.targets.append(targets.detach())
         self.weights.append(weights.detach())

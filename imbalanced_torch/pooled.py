@@ -168,7 +168,7 @@ class PooledLoss(RankingState):
         learns = self.training and torch.is_grad_enabled()
         update_queue = learns or self.update_queue_in_eval if update_queue is None else update_queue
         checks.flag("update_queue", update_queue)
-        if update_queue and self.queue_size > 0:
+        if update_queue and (self.queue_size > 0 or self.gated):
             refuse_recomputation()
         gather = distributed.should_gather(self.gather_distributed, training=learns, process_group=self.process_group)
         if learns:
@@ -264,6 +264,8 @@ class PooledLoss(RankingState):
             return None
         message = f"a pool of {rows} rows is cut to max_pool_size={self.max_pool_size}: the loss becomes random"
         self._warn_once(f"{message}. Time and memory grow as n log n and n: try max_pool_size=None.", stacklevel=7)
+        if learns or self.generator is not None:
+            refuse_recomputation()
         if self.generator is not None:
             return torch.rand(rows, generator=self.generator, device=self.generator.device).to(logits.device)
         noise = uniform_noise(self._draws, rows)

@@ -91,8 +91,10 @@ class RankingMetric(nnx.Metric):
         checks.shaped("targets", targets, rows + targets.shape[1:], "[rows, ...]")
         jax.eval_shape(self._of_classes, logits, targets)  # checks the other axes and the dtypes
         labels: dict[str, Any] = {"ignore_index": self.ignore_index, "multilabel": self.multilabel}
-        checks.are_targets(readable(targets), num_classes=self.num_classes, **labels)
-        checks.weights(readable(weights))
+        checks.batch(readable(targets), readable(weights), num_classes=self.num_classes, **labels)
+        if jnp.issubdtype(targets.dtype, jnp.floating):  # as an integer 0.5 would be a class
+            no_target = -1 if self.ignore_index != -1 else -2
+            targets = jnp.where(targets == jnp.floor(targets), targets, no_target)
         place = (self.rows_seen[...] + jnp.arange(rows[0], dtype=jnp.int32))[-self.capacity :] % self.capacity
         for state, new in ((self.logits, logits), (self.targets, targets), (self.weights, weights)):
             state[...] = state[...].at[place].set(jnp.asarray(new)[-self.capacity :].astype(state[...].dtype))

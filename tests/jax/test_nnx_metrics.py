@@ -94,3 +94,20 @@ def test_bad_targets_that_cannot_be_read_are_nan(rng):
     metric = metrics.ROCAUC(3, capacity=50)
     feed(metric, logits, np.where(targets < 0, 7, targets), weights, 20)
     assert jnp.isnan(compute(metric))
+
+
+@pytest.mark.parametrize("target", [0.5, np.nan])
+@pytest.mark.parametrize("ignore_index", [-100, -1])
+def test_a_float_that_is_no_target_makes_the_value_nan(target, ignore_index):
+    metric = metrics.ROCAUC(1, capacity=5, ignore_index=ignore_index)
+    targets = np.array([0.0, 1.0, target, ignore_index])
+    feed(metric, np.arange(4.0)[:, None], targets, np.array([1.0, 1.0, 1.0, np.nan]))
+    assert jnp.isnan(compute(metric))
+
+
+def test_weights_of_ignored_rows_do_not_matter(rng):
+    logits, targets, weights = rows(rng)
+    expected = core.of_classes(core.roc_auc, logits, targets, weights=weights)
+    metric = metrics.ROCAUC(3, capacity=40, dtype=jnp.float64)
+    metric.update(logits=logits, targets=targets, sample_weight=np.where(targets == -100, np.nan, weights))
+    np.testing.assert_allclose(compute(metric), expected, rtol=1e-12)

@@ -162,6 +162,18 @@ def test_token_classification_is_flattened(multilabel, num_items):
     assert function({"logits": logits}, labels).shape == ()
 
 
+@pytest.mark.parametrize("num_items", [0, torch.tensor(0)])
+def test_a_step_of_padding_alone_trains_nothing(num_items):
+    from imbalanced_torch.huggingface import WarmupLossFunction
+
+    logits = torch.randn(2, 5, 3, requires_grad=True)
+    function = WarmupLossFunction(SmoothAPLoss.recommended(3))
+    loss = function({"logits": logits}, torch.full((2, 5), -100), num_items)
+    loss.backward()
+    assert loss == 0
+    assert (logits.grad == 0).all()
+
+
 def test_accumulated_batches_train_as_one(tmp_path):
     """The last step of an epoch accumulates fewer batches: 24 rows are 10 + 10 + 4, or 5 batches of 5 less one row."""
     parameters = []

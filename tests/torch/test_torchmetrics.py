@@ -91,6 +91,13 @@ def test_bad_input_is_refused():
     assert not metric.logits  # a refused batch leaves nothing behind
 
 
+def test_weights_of_ignored_rows_do_not_matter():
+    logits, targets, weights = batches()
+    targets, metric = targets.where(weights > 0.2, -100), metrics.ROCAUC(3)
+    metric.update(logits, targets, weights.where(weights > 0.2, torch.nan))
+    torch.testing.assert_close(metric.compute(), core.of_classes(core.roc_auc, logits, targets, weights=weights))
+
+
 def test_functions_never_wait_for_a_device():
     logits, targets = torch.empty(50, 4, device="meta"), torch.empty(50, dtype=torch.int64, device="meta")
     for kind, options in CLASSES.items():

@@ -37,11 +37,13 @@ def test_recomputation_without_a_queue_is_right(case, use_reentrant):
     torch.testing.assert_close(again.grad, gradient(make(case, queue_size=0), x, y))
 
 
+@pytest.mark.parametrize("state", [{"queue_size": 24}, {"gated": True}, {"max_pool_size": 8}], ids=str)
 @pytest.mark.parametrize("use_reentrant", [False, True])
+@pytest.mark.filterwarnings("ignore:a pool of")
 @every_ranking
-def test_recomputation_with_a_queue_is_refused_for_its_queue_has_moved_on(case, use_reentrant):
+def test_recomputation_is_refused_where_a_state_has_moved_on(case, use_reentrant, state):
     x, y = batch()
-    loss_fn = make(case, queue_size=24)
+    loss_fn = make(case, **{"queue_size": 0} | state)
     loss = checkpoint(loss_fn, x.requires_grad_(), y, use_reentrant=use_reentrant)
     with pytest.raises(RuntimeError, match=r"must not be computed again during backward; keep it out of torch\.utils"):
         loss.backward()

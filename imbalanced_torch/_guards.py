@@ -24,17 +24,20 @@ class SpreadWatch:
         self._steps = 0
         self._has_warned = False
 
-    def __call__(self, logits: Tensor) -> None:
-        """Looks at the scores [N, C] of a batch."""
+    def __call__(self, logits: Tensor, targets: Tensor, ignore_index: int) -> None:
+        """Looks at the scores [N, C] of a batch, with targets [N] or [N, C], but not at ignored ones."""
         if self._has_warned or not validation.can_read(logits) or len(logits) < _ROWS:
             return
         if self._steps % _STEPS == 0:
-            self._look(logits)
+            self._look(logits, targets != ignore_index)
         self._steps += 1
 
     @torch.no_grad()
-    def _look(self, logits: Tensor) -> None:
-        spread = logits.float().std(dim=0)
+    def _look(self, logits: Tensor, where: Tensor) -> None:
+        if where.numel() not in (len(logits), logits.numel()):  # the step says what is wrong
+            return
+        scores = torch.where(where.reshape(len(logits), -1), logits.float(), torch.nan)
+        spread = (scores - scores.nanmean(dim=0)).square().nanmean(dim=0).sqrt()
         if not spread.isfinite().all():  # infinite logits are legal, and say nothing of the rest
             return
         self._widest = spread if self._widest is None else torch.maximum(self._widest, spread)

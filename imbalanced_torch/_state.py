@@ -143,12 +143,15 @@ class RankingState(ClassQueue):
         return self
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        """Fits a queue of another size, of which the newest rows stay; without one in the state it becomes empty."""
+        """Fits a queue of another size, keeping the newest rows; a queue or gate missing from the state starts anew."""
         state_dict = dict(state_dict)
         if self.class_parallel and prefix + "queue_block" in state_dict:
             self._adopt_block(state_dict[prefix + "queue_logits"], state_dict[prefix + "queue_block"])
-        if prefix + "_temperature" in state_dict and prefix + "queue_logits" not in state_dict:
-            self.reset_queue()
+        if prefix + "_temperature" in state_dict:
+            if prefix + "queue_logits" not in state_dict:
+                self.reset_queue()
+            if self.gated and prefix + _GATE_BUFFERS[0] not in state_dict:
+                self._store(self.queue, opened(self.num_classes, xp=xp))
         for name, buffer in zip(_QUEUE_BUFFERS, self.queue, strict=True):
             saved = state_dict.pop(prefix + name, buffer)
             if saved.ndim == buffer.ndim and saved.shape[1:] == buffer.shape[1:]:

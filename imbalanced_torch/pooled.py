@@ -172,7 +172,7 @@ class PooledLoss(RankingState):
             refuse_recomputation()
         gather = distributed.should_gather(self.gather_distributed, training=learns, process_group=self.process_group)
         if learns:
-            self._spread_watch(logits)
+            self._spread_watch(logits, targets, self.ignore_index)
         options: dict[str, Any] = {
             "reduction": self.reduction,
             "ignore_index": self.ignore_index,

@@ -69,7 +69,9 @@ def ndcg(
     xp = array_namespace(scores, relevance, where)
     labels = ops.astype(ops.stop_gradient(relevance), ops.widen(scores).dtype)
     items = make_items(scores, labels > 0, where=where, weights=labels)  # which have the range of weights
-    gains = xp.expm1(items.numerator * math.log(2.0)) if gain == "exponential" else items.numerator
+    gains = items.numerator
+    if gain == "exponential":  # (2^y − 1) / 2^max: only ratios count, and powers of great labels would overflow
+        gains = -xp.expm1(-math.log(2.0) * gains) * 2.0 ** (gains - xp.max(gains, axis=-1, keepdims=True))
     tau = row_temperature(temperature, dispersion(temperature_scale, items, items.where), items)
     everyone = weight_of(items.where, items)[..., None, :]
     counts = soft_counts_at(items.scores, everyone, tau, items.numerator > 0)

@@ -22,3 +22,9 @@ def test_broken_lists_are_nan_and_leave_others_alone():
     assert ndcg(np.zeros((2, 0)), np.zeros((2, 0)))[1].tolist() == [False, False]
     with pytest.raises(ValueError, match=r"scores must be of shape \[\.\.\., n\], got \(\)"):
         ndcg(np.array(0.0), np.array(0.0))
+
+
+def test_powers_of_great_labels_do_not_overflow():
+    scores, labels = np.array([0.5, 1.0, -1.0, 2.0]), np.array([50.0, 49.0, 0.0, 51.0])
+    great = np.where(labels > 0, labels + 150, 0)
+    assert ndcg(scores.astype(np.float32), great)[0] == pytest.approx(ndcg(scores, labels)[0], abs=1e-6)

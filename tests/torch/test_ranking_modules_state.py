@@ -206,6 +206,19 @@ def test_scores_that_become_equal_are_a_warning_once(monkeypatch):
     assert caught[0].filename == __file__
 
 
+def test_ignored_scores_are_no_spread(monkeypatch):
+    monkeypatch.setattr(_guards, "_STEPS", 1)
+    loss_fn, (logits, targets) = SmoothAPLoss(2, queue_size=24), batch(0)
+    is_ignored = torch.arange(len(logits)) < 2
+    ignored = targets.masked_fill(is_ignored, -100)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loss_fn(logits.masked_fill(is_ignored[:, None], 1e4), ignored)
+        loss_fn(logits, targets)
+    with pytest.warns(UserWarning, match="has shrunk"):
+        loss_fn((logits / 200).masked_fill(is_ignored[:, None], torch.nan), ignored)
+
+
 @pytest.mark.parametrize(
     ("make", "advice"),
     [
@@ -386,3 +399,11 @@ def test_inductor():
     for step in range(2):
         torch.testing.assert_close(compiled(*batch(step)), eager(*batch(step)))
     assert_same_state(eager, compiled_module)
+
+
+def test_a_gate_missing_from_the_state_starts_anew():
+    gated = SmoothAPLoss(2, queue_size=24, gated=True)
+    gated(*batch(0))
+    assert gated.gate.positives.sum() > 0
+    gated.load_state_dict(SmoothAPLoss(2, queue_size=24).state_dict(), strict=False)
+    assert gated.gate.positives.sum() == 0

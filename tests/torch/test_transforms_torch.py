@@ -7,6 +7,7 @@ import pytest
 import torch
 from losses import LOSSES, POINTWISE, RANKING, each, every_loss, every_ranking, with_variants
 from torch import nn
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.checkpoint import checkpoint
 
 from imbalanced_torch import LossWarmupWrapper, SigmoidFocalLoss, SmoothAPLoss, SoftmaxFocalLoss
@@ -48,6 +49,13 @@ def test_recomputation_is_refused_where_a_state_has_moved_on(case, use_reentrant
     with pytest.raises(RuntimeError, match=r"must not be computed again during backward; keep it out of torch\.utils"):
         loss.backward()
     checkpoint(loss_fn.eval(), x, y, use_reentrant=use_reentrant).backward()  # nothing moves
+
+
+@every_loss
+def test_make_fx_traces_what_runs(case):
+    x, y = batch(case=case)
+    loss_fn = make(case, queue_size=0)
+    torch.testing.assert_close(make_fx(lambda x: gradient(loss_fn, x, y))(x)(x), gradient(loss_fn, x, y))
 
 
 @every_ranking

@@ -9,16 +9,18 @@ from typing import Any
 
 import torch
 
+_TRACING = torch._C._TorchDispatchModeKey.PROXY
 _NUMBERS_PER_THREAD = 2**17  # half a MiB of float32: more pieces cost more than the cache saves
 _NUMBERS_PER_PIECE = 2**19  # for each thread, where a function has many calls that touch a part of its numbers each
 
 
 def is_eager(x: torch.Tensor) -> bool:
-    """Whether x is an ordinary tensor, outside the compiler and the transforms of `torch.func`."""
+    """Whether x is an ordinary tensor, outside the compiler, the transforms of `torch.func` and `make_fx`."""
     return (
         not torch.compiler.is_compiling()
         and type(x) in (torch.Tensor, torch.nn.Parameter)
         and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+        and torch._C._get_dispatch_mode(_TRACING) is None
     )
 
 

@@ -79,7 +79,7 @@ def train(
 ) -> nn.Module:
     """A network trained on one of the losses."""
     torch.manual_seed(seed)
-    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
+    model = nn.Sequential(nn.Linear(x.shape[1], 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
     loss_fn = make_loss(method, y, model[-1])
     optimizer: torch.optim.Optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     if sgd is not None:
@@ -102,14 +102,14 @@ def make_loss(method: str, y: Tensor, last: nn.Linear) -> Callable[[Tensor, Tens
     if method == "weighted BCE":
         weight = pos_weight(y.sum(), len(y))
     else:
-        nn.init.constant_(last.bias, math.log(SHARE / (1 - SHARE)))
+        nn.init.constant_(last.bias, torch.logit(y.double().mean().round(decimals=2)).item())
     cross_entropy = nn.BCEWithLogitsLoss(pos_weight=weight)
     return lambda logits, labels, _: cross_entropy(logits[:, 0], labels.float())
 
 
 def batches(y: Tensor, *, added: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Rows of random batches without end, with so many positives more, and which were not added."""
-    sampler = BalancedBatchSampler(y, batch_size=BATCH, added={1: added} if added else {}, seed=seed)
+    sampler = BalancedBatchSampler(y, batch_size=min(BATCH, len(y) // 2), added={1: added} if added else {}, seed=seed)
     for epoch in itertools.count():
         sampler.set_epoch(epoch)
         for rows in sampler:

@@ -69,16 +69,16 @@ def ndcg(
     xp = array_namespace(scores, relevance, where)
     labels = ops.astype(ops.stop_gradient(relevance), ops.widen(scores).dtype)
     items = make_items(scores, labels > 0, where=where, weights=labels)  # which have the range of weights
-    gains = items.numerator
-    if gain == "exponential":  # (2^y − 1) / 2^max: only ratios count, and powers of great labels would overflow
-        gains = -xp.expm1(-math.log(2.0) * gains) * 2.0 ** (gains - xp.max(gains, axis=-1, keepdims=True))
+    y = items.numerator
+    minus_gains = -y  # which sort in descending order of the gains
+    if gain == "exponential":  # divided by 2^max: only ratios count, and powers of great labels would overflow
+        minus_gains = xp.expm1(-math.log(2.0) * y) * 2.0 ** (y - xp.max(y, axis=-1, keepdims=True))
     tau = row_temperature(temperature, dispersion(temperature_scale, items, items.where), items)
     everyone = weight_of(items.where, items)[..., None, :]
     counts = soft_counts_at(items.scores, everyone, tau, items.numerator > 0)
     rank = xp.squeeze(counts.above, axis=-2) + 0.5  # the count holds the item itself, σ(0) times
-    own = of_counted(gains, counts)
-    best = -ops.sort(-gains)
+    best = ops.sort(minus_gains)
     ideal = xp.sum(best / xp.log2(ops.astype(ops.arange(best.shape[-1], like=best), best.dtype) + 2.0), axis=-1)
-    loss = 1.0 - xp.sum(own / xp.log2(1.0 + rank), axis=-1) / ops.where(ideal > 0, ideal, 1.0)
-    least = xp.min(ops.where(items.where, gains, xp.inf), axis=-1)
-    return settle(loss, best[..., 0] > least, items)
+    found = xp.sum(of_counted(minus_gains, counts) / xp.log2(1.0 + rank), axis=-1)
+    least = xp.max(ops.where(items.where, minus_gains, -xp.inf), axis=-1)
+    return settle(1.0 - found / ops.where(ideal < 0, ideal, 1.0), best[..., 0] < least, items)

@@ -93,7 +93,7 @@ def average_precision(
     counts = soft_counts_at(with_margin(items, margin, tau), kinds, tau, items.numerator > 0)
     itself = ops.constant(((0.0,), (0.5,)), like=tau, dtype=tau.dtype)  # σ(0), of a positive with itself
     if items.multiplicity is not None:
-        itself = itself * of_counted(items.multiplicity, counts)[..., None, :]
+        itself = itself * of_counted(weight_of(items.positives, items), counts)[..., None, :]
     portion, has_positive = portions(of_counted(items.numerator, counts))
     loss = _share_of_negatives(counts.above - itself, portion)
     valid = has_positive & ops.any_in_row(items.negatives)

@@ -108,7 +108,7 @@ def count_in_row(mask: Array) -> Array:
     return backend(mask).count_in_row(mask)
 
 
-def known_within(x: Array, least: int, greatest: int) -> bool:
+def known_within(x: Array, least: float, greatest: float) -> bool:
     """Whether all entries are seen to lie in [least, greatest]; False where looking would cost or break a trace."""
     return backend(x).known_within(x, least, greatest)
 

@@ -233,7 +233,7 @@ def count_in_row(mask: Array) -> Array:
     return array_namespace(mask).count_nonzero(mask, axis=-1)
 
 
-def known_within(x: Array, least: int, greatest: int) -> bool:
+def known_within(x: Array, least: float, greatest: float) -> bool:
     return False
 
 

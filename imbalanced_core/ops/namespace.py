@@ -59,9 +59,8 @@ def array_namespace(*arrays: Array) -> ModuleType:
     """
     library = (library_of(arrays[0]) if len(arrays) == 1 else None) or common_library(*arrays)
     if library == "torch":
-        namespace = sys.modules.get("imbalanced_core.ops.on_torch.namespace")  # see `ops.dispatch`
-        if namespace is None:
-            import imbalanced_core.ops.on_torch.namespace as namespace
+        import imbalanced_core.ops.on_torch.namespace as namespace
+
         return namespace
     if library == "jax":
         return sys.modules["jax"].numpy

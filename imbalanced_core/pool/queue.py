@@ -76,11 +76,12 @@ def push(queue: Queue, new: Queue) -> Queue:
     first = max(new.weights.shape[0] - size, 0)
 
     def newest(array: Array, kept: Array) -> Array:
-        array = ops.astype(ops.stop_gradient(array), kept.dtype)
+        array = ops.astype(array, kept.dtype)
         return array[first:, ...] if first else array
 
-    logits = newest(new.logits, queue.logits)
-    targets, weights = newest(new.targets, queue.targets), newest(new.weights, queue.weights)
+    logits = newest(ops.stop_gradient(new.logits), queue.logits)
+    targets = newest(new.targets, queue.targets)
+    weights = newest(ops.stop_gradient(new.weights), queue.weights)
     is_finite = xp.abs(logits) < xp.inf
     is_finite = is_finite if logits.shape[1] == 1 else xp.all(is_finite, axis=1, keepdims=True)
     if weights.dtype != new.weights.dtype:  # else the step has made sure of it

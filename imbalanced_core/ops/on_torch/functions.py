@@ -18,7 +18,7 @@ def lean_in_eager_mode(function: type[torch.autograd.Function]) -> Callable[...,
         return output
 
     members = {"forward": forward, "backward": function.backward, "jvp": function.jvp}
-    twin = type(function.__name__, (torch.autograd.Function,), {k: staticmethod(f) for k, f in members.items()})
+    twin: Any = type(function.__name__, (torch.autograd.Function,), {k: staticmethod(f) for k, f in members.items()})
 
     def apply(*inputs: Any) -> Any:
         if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():

@@ -51,13 +51,13 @@ def cumulative_sum(x: torch.Tensor) -> torch.Tensor:
     return torch.cumsum(x, dim=-1)  # the compatibility layer's function is not traceable
 
 
-def known_within(x: torch.Tensor, least: int, greatest: int) -> bool:
+def known_within(x: torch.Tensor, least: float, greatest: float) -> bool:
     if not is_eager_cpu(x):
         return False
     if x.numel() == 0:
         return True
     low, high = x.detach().aminmax()
-    return bool(low >= least) and bool(high <= greatest)
+    return low.item() >= least and high.item() <= greatest
 
 
 def greatest_count(mask: torch.Tensor) -> int | None:

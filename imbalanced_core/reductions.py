@@ -43,7 +43,7 @@ def reduce_classes(losses: Array, valid: Array, *, reduction: str) -> Array:
     if reduction == "none":
         return ops.where(valid, losses, xp.nan)
     if losses.shape[0] == 1:  # fewer calls; and Triton 3.6 fails to compile this division for one class
-        return losses[0]
+        return xp.reshape(losses, ())
     total = xp.sum(losses)
     if reduction == "sum":
         return total

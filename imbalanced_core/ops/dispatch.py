@@ -1,4 +1,4 @@
-"""Which file holds the operations of an array's library."""
+"""Dispatch of operations to the library of an array."""
 
 import sys
 from types import ModuleType
@@ -8,11 +8,11 @@ from imbalanced_core.ops.namespace import Array, library_of
 
 
 def backend(array: Array) -> ModuleType:
-    """The operations for an array; those beside it are of the same library, as the public functions have checked."""
+    """The module of operations for an array; the public functions check that all arrays share a library."""
     library = library_of(array)
     if library == "torch":
-        on_torch = sys.modules.get("imbalanced_core.ops.on_torch")  # a statement takes longer, at every call
-        if on_torch is None:  # in a call that is being compiled, imports must be statements
+        on_torch = sys.modules.get("imbalanced_core.ops.on_torch")  # faster than an import statement
+        if on_torch is None:  # under `torch.compile`, imports must be statements
             import imbalanced_core.ops.on_torch as on_torch
         return on_torch
     if library == "jax":

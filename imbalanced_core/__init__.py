@@ -1,7 +1,7 @@
 """The formulas of every loss, as pure functions of numpy, torch or JAX arrays.
 
-Rooms, from the ground up: `ops` (what differs between libraries), `pairwise` (the engine), `pool` (what a step looks
-at) and `losses` (the formulas); `checks`, `reductions`, `quantile` and `metrics` beside them.
+Layers, from the bottom up: `ops` (what differs between libraries), `pairwise` (sums over pairs), `pool` (the data of a
+step) and `losses` (the formulas); also `checks`, `reductions`, `quantile` and `metrics`.
 """
 
 __version__ = "0.1.0"

@@ -1,8 +1,8 @@
 """Checks with one wording for every error: ``{name} must be {rule}, got {value}``.
 
-Most need no array values, so they cost nothing in a compiled function: a 0-d array stands for a number that is only
-known at run time. Those from `batch` on look at values, as numpy arrays; the adapters decide which can be read, and
-pass None for others, which are not checked.
+Most need no array values, so they are free in a compiled function: a 0-d array is a number known only at run time.
+Those from `batch` on check values, as numpy arrays; the adapters decide which can be read, and pass None for others,
+which are not checked.
 """
 
 import math
@@ -61,7 +61,7 @@ def open_unit_interval(name: str, value: Array) -> None:
 
 
 def python_number(name: str, value: object, interval: str = "[0, 1]") -> None:
-    """The value is a number, fixed when a function is compiled, between 0 and 1; square brackets include the ends."""
+    """The value is a Python number, fixed at compile time, between 0 and 1; square brackets include the ends."""
     if _is_number(value):
         fits = 0 < value < 1 or (value == 0 and "[" in interval) or (value == 1 and "]" in interval)  # type: ignore
         require(fits, name, f"a Python number in {interval}", value)
@@ -71,7 +71,7 @@ def python_number(name: str, value: object, interval: str = "[0, 1]") -> None:
 
 
 def less(name: str, value: float, other_name: str, other: float) -> None:
-    """The number is less than another one; under `torch.compile` numbers may vary, and then they cannot be printed."""
+    """The number is less than another; under `torch.compile` numbers may be symbolic and cannot be printed."""
     if not value < other:
         raise ValueError(f"{name} must be less than {other_name}, {other}, got {value!r}")
 
@@ -83,7 +83,7 @@ def numbers(rules: Mapping[str, Callable[[str, Any], None]], **values: Any) -> N
 
 
 def at_least(name: str, value: object, least: int) -> None:
-    """The value is an integer that is no smaller than `least`."""
+    """The value is an integer >= `least`."""
     require(_is_integer(value) and value >= least, name, f"an integer >= {least}", value)  # type: ignore[operator]
 
 
@@ -110,7 +110,7 @@ def _number(name: str, value: Array, holds: Callable[[float], bool], rule: str) 
 
 
 def balanced_batch(labels: Any, added: Mapping[int, int], name: str, size: int) -> tuple[Any, int]:
-    """The labels, [N, 1] as [N], and how many rows of a batch of this size are uniform; `name` is that of the size."""
+    """The labels, [N, 1] as [N], and the number of uniformly drawn rows in a batch; `name` is the name of `size`."""
     require(labels.ndim in (1, 2) and len(labels) > 0, "labels", "of shape [N], [N, 1] or [N, C]", tuple(labels.shape))
     labels = labels[:, 0] if labels.shape[1:] == (1,) else labels
     require(isinstance(added, Mapping), "added", "a mapping of classes to how many rows", added)
@@ -126,7 +126,7 @@ def balanced_batch(labels: Any, added: Mapping[int, int], name: str, size: int) 
 
 
 def shape_of(value: Any) -> tuple[int, ...]:
-    """The shape; () of a number, which under `torch.compile` may be a variable that has no attributes."""
+    """The shape; () for a number, which under `torch.compile` may be symbolic and have no attributes."""
     return () if isinstance(value, (int, float)) else tuple(getattr(value, "shape", ()))
 
 
@@ -143,19 +143,19 @@ def real(name: str, array: Array) -> None:
 
 
 def same_shape(name: str, array: Array, other_name: str, other: Array) -> None:
-    """ValueError unless both arrays have one shape: broadcasting here would hide a mistake."""
+    """ValueError unless both arrays have the same shape: broadcasting here would hide a mistake."""
     rule = f"of the same shape as {other_name}, {tuple(other.shape)}"
     require(tuple(array.shape) == tuple(other.shape), name, rule, tuple(array.shape))
 
 
 def shaped(name: str, array: Array, shape: tuple[int, ...], meaning: str, hint: str = "") -> None:
-    """ValueError unless the array has exactly this shape; `meaning` names it, such as "[rows]", `hint` comes last."""
+    """ValueError unless the array has exactly this shape; `meaning` names it, such as "[rows]"; `hint` comes last."""
     if tuple(array.shape) != shape:
         raise ValueError(f"{name} must be of shape {meaning} = {shape}, got {tuple(array.shape)}{hint}")
 
 
 def several_classes(name: str, logits: Array, *, axis: int, instead: str) -> None:
-    """ValueError unless there are two classes or more: a softmax over one is 1 and trains nothing."""
+    """ValueError unless there are at least two classes: a softmax over one is 1 and trains nothing."""
     if -logits.ndim <= axis < logits.ndim:
         rule = f"of at least 2 classes on axis {axis} (for one logit use {instead})"
         require(logits.shape[axis] >= 2, name, rule, tuple(logits.shape))
@@ -179,15 +179,15 @@ def broadcastable(name: str, array: Array | None, other_name: str, other: Array)
 
 
 def batch(targets: np.ndarray | None, sample_weight: np.ndarray | None, *, ignore_index: int, **options: Any) -> None:
-    """ValueError, naming values, if the targets of rows, or the weights of rows that are not ignored, are bad."""
+    """ValueError, naming values, if targets, or the weights of rows that are not ignored, are invalid."""
     are_targets(targets, ignore_index=ignore_index, **options)
-    if targets is not None and sample_weight is not None:  # unseen rows may be ignored, whatever their weight
+    if targets is not None and sample_weight is not None:  # without targets, any row may be ignored
         counted = targets != ignore_index
         weights(sample_weight, where=counted.any(axis=tuple(range(1, counted.ndim))))
 
 
 def are_targets(values: np.ndarray | None, *, num_classes: int, ignore_index: int | None, multilabel: bool) -> None:
-    """ValueError, naming values, if one is no target of a loss with these options."""
+    """ValueError, naming values, if one is not a target of a loss with these options."""
     if values is None:
         return
     at_least("num_classes", num_classes, 1)
@@ -201,7 +201,7 @@ def are_targets(values: np.ndarray | None, *, num_classes: int, ignore_index: in
 
 def class_ids(values: np.ndarray | None, num_classes: int, **exempt: Any) -> bool:
     """ValueError, naming values, if an id is not in [0, num_classes); keywords and result as for `all_within`."""
-    if values is None:  # where `torch.compile` makes a variable of the number of classes, it cannot be printed
+    if values is None:  # under `torch.compile`, the number of classes may be symbolic and cannot be printed
         return False
     rule = f"class ids in [0, {num_classes})"
     return all_within("targets", values, lambda x: (x >= 0) & (x < num_classes), rule, whole=True, **exempt)
@@ -220,7 +220,7 @@ def probabilities(values: np.ndarray | None, *, name: str = "targets", **exempt:
 def weights(values: np.ndarray | None, *, name: str = "sample_weight", where: np.ndarray | None = None) -> bool:
     """ValueError, naming values, if a weight is negative or not finite; `where` and result as for `all_within`.
 
-    A weight that stands for several entries of `where`, such as one per row, counts if one of them does.
+    A weight for several entries of `where`, such as one per row, is checked if any of them is True.
     """
     return all_within(name, values, lambda x: (x >= 0) & (x < math.inf), "finite and >= 0", where=where)
 
@@ -232,7 +232,7 @@ def positive_values(values: np.ndarray | None, *, name: str, below: float = math
 
 
 def counts(values: np.ndarray | None) -> None:
-    """ValueError, naming values, if a count is negative or not finite, or there are some and all are 0."""
+    """ValueError, naming values, if a count is negative or not finite, or if all of a non-empty array are 0."""
     weights(values, name="counts")
     if values is not None and values.size > 0:
         require(bool(values.any()), "counts", "greater than 0 for some class", values.tolist())
@@ -248,19 +248,19 @@ def all_within(
     ignore_index: int | None = None,
     where: np.ndarray | None = None,
 ) -> bool:
-    """ValueError, naming values, if a value outside of an interval is neither ignored nor masked.
+    """ValueError, naming values, if a value outside an interval is neither ignored nor masked.
 
     Args:
         name: of the argument, for the error.
         values: any shape; None passes.
-        holds: tells, elementwise, which numbers lie in the interval.
-        rule: what the error says about the interval.
-        whole: whether fractions are outside as well.
-        ignore_index: a value that is never outside; None for none.
-        where: bool, the entries that are looked at, of the shape of `values` or one that has more axes; None: all.
+        holds: elementwise test of whether numbers lie in the interval.
+        rule: the interval in the error message.
+        whole: whether fractions count as outside.
+        ignore_index: a value that is always accepted; None: no such value.
+        where: bool, the entries to check, in the shape of `values` or one with more axes; None: all.
 
     Returns:
-        Whether every value is seen to lie in the interval, ignored and masked ones included.
+        Whether all values, including ignored and masked ones, are known to lie in the interval.
     """
     if values is None:
         return False
@@ -287,7 +287,7 @@ def all_within(
 
 
 def _reduced(where: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Whether any entry is seen of those that each of `shape` stands for; None if the shapes do not fit."""
+    """`where` reduced to `shape` by any; None if the shapes do not fit."""
     if where.ndim > len(shape) == 1 and where.shape[:1] == shape:
         return np.asarray(where.reshape(len(where), -1).any(axis=1))
     if where.ndim != len(shape) or any(size not in (1, wide) for size, wide in zip(shape, where.shape, strict=True)):

@@ -1,13 +1,13 @@
-"""Ranking metrics of rows of scores: what the ranking losses smooth, exactly, with ties and weights as scikit-learn.
+"""Exact ranking metrics of rows of scores, which the ranking losses smooth; ties and weights as in scikit-learn.
 
-One implementation for numpy, torch and JAX arrays: static shapes, nothing is read back from a device, no gradient.
+One implementation for numpy, torch and JAX arrays: static shapes, no host sync, no gradient.
 
 Every function takes scores, floating point [..., n], positives, bool [..., n], `where`, the mask of the items that
-count (None: all; what a masked item holds does not matter), and `weights` >= 0, how much each counts (None: all 1;
-weight 0 is masked, except in `recall_at_quantile`), both broadcastable to the scores.
+count (None: all; masked items may hold anything), and `weights` >= 0 of the items (None: all 1; weight 0 is masked,
+except in `recall_at_quantile`), both broadcastable to the scores.
 It returns one value in [0, 1] per row, in the dtype of the scores, half precision in float32: NaN where undefined,
-where a score that counts is NaN, and where a weight is negative or not finite. Scores of ±inf are scores like any
-other. Cost: two sorts of each row, O(n log n) time and O(n) memory, unless stated otherwise.
+where an unmasked score is NaN, and where a weight is negative or not finite. ±inf are ordinary scores. Cost: two sorts
+of each row, O(n log n) time and O(n) memory, unless stated otherwise.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def average_precision(
 ) -> Array:
     """Average precision: Σ_k (R_k − R_{k−1}) P_k over the distinct scores in descending order.
 
-    R_k and P_k are recall and precision of the items that score at least the k-th of them: tied items enter together.
+    R_k and P_k are recall and precision of the items that score at least the k-th of them: tied items count together.
     This is scikit-learn's `average_precision_score`, and for distinct scores the limit of `smooth_ap` as τ → 0.
 
     Returns:
@@ -48,7 +48,7 @@ def roc_auc(scores: Array, positives: Array, *, where: Array | None = None, weig
 
 
 def tied_pairs(scores: Array, positives: Array, *, where: Array | None = None, weights: Array | None = None) -> Array:
-    """The weighted share of the pairs of a positive and a negative whose scores are equal: 1 for a constant model.
+    """The weighted share of positive–negative pairs with equal scores: 1 for a constant model.
 
     Returns:
         [...], in [0, 1]; NaN without a positive or without a negative.
@@ -69,8 +69,8 @@ def partial_auc(
 ) -> Array:
     """The mean true-positive rate over a band of false-positive rates: ∫_α^β TPR(f) df / (β − α).
 
-    TPR(f) joins the points of the ROC curve, one per distinct score, by straight lines. At α = 0 this is scikit-learn's
-    area for `max_fpr=β` before its standardisation, divided by β. A model without skill has (α + β) / 2.
+    TPR(f) interpolates the points of the ROC curve, one per distinct score, linearly. At α = 0 this is scikit-learn's
+    area for `max_fpr=β` before standardisation, divided by β. A random model has (α + β) / 2.
 
     Returns:
         [...], in [0, 1]; NaN without a positive or without a negative.
@@ -97,7 +97,7 @@ def coverage_at_budget(
 ) -> Array:
     """The highest recall of a threshold whose false-positive rate is at most the budget.
 
-    Tied items are above a threshold together, so a tie that exceeds the budget is not found at all.
+    Tied items pass a threshold together, so a tie that exceeds the budget is not found at all.
 
     Returns:
         [...], in [0, 1]; NaN without a positive or without a negative.
@@ -124,9 +124,9 @@ def recall_at_quantile(
 ) -> Array:
     """The weighted share of positives among the top share of all items: Σ_{i∈P} w_i [s_i >= θ] / Σ_{i∈P} w_i.
 
-    θ is the quantile of all items that count, at level 1 − `quantile`, as in the loss of this name, by the
+    θ is the quantile of all unmasked items at level 1 − `quantile`, as in the loss of this name, with the
     `interpolation` of `masked_quantile`. Weights do not move it: an item of weight 0 still counts, unless it is NaN.
-    Items that are tied with θ are above it.
+    Items tied with θ are above it.
 
     Returns:
         [...], in [0, 1]; NaN without a positive.
@@ -148,13 +148,13 @@ def recall_at_quantile(
 def precision_at_k(
     scores: Array, positives: Array, *, k: int, where: Array | None = None, weights: Array | None = None
 ) -> Array:
-    """The weighted share of positives among the k items of the highest scores; of fewer than k items, among all.
+    """The weighted share of positives among the k highest-scoring items, or among all if there are fewer.
 
-    Of items that are tied at place k the share that still fits counts, which is the expectation over random orders of
-    the tie. Places are counted in items of a weight > 0, whatever it is.
+    Items tied at rank k count by the share that still fits, which is the expectation over random orders of the tie.
+    Ranks count items of weight > 0, whatever the weight.
 
     Returns:
-        [...], in [0, 1]; NaN without a positive, of which none could be found.
+        [...], in [0, 1]; NaN without a positive.
 
     Raises:
         ValueError: if k is not a Python integer of at least 1.
@@ -185,14 +185,14 @@ def of_classes(
         metric: one of the functions above with its options, such as `functools.partial(partial_auc, beta=0.01)`.
         logits: floating point [N, C]; C = 1 is binary.
         targets: class ids [N] or [N, 1], 0 or 1 where C = 1; with `multilabel` 0/1 per class, [N, C].
-        average: "macro", the mean of the classes in which the metric is defined, or "none".
+        average: "macro", the mean over the classes where the metric is defined, or "none".
         multilabel: whether a row has a label per class.
         ignore_index: the target of rows, or with `multilabel` of single labels, that are masked.
-        where: bool [N], rows that count. None: all.
+        where: bool [N]; False masks a row. None: all True.
         weights: >= 0, [N]. None: all 1.
 
     Returns:
-        0-d for "macro", else [C]. NaN where undefined, and where a target is no class or a logit that counts is NaN;
+        0-d for "macro", else [C]. NaN where undefined, and where a target is not a class or an unmasked logit is NaN;
         such a class makes the mean NaN.
     """
     checks.one_of("average", average, ("macro", "none"))
@@ -218,6 +218,6 @@ def of_classes(
 
 
 def _ratio(part: Array, whole: Array) -> Array:
-    """Quotients; NaN where the whole is 0 or NaN, without numpy's warning."""
+    """part / whole, NaN where the whole is 0 or NaN, without numpy's warning."""
     xp = array_namespace(part, whole)
     return xp.where(whole > 0, part / xp.where(whole > 0, whole, 1.0), xp.nan)

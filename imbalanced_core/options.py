@@ -1,4 +1,4 @@
-"""The keywords that all ranking functions share, and all of lists: their meaning, types and defaults, once."""
+"""The keywords shared by all ranking functions, and by all functions of lists: meaning, types and defaults."""
 
 import difflib
 import functools
@@ -14,30 +14,30 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class RankingOptions(TypedDict, total=False):
-    """The keywords of every ranking function, beside those of its own.
+    """The keywords common to all ranking functions.
 
     Attributes:
-        reduction: "mean" or "sum" over the classes that count, or "none": one loss per class, NaN where it does not.
+        reduction: "mean" or "sum" over the valid classes, or "none": one loss per class, NaN where invalid.
         ignore_index: the target of rows (with `multilabel`: of single labels) that are ignored; a Python number.
         multilabel: whether targets are 0/1 per class, [N, C], instead of class ids.
         temperature: τ > 0, a number or a 0-d array, in units of `temperature_scale`; smaller is closer to the ranking
-            and harder to optimise. A new value does not recompile. 0.1; of smooth AP and recall at a quantile 0.01.
+            and harder to optimise. A new value does not recompile. 0.1, or 0.01 for smooth AP and recall at a quantile.
         temperature_scale: the unit of the temperature: "absolute" is 1; "iqr" or "std" of the class's negatives make
             the sharpness independent of the scale of the logits.
-        pos_numerator: the mean runs over all positives ("pool") or over those of the batch ("live"). With "live" a long
-            queue does not dilute the gradient of the positives, but nothing of like size holds the negatives down: in
-            long runs the scores may drift upwards and the ranking suffer.
-        margin: >= 0, in units of the temperature: by how much a positive is to score above what it is compared with.
-        gate: the state of a gated loss, from `init_gate` or `aux.gate` of the step before: the loss is then a blend
-            with a weighted cross entropy of the batch, which comes in where the ranking does not succeed; see
+        pos_numerator: the mean is over all positives ("pool") or over those of the batch ("live"). With "live" a long
+            queue does not dilute the gradient of the positives, but no gradient of similar size pushes the negatives
+            down: in long runs the scores may drift upwards and the ranking degrade.
+        margin: >= 0, in units of the temperature: by how much a positive must outscore what it is compared with.
+        gate: the state of a gated loss, from `init_gate` or `aux.gate` of the previous step: the loss is then a blend
+            with a weighted cross entropy of the batch, which gains weight where the ranking fails; see
             `imbalanced_core.losses.gated`. None: the ranking loss alone.
-        positive_rate: of a gated loss, the share of positives to expect in a batch, in (0, 1). None: as seen so far.
-        sample_weight: >= 0, [N]; how much a positive counts. Carries no gradient. None: all 1.
-        iid_mask: bool [N], the rows drawn as the population is; kept in the queue. Only partial AUC looks at it: these
-            rows alone set its thresholds and its scale. None: all.
-        max_pool_size: rank a random part of the rows, of no more than this many, rare classes first; the expected
-            counts stay those of all rows. None (recommended): all.
-        update_queue: whether the batch enters the queue, and a gate moves; False for validation.
+        positive_rate: for a gated loss, the expected share of positives in a batch, in (0, 1). None: as seen so far.
+        sample_weight: >= 0, [N]; the weights of positives, without gradient. None: all 1.
+        iid_mask: bool [N], the rows drawn from the population; kept in the queue. Used only by partial AUC, whose
+            thresholds and scale depend on these rows alone. None: all.
+        max_pool_size: rank a random subset of at most this many rows, rare classes first; expected counts are those
+            of all rows. None (recommended): all.
+        update_queue: whether the batch enters the queue and the gate is updated; False for validation.
     """
 
     reduction: str
@@ -73,14 +73,14 @@ RANKING_DEFAULTS: RankingOptions = {
 
 
 class ListOptions(TypedDict, total=False):
-    """The keywords of every function of lists [..., n], beside those of its own.
+    """The keywords common to all functions of lists [..., n].
 
     Attributes:
         temperature: τ > 0, a number or a 0-d array, in units of `temperature_scale`. A new value does not recompile.
         temperature_scale: the unit of the temperature: "absolute" is 1, or "iqr" or "std" of the scores of the list.
-        where: bool, the shape of the scores: the items that are there, as opposed to padding. None: all.
-        sample_weight: >= 0, one per list, [...]; carries no gradient. None: all 1.
-        reduction: "mean" over the lists that count, "sum", or "none": one loss per list, 0 where it does not count.
+        where: bool, the shape of the scores: False for padding. None: all True.
+        sample_weight: >= 0, one per list, [...], without gradient. None: all 1.
+        reduction: "mean" over the valid lists, "sum", or "none": one loss per list, 0 where invalid.
     """
 
     temperature: float | Array
@@ -103,21 +103,21 @@ SMOOTH_AP_PRESET = {"temperature_scale": "std", "temperature": 0.2}
 
 
 def pauc_preset(budget: float) -> dict[str, Any]:
-    """The options of partial AUC in the preset: pairs in a band of twice the budget, at one standard deviation."""
+    """The preset of partial AUC: pairs in a band of twice the budget, at a temperature of one standard deviation."""
     checks.python_number("budget", budget, "(0, 1]")
     return {"beta": min(1.0, 2 * budget), "surrogate": "pairwise", "tau_scale": "std", "temperature": 1.0}
 
 
 def with_options(function: Function, kinds: type, defaults: Mapping[str, Any]) -> Function:
-    """A function that ends in `**options: Unpack[kinds]` with the defaults filled in, and a signature that shows them.
+    """A function ending in `**options: Unpack[kinds]`, with the defaults filled in and shown in its signature.
 
     Args:
-        function: what to call, a constructor too; its own keywords come first.
-        kinds: the TypedDict of the further keywords.
+        function: a function or constructor; its own keywords come first.
+        kinds: the TypedDict of the other keywords.
         defaults: a value for each of them.
 
     Returns:
-        A function of the same type. An unknown keyword is a TypeError that names similar ones.
+        A function of the same type. An unknown keyword raises a TypeError that names similar ones.
     """
     signature = inspect.signature(function)
     *own, _ = signature.parameters.values()
@@ -140,13 +140,13 @@ def with_options(function: Function, kinds: type, defaults: Mapping[str, Any]) -
 
 
 def split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The keywords that every objective takes, beside the temperature, and those of the step that it is part of."""
+    """The keywords of objectives, except the temperature, and the keywords of the step."""
     rest = dict(options)
     return {name: rest.pop(name) for name in ("temperature_scale", "margin") if name in rest}, rest
 
 
 def unknown_keyword(function: str, keyword: str, known: Iterable[str]) -> TypeError:
-    """The error for a keyword that a function lacks, which names those that look like it."""
+    """The error for an unknown keyword of a function, which names similar ones."""
     similar = difflib.get_close_matches(keyword, known)
     hint = f"; did you mean {' or '.join(map(repr, similar))}?" if similar else ""
     return TypeError(f"{function} got an unexpected keyword argument {keyword!r}{hint}")

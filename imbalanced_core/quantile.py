@@ -1,4 +1,4 @@
-"""Quantiles of the participating entries of each row: any number of rows and levels in one sort, at exact positions."""
+"""Quantiles of the unmasked entries of each row: any number of rows and levels in one sort, at exact positions."""
 
 import functools
 from collections.abc import Sequence
@@ -12,20 +12,20 @@ from imbalanced_core.ops.namespace import Array, array_namespace
 INTERPOLATIONS = ("linear", "lower", "higher", "nearest", "midpoint")
 BLENDS = ("linear", "midpoint")  # of two values
 
-_MOST_TABULATED = 2**16  # entries of a row whose positions are looked up for every count of those that participate
-_MOST_VALUES = 2**14  # values whose positions are looked up where there is no float64
-_DIGIT, _DIGITS = 11, 3  # bits of a digit, and digits of a larger position there
-_FRACTION, _FINE = 22, 6  # bits of a fraction there, and how many more its parts have
+_MOST_TABULATED = 2**16  # longest row whose positions are tabulated for every count of unmasked entries
+_MOST_VALUES = 2**14  # values whose positions are tabulated where there is no float64
+_DIGIT, _DIGITS = 11, 3  # bits per digit, and digits of larger positions there
+_FRACTION, _FINE = 22, 6  # bits of a fraction there, and extra bits of its parts
 
 
 def level_below(share: float) -> float:
-    """The level 1 − share: of a short decimal the decimal number, since the binary 1 − 0.9 is less than 0.1.
+    """The level 1 − share, exact for short decimals: in binary, 1 − 0.9 is less than 0.1.
 
-    The "lower" of 11 values at that level would be another one.
+    At that level, the "lower" of 11 values would be a different one.
     """
-    share = float(share)  # in float32 the rest would be rounded
+    share = float(share)  # float32 would round the difference
     level = round(1.0 - share, 12)
-    return level if abs(1.0 - level - share) < 2.0**-52 else 1.0 - share  # 1/3 is none
+    return level if abs(1.0 - level - share) < 2.0**-52 else 1.0 - share  # such as 1/3
 
 
 class Position(NamedTuple):
@@ -45,27 +45,27 @@ def masked_quantile(
     multiplicity: Array | None = None,
     interpolation: str = "higher",
 ) -> Array:
-    """Quantiles of the participating values of each row, as constants: no gradient flows through them.
+    """Quantiles of the unmasked values of each row, as constants: no gradient flows through them.
 
     The quantile at level q of n sorted values is the value at position q·(n−1), counted from 0. Between two positions,
     `interpolation` takes the "lower" or the "higher" value, the "nearest" (half to even, as numpy and torch do),
-    their "midpoint", or the "linear" blend. The position is what float64 makes of q·(n−1), as in numpy, whatever the
+    their "midpoint", or the "linear" blend. The position is q·(n−1) evaluated in float64, as in numpy, whatever the
     dtype of the values. Where there is no float64 (JAX by default, mps), that holds up to 16384 values, and without
     `multiplicity` up to 65536 entries; beyond, positions (below 2²⁸) are rounded to multiples of 2⁻²².
 
     With `multiplicity` m the row stands for N = Σm values, rounded to the nearest integer and at least 1: each value
-    fills m consecutive positions, and position p holds the first value whose cumulative m reaches p + ½. For whole m
+    fills m consecutive positions, and position p holds the first value whose cumulative m reaches p + ½. For integer m
     that is exactly the quantile of the row with each value repeated m times.
 
     Args:
-        values: floats [..., n]. ±inf are values like any other; what a masked entry holds does not matter.
-        levels: L numbers in [0, 1]; Python numbers, fixed when the function is compiled.
-        where: bool, broadcastable to values; the entries that participate. None: all.
+        values: floats [..., n]. ±inf are ordinary values; masked entries may hold anything.
+        levels: L Python numbers in [0, 1], fixed at compile time.
+        where: bool, broadcastable to values; False masks an entry. None: all True.
         multiplicity: numbers >= 0, broadcastable to values; how many values each entry stands for. None: 1.
         interpolation: "linear", "lower", "higher", "nearest" or "midpoint".
 
     Returns:
-        [..., L], in the dtype of values. NaN where nothing participates, and where a participating value is NaN.
+        [..., L], in the dtype of values. NaN where all values are masked or an unmasked value is NaN.
         Between −inf and any higher value, "linear" and "midpoint" are −inf.
 
     Raises:
@@ -100,11 +100,11 @@ def masked_quantile(
 def _places(
     levels: tuple[float, ...], values: Array, count: Array | None, interpolation: str
 ) -> tuple[Array, Array | float]:
-    """Which of the sorted values, the masked ones last, the quantiles are made of.
+    """Indices into the sorted values, masked ones last, that the quantiles are computed from.
 
     Returns:
-        (indices [..., m + 1], fraction), the former as `_columns` gives them and behind them the index of the last
-        participating value: NaN is sorted last, so that it is NaN where one participates and where nothing does.
+        (indices [..., m + 1], fraction), as from `_columns`, with the index of the last unmasked value appended: NaN
+        sorts last, so that value is NaN where any unmasked value is NaN and where all are masked.
     """
     xp, n = array_namespace(values), values.shape[-1]
     width = 1 + len(levels) * (2 if interpolation in BLENDS else 1)  # known to the compiler, unlike a table's shape
@@ -150,7 +150,7 @@ def _exact(levels: tuple[float, ...], last: np.ndarray) -> Position:
 
 
 def _columns(position: Position, interpolation: str) -> tuple[Array, Array]:
-    """The positions [..., m] that an interpolation uses, lower ones first, and how far it goes to the upper ones."""
+    """The positions [..., m] that an interpolation uses, lower ones first, and the fraction towards the upper ones."""
     single = {"lower": position.lower, "higher": position.upper, "nearest": position.nearest}.get(interpolation)
     if single is not None:
         return single, position.fraction
@@ -177,7 +177,7 @@ def _interpolated(found: Array, fraction: Array | float, interpolation: str) -> 
 def _with_multiplicity(
     values: Array, levels: Sequence[float], where: Array | None, multiplicity: Array, interpolation: str
 ) -> Array:
-    """`masked_quantile` for values that stand for several; whole parts of those numbers are summed apart, exactly."""
+    """`masked_quantile` with multiplicities, whose integer parts are summed separately, exactly."""
     xp = array_namespace(values)
     repeats = xp.broadcast_to(ops.stop_gradient(ops.astype(multiplicity, values.dtype)), values.shape)
     is_nan = xp.isnan(values) if where is None else xp.isnan(values) & where
@@ -192,7 +192,7 @@ def _with_multiplicity(
     position = positions(tuple(map(float, levels)), xp.where(total > 1, total - 1, 0), values.dtype)
     at, fraction = _columns(position, interpolation)
     reached = xp.astype(whole[..., None, :] - at[..., None], part.dtype) + part[..., None, :]
-    before = reached < xp.clip(reached[..., -1:], max=0.5)  # never past the last value with any multiplicity
+    before = reached < xp.clip(reached[..., -1:], max=0.5)  # never past the last value of multiplicity > 0
     found = ops.rearrange(in_order, xp.sum(xp.astype(before, xp.int32), axis=-1, dtype=order.dtype))
     return _interpolated(
         xp.concat([found, ops.where(is_bad, xp.nan, found[..., 0])[..., None]], axis=-1), fraction, interpolation
@@ -200,7 +200,7 @@ def _with_multiplicity(
 
 
 def positions(levels: tuple[float, ...], last: Array, dtype: Any) -> Position:
-    """The positions level·last for integers last [...] in [0, 2³¹), as numpy has them where the device can."""
+    """The positions level·last for integers last [...] in [0, 2³¹), as in numpy where the device allows."""
     xp = array_namespace(last)
     if ops.has_exact_float64(last):
         place = xp.astype(last, xp.float64)[..., None] * ops.constant(levels, like=last, dtype=xp.float64)
@@ -219,14 +219,14 @@ def positions(levels: tuple[float, ...], last: Array, dtype: Any) -> Position:
 
 
 def _position_table(levels: tuple[float, ...], field: str) -> np.ndarray:
-    """One of the fields of `positions` for every last position up to a limit."""
+    """One field of `positions` for every last position up to `_MOST_VALUES`."""
     return getattr(_exact(levels, np.arange(_MOST_VALUES + 1)), field)
 
 
 def positions_in_integers(levels: tuple[float, ...], last: Array, dtype: Any) -> Position:
     """`positions` rounded to multiples of 2⁻²², without float64.
 
-    Of each digit of `last` a table has the product with the levels: a whole number, and a fraction in fixed point.
+    A table holds the product of each digit of `last` with the levels: an integer and a fixed-point fraction.
     """
     xp = array_namespace(last)
     whole = fraction = 0
@@ -235,7 +235,7 @@ def positions_in_integers(levels: tuple[float, ...], last: Array, dtype: Any) ->
         table = ops.tabulated(_digit_products, levels, digit, like=last, dtype=xp.int32)
         products = xp.reshape(ops.take_rows(table, value), (*last.shape, 2, len(levels)))
         whole, fraction = whole + products[..., 0, :], fraction + products[..., 1, :]
-    fraction = (fraction + 2 ** (_FINE - 1)) >> _FINE  # to multiples that are coarser than the sum's rounding
+    fraction = (fraction + 2 ** (_FINE - 1)) >> _FINE  # to multiples coarser than the rounding of the sum
     whole, fraction = whole + (fraction >> _FRACTION), fraction & (2**_FRACTION - 1)
     half = 2 ** (_FRACTION - 1)
     rounds_up = (fraction > half) | ((fraction == half) & (whole % 2 == 1))
@@ -247,6 +247,6 @@ def positions_in_integers(levels: tuple[float, ...], last: Array, dtype: Any) ->
 def _digit_products(levels: tuple[float, ...], digit: int) -> np.ndarray:
     """level·value·2048^digit for every value of a digit: int32 [value, whole or fraction, level]."""
     products = np.arange(2**_DIGIT)[:, None] * 2.0 ** (_DIGIT * digit) * np.array(levels)
-    products = np.minimum(products, 2.0**31 - 1)  # what positions do not reach
+    products = np.minimum(products, 2.0**31 - 1)  # positions do not reach it
     whole = np.floor(products)
     return np.stack([whole, np.rint((products - whole) * 2 ** (_FRACTION + _FINE))], axis=1).astype(np.int32)

@@ -1,4 +1,4 @@
-"""From many losses to one: sums and means over the unmasked entries."""
+"""Reductions of losses: sums and means over the unmasked entries."""
 
 import math
 
@@ -20,7 +20,7 @@ def _share(part: Array, rest: Array) -> Array:
 
 
 def _share_vjp(cotangent: Array, part: Array, rest: Array) -> tuple[Array, Array]:
-    # automatic differentiation would form 1/whole − part/whole², which is all rounding where the rest is small
+    # automatic differentiation would form 1/whole − part/whole², which is mostly rounding where the rest is small
     by_whole = cotangent / (part + rest) ** 2
     return by_whole * rest, -by_whole * part
 
@@ -30,7 +30,7 @@ share = ops.with_vjp(_share, _share_vjp)
 
 
 def reduce_classes(losses: Array, valid: Array, *, reduction: str) -> Array:
-    """One loss per class [C] to the loss that is trained on.
+    """The training loss from one loss per class [C].
 
     Args:
         losses: one loss per class, [C]; 0 where invalid.
@@ -64,16 +64,16 @@ def element_sum_and_mass(
     Args:
         losses: one loss per position, any shape.
         reduction: "mean" divides by the number of counted positions, "mean_positive" by the number of positives among
-            them, "sum" by nothing; with weights these numbers are total weights.
+            them, "sum" by nothing; with weights, these counts are total weights.
         where: bool, the shape of `losses`: which positions are counted; the others may hold anything.
-        weights: >= 0, without gradient: in the shape of `losses`, one per row [losses.shape[0]], or of the same number
-            of dimensions, with a weight for each row, and lengths of 1 that broadcast. Other values give NaN.
+        weights: >= 0, without gradient: in the shape of `losses`, one per row [losses.shape[0]], or with the same first
+            axis and number of dimensions, and lengths of 1 that broadcast. Other values give NaN.
         positives: for "mean_positive": bool, or in [0, 1] how positive each position is; the shape of `losses`.
-        is_masked: whether `losses`, and their gradient, are 0 already where `where` is False.
+        is_masked: whether `losses` and their gradient are already 0 where `where` is False.
 
     Returns:
-        Two 0-d arrays, the sum of weights · losses over the counted positions and what it is divided by; None for the
-        latter under "sum". Divide with `safe_divide`, where a divisor of exactly 0 counts as 1.
+        Two 0-d arrays: the sum of weights · losses over the counted positions, and its divisor, None for "sum". Divide
+        with `safe_divide`, where a divisor of exactly 0 counts as 1.
     """
     xp = array_namespace(losses)
     checks.one_of("reduction", reduction, ELEMENT_REDUCTIONS[:3])
@@ -105,12 +105,12 @@ def reduce_elements(
     positives: Array | None = None,
     is_masked: bool = False,
 ) -> Array:
-    """One loss per position to the loss that is trained on.
+    """The training loss from one loss per position.
 
     Arguments as for `element_sum_and_mass`; reduction "none" is weights · losses, 0 where `where` is False.
 
     Returns:
-        0-d, or the shape of `losses` for "none". Where no position is counted, 0 with zero gradient.
+        0-d, or the shape of `losses` for "none". 0 with zero gradient if no position is counted.
     """
     checks.one_of("reduction", reduction, ELEMENT_REDUCTIONS)
     if reduction == "none":
@@ -136,14 +136,14 @@ def _masked(losses: Array, where: Array | None, is_masked: bool) -> Array:
 
 
 def _count(losses: Array, where: Array | None, total: Array) -> Array:
-    """How many entries are counted, 0-d; see `ops.count`."""
+    """The number of counted entries, 0-d; see `ops.count`."""
     if where is None:
         return array_namespace(losses).zeros_like(total) + math.prod(losses.shape)
     return ops.count(where, total.dtype)
 
 
 def _position_weights(weights: Array, losses: Array, where: Array | None) -> Array:
-    """Weights in the shape of `losses`, 0 where it is not counted, NaN in place of a negative or infinite one."""
+    """Weights in the shape of `losses`, 0 where not counted, NaN where negative or not finite."""
     xp = array_namespace(losses, weights)
     weights = xp.astype(ops.stop_gradient(weights), losses.dtype, copy=False)
     weights = ops.where((weights >= 0) & (weights < xp.inf), weights, math.nan)
@@ -155,8 +155,8 @@ def spread_weights(weights: Array, positions: Array) -> Array:
     """Weights with as many dimensions as `positions`, to whose shape they broadcast.
 
     Raises:
-        ValueError: if `weights`, which users call `sample_weight`, are neither one per row nor of that many dimensions,
-            with one for each row.
+        ValueError: if `weights` (the user's `sample_weight`) are neither one per row nor of that many dimensions with
+            the same first axis.
     """
     shape, wanted = tuple(weights.shape), tuple(positions.shape)
     if len(wanted) > 0 and shape == wanted[:1]:

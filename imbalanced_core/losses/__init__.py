@@ -6,6 +6,6 @@
 - `ndcg`: NDCG of lists with graded labels
 - `partial_auc`: partial AUC over a band of false-positive rates
 - `class_balance`: class weights from counts
-- `calibration`: logits of other odds as those of the population
+- `calibration`: prior correction of logits
 - `schedules`: warm-up, blend, temperature
 """

@@ -1,4 +1,4 @@
-"""From the logits of a model trained on other odds than the population's to those of the population."""
+"""Prior correction of the logits of a model trained on other odds than the population's."""
 
 from imbalanced_core import checks
 from imbalanced_core.ops.namespace import Array, array_namespace
@@ -13,16 +13,16 @@ def prior_correction(
     tau: float = 0.0,
     binary: bool = False,
 ) -> Array:
-    """The logits of the population, of which softmax, or sigmoid, gives its probabilities.
+    """The logits of the population, whose softmax, or sigmoid, gives its probabilities.
 
-    A model trained by cross entropy with class weights w on data in which class c has the share π'_c, where the
-    population has π_c, and with τ log π' added to its logits in the loss, learns p'(c|x) ∝ w_c π'_c^(−τ) (π'_c / π_c)
-    p(c|x). So the correction is
+    A model trained by cross entropy with class weights w on data in which class c has share π'_c (in the population,
+    π_c), with τ log π' added to its logits in the loss, learns p'(c|x) ∝ w_c π'_c^(−τ) (π'_c / π_c) p(c|x). So the
+    correction is
 
         logits − log w − log π' + log π + τ log π'
 
-    which leaves the ranking within a class as it is. With `binary` every logit is that of one positive class: w is its
-    weight relative to the negatives (`pos_weight`), π its share, and log π is read as log(π / (1 − π)).
+    which does not change the ranking within a class. With `binary` each logit belongs to one positive class: w is its
+    weight relative to the negatives (`pos_weight`), π its share, and log π means log(π / (1 − π)).
 
     Args:
         logits: floating point [..., C].
@@ -31,14 +31,14 @@ def prior_correction(
             those of the population.
         prior: > 0, broadcastable to logits; shares in the population. None: those of training.
         tau: τ of a logit-adjusted loss, which then needs one of the priors; 0 for other losses.
-        binary: whether each logit is of a sigmoid, as in binary and multi-label problems.
+        binary: whether each logit belongs to a sigmoid, as in binary and multi-label problems.
 
     Returns:
-        The shape of `logits`. NaN where a weight or share is out of range, infinite where it is at its end.
+        The shape of `logits`. NaN where a weight or share is out of range, infinite where it is at a bound.
 
     Raises:
-        ValueError: on shapes that do not fit, one logit without `binary`, if `tau` has no prior, or if nothing would
-            be corrected: without weights and priors, or with one prior and without `tau`.
+        ValueError: on mismatched shapes, one logit without `binary`, `tau` without a prior, or if nothing would be
+            corrected: without weights and priors, or with one prior and without `tau`.
 
     References:
         Saerens et al., Adjusting the Outputs of a Classifier to New a Priori Probabilities, Neural Computation 2002

@@ -21,7 +21,7 @@ def class_weights(counts: Array, *, scheme: str = "inverse", beta: float = 0.999
     An empty class has weight 0 and changes no other weight.
 
     Args:
-        counts: items per class [C], >= 0, integer or floating point; relative frequencies serve for the first two.
+        counts: items per class [C], >= 0, integer or floating point; the first two also accept relative frequencies.
         scheme: "inverse", "balanced" or "effective".
         beta: β of "effective", in [0, 1); the paper uses 0.9, 0.99, 0.999, 0.9999.
 
@@ -30,7 +30,7 @@ def class_weights(counts: Array, *, scheme: str = "inverse", beta: float = 0.999
         classes if a count is negative or not finite, or all are 0.
 
     Raises:
-        ValueError: if `counts` is not one-dimensional, or scheme or beta is none of those above.
+        ValueError: if `counts` is not one-dimensional, or `scheme` or `beta` is invalid.
 
     References:
         Cui et al., Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019,
@@ -51,24 +51,24 @@ def class_weights(counts: Array, *, scheme: str = "inverse", beta: float = 0.999
 
 
 def pos_weight(positives: Array, total: Array | float, *, scheme: str = "balanced", beta: float = 0.999) -> Array:
-    """The weight of the positives of a binary or multi-label problem, relative to that of its negatives.
+    """The weight of the positives of a binary or multi-label problem, relative to the negatives.
 
     With n₊ positives and n₋ = total − n₊ negatives, where a count of 0 counts as 1: n₋ / n₊ for "balanced" and
     "inverse", (1 − β^n₋) / (1 − β^n₊) for "effective".
 
     Args:
         positives: positives per label [C], or 0-d; >= 0, integer or floating point.
-        total: items in all, per label or a single number.
+        total: the total number of items, per label or a single number.
         scheme: "balanced" or "inverse" (which agree), or "effective".
         beta: β of "effective", in [0, 1).
 
     Returns:
-        The shape of `positives`, floating point, > 0: the `pos_weight` of a binary cross entropy. A weight w is the
-        α = w / (1 + w) of the sigmoid focal loss, up to a factor of the whole loss. NaN where a count is negative,
+        The shape of `positives`, floating point, > 0: the `pos_weight` of a binary cross entropy. A weight w acts as
+        α = w / (1 + w) in the sigmoid focal loss, up to a factor of the whole loss. NaN where a count is negative,
         not finite or greater than the total.
 
     Raises:
-        ValueError: if scheme or beta is none of those above.
+        ValueError: if `scheme` or `beta` is invalid.
     """
     positives, negatives = binary_counts(positives, total)
     return _rarity(positives, scheme=scheme, beta=beta) / _rarity(negatives, scheme=scheme, beta=beta)
@@ -99,7 +99,7 @@ def _rarity(counts: Array, *, scheme: str, beta: float) -> Array:
 
 
 def as_floats(counts: Array) -> Array:
-    """Integers in the library's default floating-point type, in which a difference of unsigned ones may be negative."""
+    """Integers cast to the library's default float dtype, where differences of unsigned integers can be negative."""
     xp = array_namespace(counts)
     checks.real("counts", counts)
     return counts if xp.isdtype(counts.dtype, "real floating") else xp.astype(counts, xp.zeros(()).dtype)

@@ -8,7 +8,7 @@ lose no precision for confident predictions. Probabilities: 1 − p_c of the gre
 
 All functions take (logits, targets, where, valid, *numbers, axis=...), with masks of the positions or None: the loss
 is 0 where `where` is False, whatever the logits hold there, and NaN where `valid` is False. At n = −∞ loss and
-derivative are 0, so that one selection masks a position. Probabilities have no `valid`: of a NaN the loss is NaN.
+derivative are 0, so that one `where` masks a position. Probabilities have no `valid`: NaN gives a NaN loss.
 """
 
 import math
@@ -30,7 +30,7 @@ def _margin(
     x: Array, ids: Array, where: Mask, valid: Mask, axis: int, *, may_underflow: bool = True
 ) -> tuple[Array, Array | float, Array, Array]:
     """(S π, with 0 at y; S; n; x_y) of clean logits."""
-    is_copy = may_underflow and where is not None  # of the logits, and not needed again
+    is_copy = may_underflow and where is not None  # of the logits, not needed again
     others, total, n, own = ops.odds_of_others(x, ids, axis=axis, may_underflow=may_underflow, reuse=is_copy)
     n = n if valid is None else ops.where(valid, n, math.nan)
     return others, total, n if where is None else ops.where(where, n, -math.inf), own
@@ -48,7 +48,7 @@ def _focal_parts(
 ) -> tuple[tuple[Array, Array | float], Array, Array, Array, Array | None]:
     """((S π, S), 1 − p_y, (1 − p_y)^γ, the cross entropy, its derivative by ε or None)."""
     x = _clean(x, where, axis)
-    # with smoothing the gradient by the others is not small where they are
+    # with smoothing, the gradient by the other logits is not small where their softmax is
     others, total, n, own = _margin(x, ids, where, valid, axis, may_underflow=smoothing is None)
     u, ce, spread = ops.sigmoid(n), ops.softplus(n), None
     if smoothing is not None:
@@ -197,7 +197,7 @@ def _symmetric_mix(
     p, q, loss = _probabilities(x, where, axis)
     height = -xp.log(xp.clip(y, min=epsilon))
     value = alpha * xp.sum(y * loss, axis=axis) + beta * xp.sum(xp.clip(p, min=epsilon) * height, axis=axis)
-    # derivatives by log p_c, of the two terms apart: a sum of both would lose the smaller one's digits
+    # derivatives by log p_c, separate for the two terms: their sum would lose precision in the smaller one
     g, reverse = alpha * y, ops.zero_below(p, epsilon) * height * beta
     slope = ops.add_product(q * (reverse - g), p, _others(g, axis) - _others(reverse, axis))
     factor = _factor(value, where)

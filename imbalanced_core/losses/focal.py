@@ -1,11 +1,11 @@
-"""The binary focal loss and its derivatives, accurate where 1 − p_t formed by subtraction is all rounding error.
+"""The binary focal loss and its derivatives, accurate where 1 − p_t formed by subtraction is only rounding error.
 
 With p = σ(x) and q = σ(−x), each accurate where it is small,
 
     1 − p_t = p (1 − y) + q y        BCE = log(exp(x (1 − y)) + exp(−x y))
 
 lose no precision for confident predictions and do not overflow. Written for few passes over memory: on an accelerator
-every operation is one, and on the CPU comparisons and masks cost as much as six products.
+every operation is a pass, and on the CPU comparisons and masks cost as much as six products.
 """
 
 from imbalanced_core import ops

@@ -1,9 +1,9 @@
-"""A ranking loss that keeps its weight only where it succeeds: otherwise a cross entropy comes in.
+"""A ranking loss that loses weight to a cross entropy where it does not succeed.
 
-A ranking loss alone can be at its least for a model whose scores are all equal, where labels are noisy and positives
-rare (docs/collapse.md). A cross entropy of the same scores cannot, and finds the features that the ranking loss then
-refines. Where labels are clean a ranking loss needs no such help, and a cross entropy of few positives can mislead it:
-so the ranking loss begins with all the weight, and loses it if the scores do not rank after some tens of steps.
+With noisy labels and rare positives, a ranking loss alone can be minimal for a model whose scores are all equal
+(docs/collapse.md). A cross entropy of the same scores cannot, and finds the features that the ranking loss then
+refines. With clean labels a ranking loss needs no such help, and a cross entropy of few positives can mislead it: so
+the ranking loss starts with all the weight, and loses it if the scores do not rank after some tens of steps.
 """
 
 from collections.abc import Callable
@@ -17,21 +17,21 @@ from imbalanced_core.ops.namespace import Array, array_namespace
 from imbalanced_core.pool.items import Items, count_of, weight_of
 
 LEAST_WEIGHT = 0.25  # of the ranking loss, however badly the scores rank
-LIMITS = 0.3, 0.6  # what the ranking reaches where its weight begins to grow, and where it is 1
-LIFTED_LIMITS = 0.05, 0.3  # the same for an average precision, of which chance is subtracted
-SHARPNESS = 50.0  # what the ranking reaches is measured at a temperature so many times smaller
-MEMORY = 0.02  # weight of a step in the running mean of what the ranking reaches
-LARGEST_UNIT = 1.0  # τ, in logits, up to which the ranking loss pulls as hard as a cross entropy
-EXPECTED_ROWS = 100.0  # what a given share of positives counts for: batches that differ soon outweigh it
-PRIOR_POWER = 1.5  # of the odds of a positive that the logits of the cross entropy start from
+LIMITS = 0.3, 0.6  # of `reached`: where the weight begins to grow, and where it is 1
+LIFTED_LIMITS = 0.05, 0.3  # the same for an average precision, with chance subtracted
+SHARPNESS = 50.0  # `reached` is measured at a temperature this many times smaller
+MEMORY = 0.02  # weight of a step in the running mean `reached`
+LARGEST_UNIT = 1.0  # τ, in logits, up to which the ranking loss has the gradient scale of a cross entropy
+EXPECTED_ROWS = 100.0  # rows that `positive_rate` counts for: batches that differ soon outweigh it
+PRIOR_POWER = 1.5  # power of the odds of a positive from which the logits of the cross entropy start
 
 
 class Gate(NamedTuple):
-    """What a gated loss remembers of each class, [C] each."""
+    """The state of a gated loss for each class, [C] each."""
 
-    reached: Array  # running mean, from 1 on, of what the ranking reaches: 1 − the loss at a sharp temperature
-    positives: Array  # how many rows of the class were seen
-    negatives: Array  # and of others
+    reached: Array  # running mean, starting at 1, of 1 − the ranking loss at a sharp temperature
+    positives: Array  # number of rows of the class seen
+    negatives: Array  # number of other rows seen
 
 
 OPEN = Gate(reached=1.0, positives=0.0, negatives=0.0)  # of each class before the first step
@@ -44,7 +44,7 @@ def opened(num_classes: int, *, xp: ModuleType, device: Any = None) -> Gate:
 
 
 def check_gate(gate: Any, num_classes: int) -> None:
-    """The state is None or a gate of so many classes: one of another size would broadcast."""
+    """The state is None or a gate of `num_classes` classes: another size might broadcast."""
     if gate is not None and not isinstance(gate, Gate):
         raise TypeError(f"gate must be a Gate, from init_gate or aux.gate, or None, got {type(gate).__name__}")
     for name, array in zip(Gate._fields, gate or (), strict=False):
@@ -54,7 +54,7 @@ def check_gate(gate: Any, num_classes: int) -> None:
 def with_gate(
     ranking: Callable[..., tuple], gate: Gate | None, *, temperature: Array, positive_rate: float | None = None
 ) -> Callable[..., tuple]:
-    """The objective of a step: a ranking loss alone or, where there is a gate, `gated`."""
+    """The objective of a step: the ranking loss alone or, with a gate, `gated`."""
     if positive_rate is not None:
         checks.require(gate is not None, "positive_rate", "None unless there is a gate", positive_rate)
         checks.python_number("positive_rate", positive_rate, "(0, 1)")
@@ -83,17 +83,17 @@ def gated(
         loss = (1 − w) · cross entropy + w · 4 min(τ, 1) · ranking loss.
 
     The cross entropy is weighted as usual, n₋/n₊ for a positive, but by one factor for all rows, and the logits start
-    below the prior: so the first steps go into the features, not into an intercept. 4τ makes the gradient of the
+    below the prior: so the first steps train the features, not an intercept. 4τ makes the gradient of the
     ranking loss by one score as large as that of a cross entropy, however close the scores are. Where they are far
-    apart, τ > 1, it falls with 1/τ: otherwise scores that grow would grow ever faster, and training could diverge. τ,
-    w, n₊ and n₋ are constants in differentiation.
+    apart, τ > 1, it falls as 1/τ: otherwise growing scores would grow ever faster, and training could diverge. τ, w, n₊
+    and n₋ are constants in differentiation.
 
     Args:
         items: of shape [C, M], with `live`.
         ranking: an objective that takes `temperature`.
         gate: the state before the step.
         temperature: of the ranking loss.
-        positive_rate: the share of positives that the batches are expected to hold, in (0, 1); counts as 100 rows seen.
+        positive_rate: the expected share of positives in the batches, in (0, 1); counts as 100 rows seen.
         diagnostics: whether to return figures.
 
     Returns:
@@ -123,7 +123,7 @@ def gated(
     pointwise, is_seen = total / (xp.clip(seen, min=1.0) * odds), seen > 0
     unit = xp.clip(ops.stop_gradient(figures["tau_eff"]), max=LARGEST_UNIT)
     loss = (1.0 - w) * pointwise + w * (4.0 * unit) * missed
-    # of a gate that was cast to half precision too: its counts would stop at 256
+    # also for a gate that was cast to half precision, whose counts would stop at 256
     gate = Gate(*(ops.astype(ops.stop_gradient(x), ops.widen(old).dtype) for x, old in zip(new, gate, strict=True)))
     if not diagnostics:
         return loss, is_seen, {"gate": gate}
@@ -131,7 +131,7 @@ def gated(
 
 
 def _odds(gate: Gate, positive_rate: float | None) -> Array:
-    """n₊/n₋ of each class, [C]; without an expected share a number of 0 counts as 1."""
+    """n₊/n₋ of each class, [C]; without `positive_rate`, 0 counts as 1."""
     if positive_rate is None:
         xp = array_namespace(gate.positives)
         return xp.clip(gate.positives, min=1.0) / xp.clip(gate.negatives, min=1.0)

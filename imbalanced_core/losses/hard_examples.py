@@ -12,7 +12,7 @@ from imbalanced_core.losses.pointwise import class_inputs, label_inputs, sigmoid
 from imbalanced_core.ops.namespace import Array, array_namespace
 from imbalanced_core.quantile import level_below, masked_quantile
 
-#: of the numbers of these losses; "clip", "share" and "axis" are Python numbers
+#: checks of the options; "clip", "share" and "axis" are Python numbers
 RULES = {
     "epsilon": lambda name, value: checks.not_below(name, value, -1.0),
     "gamma_pos": checks.non_negative,
@@ -26,12 +26,12 @@ RULES = {
 def poly1(
     logits: Array, targets: Array, *, epsilon: Array | float = 1.0, axis: int = -1, where: Array | None = None
 ) -> Array:
-    """Poly-1 cross entropy, one per position: the first term of the series of log p_y gets another coefficient.
+    """Poly-1 cross entropy, one per position: the first term in the series of log p_y gets a different coefficient.
 
     loss = CE(logits, y) + ε (1 − p_y); for probabilities y the mix Σ_c y_c loss(c).
 
-    Logits, targets, axis, mask and result as for `softmax_focal`; `epsilon` is ε >= −1, with 0 the cross entropy.
-    Positive values add to the gradient of examples that are learnt well, negative ones take from it.
+    Logits, targets, axis, mask and result as for `softmax_focal`; `epsilon` is ε >= −1; 0 gives the cross entropy.
+    Positive values increase the gradient of well-learnt examples, negative ones reduce it.
 
     Cost: that of cross entropy.
 
@@ -56,7 +56,7 @@ def asymmetric(
     clip: float = 0.05,
     where: Array | None = None,
 ) -> Array:
-    """Asymmetric loss of multi-label predictions, elementwise: negatives are focused harder, easy ones dropped.
+    """Asymmetric loss of multi-label predictions, elementwise: stronger focusing for negatives, and easy ones dropped.
 
     loss = y (1 − p)^γ₊ (−log p) + (1 − y) p_m^γ₋ (−log(1 − p_m)) with p = σ(logit) and p_m = max(p − m, 0).
 
@@ -84,7 +84,7 @@ def asymmetric(
 
 
 def _power(u: Array, exponent: Array | float) -> Array:
-    """u^exponent for u in [0, 1], constant from the root of the smallest number down: two derivatives are finite."""
+    """u^exponent for u in [0, 1], constant below the root of the smallest normal: two derivatives are finite."""
     xp = array_namespace(u)
     return xp.clip(u, min=float(xp.finfo(u.dtype).smallest_normal) ** 0.5) ** exponent
 
@@ -100,21 +100,21 @@ def hard_negative(
 ) -> tuple[Array, Array]:
     """Binary cross entropy of all positives and of the hardest negatives, elementwise.
 
-    Of the n negatives (targets below ½) that compete, 1 + ⌊share · (n − 1)⌋ are kept: those of the greatest logits,
-    which for targets of 0 are those of the greatest loss. All that tie with the last of them are kept as well. Which
-    are kept is a constant in differentiation.
+    Of the n competing negatives (targets below ½), 1 + ⌊share · (n − 1)⌋ are kept: those with the greatest logits,
+    which for targets of 0 are those with the greatest loss. All ties with the last of them are kept as well. The
+    selection is a constant in differentiation.
 
     Args:
         logits: any shape.
         targets: probabilities in [0, 1], booleans, or integers 0 and 1, same shape.
         share: in [0, 1], a Python number; 1 is the binary cross entropy, 0 keeps the hardest negative.
-        axis: the axis along which negatives compete: 0 for the rows of a batch, each label by itself; −1 for the labels
+        axis: the axis along which negatives compete: 0 for the rows of a batch, per label; −1 for the labels
             of a row; None for all entries.
         where: same shape.
         gather: with axis 0 or None, appends the rows of the other devices to an array; None: there are none.
 
     Returns:
-        Losses >= 0 in the shape of `logits`, 0 where they are not kept, and bool, which are kept.
+        Losses >= 0 in the shape of `logits`, 0 where not kept, and bool, which are kept.
 
     Cost: that of binary cross entropy, and a sort along `axis`.
 
@@ -127,7 +127,7 @@ def hard_negative(
     checks.require(axis in (None, *range(-x.ndim, x.ndim)), "axis", f"None or an axis of {x.ndim}-d logits", axis)
     xp, is_negative = array_namespace(x), y < 0.5
     is_negative = is_negative if where is None else is_negative & where
-    scores = ops.where(is_negative, ops.stop_gradient(x), math.nan)  # a logit of NaN has a loss of NaN, mined or not
+    scores = ops.where(is_negative, ops.stop_gradient(x), math.nan)  # a NaN logit has a NaN loss, mined or not
     if gather is not None and (axis is None or axis % x.ndim == 0):
         scores = gather(scores)
     scores = xp.reshape(scores, (-1,)) if axis is None else xp.moveaxis(scores, axis, -1)

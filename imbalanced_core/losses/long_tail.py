@@ -1,10 +1,10 @@
-"""Losses of long-tailed classes: cross entropy of logits that the class counts shift, scale or give a margin.
+"""Losses for long-tailed classes: cross entropy of logits shifted, scaled or given a margin by class counts.
 
 Arguments and errors are those of `imbalanced_core.losses.pointwise`; and
 
-- class_counts: items per class in the training data [C], > 0; only their ratios matter, so shares serve as well. A
-  class without items has no prior, and no finite loss: give it a count of 1, or leave it out. Counts that are not > 0
-  and finite make every loss NaN.
+- class_counts: items per class in the training data [C], > 0; only their ratios matter, so shares work too. A class
+  without items has no prior and no finite loss: give it a count of 1, or drop it. Counts that are not > 0 and finite
+  make every loss NaN.
 """
 
 import math
@@ -19,7 +19,7 @@ RULES = {
     "gamma": checks.non_negative,
     "max_margin": checks.non_negative,
     "scale": checks.positive,
-    "positive_rate": checks.open_unit_interval,  # of a single number
+    "positive_rate": checks.open_unit_interval,  # a single number
 }
 
 
@@ -34,14 +34,14 @@ def logit_adjusted(
 ) -> Array:
     """Logit-adjusted cross entropy, one per position; with τ = 1 it is the balanced softmax.
 
-    loss = CE(logits + τ log π, y) with π_c = n_c / Σn. The scores that it trains are those of balanced classes: the
-    adjustment is left out at prediction, and `prior_correction(..., tau=τ)` gives the probabilities of the data.
+    loss = CE(logits + τ log π, y) with π_c = n_c / Σn. The trained scores are those of balanced classes: omit the
+    adjustment at prediction; `prior_correction(..., tau=τ)` gives the probabilities of the data.
 
     Args:
         logits: C classes on `axis`.
         targets: class ids or probabilities.
         class_counts: [C], see above.
-        tau: τ, finite; 0 is the cross entropy.
+        tau: τ, finite; 0 gives the cross entropy.
         axis: the class axis.
         where: one per position.
 
@@ -75,7 +75,7 @@ def vector_scaling(
 
     loss = CE(Δ ⊙ logits + ι, y) with Δ_c = (n_c / max n)^γ and ι_c = τ log π_c, π_c = n_c / Σn.
 
-    Arguments and results as for `logit_adjusted`, and `gamma`, γ >= 0: with 0 it is that loss.
+    Arguments and results as for `logit_adjusted`, plus `gamma`, γ >= 0; 0 gives that loss.
 
     Cost: that of cross entropy, and two passes over the logits.
 
@@ -107,8 +107,8 @@ def ldam(
     paper the logits are cosines: normalised features times normalised class weights. For probabilities y it is the
     mix Σ_c y_c loss(c), as in mixup. It is computed as CE + log(1 + (exp(s Δ_y) − 1) (1 − p_y)) with p of s · logits.
 
-    Arguments and results as for `logit_adjusted`, but for `max_margin`, m >= 0 (0 is the cross entropy of the scaled
-    logits), and `scale`, s > 0. The product s · m must be at most 80, for exp(s Δ) to be finite.
+    Arguments and results as for `logit_adjusted`, except `max_margin`, m >= 0 (0 gives the cross entropy of the scaled
+    logits), and `scale`, s > 0. The product s · m must be at most 80, so that exp(s Δ) is finite.
 
     Cost: that of cross entropy, and one pass over the logits; for probabilities some more.
 
@@ -129,7 +129,7 @@ def ldam(
 
 
 def check_margin(max_margin: Array | float, scale: Array | float) -> None:
-    """Both numbers of LDAM, and that exp(s · m) is finite if they can be read."""
+    """Checks both numbers of LDAM, and that exp(s · m) is finite if they can be read."""
     checks.numbers(RULES, max_margin=max_margin, scale=scale)
     if isinstance(scale, (int, float)) and isinstance(max_margin, (int, float)) and scale * max_margin > 80:
         raise ValueError(f"max_margin must be at most 80 / scale = {80 / scale:g}, got {max_margin!r}")
@@ -140,11 +140,11 @@ def sigmoid_logit_adjusted(
 ) -> Array:
     """Logit-adjusted binary cross entropy, elementwise.
 
-    loss = BCE(logit + τ log(π / (1 − π)), y) with π the share of positives. The scores that it trains are those of
-    balanced data; `prior_correction(..., tau=τ, binary=True)` gives the probabilities of the data.
+    loss = BCE(logit + τ log(π / (1 − π)), y) with π the share of positives. The trained scores are those of balanced
+    data; `prior_correction(..., tau=τ, binary=True)` gives the probabilities of the data.
 
     Logits, targets, mask and result as for `sigmoid_focal`; `positive_rate` is π in (0, 1), one number or one per label
-    [logits.shape[-1]], and `tau` τ, finite, with 0 the binary cross entropy.
+    [logits.shape[-1]], and `tau` is τ, finite; 0 gives the binary cross entropy.
 
     Cost: that of binary cross entropy, and one pass over the logits.
 
@@ -169,7 +169,7 @@ def sigmoid_logit_adjusted(
 
 
 def _per_class(x: Array, class_counts: Array, axis: int) -> Array:
-    """The counts in the dtype of x, such that they broadcast to it; NaN in place of those out of range."""
+    """The counts in the dtype of x, reshaped to broadcast to it; NaN where out of range."""
     checks.shaped("class_counts", class_counts, (x.shape[axis],), "[classes]")
     xp = array_namespace(x, class_counts)
     counts = xp.astype(class_counts, x.dtype, copy=False)
@@ -178,7 +178,7 @@ def _per_class(x: Array, class_counts: Array, axis: int) -> Array:
 
 
 def _centred(x: Array, axis: int) -> Array:
-    """x − max x, which changes no softmax: large logits would lose the digits of what is added to them."""
+    """x − max x, with the same softmax: what is added to large logits would lose precision."""
     return x - ops.stop_gradient(array_namespace(x).max(x, axis=axis, keepdims=True))
 
 

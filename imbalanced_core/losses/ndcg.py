@@ -10,7 +10,7 @@ from imbalanced_core.ops.namespace import Array, array_namespace
 from imbalanced_core.pairwise import of_counted, soft_counts_at
 from imbalanced_core.pool.items import dispersion, make_items, row_temperature, settle, weight_of
 
-#: of the options; "temperature_scale" and "gain" are strings
+#: checks of the options; "temperature_scale" and "gain" are strings
 RULES: dict[str, Any] = {
     "temperature": checks.positive,
     "temperature_scale": partial(checks.one_of, options=TEMPERATURE_SCALES),
@@ -34,15 +34,15 @@ def ndcg(
 
         rank_i = 1 + Σ_{j∈V, j≠i} σ((s_j − s_i)/τ),    DCG = Σ_{i∈V} g_i / log₂(1 + rank_i),    loss = 1 − DCG / IDCG,
 
-    where IDCG is the DCG of the best order, exactly. As τ → 0 the loss becomes 1 − NDCG over the whole list. Items of
-    equal scores have the mean of their ranks.
+    where IDCG is the DCG of the best order, exactly. As τ → 0 the loss becomes 1 − NDCG over the whole list. Items with
+    equal scores get the mean of their ranks.
 
     Args:
         scores: floats [..., n]; ±inf counts as a very large number. Half precision is computed in float32.
         relevance: labels >= 0 in the shape of scores, constants; integers, bool or floats. Label 0 has no gain.
         temperature: τ > 0, in units of temperature_scale; a number or a 0-d array.
         temperature_scale: the unit of the temperature: "absolute" is 1; "iqr" and "std" are the interquartile range and
-            the standard deviation of the scores of the list, as constants; 1 where that is no more than 1e-12.
+            the standard deviation of the scores of the list, as constants; 1 where that is at most 1e-12.
         gain: "exponential", 2^y − 1, or "linear", y.
         where: bool, broadcastable to scores; False masks an item, such as padding. None: all True.
 
@@ -68,15 +68,15 @@ def ndcg(
     checks.same_shape("relevance", relevance, "scores", scores)
     xp = array_namespace(scores, relevance, where)
     labels = ops.astype(ops.stop_gradient(relevance), ops.widen(scores).dtype)
-    items = make_items(scores, labels > 0, where=where, weights=labels)  # which have the range of weights
+    items = make_items(scores, labels > 0, where=where, weights=labels)  # labels have the range of weights
     y = items.numerator
-    minus_gains = -y  # which sort in descending order of the gains
-    if gain == "exponential":  # divided by 2^max: only ratios count, and powers of great labels would overflow
+    minus_gains = -y  # ascending: the greatest gain first
+    if gain == "exponential":  # divided by 2^max: only ratios matter, and powers of large labels would overflow
         minus_gains = xp.expm1(-math.log(2.0) * y) * 2.0 ** (y - xp.max(y, axis=-1, keepdims=True))
     tau = row_temperature(temperature, dispersion(temperature_scale, items, items.where), items)
     everyone = weight_of(items.where, items)[..., None, :]
     counts = soft_counts_at(items.scores, everyone, tau, items.numerator > 0)
-    rank = xp.squeeze(counts.above, axis=-2) + 0.5  # the count holds the item itself, σ(0) times
+    rank = xp.squeeze(counts.above, axis=-2) + 0.5  # the count includes the item itself, as σ(0)
     best = ops.sort(minus_gains)
     ideal = xp.sum(best / xp.log2(ops.astype(ops.arange(best.shape[-1], like=best), best.dtype) + 2.0), axis=-1)
     found = xp.sum(of_counted(minus_gains, counts) / xp.log2(1.0 + rank), axis=-1)

@@ -1,7 +1,7 @@
 """Recall and precision of a classifier that flags the items above a threshold: at a count, a recall or a precision.
 
-A threshold lies halfway between the lowest score that is flagged and the next lower one, a constant in differentiation,
-so that as τ → 0 the losses tend to one minus recall and precision themselves.
+A threshold lies halfway between the lowest flagged score and the next lower one, a constant in differentiation, so that
+as τ → 0 the losses tend to one minus the exact recall and precision.
 """
 
 from typing import Any, NamedTuple, Unpack
@@ -21,14 +21,14 @@ from imbalanced_core.pool.items import (
 )
 from imbalanced_core.reductions import share
 
-ROUNDING = 1e-6  # a share may miss its bound by so much: counts and products are rounded
-LEAST_COUNT = 1e-18  # of flagged items; far above it nothing changes, and its square is a float32
+ROUNDING = 1e-6  # a share may miss its bound by this much: counts and products are rounded
+LEAST_COUNT = 1e-18  # of flagged items; has no effect on counts far above it, and its square fits in float32
 
 
 class Cut(NamedTuple):
-    """The lowest score that is flagged and the next lower one, [..., 1], constants; equal where there is none.
+    """The lowest flagged score and the next lower one, [..., 1], constants; equal where there is none.
 
-    The threshold is halfway. It is never rounded to a number of its own, which would cost a small τ its digits.
+    The threshold is halfway. It is never rounded to one number, which would lose precision for a small τ.
     """
 
     last: Array
@@ -40,11 +40,11 @@ class Cut(NamedTuple):
 
 
 class Ranked(NamedTuple):
-    """A row in descending order, [..., n], constants; −inf behind the last item that counts."""
+    """A row in descending order, [..., n], constants; −inf after the last unmasked item."""
 
     scores: Array
-    items: Array  # how many items there are down to each, with multiplicities
-    positives: Array  # and positives
+    items: Array  # number of items down to each, with multiplicities
+    positives: Array  # number of positives, likewise
 
 
 def recall_at(
@@ -58,19 +58,19 @@ def recall_at(
     margin: float = 0.0,
     **rows: Unpack[RowArrays],
 ) -> tuple[Array, Array]:
-    """One minus the smooth recall of each row when its k best items are flagged, or all that a precision allows.
+    """One minus the smooth recall of each row when its k best items are flagged, or as many as a precision allows.
 
     With θ the threshold, a constant, and μ the margin,
 
         loss = 1 − Σ_{i∈P} w_i m_i σ((s_i − θ)/τ − μ) / Σ_{i∈P} w_i m_i.
 
     Given k, θ lies halfway between the k-th and the next score. Given a precision p, as many items as possible are
-    flagged such that no less than p of them are positive: θ lies halfway between the lowest flagged score and the next
-    lower one. Items of equal scores are flagged together. Where no threshold reaches p, θ is the highest score. Where
-    nothing scores lower than what is flagged, θ is the lowest score. An item at θ counts one half.
+    flagged such that at least p of them are positive: θ lies halfway between the lowest flagged score and the next
+    lower one. Items with equal scores are flagged together. Where no threshold reaches p, θ is the highest score. Where
+    no score is below the flagged ones, θ is the lowest score. An item at θ counts one half.
 
-    Arguments and errors as for `smooth_ap`, and one of `k`, an integer >= 1 (with multiplicities, of the items that
-    they stand for), and `precision`, a Python number in (0, 1]. Weights do not move the threshold.
+    Arguments and errors as for `smooth_ap`, plus either `k`, an integer >= 1 (counted with multiplicities), or
+    `precision`, a Python number in (0, 1]. Weights do not move the threshold.
 
     Returns:
         (loss [...] in [0, 1], valid bool [...]). A row is valid with a positive of weight > 0 in the mean, a negative
@@ -105,15 +105,15 @@ def precision_at(
         loss = 1 − precision = F / (F + R n₊).
 
     Given k, θ is that of `recall_at`; as τ → 0, R n₊ becomes the positives among the k and F the negatives. Given a
-    recall r, as few items as possible are flagged such that no less than r of all positives are: θ lies halfway between
-    the lowest flagged score and the next lower one, or is the lowest score of all. Items of equal scores are flagged
+    recall r, as few items as possible are flagged such that at least r of all positives are: θ lies halfway between the
+    lowest flagged score and the next lower one, or is the lowest score of all. Items with equal scores are flagged
     together. The gradient reaches negatives too.
 
-    Arguments, errors and cost as for `recall_at`, with `recall`, a Python number in (0, 1], in place of a precision.
-    Weights count in R alone.
+    Arguments, errors and cost as for `recall_at`, with `recall`, a Python number in (0, 1], instead of `precision`.
+    Weights enter only R.
 
     Returns:
-        (loss [...] in [0, 1], valid bool [...]), as for `recall_at`. Of equal scores the loss is the share of
+        (loss [...] in [0, 1], valid bool [...]), as for `recall_at`. For equal scores the loss is the share of
         negatives.
 
     References:
@@ -168,7 +168,7 @@ def precision_above(
 
 
 def too_few(k: Any, rows: int) -> str:
-    """What to warn of, "" of nothing, where all rows of batch and queue would be among the k: no class has a loss."""
+    """A warning if all rows of batch and queue would be among the k, so that no class has a loss; else ""."""
     if not isinstance(k, int) or not 0 < rows <= k:
         return ""
     return f"batch and queue have {rows} rows, no more than k={k}: the loss is 0; give it a longer queue or a smaller k"
@@ -190,14 +190,14 @@ def _cut(items: Items, k: Any, **share: float | None) -> tuple[Cut, Array]:
         checks.at_least("k", k, 1)
         last, rest = (_highest(scores, ranked.items >= k + half) for half in (-0.5, 0.5))
         valid = valid & (rest[..., 0] > -xp.inf)
-    elif name == "recall":  # the highest cut above which there is that share of the positives
+    elif name == "recall":  # the highest cut with that share of the positives above it
         last = _highest(scores, ranked.positives >= value * (1.0 - ROUNDING) * ranked.positives[..., -1:])
         rest = _highest(scores, scores < last)
     else:  # the lowest cut above which that share is positive
         is_last = xp.concat([scores[..., 1:] < scores[..., :-1], xp.ones_like(items.positives[..., :1])], axis=-1)
         is_pure = ranked.positives >= value * (1.0 - ROUNDING) * ranked.items
-        last = -_highest(-scores, is_last & is_pure & (scores > -xp.inf))  # +inf where there is none:
-        rest = _highest(scores, scores < last)  # the highest score is then next
+        last = -_highest(-scores, is_last & is_pure & (scores > -xp.inf))  # +inf if there is none;
+        rest = _highest(scores, scores < last)  # then the highest score
         last = ops.where(last < xp.inf, last, rest)
     last = ops.where(last > -xp.inf, last, 0.0)
     return Cut(last, ops.where(rest > -xp.inf, rest, last)), valid
@@ -212,7 +212,7 @@ def _ranked(items: Items) -> Ranked:
 
 
 def _highest(scores: Array, mask: Array) -> Array:
-    """The highest score of a mask, [..., 1]; −inf where it is empty."""
+    """The highest score under a mask, [..., 1]; −inf if it is empty."""
     xp = array_namespace(scores)
     if scores.shape[-1] == 0:
         return xp.sum(scores, axis=-1, keepdims=True) - xp.inf

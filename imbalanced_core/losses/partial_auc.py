@@ -27,7 +27,7 @@ BAND_TEMPERATURE_SCALES = ("iqr", "band", "std", "absolute")
 class Band(NamedTuple):
     """The score thresholds at the knots of a band of false-positive rates, and the temperature."""
 
-    thresholds: Array  # [..., knots], descending: the first is t_alpha, the last t_beta; 0 where there is no reference
+    thresholds: Array  # [..., knots], descending: the first is t_alpha, the last t_beta; 0 without a reference
     tau: Array  # [...]
 
 
@@ -51,16 +51,16 @@ def partial_auc(
 
     The reference scores are those of the iid negatives ("fpr") or of all iid items ("population"); t(f) is their
     (1 − f)-quantile, and τ = temperature · scale. Thresholds and scale are constants. With P the positives
-    of the mean, their weights w and multiplicities m:
+    in the mean, their weights w and multiplicities m:
 
         "trapezoid": pAUC_i = Σ_k a_k σ((s_i − t(f_k))/τ), where f_1 = α, ..., f_K = β are equally spaced and a are the
             weights of the trapezoidal rule, (½, 1, ..., 1, ½)/(K − 1). The gradient reaches positives only.
         "pairwise": pAUC_i = Σ_{j∈B} m_j σ((s_i − s_j)/τ) / Σ_{j∈B} m_j, where the band B is all negatives, iid or not,
-            with t(β) <= s_j <= t(α). The gradient reaches them too.
+            with t(β) <= s_j <= t(α). The gradient reaches B too.
         loss = 1 − Σ_{i∈P} w_i m_i pAUC_i / Σ_{i∈P} w_i m_i.
 
-    With `min_tpr` it is the two-way partial AUC, over true-positive rates of at least that: the mean runs over the
-    hardest positives alone, those of at most the (1 − min_tpr)-quantile ("lower") of the scores of all positives.
+    With `min_tpr` it is the two-way partial AUC, over true-positive rates of at least `min_tpr`: the mean is only over
+    the hardest positives, those at or below the (1 − min_tpr)-quantile ("lower") of the scores of all positives.
 
     Args:
         scores: floats [..., n]; ±inf counts as a very large number. Half precision is computed in float32.
@@ -81,7 +81,7 @@ def partial_auc(
     Returns:
         (loss [...] in [0, 1], valid bool [...], diagnostics). A row is valid with a positive of weight > 0 in the mean,
         an iid negative and, pairwise, a band that is not empty; else its loss is 0 with zero gradient. Where the scale
-        is no more than 1e-12, as for equal scores, the unit is 1. A row with a NaN among its unmasked scores, or a
+        is at most 1e-12, as for equal scores, the unit is 1. A row with a NaN among its unmasked scores, or a
         negative or non-finite unmasked weight, is valid, with loss NaN. Diagnostics: see `band_diagnostics`.
 
     Raises:
@@ -195,7 +195,7 @@ def fpr_band(
     options = {"where": reference, "multiplicity": items.multiplicity}
     quantiles = masked_quantile(items.scores, levels, interpolation=quantile_interpolation, **options)
     xp = array_namespace(quantiles)
-    quantiles = ops.where(xp.isnan(quantiles), 0.0, quantiles)  # of an empty reference
+    quantiles = ops.where(xp.isnan(quantiles), 0.0, quantiles)  # for an empty reference
     thresholds = quantiles[..., :n_knots]
     if shares_sort:
         scale = quantiles[..., -1] - quantiles[..., -2]
@@ -207,9 +207,9 @@ def fpr_band(
 
 
 def _of_hardest(items: Items, min_tpr: float) -> Array:
-    """The numerator [..., n] of the positives that are found last, when a share `min_tpr` is found already; else 0."""
+    """The numerator [..., n] of the hardest positives, those beyond a true-positive rate of `min_tpr`; else 0."""
     level, options = level_below(min_tpr), {"where": items.positives, "multiplicity": items.multiplicity}
-    highest = masked_quantile(items.scores, (level,), interpolation="lower", **options)  # NaN of no positive
+    highest = masked_quantile(items.scores, (level,), interpolation="lower", **options)  # NaN without a positive
     return ops.where(ops.stop_gradient(items.scores) <= highest, items.numerator, 0.0)
 
 
@@ -227,9 +227,11 @@ def _trapezoid(scores: Array, band: Band, margin: float) -> Array:
 
 
 def band_diagnostics(items: Items, band: Band, counted: Array, missed: Array, numerator: Array) -> dict[str, Array]:
-    """Figures of each row, [...]: t_alpha and t_beta, the scores at the edges of the band (0 without a reference);
-    tau_eff, temperature · scale; band_neg_count, the iid negatives in the band, with multiplicities their sum; and
-    pauc_var, the variance (biased, weighted like the mean) of the contributions of single positives to the pAUC.
+    """Figures of each row, [...].
+
+    t_alpha and t_beta are the scores at the edges of the band (0 without a reference), tau_eff is temperature · scale,
+    band_neg_count the number of iid negatives in the band (with multiplicities, their sum), and pauc_var the variance
+    (biased, weighted like the mean) of the contributions of single positives to the pAUC.
     """
     missed = ops.stop_gradient(missed)
     mean, _ = numerator_mean(missed, numerator)

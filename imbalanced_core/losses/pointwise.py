@@ -4,13 +4,13 @@ Each returns one loss per position. Value, gradient and second derivatives are f
 predictions, where 1 − p_t formed by subtraction has no correct digit left. The functions share
 
 - logits: floating point; the losses are computed in float32 or float64.
-- where: bool, one per position: which are counted. The others have loss and gradient 0 and may hold anything.
-- errors: TypeError for logits that are not floating point and for arrays of several libraries, ValueError for shapes
-  that do not fit and numbers out of range. A target out of range makes the loss of its position NaN.
+- where: bool, one per position: False masks it. Masked positions have loss and gradient 0 and may hold anything.
+- errors: TypeError for logits that are not floating point and for arrays of several libraries, ValueError for
+  mismatched shapes and numbers out of range. A target out of range makes the loss of its position NaN.
 
 Class logits have C classes on `axis`. Their targets are class ids in [0, C), of integer or bool type, in the shape of
-the logits without `axis`; or probabilities (floating point) in the shape of the logits. All arrays and 0-d numbers but
-masks and ids carry gradients.
+the logits without `axis`; or probabilities (floating point) in the shape of the logits. All arrays and 0-d numbers
+except masks and ids are differentiable.
 """
 
 import math
@@ -75,11 +75,11 @@ def softmax_focal(
     """Focal loss of mutually exclusive classes, one per position.
 
     Class ids: loss = α_y (1 − p_y)^γ Σ_c ((1 − ε) 1[c = y] + ε/C) (−log p_c); smoothing acts on the cross entropy.
-    Probabilities: loss = Σ_c y_c α_c (1 − p_c)^γ (−log p_c), linear in y, with y first mixed to (1 − ε) y + ε/C. It is
-    the same mix of the losses of the classes.
+    Probabilities: loss = Σ_c y_c α_c (1 − p_c)^γ (−log p_c), linear in y, with y first smoothed to (1 − ε) y + ε/C:
+    the y-weighted sum of the losses of the classes.
 
-    With γ = 0 it is the (α-weighted) cross entropy. For class ids with smoothing, α_y weighs the smoothed sum;
-    `torch.nn.CrossEntropyLoss(weight, label_smoothing)` weighs each term by α_c, as is done here for probabilities.
+    With γ = 0 it is the (α-weighted) cross entropy. For class ids with smoothing, α_y weights the smoothed sum;
+    `torch.nn.CrossEntropyLoss(weight, label_smoothing)` weights each term by α_c, as is done here for probabilities.
 
     Args:
         logits: C classes on `axis`.
@@ -148,7 +148,7 @@ def symmetric_cross_entropy(
 
 
 def label_inputs(logits: Array, targets: Array, where: Array | None) -> tuple[Array, Array]:
-    """Logits, and targets in their shape, in the type of the loss; 0 where they are masked."""
+    """Logits and targets of the same shape, in the dtype of the loss; 0 where masked."""
     xp = array_namespace(logits, targets, where)
     checks.floating("logits", logits)
     checks.same_shape("targets", targets, "logits", logits)
@@ -163,10 +163,10 @@ def label_inputs(logits: Array, targets: Array, where: Array | None) -> tuple[Ar
 def class_inputs(
     logits: Array, targets: Array, *, axis: int, where: Array | None
 ) -> tuple[Array, Array, Array | None, int]:
-    """Logits in the type of the loss, targets, which of them are valid (None: all of them), and the axis >= 0.
+    """Logits in the dtype of the loss, targets, which of them are valid (None: all), and the axis >= 0.
 
-    Targets are int32 or int64 ids clipped into range, or probabilities in the type of the logits, NaN if out of range:
-    a mask of their positions would take two passes more.
+    Targets are int32 or int64 ids clipped into range, or probabilities in the dtype of the logits, NaN if out of range:
+    a mask of their positions would take two more passes.
     """
     xp = array_namespace(logits, targets, where)
     checks.floating("logits", logits)
@@ -197,7 +197,7 @@ def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
 
 
 def _missing_axis(logits: Array, targets: Array, axis: int) -> str:
-    """What the shape of class ids is, with the class axis that those given seem to have been made for."""
+    """The required shape of class ids in words, with the class axis that the given ids would fit."""
     others = [i for i in range(logits.ndim) if i != axis and _without(logits.shape, i) == tuple(targets.shape)]
     return f"logits without the class axis {axis}" + (f" (axis {others[-1]} would fit)" if others else "")
 
@@ -214,8 +214,8 @@ def _alpha(alpha: Array | float, x: Array) -> Array | float:
 
 
 def _in_range(x: Array, number: Array | float, *, greatest: float = math.inf) -> Array | float:
-    """A Python number, or an array in the dtype of x with NaN in place of what is outside [0, greatest]."""
+    """A Python number, or an array in the dtype of x, NaN where outside [0, greatest]."""
     if library_of(number) is None:
-        return float(number)  # a numpy scalar would bring a dtype of its own
+        return float(number)  # a numpy scalar would bring its own dtype
     number = array_namespace(x).astype(number, x.dtype, copy=False)
     return ops.where((number >= 0) & (number <= greatest), number, math.nan)

@@ -1,6 +1,6 @@
 """Ranking losses over rows of scores: smooth average precision, recall at a quantile, area under the ROC curve.
 
-Each is a public function of scores, which is `make_items` and then an objective of items, which the pooled step calls.
+Each public function of scores is `make_items` followed by an objective of items, which the pooled step calls directly.
 """
 
 from typing import Unpack
@@ -52,7 +52,7 @@ def smooth_ap(
         temperature: τ > 0, in units of temperature_scale; a number or a 0-d array.
         temperature_scale: the unit of the temperature: "absolute" is 1; "iqr" and "std" are the interquartile range and
             the standard deviation of the row's negatives, as constants, so that the sharpness does not depend on the
-            scale of the scores. 1 where that is no more than 1e-12, as for equal scores.
+            scale of the scores. 1 where that is at most 1e-12, as for equal scores.
         margin: μ >= 0, in units of τ.
         **rows: where, weights, multiplicity, live, is_iid and pos_numerator, see `RowArrays`.
 
@@ -86,12 +86,12 @@ def average_precision(
     """The objective of `smooth_ap`."""
     tau = scale_temperature(temperature, temperature_scale, items)
     xp = array_namespace(items.scores)
-    # Counts of negatives and positives, not of negatives and all: what the two add to the gradient cancels in part, and
-    # with few positives the count of all would leave little but rounding.
+    # Counts of negatives and positives, not of negatives and all: the latter's gradients cancel in part, and with few
+    # positives little but rounding would remain.
     kinds = ops.astype(xp.stack([items.negatives, items.positives], axis=-2), items.scores.dtype)
     kinds = kinds if items.multiplicity is None else kinds * items.multiplicity[..., None, :]
     counts = soft_counts_at(with_margin(items, margin, tau), kinds, tau, items.numerator > 0)
-    itself = ops.constant(((0.0,), (0.5,)), like=tau, dtype=tau.dtype)  # σ(0), of a positive with itself
+    itself = ops.constant(((0.0,), (0.5,)), like=tau, dtype=tau.dtype)  # σ(0), a positive with itself
     if items.multiplicity is not None:
         itself = itself * of_counted(weight_of(items.positives, items), counts)[..., None, :]
     portion, has_positive = portions(of_counted(items.numerator, counts))
@@ -103,14 +103,14 @@ def average_precision(
 def _negatives_of_rank(above: Array, portion: Array) -> Array:
     """Σ_i portion_i · n_i / (1 + n_i + p_i) for soft counts above [..., 2, m]: n_i negatives and p_i other positives.
 
-    1 − rank⁺/rank, in a form that keeps the digits of a small loss.
+    1 − rank⁺/rank, in a form that is accurate for a small loss.
     """
-    negatives, rank_plus = above[..., 0, :], 1.0 + above[..., 1, :]  # vmap knows no unstack
+    negatives, rank_plus = above[..., 0, :], 1.0 + above[..., 1, :]  # unstack has no vmap rule
     return array_namespace(above).sum(portion * negatives / (rank_plus + negatives), axis=-1)
 
 
 def _negatives_of_rank_vjp(cotangent: Array, above: Array, portion: Array) -> tuple[Array, None]:
-    # automatic differentiation would form 1/rank − n/rank², which is all rounding where the rest is small
+    # automatic differentiation would form 1/rank − n/rank², which is mostly rounding where the rest is small
     negatives, rank_plus = above[..., 0, :], 1.0 + above[..., 1, :]
     by_rank = cotangent[..., None] * portion / (rank_plus + negatives) ** 2
     return array_namespace(above).stack([by_rank * rank_plus, -by_rank * negatives], axis=-2), None
@@ -146,7 +146,7 @@ def recall_at_quantile(
     The gradient reaches positives only, and pushes them above the threshold.
 
     Arguments and errors as for `smooth_ap`; `quantile`, in [0, 1], is the flagged fraction of the items, and
-    `interpolation` "linear", "lower", "higher", "nearest" or "midpoint". Multiplicities count in the threshold too.
+    `interpolation` "linear", "lower", "higher", "nearest" or "midpoint". Multiplicities move the threshold too.
 
     Returns:
         (loss [...] in [0, 1], valid bool [...]). A row is valid with a positive of weight > 0 in the mean; else its
@@ -182,7 +182,7 @@ def recall(
         interpolation=quantile_interpolation,
     )
     xp = array_namespace(threshold)
-    threshold = ops.where(xp.isnan(threshold), 0.0, threshold)  # of a row that holds nothing
+    threshold = ops.where(xp.isnan(threshold), 0.0, threshold)  # for an empty row
     scores, numerator = select_numerator(items)
     missed = smooth_step(threshold - scores, tau, margin)
     loss, valid = numerator_mean(missed, numerator)
@@ -236,7 +236,7 @@ def against(items: Items, opponents: Array, tau: Array, margin: float) -> tuple[
 
     Returns:
         The mean [...]; whether a row has both kinds, bool [...]; and the mean over j of each positive with its weight
-        in the mean over i, both [..., m], in an order of their own; other items among them have weight 0.
+        in the mean over i, both [..., m], in any order; other items among them have weight 0.
     """
     xp = array_namespace(items.scores)
     weights = weight_of(opponents, items)
@@ -250,11 +250,11 @@ def against(items: Items, opponents: Array, tau: Array, margin: float) -> tuple[
 
 def smooth_step(difference: Array, tau: Array, margin: float) -> Array:
     """σ(difference/τ + margin), for differences [..., m] and τ [...]."""
-    x = difference / tau[..., None]  # scores are subtracted before they are divided: the other way loses a digit
+    x = difference / tau[..., None]  # scores are subtracted before they are divided: the other order loses a digit
     return ops.logistic(x if isinstance(margin, (int, float)) and margin == 0 else x + margin)
 
 
 def scale_temperature(temperature: Array, scale: str, items: Items) -> Array:
-    """The temperature of each row [...], in a unit of the scores of its negatives."""
+    """The temperature of each row [...], scaled by the spread of its negatives."""
     checks.one_of("temperature_scale", scale, TEMPERATURE_SCALES)
     return row_temperature(temperature, dispersion(scale, items, items.negatives), items)

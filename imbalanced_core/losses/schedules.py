@@ -10,7 +10,7 @@ Number = Any  # a Python number, or an array of numbers
 
 
 def blend_weight(step: Number, *, warmup: int, blend: int = 0, final: Number = 1.0) -> Number:
-    """How much the main loss counts at a step: 0 during the warm-up, then a linear ramp, then `final`.
+    """The weight of the main loss at a step: 0 during the warm-up, then a linear ramp, then `final`.
 
     With k = step - warmup the weight is ::
 
@@ -20,13 +20,13 @@ def blend_weight(step: Number, *, warmup: int, blend: int = 0, final: Number = 1
 
     Args:
         step: the step or epoch, counted from 0: a number, or an array of signed integers or floats.
-        warmup: how many steps the warm-up lasts; the unit is that of `step`.
-        blend: how many steps the ramp lasts after it; 0 is a hard switch.
-        final: the weight after the ramp, in (0, 1]. Below 1 some of the warm-up loss stays for good.
+        warmup: the length of the warm-up, in the unit of `step`.
+        blend: the length of the ramp after it; 0 is a hard switch.
+        final: the weight after the ramp, in (0, 1]. Below 1, some of the warm-up loss remains.
 
     Returns:
-        The weight, in [0, final]: a Python float for a Python number, else an array of the shape of `step`, floating
-        as `step` is or, for integers, in the library's default float type.
+        The weight, in [0, final]: a Python float for a Python number, else an array in the shape of `step`, in its
+        float dtype or, for integers, in the library's default one.
 
     Raises:
         ValueError: if `warmup` or `blend` is not a non-negative integer, or `final` is outside (0, 1].
@@ -45,19 +45,19 @@ def blend_weight(step: Number, *, warmup: int, blend: int = 0, final: Number = 1
 
 
 def geometric_decay(elapsed: Number, *, start: Number, end: Number, steps: int) -> Number:
-    """A temperature that moves from `start` to `end` by equal factors.
+    """A temperature that moves geometrically from `start` to `end`.
 
     With f = min(1, elapsed / steps) it is ::
 
         start · (end / start)^f = start^(1 - f) · end^f
 
-    The second form, which is computed, is exact at both ends.
+    The second form, used here, is exact at both ends.
 
     Args:
         elapsed: steps since the decay began: a number, or an array of signed integers or floats. Below 0 counts as 0.
         start: the temperature until then, > 0.
         end: the temperature from step `steps` on, > 0; it may lie above `start`.
-        steps: how many steps the decay lasts, at least 1.
+        steps: the length of the decay, at least 1.
 
     Returns:
         The temperature: a Python float for Python numbers, else an array as in `blend_weight`.
@@ -74,10 +74,10 @@ def geometric_decay(elapsed: Number, *, start: Number, end: Number, steps: int) 
 
 
 def keeps_temperature(loss: object) -> bool:
-    """Whether the temperature of a loss is its own, unless a schedule is given: if it is gated, or in relative units.
+    """Whether a loss keeps its own temperature unless a schedule is given: if it is gated, or in relative units.
 
     The defaults of `temperature_ends` are in units of the logits, and far too sharp in units of their spread. Partial
-    AUC with `tau_scale` "iqr" or "band" has them all the same, as in imbalanced-losses.
+    AUC with `tau_scale` "iqr" or "band" uses them nevertheless, as in imbalanced-losses.
     """
     scale = getattr(loss, "temperature_scale", None) or "absolute"
     return scale != "absolute" or getattr(loss, "tau_scale", None) == "std" or bool(getattr(loss, "gated", False))
@@ -101,10 +101,10 @@ def blend_losses(warmup_loss: Array, main_loss: Array, weight: Array) -> Array:
     Args:
         warmup_loss: the loss of the warm-up, of any shape.
         main_loss: the loss that takes over, of the same shape.
-        weight: how much the main loss counts, in [0, 1], 0-d; a constant in differentiation.
+        weight: the weight of the main loss, in [0, 1], 0-d; a constant in differentiation.
 
     Returns:
-        The blend, which is exactly the one loss at weight 0 and the other at weight 1, if both are finite.
+        The blend, exactly `warmup_loss` at weight 0 and `main_loss` at weight 1, if both are finite.
 
     Raises:
         ValueError: if the shapes differ: broadcasting a mean against losses of rows or classes would hide a mistake.

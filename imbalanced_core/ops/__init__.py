@@ -1,8 +1,8 @@
-"""What the array-API standard lacks. A call of `ops.` marks where the core leaves the standard.
+"""Operations that the array-API standard lacks; a call to `ops.` marks where the core leaves the standard.
 
-Every function works on numpy, torch and JAX arrays. `elementwise`, `arrays` and `derivatives` say what each computes;
-`generic` is the definition in code, and `on_torch` and `on_jax`, which are imported only when one of their arrays is
-seen, hold what is faster or differentiable there.
+Every function works on numpy, torch and JAX arrays. `elementwise`, `arrays` and `derivatives` document the operations,
+`generic` defines them, and `on_torch` and `on_jax`, imported only when such an array is seen, hold faster or
+differentiable versions.
 """
 
 from imbalanced_core.ops.arrays import (

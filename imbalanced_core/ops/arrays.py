@@ -1,4 +1,4 @@
-"""Order, places and kinds of arrays, and constants beside them."""
+"""Sorting, indexing, dtypes, devices and constants."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from imbalanced_core.ops.namespace import Array, array_namespace
 
 
 def sort_with_order(x: Array) -> tuple[Array, Array]:
-    """The last axis in ascending order, NaN last (differentiable), and the indices that sort it."""
+    """The last axis in ascending order, NaN last (differentiable), and its argsort."""
     return backend(x).sort_with_order(x)
 
 
@@ -21,7 +21,7 @@ def sort(x: Array) -> Array:
 
 
 def rearrange(x: Array, order: Array) -> Array:
-    """The entries of the last axis at the places `order`, which are in range and of the shape of x."""
+    """x gathered at the indices `order` of the last axis, which must be in range."""
     return backend(x).rearrange(x, order)
 
 
@@ -36,90 +36,90 @@ def cumulative_sum(x: Array) -> Array:
 
 
 def is_eager_cpu(x: Array) -> bool:
-    """Whether x is a torch tensor on the CPU outside compiler and transforms: looking at its values costs nothing."""
+    """Whether x is a torch CPU tensor outside the compiler and transforms, so that reading its values is free."""
     return backend(x).is_eager_cpu(x)
 
 
 def is_on_accelerator(x: Array) -> bool:
-    """Whether the operations on x run on an accelerator, as far as one can tell; a matter of speed alone."""
+    """Whether operations on x run on an accelerator, as far as is known; affects only speed."""
     return backend(x).is_on_accelerator(x)
 
 
 def row_by_row(x: Array) -> Array:
-    """x, laid out in memory so that entries of a row, the last axis, are neighbours, where that makes a difference."""
+    """x in a contiguous layout, the last axis innermost, where that matters."""
     return backend(x).row_by_row(x)
 
 
 def in_memory(x: Array) -> Array:
-    """x, which PyTorch's compiler is to evaluate once, and not anew for each entry of what it is broadcast to."""
+    """x, materialised: PyTorch's compiler would otherwise recompute it for each entry it is broadcast to."""
     return backend(x).in_memory(x)
 
 
 def matmul(a: Array, b: Array) -> Array:
-    """a @ b in all digits of its dtype, where an accelerator would round float32 factors to half of them."""
+    """a @ b in full precision, where an accelerator would round float32 factors to half of their digits."""
     return backend(a).matmul(a, b)
 
 
 def table(numbers: Any) -> Table:
-    """Nested numbers for `constant`, to be kept in a module.
+    """Nested numbers for `constant`, to be stored at module level.
 
-    `torch.compile` compares at every call what it saw in modules, hundreds of floats as slowly as hundreds of options;
-    a table it compares at once.
+    `torch.compile` guards on module globals at every call: hundreds of floats are as slow as hundreds of options, while
+    a table is one comparison.
     """
     array = np.asarray(numbers, dtype=np.float64)
     return Table(" ".join(map(str, array.flat)), array.shape)
 
 
 def constant(numbers: Any, *, like: Array, dtype: Any = None) -> Array:
-    """A number, nested tuples of them or a table, as an array of the library and on the device of `like`."""
+    """A number, nested tuples of numbers or a table as an array, in the library and on the device of `like`."""
     return backend(like).constant(numbers, like, dtype)
 
 
 def tabulated(table: Callable[..., np.ndarray], *arguments: Any, like: Array, dtype: Any = None) -> Array:
-    """The array table(*arguments), for hashable arguments, in the library and on the device of `like`; made once.
+    """The array table(*arguments), for hashable arguments, in the library and on the device of `like`; cached.
 
-    Without a dtype they are integers, of the type that indices have.
+    Without a dtype it must be integer, and gets the dtype of indices.
     """
     return backend(like).tabulated(table, arguments, like, dtype)
 
 
 def for_each_row(number: Array, x: Array) -> Array:
-    """A 0-d array once for each row of x [..., n]: [...], of the kind that x is on a mesh of devices."""
+    """A 0-d array broadcast to the rows [...] of x [..., n], varying over a device mesh as x does."""
     return backend(x).for_each_row(number, x)
 
 
 def prefers_tables(x: Array) -> bool:
-    """Whether a table is looked up faster than its formula is evaluated: not where a compiler fuses the formula."""
+    """Whether a table lookup is faster than evaluating the formula: not where a compiler fuses the formula."""
     return backend(x).prefers_tables(x)
 
 
 def has_exact_float64(x: Array) -> bool:
-    """Whether float64 arithmetic on the device of x is there and follows IEEE 754."""
+    """Whether the device of x has float64 arithmetic that follows IEEE 754."""
     return backend(x).has_exact_float64(x)
 
 
 def any_in_row(mask: Array) -> Array:
-    """Whether there is a True in each row, the last axis: bool [...]."""
+    """Whether each row (last axis) has a True: bool [...]."""
     return backend(mask).any_in_row(mask)
 
 
 def count_in_row(mask: Array) -> Array:
-    """The number of True in each row, the last axis: integers [...]."""
+    """The number of True in each row (last axis): integers [...]."""
     return backend(mask).count_in_row(mask)
 
 
 def known_within(x: Array, least: float, greatest: float) -> bool:
-    """Whether all entries are seen to lie in [least, greatest]; False where looking would cost or break a trace."""
+    """Whether all entries are known to lie in [least, greatest]; False where reading is slow or breaks a trace."""
     return backend(x).known_within(x, least, greatest)
 
 
 def greatest_count(mask: Array) -> int | None:
-    """The most True in a row, the last axis; None where looking would cost or break a trace."""
+    """The greatest number of True in a row (last axis); None where reading is slow or breaks a trace."""
     return backend(mask).greatest_count(mask)
 
 
 def places(mask: Array, count: int) -> Array:
-    """The indices of all True in each row of a mask [..., n], filled up with others to `count`; each occurs once.
+    """The indices of all True in each row of a mask [..., n], padded to `count` with other, distinct indices.
 
     Args:
         mask: bool [..., n], with at most `count` True in a row.
@@ -132,7 +132,7 @@ def places(mask: Array, count: int) -> Array:
 
 
 def few_places(mask: Array, *, share: float = 0.25) -> Array | None:
-    """The places of all True, [..., m] with m > 0, if one can look and they are at most so many of a row; else None."""
+    """The `places` of all True, [..., m > 0], if values can be read and m is at most this share of a row; else None."""
     count = greatest_count(mask)
     return None if count is None or count > share * mask.shape[-1] else places(mask, max(1, count))
 
@@ -151,19 +151,19 @@ def take_rows(x: Array, index: Array) -> Array:
 
 
 def add_rows(x: Array, index: Array, rows: Array) -> Array:
-    """x [m, ...], with rows [q, ...] added to those at index [q], which may name one more than once."""
+    """x [m, ...] with rows [q, ...] added at index [q], which may have duplicates."""
     return backend(x).add_rows(x, index, rows)
 
 
 def count(mask: Array, dtype: Any) -> Array:
-    """The number of True, 0-d, exact below 2³¹: in the given dtype, or an integer that divides such numbers."""
+    """The number of True, 0-d, exact below 2³¹: in the given dtype, or an integer that divides it without a cast."""
     return backend(mask).count(mask, dtype)
 
 
 def put(x: Array, ids: Array, values: Array | float, *, axis: int, reuse: bool = False) -> Array:
     """x with the entry at index `ids` along one axis replaced; `ids` must be in range.
 
-    With `reuse`, x is a temporary that nobody else needs and may be overwritten.
+    With `reuse`, x is a temporary that may be overwritten.
     """
     return backend(x).put(x, ids, values, axis=axis, reuse=reuse)
 
@@ -174,12 +174,12 @@ def arange(n: int, *, like: Array) -> Array:
 
 
 def astype(x: Array, dtype: Any) -> Array:
-    """x in a dtype; x itself if it has it, where the standard's function makes a copy."""
+    """x cast to a dtype; x itself if it already has it, where the standard's function copies."""
     return x if x.dtype == dtype else array_namespace(x).astype(x, dtype)
 
 
 def widen(x: Array) -> Array:
-    """Half-precision floats as float32, other floats as they are: the type every loss is computed in."""
+    """Half-precision floats cast to float32, other floats unchanged: the dtype every loss is computed in."""
     xp = array_namespace(x)
     return xp.astype(x, xp.float32) if xp.finfo(x.dtype).bits < 32 else x
 

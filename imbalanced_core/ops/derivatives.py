@@ -1,4 +1,4 @@
-"""Derivatives by hand, and how a function is evaluated."""
+"""Hand-written derivatives, and how functions are evaluated."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from imbalanced_core.ops.namespace import Array
 
 
 def stop_gradient(x: Array) -> Array:
-    """x, seen as a constant by differentiation."""
+    """x as a constant in differentiation."""
     return backend(x).stop_gradient(x)
 
 
@@ -18,12 +18,12 @@ def with_vjp(primal: Callable[..., Any], vjp: Callable[..., tuple], *, keeps: bo
     Args:
         primal: `primal(*arrays, **static) -> array`; `static` are hashable Python values.
         vjp: `vjp(cotangent, *arrays, **static)` -> one gradient per array: an array, a function without arguments
-            that is called only if this gradient is needed, or None where there is none.
-        keeps: `primal` returns a second array, which the derivative can use: `vjp(cotangent, kept, *arrays, **static)`.
+            that is called only if the gradient is needed, or None.
+        keeps: whether `primal` returns a second array for the derivative: `vjp(cotangent, kept, *arrays, **static)`.
 
     Returns:
-        A function of the same signature. Differentiating it twice differentiates `vjp` itself, which therefore must
-        be made of differentiable operations of its own inputs.
+        A function of the same signature. Its second derivative differentiates `vjp`, which must therefore be made of
+        differentiable operations of its inputs.
     """
 
     def function(*arrays: Array, **static: Any) -> Array:
@@ -33,7 +33,7 @@ def with_vjp(primal: Callable[..., Any], vjp: Callable[..., tuple], *, keeps: bo
 
 
 def outside_compiler(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, called eagerly from what `torch.compile` compiles for the CPU, where that may break its graph."""
+    """`function`, called eagerly from code that `torch.compile` compiles for the CPU, if graph breaks are allowed."""
 
     def call(*arrays: Array) -> Any:
         return backend(arrays[0]).outside_compiler(function, arrays)
@@ -45,10 +45,9 @@ def in_pieces(function: Callable[..., Array], arrays: tuple[Array, ...], *, size
     """`function(*arrays)`, evaluated piece by piece along the first axis where that is faster or saves memory.
 
     Args:
-        function: each entry of its result depends only on the entries of the arrays at the same place of the first
-            axis.
-        arrays: of equal first axes.
-        size: how many numbers the function's temporaries hold for one place of that axis.
+        function: each entry of its result depends only on the entries at the same index of the first axis.
+        arrays: arrays with equal first axes.
+        size: the size of the function's temporaries, in numbers per index of that axis.
     """
     return backend(arrays[0]).in_pieces(function, arrays, size)
 
@@ -62,14 +61,14 @@ def with_partials(
 
     Args:
         function: `function(*arrays) -> array`; every entry of the result depends only on the entries of the arrays
-            at the same place. The first array has the shape of the result; each other one has that shape, is 0-d or
-            is a Python number.
+            at the same position. The first array has the shape of the result; the others have that shape, are 0-d or
+            are Python numbers.
         partials: for each argument `partial(*arrays)`, the derivative by it at every entry, or None for an argument
-            that carries no gradient. Only the partials that are needed are evaluated.
-        with_slope: `with_slope(*arrays)`, the function and its first partial, for less than the two cost apart.
+            without gradient. Only requested partials are evaluated.
+        with_slope: `with_slope(*arrays)`, the function and its first partial, for less than the cost of both.
 
     Returns:
-        A function of the same signature. Differentiating it again differentiates the partials themselves.
+        A function of the same signature. Its second derivative differentiates the partials.
     """
 
     def differentiable(*arrays: Array) -> Array:
@@ -92,12 +91,12 @@ def with_class_slope(
             ids, one per position, or an array in the shape of `logits`; `where` and `valid` are masks of the positions
             or None; numbers are Python numbers or 0-d. Returns one value per position, and its derivatives by the
             logits of that position as a product: a factor per position, and an array in the shape of `logits`.
-        by_targets: with the same arguments the derivatives by the targets, in their shape; None for ids.
-        by_numbers: with the same arguments one derivative per number, in the shape of the positions.
-        in_blocks: whether the function has so many temporaries that the processor's cache should hold them.
+        by_targets: from the same arguments, the derivatives by the targets, in their shape; None for ids.
+        by_numbers: from the same arguments, one derivative per number, in the shape of the positions.
+        in_blocks: whether the function has so many temporaries that they should stay in the CPU cache.
 
     Returns:
-        A function of the same arguments, the values alone. Differentiating them again differentiates the derivatives.
+        A function of the same arguments that returns the values. Its second derivative differentiates the derivatives.
     """
 
     def differentiable(logits: Array, targets: Array, *others: Any, axis: int) -> Array:

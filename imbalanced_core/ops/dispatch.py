@@ -1,4 +1,4 @@
-"""Which file holds the operations of an array's library."""
+"""Dispatch of operations to the library of an array."""
 
 from types import ModuleType
 
@@ -7,9 +7,9 @@ from imbalanced_core.ops.namespace import Array, library_of
 
 
 def backend(array: Array) -> ModuleType:
-    """The operations for an array; those beside it are of the same library, as the public functions have checked."""
+    """The module of operations for an array; the public functions check that all arrays share a library."""
     library = library_of(array)
-    # A first call may be one that is compiled, where imports must be statements; these take less time than `from`.
+    # statements, because the first call may be compiled; `import` is faster than `from`
     if library == "torch":
         import imbalanced_core.ops.on_torch as on_torch
 

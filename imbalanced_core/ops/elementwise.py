@@ -1,4 +1,4 @@
-"""Elementwise functions, and reductions made of them, without overflow or lost digits."""
+"""Elementwise functions, and reductions made of them, without overflow or loss of precision."""
 
 from collections.abc import Sequence
 
@@ -15,15 +15,15 @@ def differences(x: Array, y: Array, unit: Array) -> Array:
 
 
 def decay(x: Array) -> Array:
-    """exp(x), elementwise, for x <= 0; it may be 0 where it is below the normal numbers of the dtype."""
+    """exp(x), elementwise, for x <= 0; subnormal results may be flushed to 0."""
     return backend(x).decay(x)
 
 
 def sigmoid(x: Array, *, reuse: bool = False, absolute: bool = False) -> Array:
     """1 / (1 + exp(-x)), elementwise.
 
-    With `reuse`, x is a temporary that nobody else needs and may be overwritten; with `absolute`, errors of 1e-34 are
-    allowed, so that a number need not be 0 where x is far below 0.
+    With `reuse`, x is a temporary that may be overwritten; with `absolute`, errors of 1e-34 are allowed, so that the
+    result need not be 0 where x is far below 0.
     """
     return backend(x).sigmoid(x, reuse=reuse, absolute=absolute)
 
@@ -31,7 +31,7 @@ def sigmoid(x: Array, *, reuse: bool = False, absolute: bool = False) -> Array:
 def times_logistic_derivative(x: Array, at: Array, *, reuse: bool = False, reuse_at: bool = False) -> Array:
     """x · σ'(at), elementwise; the derivative keeps its relative precision at both ends.
 
-    With `reuse`, x is a temporary that nobody else needs and may be overwritten; with `reuse_at`, so is `at`.
+    With `reuse`, x is a temporary that may be overwritten; with `reuse_at`, so is `at`.
     """
     return backend(x).times_logistic_derivative(x, at, reuse=reuse, reuse_at=reuse_at)
 
@@ -52,12 +52,12 @@ def rows_and_geometric_sums(rows: Sequence[Array], start: Array, ratio: Array, c
 
 
 def lerp(a: Array | float, b: Array | float, weight: Array) -> Array:
-    """Mixture a (1 − weight) + b weight, elementwise; of arrays exactly a for weight 0 and b for weight 1."""
+    """a (1 − weight) + b weight, elementwise; for arrays, exactly a at weight 0 and b at weight 1."""
     return backend(weight).lerp(a, b, weight)
 
 
 def add_product(x: Array, a: Array, b: Array, factor: Array | float = 1.0) -> Array:
-    """x + factor · a · b, elementwise, in one call where there is one."""
+    """x + factor · a · b, elementwise, in one call where possible."""
     return backend(x).add_product(x, a, b, factor)
 
 
@@ -67,12 +67,12 @@ def times_unit(x: Array, y: Array) -> Array:
 
 
 def logaddexp(a: Array, b: Array, p: Array, q: Array) -> Array:
-    """log(exp(a) + exp(b)), elementwise, for p = σ(a − b) and q = σ(b − a) that are known."""
+    """log(exp(a) + exp(b)), elementwise, given p = σ(a − b) and q = σ(b − a)."""
     return backend(a).logaddexp(a, b, p, q)
 
 
 def divide(a: Array, b: Array) -> Array:
-    """a / b, elementwise, for |a| <= b, with finite derivatives also where b² underflows."""
+    """a / b, elementwise, for |a| <= b, with finite derivatives even where b² underflows."""
     return backend(a).divide(a, b)
 
 
@@ -87,36 +87,36 @@ def zero_below(x: Array, least: float) -> Array:
 
 
 def probabilities(x: Array, *, axis: int) -> tuple[Array, Array, Array]:
-    """(p, 1 − p, −log p) for the softmax p along one axis, each accurate where it is small and finite; 1 − p > 0."""
+    """(p, 1 − p, −log p) for the softmax p along one axis, each finite and accurate where it is small; 1 − p > 0."""
     return backend(x).probabilities(x, axis=axis)
 
 
 def odds_of_others(
     x: Array, ids: Array, *, axis: int, may_underflow: bool, reuse: bool = False
 ) -> tuple[Array, Array | float, Array, Array]:
-    """For class logits and one id each: softmax of the other classes, in two parts, and the log odds of them.
+    """Softmax over the classes other than one id per position, in two parts, and their log odds.
 
     Args:
         x: class logits.
         ids: one for each position, in range.
         axis: the class axis.
-        may_underflow: whether the softmax may be 0 where all others underflow beside x_id; faster on the CPU.
+        may_underflow: whether the softmax may be 0 where all others underflow relative to x_id; faster on the CPU.
         reuse: whether x may be overwritten.
 
     Returns:
-        (others, total, n, own): others / total is the softmax along `axis` over the classes other than `ids`, 0 there;
-        others may be overwritten; log Σ_{c≠id} exp(x_c) − x_id; and x_id, all but the first without the axis.
+        (others, total, n, own): others / total is the softmax along `axis` over the classes other than `ids`, 0 at
+        `ids`, and others may be overwritten; n = log Σ_{c≠id} exp(x_c) − x_id; own = x_id. Only others has the axis.
     """
     return backend(x).odds_of_others(x, ids, axis=axis, may_underflow=may_underflow, reuse=reuse)
 
 
 def where(condition: Array, x: Array | float, y: Array | float) -> Array:
-    """Entries of x where the condition holds, else of y; one of them may be a number, at the cost of one call."""
+    """x where the condition holds, else y, in one call; one of them may be a number."""
     return backend(condition).where(condition, x, y)
 
 
 def clear(x: Array, where: Array, largest: float) -> tuple[Array, Array]:
-    """Scores that are safe to compute with, and which rows have NaN among them.
+    """Scores that are safe to compute with, and which rows have NaN.
 
     Args:
         x: floats [..., n].
@@ -124,7 +124,7 @@ def clear(x: Array, where: Array, largest: float) -> tuple[Array, Array]:
         largest: the bound of the result.
 
     Returns:
-        x within [−largest, largest], 0 where it is masked or NaN; and bool [...], where an unmasked entry is NaN.
+        x clipped to [−largest, largest], 0 where masked or NaN; and bool [...], whether an unmasked entry is NaN.
         The derivative is that of the identity where `where` holds, and 0 elsewhere.
     """
     return backend(x).clear(x, where, largest)
@@ -133,6 +133,6 @@ def clear(x: Array, where: Array, largest: float) -> tuple[Array, Array]:
 def logistic(x: Array) -> Array:
     """1 / (1 + exp(−x)), whose derivative keeps its relative precision at both ends.
 
-    Libraries form the derivative of their own as σ (1 − σ), which is 0 long before exp(−|x|) is.
+    The libraries' own derivative, σ (1 − σ), is 0 long before exp(−|x|) is.
     """
     return backend(x).logistic(x)

@@ -1,4 +1,4 @@
-"""The executable definition of every operation in `ops`, for any array-API array. Torch and JAX have faster twins."""
+"""Reference implementation of every operation in `ops`, for any array-API array; torch and JAX have faster ones."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -18,12 +18,12 @@ def decay(x: Array) -> Array:
 
 def sigmoid(x: Array, *, reuse: bool = False, absolute: bool = False) -> Array:
     xp = array_namespace(x)
-    power = xp.exp(-xp.abs(x))  # (1 + tanh(x/2))/2 would lose the digits of a small result
+    power = xp.exp(-xp.abs(x))  # (1 + tanh(x/2))/2 would lose the precision of a small result
     return xp.where(x < 0, power, 1.0) / (1.0 + power)
 
 
 def logistic(x: Array) -> Array:
-    # the branch that is not taken has a finite derivative, so no NaN arises
+    # the unselected branch has a finite derivative, so no NaN arises
     return array_namespace(x).where(x > 0, 1.0 - sigmoid(-x), sigmoid(x))
 
 
@@ -99,7 +99,7 @@ def in_pieces(function: Callable[..., Array], arrays: tuple, size: int) -> Array
 
 
 class Table(NamedTuple):
-    """Numbers as text, and the shape of their array."""
+    """An array of numbers as text, and its shape."""
 
     text: str
     shape: tuple[int, ...]
@@ -134,7 +134,7 @@ def cumulative_sum(x: Array) -> Array:
 
 
 def evaluate(gradient: Array | Callable[[], Array] | None) -> Array | None:
-    """A gradient that a vjp gave as it is, or as a function to be called when it is needed."""
+    """A gradient that a vjp returned as an array or as a function that computes it."""
     return gradient() if callable(gradient) else gradient
 
 
@@ -191,13 +191,13 @@ def zero_below(x: Array, least: float) -> Array:
 def probabilities(
     x: Array, *, axis: int, access: tuple[Callable[..., Array], Callable[..., Array]] | None = None
 ) -> tuple[Array, Array, Array]:
-    """With the `pick` and `put` of another library as `access`."""
+    """`ops.probabilities`, with the `pick` and `put` of another library as `access`."""
     xp, (take, replace) = array_namespace(x), access or (pick, put)
     limits = xp.finfo(x.dtype)
-    # by its index, not by x == max x: a fusing compiler evaluates x for each of the two, and may round it in two ways
+    # by index, not by x == max x: a fusing compiler evaluates x twice and may round it differently
     place = xp.argmax(x, axis=axis)
     below, least = x - xp.expand_dims(take(x, place, axis=axis), axis=axis), -0.25 * float(limits.max)
-    below = xp.where(below < least, least, below)  # a clip would end the gradient of NaN
+    below = xp.where(below < least, least, below)  # a clip would drop the gradient of NaN
     powers = xp.exp(below)
     rest = xp.sum(replace(powers, place, 0.0, axis=axis), axis=axis, keepdims=True)  # all but the greatest
     missing = xp.clip(rest / (1.0 + rest), min=float(limits.smallest_normal))
@@ -264,7 +264,7 @@ def add_rows(x: Array, index: Array, rows: Array) -> Array:
 
 
 def pick(x: Array, ids: Array, *, axis: int) -> Array:
-    """The entry of x at index `ids` along one axis, which the result lacks: for the operations of other libraries."""
+    """The entry of x at index `ids` along one axis, which is removed; for the operations of other libraries."""
     xp = array_namespace(x)
     return xp.sum(xp.where(_is_picked(x, ids, axis=axis), x, 0.0), axis=axis)
 

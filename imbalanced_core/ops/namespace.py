@@ -1,4 +1,4 @@
-"""Which array library do these arrays belong to?"""
+"""The library and the namespace of arrays."""
 
 import sys
 from types import ModuleType
@@ -12,7 +12,7 @@ Array = Any  # a numpy, torch or jax array, or any other that follows the array-
 def library_of(array: Array) -> str | None:
     """The name "numpy", "torch", "jax" or "standard" (any other array-API array); None for a scalar or None.
 
-    Looks only at libraries that are already imported, so the core never imports a framework by itself.
+    Only libraries already imported are checked, so the core never imports a framework by itself.
     """
     if (torch := sys.modules.get("torch")) is not None and isinstance(array, torch.Tensor):
         return "torch"
@@ -28,7 +28,7 @@ def library_of(array: Array) -> str | None:
 
 
 def common_library(*arrays: Array) -> str:
-    """The one library that all arrays belong to. Python and numpy scalars and None fit any library.
+    """The library that all arrays belong to; Python and numpy scalars and None fit any.
 
     Raises:
         TypeError: if arrays of several libraries are mixed, or none of the arguments is an array.
@@ -52,7 +52,7 @@ def array_namespace(*arrays: Array) -> ModuleType:
     """The array-API namespace of the arrays: `numpy`, `jax.numpy` or that of `ops.on_torch`.
 
     Args:
-        *arrays: arrays of one library; Python scalars and None are passed over.
+        *arrays: arrays of one library; Python scalars and None are ignored.
 
     Raises:
         TypeError: if arrays of several libraries are mixed, or none of the arguments is an array.

@@ -1,7 +1,7 @@
 """Exact pairwise sigmoid sums over rows of scores, the engine of every ranking loss.
 
-- `counts`: the operator, and which way it is evaluated
-- `few`: sums at few of the items
+- `counts`: the operator, and the choice of algorithm
+- `few`: sums at a few of the items
 - `blocks`, `expansions`, `translation`: near field, moments and local expansions, and their translation along a tree
 - `kernels`: the logistic function and its derivative as polynomials
 """

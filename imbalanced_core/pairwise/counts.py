@@ -1,24 +1,24 @@
 """Exact pairwise sigmoid sums over a row of scores in O(n log n) time and O(n) memory.
 
-Every ranking loss here stands on one operator,
+Every ranking loss here is built on one operator,
 
     count[k, i] = Σ_j weights[k, j] · σ((s_j − s_i) / τ),
 
-how much weight ranks softly above item i. Its textbook form visits all n² pairs; here is how to do without.
+the weight that ranks softly above item i. Its textbook form visits all n² pairs; the method here does not.
 
 For x >= 0 put t = exp(−x), which lies in (0, 1]. Then σ(−x) = t / (1 + t) and σ(x) = 1 − t / (1 + t), and on [0, 1]
 t / (1 + t) is a polynomial Σ_p c_p t^p up to rounding. For a pair of items, t^p = exp(−p |s_i − s_j| / τ) *factorises
 along the sorted scores*: what a block of neighbours adds to any item above it is one number per power, its "moment"
 Σ_j w_j exp(−p (high − s_j) / τ) at its highest score, times exp(−p · distance / τ). So the scores are sorted and cut
-into blocks of a few neighbours. Pairs within a block are visited one by one; pairs of different blocks meet through
-the moments, which travel from block to block in a tree. The derivative σ'(x) = t / (1 + t)² has the same form with
-other coefficients, so the gradient is the same sum again, with the cotangents as weights.
+into blocks of a few neighbours. Pairs within a block are visited one by one; pairs of different blocks interact through
+the moments, which are translated from block to block in a tree. The derivative σ'(x) = t / (1 + t)² has the same form
+with other coefficients, so the gradient is the same sum again, with the cotangents as weights.
 
-In place of the powers t^p stand the differences t^p − t, for p > 1: the same polynomials, but tied scores, where all
+For p > 1, the powers t^p are replaced by the differences t^p − t: the same polynomials, but tied scores, where all
 powers are 1, lose no precision.
 
-Every decay is taken from a true distance, so nothing overflows whatever the range of the scores, and nothing drifts
-when a million scores lie within a thousandth of τ.
+Every decay is computed from an actual distance, so nothing overflows whatever the range of the scores, and errors do
+not accumulate when a million scores lie within a thousandth of τ.
 """
 
 import math
@@ -31,19 +31,19 @@ from imbalanced_core.pairwise import dense, few
 from imbalanced_core.pairwise.dense import by_temperature, of_each_sum
 from imbalanced_core.pairwise.kernels import LOGISTIC, LOGISTIC_DERIVATIVE
 
-# Up to so many pairs, over all rows, one matrix costs less than a sort and the calls of the blocks.
+# Up to this many pairs, over all rows, one matrix costs less than a sort and the calls of the blocks.
 _PAIRS_EAGER_CPU = 400_000
-_PAIRS_PER_ITEM = 45  # and so many for each item, for its moments
-_DEAR_ITEMS = 2**14  # 2.4 times as many for the first ones
-PAIRS_COMPILED_CPU = 2**16  # PyTorch's compiler makes all pairs one loop; beyond, eager mode sees who is requested
-_PAIRS_CPU = 2**22  # and up to so many where its graph must not break
+_PAIRS_PER_ITEM = 45  # plus this many per item, for its moments
+_DEAR_ITEMS = 2**14  # 2.4 times as many for the first items
+PAIRS_COMPILED_CPU = 2**16  # PyTorch's compiler fuses all pairs; beyond, eager mode reads what is requested
+_PAIRS_CPU = 2**22  # and up to this many where graph breaks are not allowed
 _PAIRS_JAX_CPU = 2**16  # 256 items: a third of the time of blocks; 512: four times; 1536: 18 times
 _PAIRS_ACCELERATOR, _PAIRS_JAX_ACCELERATOR = 2**24, 2**22  # measured on an H200, see docs/speed.md
-_FEW = 0.25  # of the items: so many are expanded one by one for less than all
+_FEW = 0.25  # share of the items up to which expanding them one by one costs less than all
 
 
 class Counts(NamedTuple):
-    """Soft counts of the requested items; others may be among them."""
+    """Soft counts of the requested items, possibly among others."""
 
     above: Array  # [..., k, m], Σ_j weights[k, j] · σ((s_j − s_i)/τ)
     indices: Array | None  # integers [..., m], the items' indices; None: all items, in the order of the input
@@ -55,21 +55,21 @@ def of_counted(x: Array, counts: Counts) -> Array:
 
 
 def soft_counts_above(scores: Array, weights: Array, temperature: Array) -> Array:
-    """How much weight ranks softly above each item: Σ_j weights[k, j] · σ((s_j − s_i) / τ).
+    """The weight that ranks softly above each item: Σ_j weights[k, j] · σ((s_j − s_i) / τ).
 
     The sum runs over all j; j = i itself adds weights[k, i] / 2.
 
     Args:
         scores: float32 or float64 [..., n], in any order. ±inf counts as the largest number of its sign.
         weights: [..., k, n], for k separate sums over the same scores; of any sign. Items of weight 0 are ignored, but
-            their scores must be numbers.
+            their scores must not be NaN.
         temperature: τ > 0, in the units of the scores: a number, a 0-d array, or an array [...] with one τ per row.
 
     Returns:
         [..., k, n] in the dtype of `scores`, within rounding of the sum over all pairs. Differentiable in scores,
         weights and temperature, more than once. A NaN score, or a temperature that is not > 0, makes its row NaN.
 
-    Cost: all pairs of a small pool; of longer rows one sort, then O(n) time and memory for each of the k sums.
+    Cost: all pairs of a small pool; for longer rows one sort, then O(n) time and memory for each of the k sums.
 
     References:
         Greengard & Strain, `The fast Gauss transform <https://doi.org/10.1137/0912004>`_, 1991, for the idea that sums
@@ -84,10 +84,10 @@ def soft_counts_above(scores: Array, weights: Array, temperature: Array) -> Arra
 
 
 def soft_counts_at(scores: Array, weights: Array, temperature: Array, at: Array) -> Counts:
-    """The counts of `soft_counts_above` for the requested items, at less cost where these are few.
+    """The counts of `soft_counts_above` for the requested items, cheaper where these are few.
 
-    In eager PyTorch on the CPU, where values can be looked at without cost, unrequested counts are skipped; elsewhere
-    shapes must not depend on values, and all are computed.
+    In eager PyTorch on the CPU, where reading values is free, unrequested counts are skipped; elsewhere shapes must not
+    depend on values, and all are computed.
 
     Args:
         scores: float32 or float64 [..., n], in any order; finite, with finite differences.
@@ -96,7 +96,7 @@ def soft_counts_at(scores: Array, weights: Array, temperature: Array, at: Array)
         at: bool [..., n], the requested items.
 
     Returns:
-        Counts. Every requested item is there once; any other must be given no cotangent. Differentiable in scores and
+        Counts. Every requested item occurs once; any other must get no cotangent. Differentiable in scores and
         temperature, more than once. A NaN score or temperature makes its row NaN.
 
     Cost: the pairs of the requested items where these are few, and all pairs of a small pool; else a sort and O(n) time
@@ -110,7 +110,7 @@ def soft_counts_at(scores: Array, weights: Array, temperature: Array, at: Array)
 
 
 def _counts_at(scores: Array, weights: Array, temperature: Array, at: Array) -> Counts:
-    """`soft_counts_at`, in whichever way costs least."""
+    """`soft_counts_at` by the cheapest algorithm."""
     requested = ops.greatest_count(at)
     if requested is None:
         if is_small(scores):
@@ -123,14 +123,14 @@ def _counts_at(scores: Array, weights: Array, temperature: Array, at: Array) -> 
 
 
 def _are_few(requested: int, at: Array) -> bool:
-    """Whether the pairs of so many items of each row cost less than blocks, in eager mode on the CPU; measured."""
+    """Whether the pairs of this many items per row cost less than blocks, in eager mode on the CPU; measured."""
     items, rows = math.prod(at.shape), math.prod(at.shape[:-1])
-    pairs = requested * (items + rows * requested)  # those of two requested items take longer
+    pairs = requested * (items + rows * requested)  # pairs of two requested items take longer
     return pairs <= _PAIRS_EAGER_CPU + _PAIRS_PER_ITEM * (items + 1.4 * min(items, _DEAR_ITEMS))
 
 
 def is_small(scores: Array) -> bool:
-    """Whether all pairs are visited as one matrix; a matter of speed alone."""
+    """Whether all pairs are visited as one matrix; affects only speed."""
     is_jax, on_accelerator = library_of(scores) == "jax", ops.is_on_accelerator(scores)
     if ops.is_eager_cpu(scores):
         most = _PAIRS_EAGER_CPU
@@ -146,7 +146,7 @@ def _pairs(scores: Array) -> int:
 
 
 def _within_range(scores: Array, temperature: Array) -> tuple[Array, Array]:
-    """Scores whose differences are finite, and one τ for each row; NaN where it is not > 0."""
+    """Scores whose differences are finite, and one τ per row, NaN where not > 0."""
     xp = array_namespace(scores)
     if isinstance(temperature, (int, float)):
         temperature = ops.constant(float(temperature), like=scores, dtype=scores.dtype)
@@ -175,9 +175,9 @@ def _in_blocks(scores: Array, weights: Array, temperature: Array, at: Array) -> 
 
 
 def _sorted_participants(scores: Array, weights: Array, at: Array) -> tuple[Array, Array]:
-    """Scores in ascending order and their indices, [..., m]; items of weight 0 that are not requested may be dropped.
+    """Scores in ascending order and their indices, [..., m]; unrequested items of weight 0 may be dropped.
 
-    Rows that keep fewer than m end in copies of their greatest score, in place of others that would not ascend.
+    Rows that keep fewer than m are padded with copies of their greatest score, so that they still ascend.
     """
     xp = array_namespace(scores)
     participates = at | xp.any(weights != 0, axis=-2)
@@ -185,7 +185,7 @@ def _sorted_participants(scores: Array, weights: Array, at: Array) -> tuple[Arra
     if count is None or count == scores.shape[-1]:
         return ops.sort_with_order(scores)
     constant_scores = ops.stop_gradient(scores)
-    _, order = ops.sort_with_order(xp.where(participates, constant_scores, xp.nan))  # NaN comes last
+    _, order = ops.sort_with_order(xp.where(participates, constant_scores, xp.nan))  # NaN sorts last
     order = order[..., : max(1, count)]
     greatest = xp.max(xp.where(participates, constant_scores, -xp.inf), axis=-1, keepdims=True)
     greatest = xp.where(greatest == -xp.inf, 0.0, greatest)
@@ -193,7 +193,7 @@ def _sorted_participants(scores: Array, weights: Array, at: Array) -> tuple[Arra
 
 
 def counts_of_all(scores: Array, weights: Array, temperature: Array) -> tuple[Array, Array]:
-    """The counts, and what arrived at each block, which serves their derivative as well."""
+    """The counts, and the moments that arrived at each block, which the derivative reuses."""
     kernel = LOGISTIC[array_namespace(scores).finfo(scores.dtype).bits]
     blocks = _blocks.cut(scores, weights, temperature, _blocks.block_size(scores.shape[-1]))
     arrived = _blocks.between_blocks(blocks, kernel, _blocks.moments(blocks, kernel))
@@ -202,7 +202,7 @@ def counts_of_all(scores: Array, weights: Array, temperature: Array) -> tuple[Ar
 
 
 def gradient_of_all(cotangent: Array, arrived: Array, scores: Array, weights: Array, temperature: Array) -> Array:
-    """The gradient of Σ_ki c_ki · count_ki by the scores, with c the cotangent, see `_vjp_of_all`."""
+    """The gradient of Σ_ki c_ki · count_ki by the scores, with c the cotangent; see `_vjp_of_all`."""
     xp = array_namespace(scores)
     kernel = LOGISTIC_DERIVATIVE[xp.finfo(scores.dtype).bits]
     both = xp.concat([weights, cotangent], axis=-2)
@@ -215,7 +215,9 @@ def gradient_of_all(cotangent: Array, arrived: Array, scores: Array, weights: Ar
 
 
 def _vjp_of_all(cotangent: Array, arrived: Array, scores: Array, weights: Array, temperature: Array) -> tuple:
-    """Gradients of Σ_ki c_ki · count_ki with c the cotangent. With σ'_mj = σ'((s_m − s_j)/τ), an even function,
+    """Gradients of Σ_ki c_ki · count_ki with c the cotangent.
+
+    With σ'_mj = σ'((s_m − s_j)/τ), an even function,
 
     s̄_m = (1/τ) Σ_kj (w_km c_kj − c_km w_kj) σ'_mj,  τ̄ = −(1/τ) Σ_m s_m s̄_m,
     w̄_kj = Σ_i c_ki σ((s_j − s_i)/τ) = Σ_i c_ki − Σ_i c_ki σ((s_i − s_j)/τ).
@@ -254,7 +256,7 @@ def _counts_in_block(w: Array, x: Array, from_others: Array) -> Array:
 def _gradient_in_block(both: Array, x: Array, from_others: Array) -> Array:
     """Σ_kj (w_km c_kj − c_km w_kj) σ'((s_m − s_j)/τ), [block, 1, item m], for w and c in one array.
 
-    An item's own terms cancel; in this form they do so exactly. Rounded, they would bury those of its far neighbours.
+    An item's own terms cancel, in this form exactly; their rounding would swamp the terms of its far neighbours.
     """
     xp = array_namespace(both)
     k = both.shape[1] // 2

@@ -1,7 +1,7 @@
-"""The sums of small pools: all pairs as one matrix, in as few calls as there can be.
+"""The sums of small pools: all pairs as one matrix, in as few calls as possible.
 
-The gradient uses that σ' is even: with D = wᵀc − (wᵀc)ᵀ, which is antisymmetric, one sum over D ∘ σ' holds both what
-item i does to the counts of others and what the others do to its own. An item's pair with itself cancels exactly.
+The gradient uses that σ' is even: with the antisymmetric D = wᵀc − (wᵀc)ᵀ, one sum over D ∘ σ' holds both the effect of
+item i on the counts of others and theirs on its own. An item's pair with itself cancels exactly.
 """
 
 import math
@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from imbalanced_core import ops
 from imbalanced_core.ops.namespace import Array, array_namespace
 
-_PAIRS_PER_PART = 2**18  # of rows on the CPU: the temporaries of so many pairs stay in the cache
-_MATRICES = 2  # of all pairs of a row that are in use at a time
+_PAIRS_PER_PART = 2**18  # of rows on the CPU: temporaries of this many pairs stay in the cache
+_MATRICES = 2  # of all pairs of a row, in use at a time
 
 
 def counts(scores: Array, weights: Array, temperature: Array, *indices: Array) -> tuple[Array, Array]:
@@ -32,7 +32,7 @@ def counts(scores: Array, weights: Array, temperature: Array, *indices: Array) -
 
 
 def vjp(cotangent: Array, x: Array, scores: Array, weights: Array, temperature: Array, *indices: Array) -> tuple:
-    """The gradients of Σ_ki cotangent_ki · count_ki, each as a function to be called when it is needed."""
+    """The gradients of Σ_ki cotangent_ki · count_ki, each as a function that computes it."""
 
     def by_scores() -> Array:
         return _gradient(cotangent, x, weights, temperature, *indices)
@@ -62,7 +62,7 @@ def _gradient(
 
 
 def counts_in_parts(scores: Array, weights: Array, temperature: Array, indices: Array) -> Array:
-    """`counts` part by part, where a matrix of all pairs would leave the cache; none is kept."""
+    """`counts` in parts, where a matrix of all pairs would exceed the cache; none is kept for the gradient."""
     return _row_by_row(_counts_of_rows, scores, weights, temperature, indices)
 
 
@@ -78,7 +78,7 @@ def vjp_in_parts(cotangent: Array, scores: Array, weights: Array, temperature: A
 def _row_by_row(
     function: Callable[..., Array], scores: Array, weights: Array, temperature: Array, indices: Array, *more: Array
 ) -> Array:
-    """The function of these arrays, evaluated for so many rows at a time that their matrices stay in the cache."""
+    """The function of these arrays, evaluated in pieces of rows whose matrices fit in the cache."""
     arrays = (scores, weights, temperature, indices, *more)
     if scores.ndim == 1:
         return function(*arrays)
@@ -104,7 +104,7 @@ def _gradient_of_rows(scores: Array, weights: Array, temperature: Array, indices
         return _gradient(cotangent, x, weights, temperature, indices, reuse=True)
     own_weights = of_each_sum(weights, indices)
     columns = xp.broadcast_to(indices[..., None, :], own_weights.shape)
-    others = ops.put_along(weights, columns, 0.0)  # pairs of two requested items are one matrix of their own
+    others = ops.put_along(weights, columns, 0.0)  # pairs of two requested items form a separate matrix
     by_column, by_row = [], []
     for part in parts:
         x = ops.differences(scores[..., part], requested, temperature)
@@ -117,12 +117,12 @@ def _gradient_of_rows(scores: Array, weights: Array, temperature: Array, indices
 
 
 def is_long(scores: Array, indices: Array) -> bool:
-    """Whether the matrix of the requested items is better cut in parts."""
+    """Whether the matrix of the requested items is evaluated in parts."""
     return math.prod(indices.shape) * scores.shape[-1] > _PAIRS_PER_PART
 
 
 def by_temperature(by_scores: Callable[[], Array], scores: Array, temperature: Array) -> Callable[[], Array]:
-    """The gradient by τ [...] from that by the scores, both [..., n]: counts depend on s/τ alone."""
+    """The gradient by τ [...] from the scores and their gradient, both [..., n]: counts depend only on s/τ."""
     return lambda: -array_namespace(scores).sum(scores * by_scores(), axis=-1) / temperature
 
 

@@ -6,16 +6,16 @@ from imbalanced_core.pairwise.kernels import Kernel
 
 
 def basis(distance: Array, tau: Array, kernel: Kernel) -> Array:
-    """Functions of t = exp(−distance/τ) that the engine expands its kernels in: 1, t, t² − t, t³ − t ...
+    """The basis of the kernel expansions, functions of t = exp(−distance/τ): 1, t, t² − t, t³ − t ...
 
-    Plain powers of t span the same, but where scores lie far inside τ all of them are nearly 1, and sums that nearly
-    cancel accumulate the rounding of each. These are nearly 0 there, and far away they fade at least as fast as t. They
-    are formed as t (t − 1) (1 + t + t² + ...), one exponential for all, where nothing cancels.
+    Plain powers of t span the same space, but at distances far below τ all are nearly 1, and sums that nearly cancel
+    accumulate the rounding of each. This basis is nearly 0 there, and far away it decays at least as fast as t. It is
+    formed as t (t − 1) (1 + t + t² + ...), with one exponential for all and without cancellation.
 
     Args:
         distance: numbers >= 0, [block, end, m].
         tau: τ, [block, 1].
-        kernel: whose powers; from 0 or, to leave out the constant, from 1.
+        kernel: gives the powers, from 0 or, without the constant, from 1.
 
     Returns:
         [block, end · power, m].

@@ -1,7 +1,7 @@
-"""The block way for requested items that are few of a long row, where their number is known: positives are rare.
+"""The block algorithm for a known, small number of requested items in a long row, such as rare positives.
 
-The moments of all blocks are formed as ever, but the local expansions are evaluated at the requested items alone, each
-of which then visits its near field, the pairs of its own block. In the gradient the two sides change indices.
+The moments of all blocks are formed as in `blocks`, but the local expansions are evaluated only at the requested items,
+each of which then visits its near field, the pairs of its own block. In the gradient the two sides swap indices.
 """
 
 from imbalanced_core import ops
@@ -10,12 +10,12 @@ from imbalanced_core.pairwise import blocks as _blocks
 from imbalanced_core.pairwise import expansions
 from imbalanced_core.pairwise.kernels import LOGISTIC, LOGISTIC_DERIVATIVE
 
-_BLOCK, _LARGE_BLOCK = 32, 64  # larger than in `blocks`: only the few visit a block's own pairs
-_VERY_FEW = 0.1  # of the items: then large blocks pay
+_BLOCK, _LARGE_BLOCK = 32, 64  # larger than in `blocks`: only the requested items visit their block
+_VERY_FEW = 0.1  # share of the items up to which large blocks are faster
 
 
 def counts_at(scores: Array, weights: Array, temperature: Array, indices: Array) -> tuple[Array, Array]:
-    """Σ_j weights_kj σ((s_j − s_i)/τ) at few items i, and the moments that arrived at each block, for the gradient.
+    """Σ_j weights_kj σ((s_j − s_i)/τ) at a few items i, and the moments that arrived at each block, for the gradient.
 
     Args:
         scores: [..., n], ascending.
@@ -71,7 +71,7 @@ def gradient_at(
         from_others = _blocks.expanded(at, s, of_block, kernel, ops.take_rows(of_weights, block))
         x = ops.differences(s, at, of_block[:, 0])[:, 0, :]
         inside = ops.times_logistic_derivative(xp.sum(c * w, axis=1), x, reuse=True, reuse_at=True)
-        # of an item with itself: the two sides would not cancel exactly
+        # the pair of an item with itself: the two sides would not cancel exactly
         inside = ops.put_along(inside, own, 0.0, reuse=True)
         by_item = xp.sum(inside, axis=-1, keepdims=True) + xp.sum(c * from_others, axis=1)
         return xp.concat([inside, -by_item], axis=-1)
@@ -92,12 +92,12 @@ def gradient_at(
 
 
 def block_size(n: int, m: int) -> int:
-    """The size of the blocks of a row of n items, m of them requested."""
+    """The block size for a row of n items, m of them requested."""
     return _LARGE_BLOCK if m <= _VERY_FEW * n else _BLOCK
 
 
 def _block_of(indices: Array, blocks: _blocks.Blocks) -> Array:
-    """The block that holds each of the items, [row · m]."""
+    """The block of each item, [row · m]."""
     xp = array_namespace(indices)
     indices = xp.reshape(indices, (blocks.tau.shape[0], -1))
     first = xp.arange(blocks.tau.shape[0], dtype=indices.dtype, device=indices.device) * blocks.per_row
@@ -105,5 +105,5 @@ def _block_of(indices: Array, blocks: _blocks.Blocks) -> Array:
 
 
 def _temporaries(blocks: _blocks.Blocks, coefficients: Array) -> int:
-    """How many numbers are gathered for one item: the scores, weights and coefficients of its block."""
+    """The number of values gathered per item: the scores, weights and coefficients of its block."""
     return blocks.s.shape[-1] * (1 + blocks.w.shape[1]) + coefficients.shape[1] * coefficients.shape[2]

@@ -11,10 +11,10 @@ from imbalanced_core import ops
 class Kernel(NamedTuple):
     """A function of x = (s_j − s_i)/τ, expanded in t = exp(−|x|)."""
 
-    first: int  # power of t: 0 where a constant is needed, else 1
+    first: int  # power of t: 0 if a constant is needed, else 1
     last: int
     negative_powers: ops.Table  # −p
-    matrices: ops.Table  # [end, power, power]: times the moments of others they give coefficients of `basis`
+    matrices: ops.Table  # [end, power, power]: maps moments of others to coefficients of `basis`
 
     @property
     def size(self) -> int:
@@ -23,10 +23,10 @@ class Kernel(NamedTuple):
 
 
 def _power_coefficients(function: Callable, order: int) -> np.ndarray:
-    """c_1 ... c_order with t · function(t) = Σ_p c_p t^p on [0, 1], exactly at t = 1, where tied scores are.
+    """c_1 ... c_order with t · function(t) = Σ_p c_p t^p on [0, 1], exact at t = 1, the case of tied scores.
 
     Interpolates `function` at Chebyshev nodes, so that the error is relative to t: far pairs lose no precision. It
-    falls like 5.83^(−order), because the functions here have their pole at t = −1.
+    decays as 5.83^(−order), because the functions here have their pole at t = −1.
     """
     series = np.polynomial.Chebyshev.interpolate(function, order - 1, domain=[0, 1])
     c = series.convert(kind=np.polynomial.Polynomial, domain=[-1, 1], window=[-1, 1]).coef
@@ -35,7 +35,7 @@ def _power_coefficients(function: Callable, order: int) -> np.ndarray:
 
 
 def _logistic(order: int) -> Kernel:
-    """σ(x): t/(1 + t) of an item below, 1 − t/(1 + t) of one above."""
+    """σ(x): t/(1 + t) for an item below, 1 − t/(1 + t) for one above."""
     c = _power_coefficients(lambda t: 1 / (1 + t), order)
     return Kernel(0, order, ops.table(-np.arange(order + 1)), ops.table([_matrix(0.0, c), _matrix(1.0, -c)]))
 
@@ -57,6 +57,6 @@ def _matrix(constant: float, c: np.ndarray) -> np.ndarray:
     return matrix
 
 
-# By bits of the dtype. A higher order would not help: its larger coefficients make more of the rounding.
+# By bits of the dtype. A higher order would not help: its larger coefficients amplify rounding.
 LOGISTIC = {32: _logistic(10), 64: _logistic(21)}
 LOGISTIC_DERIVATIVE = {32: _logistic_derivative(10), 64: _logistic_derivative(21)}

@@ -1,8 +1,8 @@
-"""How the blocks of the pairwise engine hear of each other: moments travel up and down a tree of blocks.
+"""Translation of moments between the blocks of the pairwise engine, up and down a tree of blocks.
 
-What a block of sorted items adds to any item outside it is a function of its moments about the nearer end, numbers that
-`expansions.moments` defines. Moments about one point become moments about another by a product with a number per
-power, and moments about the same point add up.
+What a block of sorted items adds to any item outside it is a function of its moments about the nearer end, defined in
+`expansions.moments`. Moments are translated to another point by a product with a number per power, and moments about
+the same point add up.
 """
 
 from typing import TypeAlias
@@ -10,17 +10,17 @@ from typing import TypeAlias
 from imbalanced_core import ops
 from imbalanced_core.ops.namespace import Array, array_namespace
 
-FEW_BLOCKS = 64  # so many meet pair by pair, more are first joined two by two: longer sums would lose digits
+FEW_BLOCKS = 64  # this many interact pair by pair; more are first joined in pairs: longer sums lose precision
 _Shift: TypeAlias = tuple[Array, Array]
 
 
 def levels(blocks: int) -> int:
-    """How often so many blocks are joined two by two; `between_blocks` needs a multiple of 2^levels of them."""
+    """How often this many blocks are joined in pairs; `between_blocks` needs a multiple of 2^levels blocks."""
     return max(0, (-(-blocks // FEW_BLOCKS) - 1).bit_length())
 
 
 def between_blocks(ends: Array, moments: Array, rates: Array, first: int) -> Array:
-    """What arrives at each block from all others of its row.
+    """The moments that arrive at each block from all others of its row.
 
     Args:
         ends: the lowest and the highest score of each block, [row, end, block]; blocks ascend.
@@ -37,8 +37,8 @@ def between_blocks(ends: Array, moments: Array, rates: Array, first: int) -> Arr
     xp = array_namespace(ends)
     ends, moments = (xp.reshape(x, (*x.shape[:-1], -1, 2)) for x in (ends, moments))  # [..., pair, block]
     outer_ends = xp.stack([ends[:, 0, :, 0], ends[:, 1, :, 1]], axis=1)
-    # over the lower block of each pair, from low end to low end, over the upper one, from high end to high end, and
-    # from the lower one to the upper one
+    # across the lower block of each pair (low end to low end), across the upper block (high end to high end), and from
+    # the lower to the upper block
     distances = xp.concat([ends[..., 1] - ends[..., 0], ends[:, :1, :, 1] - ends[:, 1:, :, 0]], axis=1)
     powers, differences = _shift(distances[:, :, None, :], rates, first)
     shifts = [(powers[:, None, i, ...], differences[:, None, i, ...]) for i in range(3)]
@@ -48,7 +48,7 @@ def between_blocks(ends: Array, moments: Array, rates: Array, first: int) -> Arr
 
 
 def _joined(moments: Array, shifts: list[_Shift], first: int) -> Array:
-    """The moments of pairs of neighbours about the ends of both together, [row, k, end, power, pair]."""
+    """The moments of pairs of neighbouring blocks about the ends of the pair, [row, k, end, power, pair]."""
     at_low, at_high = moments[:, :, 0, ...], moments[:, :, 1, ...]
     at_low = _plus_shifted(at_low[..., 0], at_low[..., 1], shifts[0], first)
     at_high = _plus_shifted(at_high[..., 1], at_high[..., 0], shifts[1], first)
@@ -56,12 +56,12 @@ def _joined(moments: Array, shifts: list[_Shift], first: int) -> Array:
 
 
 def _parted(moments: Array, arriving: Array, shifts: list[_Shift], first: int) -> Array:
-    """What arrives at each block of a pair from all others, its twin among them.
+    """The moments that arrive at each block of a pair from all others, including the other block of the pair.
 
     Args:
         moments: of the blocks, [row, k, end, power, pair, block].
         arriving: at the pairs, [row, k, end, power, pair].
-        shifts: over the lower block, over the upper one, and from the lower one to the upper one.
+        shifts: across the lower block, across the upper block, and from the lower to the upper block.
         first: the first power.
 
     Returns:
@@ -97,10 +97,10 @@ def _between_few_blocks(ends: Array, moments: Array, rates: Array, first: int) -
 
 
 def _shift(distance: Array, rates: Array, first: int) -> _Shift:
-    """u^p for every power p, and u^p − u for those from 2 on, else 0, where u = exp(−distance/τ).
+    """u^p for every power p, and u^p − u for p >= 2, else 0, where u = exp(−distance/τ).
 
-    They refer moments to a point that is so far away, since (t u)^p − t u = (t^p − t) u^p + t (u^p − u). The difference
-    comes from `expm1`, because rounding adds up along the tree.
+    They translate moments by this distance, since (t u)^p − t u = (t^p − t) u^p + t (u^p − u). The difference is
+    computed by `expm1`, because rounding accumulates along the tree.
 
     Args:
         distance: numbers >= 0, [row, i, 1, m].
@@ -124,11 +124,11 @@ def _shifted(moments: Array, shift: _Shift, first: int) -> Array:
 
 
 def _plus_shifted(x: Array, moments: Array, shift: _Shift, first: int) -> Array:
-    """The same added to x."""
+    """x plus `_shifted` moments."""
     powers, differences = shift
     return ops.add_product(ops.add_product(x, moments, powers), _first_power(moments, first), differences)
 
 
 def _first_power(x: Array, first: int) -> Array:
-    """Of powers from `first` on, [..., power, m], power 1 alone: [..., 1, m]."""
+    """Power 1 of x [..., power, m], whose powers start at `first`: [..., 1, m]."""
     return x[..., 1 - first : 2 - first, :]

@@ -1,7 +1,7 @@
-"""Ranking losses with the classes divided among W processes: each computes a block of them from all rows.
+"""Ranking losses with the classes divided among W processes: each computes a block of classes from all rows.
 
-One class against the rest needs no other class, so a process that holds the column of a class has all that its loss
-needs. Process r owns the classes [r · width, (r + 1) · width), width = ⌈C / W⌉; numbers from C on are padding.
+A one-vs-rest loss of a class depends on no other class, so its column of logits is all that it needs. Process r owns
+the classes [r · width, (r + 1) · width), width = ⌈C / W⌉; classes from C on are padding.
 """
 
 from imbalanced_core import ops
@@ -10,11 +10,11 @@ from imbalanced_core.pool.labels import one_vs_rest, read_labels
 from imbalanced_core.pool.step import Diagnostics
 from imbalanced_core.reductions import safe_divide
 
-_BAD_ID, _BAD_LABEL = -2, 2  # stand for a target that is neither a class nor ignored until a block makes its loss NaN
+_BAD_ID, _BAD_LABEL = -2, 2  # mark a target that is neither a class nor ignored until a block makes its loss NaN
 
 
 def block_width(num_classes: int, processes: int) -> int:
-    """The number of classes of a block: ⌈C / W⌉."""
+    """The number of classes per block: ⌈C / W⌉."""
     return -(-num_classes // processes)
 
 
@@ -24,7 +24,7 @@ def row_labels(targets: Array, *, shape: tuple[int, ...], ignore_index: int, mul
     Args:
         targets: as in `pooled_loss`.
         shape: of the logits, (N, C).
-        ignore_index: the target of what is ignored.
+        ignore_index: the target that is ignored.
         multilabel: whether a row has a label per class.
     """
     rows, num_classes = shape
@@ -46,8 +46,8 @@ def block_labels(labels: Array, *, first: Array, width: int, num_classes: int) -
         num_classes: C; columns of the block from C on are padding.
 
     Returns:
-        int32 [M, width]: 1 for the row's own class, 0 for others, −1 for ignored rows and for padding; 2, which makes
-        the loss NaN, for bad targets.
+        int32 [M, width]: 1 for the row's own class, 0 for others, −1 for ignored rows and padding; 2, which makes the
+        loss NaN, for invalid targets.
     """
     xp = array_namespace(labels)
     first = first if isinstance(first, int) else xp.astype(first, xp.int32)
@@ -60,16 +60,16 @@ def block_labels(labels: Array, *, first: Array, width: int, num_classes: int) -
 
 
 def live_positive_count(logits: Array, labels: Array) -> Array:
-    """How many of these rows are positives of each class, [C] in the dtype of the loss."""
+    """The number of positives of each class in these rows, [C] in the dtype of the loss."""
     xp = array_namespace(logits, labels)
     return xp.sum(ops.astype(one_vs_rest(labels, logits.shape[1]), ops.widen(logits).dtype), axis=1)
 
 
 def pack_block(total: Array, per_class: Array, valid: Array, diagnostics: Diagnostics) -> Array:
-    """What the other processes need of a block, as one vector [1 + (2 + figures) · width].
+    """The results of a block for the other processes, as one vector [1 + (2 + figures) · width].
 
     Args:
-        total: the sum of the block's valid losses, 0-d; NaN if bad input was seen.
+        total: the sum of the block's valid losses, 0-d; NaN for invalid input.
         per_class: [width], NaN where invalid.
         valid: bool [width].
         diagnostics: [width] each, or None.
@@ -86,7 +86,7 @@ def unpack_blocks(
 
     Args:
         blocks: [W, 1 + (2 + figures) · width], from `pack_block`, in the order of the processes.
-        like: the diagnostics of one block: which figures there are.
+        like: the diagnostics of one block, for the names of the figures.
         num_classes: C.
         reduction: "mean", "sum" or "none", as in `reduce_classes`.
     """
@@ -98,7 +98,7 @@ def unpack_blocks(
     if reduction == "none":
         loss = per_class
     else:
-        # Totals, not `reduce_classes` of per_class: there the NaN of bad input looks like that of an invalid class.
+        # Totals, not `reduce_classes` of per_class: there the NaN of invalid input looks like that of an invalid class.
         loss = xp.sum(blocks[:, 0])
         if reduction == "mean":
             loss = safe_divide(loss, xp.sum(valid))

@@ -1,4 +1,4 @@
-"""What lies above each threshold of a row of scores: the curve that every ranking metric reads."""
+"""Totals above each threshold of a row of scores: the curve that all ranking metrics are computed from."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from imbalanced_core.ops.namespace import Array, array_namespace
 
 
 class Curve(NamedTuple):
-    """What lies at or above each threshold, [..., n + 1]: nothing, then down the distinct scores, then all again."""
+    """Totals at or above each threshold, [..., n + 1]: 0, then for each distinct score, descending, then repeats."""
 
     positives: Array  # weight
     negatives: Array  # weight
@@ -17,9 +17,9 @@ class Curve(NamedTuple):
 def read_rows(
     scores: Array, positives: Array, where: Array | None, weights: Array | None
 ) -> tuple[Array, Array, Array]:
-    """Scores that are NaN where broken and −inf where masked, weights that are 0 where masked, and the mask.
+    """Scores that are NaN where invalid and −inf where masked, weights that are 0 where masked, and the mask.
 
-    The mask is without scores of NaN with a weight of 0, but with other scores of that weight.
+    The mask excludes NaN scores of weight 0, but includes other scores of weight 0.
     """
     checks.floating("scores", scores)
     checks.boolean("positives", positives)
@@ -30,7 +30,7 @@ def read_rows(
     xp = array_namespace(scores, positives, where, weights)
     scores = ops.widen(ops.stop_gradient(scores))
     where = xp.ones_like(positives) if where is None else xp.broadcast_to(where, scores.shape)
-    weight = xp.astype(where, xp.int32)  # whole numbers are summed exactly
+    weight = xp.astype(where, xp.int32)  # integers are summed exactly
     if weights is not None:
         checks.real("weights", weights)
         weights = xp.astype(ops.stop_gradient(weights), scores.dtype)
@@ -42,7 +42,7 @@ def read_rows(
 
 
 def curve_of(scores: Array, positives: Array, where: Array | None, weights: Array | None) -> Curve:
-    """The curve at the last item of each distinct score, from the highest; repetitions fill it up."""
+    """The curve at the last item of each distinct score, descending, padded with repeats."""
     scores, weight, where = read_rows(scores, positives, where, weights)
     xp = array_namespace(scores)
     n, dtype = scores.shape[-1], scores.dtype
@@ -66,5 +66,5 @@ def curve_of(scores: Array, positives: Array, where: Array | None, weights: Arra
 
 
 def steps(x: Array) -> Array:
-    """What each threshold adds."""
+    """The increment at each threshold."""
     return x[..., 1:] - x[..., :-1]

@@ -1,4 +1,4 @@
-"""The items of each row of scores, read once: every mask, weight and NaN that an objective needs to know of."""
+"""The items of each row of scores, read once: all masks, weights and NaN flags that objectives need."""
 
 from typing import NamedTuple, TypedDict
 
@@ -11,31 +11,31 @@ LEAST_SCALE = 1e-12  # a smaller spread of scores is rounding: the unit is 1
 
 
 class Items(NamedTuple):
-    """What objectives compute with; arrays are [..., n] or broadcast to it, unless noted."""
+    """The input of objectives; arrays are [..., n] or broadcast to it, unless noted."""
 
     scores: Array  # float32 or float64, finite; 0 where masked or NaN
     where: Array  # bool, V: the items that are not masked
     positives: Array  # bool, P
     negatives: Array  # bool, V without P
-    numerator: Array  # weight · multiplicity of the positives that the loss is the mean over, else 0
-    multiplicity: Array | None  # how many items each one stands for; None: 1
+    numerator: Array  # weight · multiplicity of the positives in the mean, else 0
+    multiplicity: Array | None  # how many items each stands for; None: 1
     is_iid: Array | None  # bool, drawn from the population; None: all
     live: Array | None  # bool, of the current batch; None: all, or not needed
-    has_nan: Array  # bool [...]: a NaN score that is not masked, or an invalid weight
+    has_nan: Array  # bool [...]: an unmasked score is NaN, or a weight invalid
 
 
 class RowArrays(TypedDict, total=False):
-    """Optional arrays beside scores and positives, each broadcastable to the scores, and how `live` is read.
+    """Optional arrays, each broadcastable to the scores, and the use of `live`.
 
     Attributes:
         where: bool; False masks an item: it contributes nothing, whatever it holds. Default: all True.
         weights: numbers >= 0, constants in differentiation; the weights of the positives in the mean. Default: 1.
-        multiplicity: numbers >= 0, constants; how many items each one stands for. Default: 1.
+        multiplicity: numbers >= 0, constants; how many items each stands for. Default: 1.
         live: bool; the items of the current batch, for pos_numerator="live". Default: all.
-        is_iid: bool; the items drawn from the population, not added by a sampler: they alone set the thresholds of a
+        is_iid: bool; the items drawn from the population, not added by a sampler: only these set the thresholds of a
             partial AUC. Default: all.
-        pos_numerator: the mean runs over all positives ("pool", the default) or over the live ones alone ("live");
-            ranks and thresholds are always those of all items.
+        pos_numerator: the mean is over all positives ("pool", the default) or only the live ones ("live"); ranks and
+            thresholds always use all items.
     """
 
     where: Array | None
@@ -57,7 +57,7 @@ def make_items(
     live: Array | None = None,
     is_iid: Array | None = None,
 ) -> Items:
-    """The items of rows of scores [..., n], from arguments that are checked here.
+    """The items of rows of scores [..., n], from unchecked arguments.
 
     Raises:
         ValueError: for a bad parameter, or shapes that do not fit.
@@ -106,7 +106,7 @@ def assemble(
     *,
     only_live: bool,
 ) -> Items:
-    """The items of arrays that are known to be right: positives are not masked, weights are finite and >= 0."""
+    """The items of valid arrays: positives are not masked, weights are finite and >= 0."""
     xp = array_namespace(scores)
     largest = float(xp.finfo(scores.dtype).max) ** 0.5  # differences, and their ratio to τ, stay finite
     clean, has_nan = ops.clear(scores, where, largest)
@@ -126,7 +126,7 @@ def assemble(
 
 
 def settle(loss: Array, valid: Array, items: Items) -> tuple[Array, Array]:
-    """The loss [...], 0 in rows that are not valid and NaN (value and gradient) in rows with NaN; and which are valid.
+    """The loss [...], 0 in invalid rows and NaN (value and gradient) in rows with NaN; and which rows are valid.
 
     Args:
         loss: finite, [...].
@@ -145,7 +145,7 @@ def nan_where_unsettled(figures: dict[str, Array], items: Items) -> dict[str, Ar
 
 
 def count_of(mask: Array, items: Items) -> Array:
-    """How many items of a mask there are in each row, [...]; with multiplicities their sum."""
+    """The number of items of a mask in each row, [...]; with multiplicities, their sum."""
     return array_namespace(mask).sum(weight_of(mask, items), axis=-1)
 
 
@@ -156,26 +156,26 @@ def weight_of(mask: Array, items: Items) -> Array:
 
 
 def select_numerator(items: Items) -> tuple[Array, Array]:
-    """Scores and numerator, both [..., m], of the positives of the mean, in any order; others may be among them.
+    """Scores and numerator, both [..., m], of the positives in the mean, in any order, possibly among others.
 
-    Where values can be seen and positives are few, the rest is left out: its formulas need not be evaluated.
+    Where values can be read and positives are few, other items are dropped to save their evaluation.
     """
     indices = ops.few_places(items.numerator > 0)
-    if indices is None or ops.greatest_count(items.has_nan[..., None]):  # its NaN is to reach the gradient of all
+    if indices is None or ops.greatest_count(items.has_nan[..., None]):  # NaN must reach the gradient of all items
         return items.scores, items.numerator
     return ops.rearrange(items.scores, indices), ops.rearrange(items.numerator, indices)
 
 
 def numerator_mean(values: Array, numerator: Array) -> tuple[Array, Array]:
-    """The mean of the values weighted with the numerator, both [..., m], 0 where that is 0; and where it is not."""
+    """The mean of values weighted by the numerator, both [..., m], 0 where its sum is 0; and whether the sum is > 0."""
     portion, has_positive = portions(numerator)
     return array_namespace(values).sum(portion * values, axis=-1), has_positive
 
 
 def portions(numerator: Array) -> tuple[Array, Array]:
-    """The numerator [..., m] over its sum, or 0 where that is 0; and where it is not, bool [...]."""
+    """The numerator [..., m] over its sum, 0 where the sum is 0; and whether the sum is > 0, bool [...]."""
     total = array_namespace(numerator).sum(numerator, axis=-1, keepdims=True)
-    # `total == 0`, not the `total > 0` that is returned: Triton 3.6 cannot compile that for one class.
+    # `total == 0`, not `total > 0` as in the return value: Triton 3.6 cannot compile that for one class.
     return numerator / ops.where(total == 0, 1.0, total), total[..., 0] > 0
 
 
@@ -184,8 +184,8 @@ def row_temperature(temperature: Array, scale: Array | None, items: Items) -> Ar
 
     Args:
         temperature: in units of the scale, a number or a 0-d array.
-        scale: a spread of scores [...], or None for 1. Where it is no more than 1e-12, as for equal scores, the unit is
-            1, so that a model whose scores are all equal has a gradient that starts its training.
+        scale: a spread of scores [...], or None for 1. Where it is at most 1e-12, as for equal scores, the unit is 1,
+            so that a model whose scores are all equal still has a gradient.
         items: of the rows.
     """
     checks.positive("temperature", temperature)
@@ -201,7 +201,7 @@ def row_temperature(temperature: Array, scale: Array | None, items: Items) -> Ar
 
 
 def dispersion(kind: str, items: Items, reference: Array) -> Array | None:
-    """The spread [...] of the scores of some items, as a constant; None if "absolute", 0 or NaN where there is none."""
+    """The spread [...] of the reference scores, as a constant; None for "absolute", 0 or NaN for an empty reference."""
     if kind == "absolute":
         return None
     if kind == "iqr":
@@ -211,12 +211,12 @@ def dispersion(kind: str, items: Items, reference: Array) -> Array | None:
 
 
 def standard_deviation(scores: Array, reference: Array, items: Items) -> Array:
-    """The standard deviation [...] of the scores of a mask, 0 where it is empty and exactly 0 for equal scores."""
+    """The standard deviation [...] of the reference scores, 0 if there are none and exactly 0 for equal scores."""
     xp = array_namespace(scores)
     if scores.shape[-1] == 0:  # has no least score
         return xp.sum(scores, axis=-1)
-    # Distances from the least score, which rounding cannot make differ where scores are equal, in units of the
-    # greatest, whose squares stay in range.
+    # Distances from the least score, which are exactly equal for equal scores, in units of the greatest distance, so
+    # that squares stay in range.
     least = xp.min(ops.where(reference, scores, xp.inf), axis=-1, keepdims=True)
     distance = ops.where(reference, scores - least, 0.0)
     unit = xp.max(distance, axis=-1, keepdims=True)
@@ -228,7 +228,7 @@ def standard_deviation(scores: Array, reference: Array, items: Items) -> Array:
 
 
 def with_margin(items: Items, margin: float, tau: Array) -> Array:
-    """The scores with those of the negatives raised by `margin` · τ: a positive ranks above one only by that margin."""
+    """The scores, with negatives raised by `margin` · τ: a positive must outscore them by that margin."""
     checks.non_negative("margin", margin)
     if isinstance(margin, (int, float)) and margin == 0:
         return items.scores

@@ -1,18 +1,18 @@
-"""What targets say: which class, whether they are ignored, whether they are background."""
+"""Interpretation of targets: class, ignored, background."""
 
 from imbalanced_core import checks, ops
 from imbalanced_core.ops.namespace import Array, array_namespace
 
 
 def are_probabilities(targets: Array) -> bool:
-    """Whether targets are probabilities (floating point) and not class ids (integers, bool)."""
+    """Whether targets are probabilities (floating point), not class ids (integers, bool)."""
     return array_namespace(targets).isdtype(targets.dtype, "real floating")
 
 
 def class_ids(targets: Array) -> Array:
-    """Ids of any integer or bool dtype as int32 or int64.
+    """Ids of any integer or bool dtype cast to int32 or int64.
 
-    Small and unsigned types cannot be compared with every id, nor with −100: in eight bits 156 == −100.
+    Small and unsigned dtypes cannot be compared with every id, nor with −100: in eight bits 156 == −100.
     """
     xp = array_namespace(targets)
     if xp.isdtype(targets.dtype, "bool") or xp.iinfo(targets.dtype).bits < 32:
@@ -21,12 +21,12 @@ def class_ids(targets: Array) -> Array:
 
 
 def taking_part(targets: Array, *, ignore_index: int) -> Array:
-    """Bool, the shape of `targets`: which differ from `ignore_index`."""
+    """Bool, the shape of `targets`: where they differ from `ignore_index`."""
     return (targets if are_probabilities(targets) else class_ids(targets)) != ignore_index
 
 
 def foreground(targets: Array, *, num_classes: int, background_class: int = 0, axis: int = -1) -> Array:
-    """How much each position counts in reduction "mean_positive": all but its share of the background class.
+    """The weight of each position in reduction "mean_positive": one minus its share of the background class.
 
     Args:
         targets: class ids, or probabilities (floating point) with the classes on `axis`.
@@ -38,7 +38,7 @@ def foreground(targets: Array, *, num_classes: int, background_class: int = 0, a
         One per position: bool for class ids, 1 − y_background for probabilities.
 
     Raises:
-        ValueError: if `background_class` is no class.
+        ValueError: if `background_class` is not a class.
     """
     rule = f"a class id in [0, {num_classes})"
     checks.require(0 <= background_class < num_classes, "background_class", rule, background_class)
@@ -50,19 +50,19 @@ def foreground(targets: Array, *, num_classes: int, background_class: int = 0, a
 def read_labels(
     targets: Array, *, rows: int, num_classes: int, ignore_index: int, multilabel: bool
 ) -> tuple[Array, Array | None]:
-    """The one reading of the targets of a ranking loss.
+    """The labels of a ranking loss, read from its targets.
 
     Args:
         targets: class ids [N] or [N, 1] of any integer or bool dtype (binary: 0 or 1, floats too); with `multilabel`
             0/1 per class, [N, C], of any dtype.
         rows: N.
         num_classes: C; 1 is binary.
-        ignore_index: the target of what is ignored.
+        ignore_index: the target that is ignored.
         multilabel: whether a row has a label per class.
 
     Returns:
         Labels, int32 [N] or [N, C], −1 where ignored; and bool [N], the rows with a target that is neither a class nor
-        ignored, whose labels are −1. None for the latter where all targets were seen to be classes.
+        ignored, whose labels are −1; None for the latter if all targets are known to be classes.
 
     Raises:
         ValueError, TypeError: if shape or dtype does not fit.
@@ -97,7 +97,7 @@ def _shaped(targets: Array, rows: int, num_classes: int, *, multilabel: bool) ->
         return targets
     if tuple(targets.shape) == (rows, 1):
         targets = array_namespace(targets).reshape(targets, (rows,))
-    is_table = tuple(targets.shape) == (rows, num_classes)  # one-hot, or labels of their own for each class
+    is_table = tuple(targets.shape) == (rows, num_classes)  # one-hot, or a label for each class
     hint = "; one-hot: pass targets.argmax(1); a label for each class: multilabel=True" if is_table else ""
     checks.shaped("targets", targets, (rows,), "[rows]", hint)
     if are_probabilities(targets) and num_classes > 1:
@@ -106,7 +106,7 @@ def _shaped(targets: Array, rows: int, num_classes: int, *, multilabel: bool) ->
 
 
 def one_vs_rest(labels: Array, num_classes: int) -> Array:
-    """Which rows are the positives of each class.
+    """The positive rows of each class.
 
     Args:
         labels: int32: class ids [M] (0 or 1 when there is one class), or 0/1 per class, [M, C]; −1 is ignored.

@@ -1,7 +1,7 @@
 """The memory of a ranking loss: the latest rows of earlier batches, oldest first, as plain arrays.
 
-A queue is never changed: each step returns a new one. It is a concatenation and a slice, so shapes are static and there
-is no pointer: the last row is the newest, and what falls out is the first.
+A queue is immutable: each step returns a new one, by a concatenation and a slice, so shapes are static and there is no
+pointer: the last row is the newest, and the first rows are dropped.
 """
 
 from types import ModuleType
@@ -12,7 +12,7 @@ from imbalanced_core.ops.namespace import Array, array_namespace
 
 
 class Queue(NamedTuple):
-    """Q rows with C logits each, the last one the newest. The targets of an empty slot are −1."""
+    """Q rows with C logits each, newest last. The targets of an empty slot are −1."""
 
     logits: Array  # [Q, C]
     targets: Array  # int32: class ids [Q], or 0/1 per class [Q, C]; −1 is ignored
@@ -26,12 +26,12 @@ def empty(
     """A queue of `size` empty slots.
 
     Args:
-        size: Q, the number of rows to remember; 0 is a queue that remembers nothing.
+        size: Q, the number of rows to keep; 0 keeps none.
         num_classes: C, the number of logits of a row; 1 is binary.
-        xp: the namespace to make arrays in, such as numpy or jax.numpy.
-        dtype: of the logits; `xp.float32` by default. Weights are kept in it too, but in no less than float32.
-        multilabel: targets are 0/1 per class, [Q, C], instead of class ids [Q].
-        device: where to make the arrays.
+        xp: the array namespace, such as numpy or jax.numpy.
+        dtype: of the logits; `xp.float32` by default. Weights use it too, but at least float32.
+        multilabel: whether targets are 0/1 per class, [Q, C], instead of class ids [Q].
+        device: of the arrays.
 
     Raises:
         ValueError: if a number is not an integer, `size` is negative or `num_classes` is not positive.
@@ -53,21 +53,21 @@ def empty(
 
 
 def emptied(queue: Queue) -> Queue:
-    """A queue of the same form without rows."""
+    """An empty queue of the same shapes and dtypes."""
     xp = array_namespace(*queue)
     zeros = (xp.zeros_like(array) for array in queue)
     return ops.replaced(Queue(*zeros), targets=xp.full_like(queue.targets, -1))
 
 
 def push(queue: Queue, new: Queue) -> Queue:
-    """The queue after a batch: its rows in their own order, behind the older ones; the last Q of all rows stay.
+    """The queue after a batch: the last Q of the old rows followed by those of the batch, in order.
 
     Nothing in the queue carries gradient. A row whose logits or weight are not finite in the queue's dtype is stored as
-    an empty slot, so that one bad step cannot spoil the ones after it.
+    an empty slot, so that one bad step does not affect later ones.
 
     Args:
         queue: Q rows.
-        new: the rows of the batch, in the form of a queue; its `is_iid` may be None, for all.
+        new: the rows of the batch, as a queue; its `is_iid` may be None, for all.
     """
     xp = array_namespace(queue.logits, new.logits)
     size = queue.logits.shape[0]
@@ -84,7 +84,7 @@ def push(queue: Queue, new: Queue) -> Queue:
     weights = newest(ops.stop_gradient(new.weights), queue.weights)
     is_finite = xp.abs(logits) < xp.inf
     is_finite = is_finite if logits.shape[1] == 1 else xp.all(is_finite, axis=1, keepdims=True)
-    if weights.dtype != new.weights.dtype:  # else the step has made sure of it
+    if weights.dtype != new.weights.dtype:  # else the step has ensured it
         is_finite = is_finite & xp.isfinite(weights)[:, None]
         weights = ops.where(is_finite[:, 0], weights, 0.0)
     of_rows = is_finite[:, 0]

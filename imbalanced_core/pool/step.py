@@ -1,4 +1,4 @@
-"""The one step that all ranking losses share: batch and queue in, loss and queue out, no state."""
+"""The step shared by all ranking losses: batch and queue in, loss and queue out, no state."""
 
 from collections.abc import Callable
 from math import nan
@@ -21,7 +21,7 @@ from imbalanced_core.reductions import CLASS_REDUCTIONS, reduce_classes
 
 
 class Diagnostics(NamedTuple):
-    """What happened in each class, [C] each, constants in differentiation; None where a loss has no such figure."""
+    """Figures of each class, [C] each, constants in differentiation; None where a loss has no such figure."""
 
     t_alpha: Array | None = None  # the score at the lowest false-positive rate of the band
     t_beta: Array | None = None  # the score at the highest, so <= t_alpha
@@ -30,13 +30,13 @@ class Diagnostics(NamedTuple):
     pauc_var: Array | None = None  # variance of the contributions of single positives
     chance: Array | None = None  # average precision of a random ranking: the share of positives in batch and queue
     grad_pos_count: Array | None = None  # positives of this process's share of the batch: those that carry gradient
-    spread: Array | None = None  # standard deviation of the scores of batch and queue: where it dies, training does
-    reached: Array | None = None  # of a gated loss, what its ranking reaches: a running mean, at most 1
-    ranking_weight: Array | None = None  # of a gated loss, how much its ranking loss counts, in [¼, 1]
+    spread: Array | None = None  # standard deviation of the scores of batch and queue: near 0, training has collapsed
+    reached: Array | None = None  # of a gated loss, its `Gate.reached`, at most 1
+    ranking_weight: Array | None = None  # of a gated loss, the weight of its ranking loss, in [¼, 1]
 
 
 class PooledResult(NamedTuple):
-    """All that a step yields beside its loss; None for what was not requested."""
+    """The results of a step besides its loss; None if not requested."""
 
     queue: Queue
     per_class: Any  # [C], NaN where invalid; differentiable
@@ -80,26 +80,26 @@ def pooled_loss(
             `multilabel` a row for that class only. Their logits may hold NaN.
         queue: the rows of earlier batches, constants in differentiation.
         reduction: "mean" or "sum" over the valid classes, or "none": one loss per class, NaN where invalid.
-        ignore_index: the target of rows that are ignored.
+        ignore_index: the target of ignored rows.
         multilabel: whether a row has a label per class instead of one class.
-        pos_numerator: the mean runs over all positives ("pool") or over those of the batch ("live").
-        sample_weight: non-negative [N]; how much a positive counts. A constant in differentiation. None: all 1.
+        pos_numerator: the mean is over all positives ("pool") or over those of the batch ("live").
+        sample_weight: >= 0, [N]; the weights of positives, constants in differentiation. None: all 1.
         iid_mask: bool [N], rows drawn from the population, for objectives that use it. None: all.
         local: bool [N], this process's rows of a gathered batch. None: all.
         is_storable: bool [N], rows that may enter the queue. None: all.
-        max_pool_size: rank no more than so many rows, see `subsample`. None: all.
+        max_pool_size: rank at most this many rows, see `subsample`. None: all.
         noise: uniform in [0, 1), [N + Q]; needed only when the pool is larger than `max_pool_size`.
         update_queue: whether the batch enters the queue.
-        iid_aware: whether `objective` looks at `Items.is_iid`.
-        live_aware: whether it looks at `Items.live`.
-        per_class: whether the result is to hold the loss of each class.
-        diagnostics: whether it is to hold figures of each class.
+        iid_aware: whether `objective` uses `Items.is_iid`.
+        live_aware: whether `objective` uses `Items.live`.
+        per_class: whether to return the loss of each class.
+        diagnostics: whether to return figures of each class.
         undefined: the loss of an invalid class in `per_class` and for reduction "none".
 
     Returns:
-        The loss (0 with zero gradient when no class is valid), 0-d or [C], and a `PooledResult`. Where a target is none
-        of its classes, a weight is negative or not finite, or a logit that is not ignored is NaN, the loss is NaN, and
-        the queue takes none of the rows that caused it.
+        The loss (0 with zero gradient when no class is valid), 0-d or [C], and a `PooledResult`. If a target is not a
+        class, a weight is negative or not finite, or a logit that is not ignored is NaN, the loss is NaN, and the rows
+        that caused it do not enter the queue.
 
     Raises:
         ValueError: on a wrong shape, option or queue, or when noise is missing.
@@ -114,7 +114,7 @@ def pooled_loss(
     with_masks = only_live or live_aware or max_pool_size is not None
     pool = _join(queue, rows, local=local, with_masks=with_masks, with_iid=iid_aware)
     if max_pool_size is not None:
-        is_bad = _with_nan(pool, is_bad)  # the rows that are drawn need not hold it
+        is_bad = _with_nan(pool, is_bad)  # the drawn rows may not include it
         pool = _cut_to_size(pool, max_pool_size, noise)
     items = _one_vs_rest_items(pool, is_bad, only_live=only_live)
     losses, valid, figures = objective(items, diagnostics=diagnostics)
@@ -141,7 +141,7 @@ def _read(
     ignore_index: int,
     multilabel: bool,
 ) -> tuple[Queue, Array | None]:
-    """The batch in the form of a queue (`is_iid` None: all), and whether it has bad rows, held as ignored; bool 0-d."""
+    """The batch as a queue (`is_iid` None: all), and whether it has invalid rows, marked as ignored; bool 0-d."""
     xp = array_namespace(logits)
     checks.floating("logits", logits)
     checks.require(logits.ndim == 2 and logits.shape[1] > 0, "logits", "of shape [rows, classes]", tuple(logits.shape))
@@ -181,7 +181,7 @@ def _check_queue(queue: Queue, *, num_classes: int, multilabel: bool) -> None:
 
 
 def _join(queue: Queue, rows: Queue, *, local: Array | None, with_masks: bool, with_iid: bool) -> Pool:
-    """The pool of a step: the batch behind the queue, in the dtypes of the batch; only its logits carry gradient."""
+    """The pool of a step: the queue, then the batch, in the batch's dtypes; only the batch's logits carry gradient."""
     xp = array_namespace(queue.logits, rows.logits)
 
     def joined(old: Array, new: Array) -> Array:
@@ -250,7 +250,7 @@ def _only_storable(rows: Queue, is_storable: Array) -> Queue:
 
 
 def _with_nan(pool: Pool, is_bad: Array | None) -> Array:
-    """Whether the pool has a bad row or, in the column of a class, a NaN that is not ignored; bool [C]."""
+    """Whether the pool has an invalid row or, in the column of a class, a NaN that is not ignored; bool [C]."""
     xp = array_namespace(pool.logits)
     where = pool.labels >= 0
     has_nan = xp.any(xp.isnan(pool.logits) & (where[:, None] if where.ndim == 1 else where), axis=0)

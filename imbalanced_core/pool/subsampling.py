@@ -1,4 +1,4 @@
-"""The pool, every row that one step of a ranking loss looks at, and how it is cut to fewer rows."""
+"""The pool, all rows of one step of a ranking loss, and its subsampling."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from imbalanced_core.ops.namespace import Array, array_namespace
 
 
 class Pool(NamedTuple):
-    """M rows with C logits each, the queue in front of the batch. None stands for a mask that no one needs."""
+    """M rows with C logits each, the queue before the batch. None for masks that are not needed."""
 
     logits: Array  # [M, C]
     labels: Array  # int32: class ids [M], or 0/1 per class [M, C]; −1 is ignored
@@ -19,15 +19,15 @@ class Pool(NamedTuple):
 
 
 def strata_count(num_classes: int, *, multilabel: bool) -> int:
-    """How many classes `subsample` tells apart, hence the fewest rows that it can keep: 2 when binary."""
+    """The number of classes that `subsample` distinguishes, hence the fewest rows it can keep: 2 when binary."""
     return num_classes + 1 if multilabel else max(num_classes, 2)
 
 
 def strata(pool: Pool) -> Array:
-    """The one class that each row counts for in subsampling, int32 [M].
+    """The class of each row in subsampling, int32 [M].
 
-    A row with a class id counts for that class (binary: negatives are class 0). A multi-label row counts for the rarest
-    of its positive classes (on a tie, the first), or for an extra last class when it has none. Ignored rows come after
+    A row with a class id belongs to that class (binary: negatives are class 0). A multi-label row belongs to the rarest
+    of its positive classes (on a tie, the first), or to an extra last class when it has none. Ignored rows come after
     the last class.
     """
     xp = array_namespace(pool.logits)
@@ -47,22 +47,22 @@ def strata(pool: Pool) -> Array:
 def subsample(pool: Pool, *, size: int, noise: Array) -> Pool:
     """At most `size` rows of the pool, rare classes first, with the multiplicities that keep sums unbiased.
 
-    With n_c unmasked rows of class c, S of the classes seen, and n = Σ n_c, r_c = min(quota, n_c) random rows of each
-    class are reserved, quota = max(1, size // 2S); the rest of the `size` places goes to random rows of what remains.
+    With n_c unmasked rows of class c, S classes present, and n = Σ n_c, r_c = min(quota, n_c) random rows of each
+    class are reserved, quota = max(1, size // 2S); the rest of `size` is filled with random rows of the remainder.
     A row of class c is therefore kept with probability
 
         π_c = r_c / n_c + (1 − r_c / n_c) · (size − Σ r) / (n − Σ r),
 
     and stands for 1 / π_c rows, so that the expectation of every sum over the kept rows, weighted by `multiplicity`, is
-    the sum over the full pool. If there are no more than `size` of them, all are kept, each with multiplicity 1.
+    the sum over the full pool. If n <= `size`, all are kept, each with multiplicity 1.
 
     Args:
-        pool: the full pool of M rows; for the class that a multi-label row counts for see `strata`.
+        pool: the full pool of M rows; for the class of a multi-label row see `strata`.
         size: the number of rows to keep, at least the number of classes (2 when binary, C + 1 when multi-label).
         noise: floats [M], independent and uniform in [0, 1). The same noise picks the same rows.
 
     Returns:
-        A pool of min(size, M) rows. Places that no row was found for are ignored.
+        A pool of min(size, M) rows. Unfilled rows are ignored.
 
     Raises:
         ValueError: if `size` is smaller than the number of classes.
@@ -78,7 +78,7 @@ def subsample(pool: Pool, *, size: int, noise: Array) -> Pool:
         return ops.replaced(pool, multiplicity=xp.ones_like(pool.logits[:, 0]))
     by_noise = xp.argsort(noise)
     order = xp.take(by_noise, xp.argsort(xp.take(of_row, by_noise, axis=0), stable=True), axis=0)
-    of_row = xp.take(of_row, order, axis=0)  # from here on sorted by class, in a class by noise
+    of_row = xp.take(of_row, order, axis=0)  # from here on sorted by class, then noise
     priority, probability = _draw(of_row, xp.take(noise, order, axis=0), count=count, size=size)
     first = xp.argsort(priority)[:size]
     kept = xp.take(order, first, axis=0)
@@ -98,7 +98,7 @@ def _draw(of_row: Array, noise: Array, *, count: int, size: int) -> tuple[Array,
     quota = xp.clip(xp.full_like(classes, size) // (2 * xp.clip(classes, min=1)), min=1)
     is_reserved = is_counted & (places - start < quota)
     # Of numbers uniform in [0, 1), those above the quota-th smallest, u, are independent and uniform in (u, 1).
-    # Stretched to (0, 1) they are fresh noise, the same for a class with few rows left as for one with many.
+    # Rescaled to (0, 1), they are fresh noise, whether a class has few rows left or many.
     last_reserved = xp.take(noise, xp.clip(start + quota - 1, max=of_row.shape[0] - 1), axis=0)
     fresh = (noise - last_reserved) / (1.0 - last_reserved)
     priority = xp.where(is_reserved, -1.0, xp.where(is_counted, fresh, 2.0))

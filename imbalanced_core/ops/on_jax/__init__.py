@@ -22,11 +22,11 @@ from imbalanced_core.ops.on_jax.order import (
 
 
 def __getattr__(name: str) -> Any:
-    """What has no twin here is as defined; of `pick` and `put`, one fused loop over all classes beats a gather."""
+    """Falls back to `generic`; for `pick` and `put`, one fused loop over all classes beats a gather."""
     return getattr(generic, name)
 
 
-_NUMBERS_PER_PIECE = 2**22  # temporaries of so many numbers: large enough to keep an accelerator busy
+_NUMBERS_PER_PIECE = 2**22  # size of temporaries, large enough to keep an accelerator busy
 
 
 def sigmoid(x: jax.Array, *, reuse: bool = False, absolute: bool = False) -> jax.Array:
@@ -42,7 +42,7 @@ def logistic(x: jax.Array) -> jax.Array:
 
 
 def arange(n: int, like: jax.Array) -> jax.Array:
-    # no device: that of an array can be a sharding of some other shape, and a traced one has none
+    # no device: an array's can be a sharding of another shape, and a traced array has none
     return jnp.arange(n, dtype=jnp.int32)
 
 
@@ -70,11 +70,11 @@ def tabulated(table: Callable, arguments: tuple, like: jax.Array, dtype: Any) ->
 
 
 def rows_and_geometric_sums(rows: Sequence[jax.Array], start: jax.Array, ratio: jax.Array, count: int) -> jax.Array:
-    """All as one loop, by the binary digits of the number of terms: XLA would compile and run one for each sum."""
+    """All sums in one loop, by the binary digits of the number of terms; XLA would compile and run one per sum."""
     terms = jnp.arange(1 - len(rows), count + 1, dtype=jnp.int32)[:, None]
     sums, total, ratio = jnp.zeros_like(start)[..., None, :], start[..., None, :], ratio[..., None, :]
     for digit in range(count.bit_length()):
-        sums = jnp.where((terms >> digit) & 1 == 1, sums * ratio + total, sums)  # total: of 2^digit terms
+        sums = jnp.where((terms >> digit) & 1 == 1, sums * ratio + total, sums)  # total has 2^digit terms
         total, ratio = total + total * ratio, ratio * ratio
     for number, row in zip(range(1 - len(rows), 1), rows, strict=True):
         sums = jnp.where(terms == number, row[..., None, :], sums)
@@ -92,7 +92,7 @@ def count_in_row(mask: jax.Array) -> jax.Array:
 
 
 def _float_count(mask: jax.Array) -> jax.Array:
-    """On the CPU, XLA compiles a sum of floats in a tenth of the time of a sum of integers or an `any`."""
+    """Count of True as a float sum; on the CPU, XLA compiles it in a tenth of the time of an integer sum or `any`."""
     return jnp.sum(mask, axis=-1, dtype=jnp.float32)
 
 
@@ -101,7 +101,7 @@ def matmul(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def for_each_row(number: jax.Array, x: jax.Array) -> jax.Array:
-    # varies along the axes that x varies along; of no items there is none to take
+    # varies along the same mesh axes as x; a slice, since x may have no items
     return number + jnp.sum(jnp.zeros_like(x[..., :1]), axis=-1)
 
 
@@ -132,7 +132,7 @@ def with_vjp(primal: Callable, vjp: Callable, keeps: bool) -> Callable:
 def with_partials(function: Callable, partials: tuple, with_slope: Callable) -> Callable:
     def jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
         value = function(*primals)
-        # A custom_vjp would do, but it has no forward mode. Symbolic zeros spare the partials that nobody asked for.
+        # A custom_vjp has no forward mode. Symbolic zeros skip unrequested partials.
         terms = [
             partial(*primals) * tangent
             for partial, tangent in zip(partials, tangents, strict=True)
@@ -153,10 +153,10 @@ def divide(a: jax.Array, b: jax.Array) -> jax.Array:
 @divide.defjvp
 def _divide_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     quotient = divide(*primals)
-    return quotient, divide(tangents[0] - quotient * tangents[1], primals[1])  # JAX itself divides by b²
+    return quotient, divide(tangents[0] - quotient * tangents[1], primals[1])  # JAX's own rule divides by b²
 
 
-_LIKELY = 0.7  # only one class can have such a probability, and 1 − p loses two bits at most below it
+_LIKELY = 0.7  # only one class can exceed this probability; below it, 1 − p loses at most two bits
 
 
 def probabilities(x: jax.Array, *, axis: int) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -165,14 +165,14 @@ def probabilities(x: jax.Array, *, axis: int) -> tuple[jax.Array, jax.Array, jax
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _probabilities(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Sums and elementwise operations alone, which XLA fuses into fewer passes than an argmax and what is put there."""
+    """Only sums and elementwise operations, which XLA fuses into fewer passes than an argmax and a scatter."""
     limits = jnp.finfo(x.dtype)
     greatest = jnp.max(x, axis=axis, keepdims=True)
     below = jnp.maximum(x - greatest, -0.25 * float(limits.max))
     powers = jnp.exp(below)
     total = jnp.sum(powers, axis=axis, keepdims=True)
-    one = jnp.exp(greatest - greatest)  # per position: on the CPU, XLA writes a number out in the shape of the logits
-    # Where a class is likely, the sum of all others: its own power is 1, and adds min(1, 1 − 1).
+    one = jnp.exp(greatest - greatest)  # per position: on the CPU, XLA broadcasts a scalar to the shape of the logits
+    # For a likely class, the sum of all others: its own power is 1 and adds min(1, 1 − 1).
     others = jnp.sum(jnp.minimum(powers, one - powers), axis=axis, keepdims=True)
     p = powers / total
     missing = jnp.maximum(others / total, float(limits.smallest_normal))

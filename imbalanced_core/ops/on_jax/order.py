@@ -1,9 +1,9 @@
 """Sorting, gathering and scattering: operations of `ops` on JAX arrays.
 
-XLA sorts integers far faster than floats: on the CPU plain integers with the standard library of C++, about seven times
-as fast as by calling a comparison for every pair, and on GPUs by a radix sort, with an integer as value if need be. So
-floats are sorted as integers of the same order. On the CPU a key with a value would be compared by calls again; there
-the order comes from a radix sort of ours: a few bits of the key at a time, in one integer with the index.
+XLA sorts integers far faster than floats: on the CPU plain integers use the C++ standard library, about seven times as
+fast as calling a comparator for every pair, and on GPUs a radix sort, with an integer value if need be. So floats are
+sorted as integers of the same order. On the CPU a key with a value would call the comparator again; there the order
+comes from our own radix sort: a few bits of the key at a time, in one integer with the index.
 """
 
 import jax
@@ -47,27 +47,27 @@ def cumulative_sum(x: jax.Array) -> jax.Array:
 
 
 def _order(key: jax.Array) -> jax.Array:
-    """The stable order of the last axis."""
+    """Stable argsort of the last axis."""
     indices = jnp.broadcast_to(jnp.arange(key.shape[-1], dtype=jnp.int32), key.shape)
-    indices += (key & 0).astype(jnp.int32)  # under `shard_map` the indices have to vary where the key does
+    indices += (key & 0).astype(jnp.int32)  # under `shard_map`, the indices must vary where the key does
     return jax.lax.sort((key, indices), num_keys=1)[1]
 
 
 def _order_by_digits(key: jax.Array) -> jax.Array:
-    """`_order`, digit by digit from the lowest."""
+    """`_order` as a radix sort, from the lowest digit."""
     bits, for_places = 8 * key.dtype.itemsize, max(1, (key.shape[-1] - 1).bit_length())
     width = bits - for_places
     places = jnp.broadcast_to(jnp.arange(key.shape[-1], dtype=key.dtype), key.shape)
     order = places.astype(jnp.int32)
     for low in range(0, bits, width):
-        digit = (key >> low) << for_places  # higher bits than fit fall out
+        digit = (key >> low) << for_places  # excess high bits are shifted out
         step = (jnp.sort(digit | places) & (2**for_places - 1)).astype(jnp.int32)
         order, key = (rearrange(a, step) for a in (order, key))
     return order
 
 
 def _key(x: jax.Array) -> jax.Array:
-    """Unsigned integers in the order of floats; zeros of either sign are alike, and NaN of either sign is the last."""
+    """Unsigned integers in the order of the floats; ±0 are equal, and NaN of either sign sorts last."""
     unsigned, sign = _unsigned(x.dtype)
     bits = jax.lax.bitcast_convert_type(jnp.where(jnp.isnan(x), jnp.nan, x), unsigned)
     return jnp.where(bits > sign, ~bits, bits | sign)
@@ -79,7 +79,7 @@ def _from_key(key: jax.Array, dtype: jnp.dtype) -> jax.Array:
 
 
 def _unsigned(dtype: jnp.dtype) -> tuple[jnp.dtype, jax.Array]:
-    """The integers of the same width as a float, and the bit of the sign."""
+    """The unsigned integer dtype of the same width as a float dtype, and the sign bit."""
     bits = jnp.finfo(dtype).bits
     unsigned = jnp.dtype(f"uint{bits}")
     return unsigned, jnp.asarray(2 ** (bits - 1), unsigned)

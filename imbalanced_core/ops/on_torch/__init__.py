@@ -36,7 +36,7 @@ def differences(x: torch.Tensor, y: torch.Tensor, unit: torch.Tensor) -> torch.T
 def decay(x: torch.Tensor) -> torch.Tensor:
     if not is_eager_cpu(x) or torch.is_grad_enabled():
         return torch.exp(x)
-    # PyTorch takes ten times as long where some results are below the normal numbers
+    # PyTorch takes ten times as long if some results are subnormal
     least = torch.finfo(x.dtype).smallest_normal
     result = x.clamp(min=math.log(least) + 0.5).exp_()
     return torch.nn.functional.threshold(result, 2 * least, 0.0, inplace=True)
@@ -47,7 +47,7 @@ def stop_gradient(x: torch.Tensor) -> torch.Tensor:
 
 
 def tabulated(table: Callable, arguments: tuple, like: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
-    return _table(table, arguments, like.device, dtype or torch.int64)  # which a gather takes
+    return _table(table, arguments, like.device, dtype or torch.int64)  # the dtype that gather expects
 
 
 @torch.compiler.assume_constant_result
@@ -67,7 +67,7 @@ def row_by_row(x: torch.Tensor) -> torch.Tensor:
 def in_memory(x: torch.Tensor) -> torch.Tensor:
     if not torch.compiler.is_compiling() or torch.compiler.is_exporting():
         return x
-    return x.as_strided(x.shape, x.stride())  # inductor evaluates what it is given before it takes a view of it
+    return x.as_strided(x.shape, x.stride())  # inductor evaluates a tensor before taking a strided view
 
 
 def for_each_row(number: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -75,7 +75,7 @@ def for_each_row(number: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 
 def prefers_tables(x: torch.Tensor) -> bool:
-    return not torch.compiler.is_compiling()  # and of two tables in one graph it takes the second for the first
+    return not torch.compiler.is_compiling()  # which also takes a second table in a graph for the first
 
 
 def has_exact_float64(x: torch.Tensor) -> bool:
@@ -103,7 +103,7 @@ def rows_and_geometric_sums(
 def times_unit(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     if known_within(y, 0, 1):
         return x * y
-    # Comparisons and a mask would be five calls. The logit is NaN outside [0, 1], and 0 · log of anything else is 0.
+    # Comparisons and a mask would be five calls. The logit is NaN outside [0, 1]; for any other value, xlogy is 0.
     return torch.addcmul(torch.xlogy(0.0, torch.logit(y.detach())), x, y)
 
 
@@ -112,11 +112,11 @@ def any_in_row(mask: torch.Tensor) -> torch.Tensor:
 
 
 def count_in_row(mask: torch.Tensor) -> torch.Tensor:
-    return mask.sum(dim=-1)  # `count_nonzero` has no rule for `vmap` before torch 2.9
+    return mask.sum(dim=-1)  # `count_nonzero` has no vmap rule before torch 2.9
 
 
 def count(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    return mask.sum()  # an integer divides a float as it is
+    return mask.sum()  # an integer divides a float without a cast
 
 
 def add_product(x: torch.Tensor, a: torch.Tensor, b: torch.Tensor, factor: torch.Tensor | float) -> torch.Tensor:
@@ -128,11 +128,11 @@ def add_product(x: torch.Tensor, a: torch.Tensor, b: torch.Tensor, factor: torch
 def lerp(a: torch.Tensor | float, b: torch.Tensor | float, weight: torch.Tensor) -> torch.Tensor:
     if isinstance(a, torch.Tensor):
         return torch.lerp(a, b if isinstance(b, torch.Tensor) else scalar(float(b), a.dtype, a.device), weight)
-    return torch.rsub(weight, a, alpha=a - b)  # type: ignore[arg-type]  # of two numbers
+    return torch.rsub(weight, a, alpha=a - b)  # type: ignore[arg-type]  # both are numbers
 
 
 def softplus(x: torch.Tensor) -> torch.Tensor:
-    return torch.nn.functional.softplus(x, threshold=40)  # from there on the sum is x, in float64 too
+    return torch.nn.functional.softplus(x, threshold=40)  # above, the sum rounds to x, even in float64
 
 
 def zero_below(x: torch.Tensor, least: float) -> torch.Tensor:
@@ -142,7 +142,7 @@ def zero_below(x: torch.Tensor, least: float) -> torch.Tensor:
 def probabilities(x: torch.Tensor, *, axis: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return generic.probabilities(x, axis=axis, access=(pick, put))
-    limits = torch.finfo(x.dtype)  # as there, without masks, with less memory
+    limits = torch.finfo(x.dtype)  # as in `generic`, without masks and with less memory
     greatest, place = x.max(dim=axis, keepdim=True)
     loss = (x - greatest).clamp_(min=-0.25 * limits.max)
     p = loss.exp().scatter_(axis, place, 0.0)
@@ -157,7 +157,7 @@ def odds_of_others(
     x: torch.Tensor, ids: torch.Tensor, *, axis: int, may_underflow: bool, reuse: bool
 ) -> tuple[torch.Tensor, torch.Tensor | float, torch.Tensor, torch.Tensor]:
     own, limits = pick(x, ids, axis=axis), torch.finfo(x.dtype)
-    if may_underflow and is_eager_cpu(x) and not torch.is_grad_enabled():  # in place, and without a copy of x
+    if may_underflow and is_eager_cpu(x) and not torch.is_grad_enabled():  # in place, without a copy of x
         greatest = x.amax(dim=axis, keepdim=True).clamp_(-limits.max, limits.max)
         powers = put((x - greatest).exp_(), ids, 0.0, axis=axis, reuse=True)
         total = powers.sum(dim=axis).clamp_(min=limits.smallest_normal)

@@ -1,4 +1,4 @@
-"""Functions that `torch.compile` had better not look into."""
+"""Functions kept out of `torch.compile`."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ def outside_compiler(function: Callable, arrays: tuple) -> Any:
 
 
 def may_leave_compiler(x: torch.Tensor) -> bool:
-    """Whether x is of a program that is being compiled for the CPU, and may be in several parts."""
+    """Whether x is being compiled for the CPU, with graph breaks allowed."""
     is_compiled = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
     return is_compiled and x.device.type == "cpu" and not _needs_one_graph()
 
@@ -23,7 +23,7 @@ def eagerly(function: Callable, *arguments: Any, **options: Any) -> Any:
 
 
 def without_autocast(device_type: str) -> contextlib.AbstractContextManager:
-    """Autocast would run the matrix products of the core in half precision."""
+    """A context without autocast, which would run the core's matrix products in half precision."""
     if _has_autocast(device_type) and torch.is_autocast_enabled(device_type):
         return torch.autocast(device_type, enabled=False)
     return contextlib.nullcontext()
@@ -32,7 +32,7 @@ def without_autocast(device_type: str) -> contextlib.AbstractContextManager:
 def matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     if a.device.type != "cuda" or a.dtype != torch.float32:
         return a @ b
-    if torch.compiler.is_compiling():  # which makes it one loop, and has its own ways to use TF32
+    if torch.compiler.is_compiling():  # one fused loop; inductor has its own ways to use TF32
         return (a.unsqueeze(-1) * b.unsqueeze(-3)).sum(dim=-2)
     with _without_tf32():
         return a @ b
@@ -40,7 +40,7 @@ def matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 @contextlib.contextmanager
 def _without_tf32() -> Iterator[None]:
-    """Whatever the training script allows its model: TF32 would leave 3 of 7 digits of a count."""
+    """A context without TF32, which would leave 3 of 7 digits of a count, whatever the training script allows."""
     products = torch.backends.cuda.matmul
     name, exact = ("fp32_precision", "ieee") if hasattr(products, "fp32_precision") else ("allow_tf32", False)
     before = getattr(products, name)
@@ -61,10 +61,10 @@ def _has_autocast(device_type: str) -> bool:
 
 @torch.compiler.assume_constant_result
 def _needs_one_graph() -> bool:
-    """Whether the code that is being traced must be one graph, `fullgraph=True`; a break would be an error there."""
+    """Whether the traced code must be one graph (`fullgraph=True`), where a graph break is an error."""
     try:
         from torch._dynamo.symbolic_convert import InstructionTranslator
 
         return bool(InstructionTranslator.current_tx().one_graph)
-    except (ImportError, AttributeError):  # no public function tells
+    except (ImportError, AttributeError):  # there is no public API for this
         return True

@@ -1,4 +1,4 @@
-"""Constants on the device, made once: a number in `torch.where` costs a call at every step."""
+"""Cached constants on the device: a Python number in `torch.where` costs a call at every step."""
 
 import functools
 from typing import Any
@@ -9,12 +9,12 @@ from imbalanced_core.ops import generic
 
 
 def constant(numbers: Any, like: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
-    if isinstance(numbers, (int, float)):  # filled on the device: a copy from the host would wait for it
+    if isinstance(numbers, (int, float)):  # filled on the device: a copy from the host would sync
         dtype = dtype or (torch.get_default_dtype() if isinstance(numbers, float) else torch.int64)
         return torch.full((), numbers, dtype=dtype, device=like.device)
     if not torch.compiler.is_compiling():
         return _kept(numbers, dtype, like.device)
-    if isinstance(numbers, generic.Table):  # no numpy, which would end the graph
+    if isinstance(numbers, generic.Table):  # numpy would break the graph
         flat = torch.tensor([float(x) for x in numbers.text.split()], dtype=dtype, device=like.device)
         return flat.reshape(numbers.shape)
     return torch.tensor(numbers, dtype=dtype, device=like.device)
@@ -43,7 +43,7 @@ def arange(n: int, like: torch.Tensor) -> torch.Tensor:
 
 
 def scalar(value: float, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """A 0-d constant, kept: `torch.where` of a number fills a new tensor at every call."""
+    """A cached 0-d constant: `torch.where` with a number fills a new tensor at every call."""
     if torch.compiler.is_compiling():
         return torch.full((), value, dtype=dtype, device=device)
     key = repr(value), dtype, device

@@ -1,4 +1,4 @@
-"""Hand-written derivatives of torch tensors: the operations of `ops` that define one."""
+"""The operations of `ops` with hand-written derivatives, on torch tensors."""
 
 import contextlib
 import math
@@ -14,7 +14,7 @@ from imbalanced_core.ops.on_torch.pieces import in_blocks, is_eager
 
 
 class _WithVjp(torch.autograd.Function):
-    """`primal` with the derivative `vjp`; one class serves every function, so the compiler sees one."""
+    """`primal` with the derivative `vjp`; one class for all functions, so the compiler sees only one."""
 
     generate_vmap_rule = True
 
@@ -36,7 +36,7 @@ class _WithVjp(torch.autograd.Function):
 
 
 class _WithKept(torch.autograd.Function):
-    """The same where `primal` returns a second array for the derivative."""
+    """`_WithVjp` for a `primal` that returns a second array for the derivative."""
 
     generate_vmap_rule = True
 
@@ -49,7 +49,7 @@ class _WithKept(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
         ctx.primal, ctx.vjp, ctx.static, *arrays = inputs
         ctx.mark_non_differentiable(output[1])
-        ctx.set_materialize_grads(False)  # of what is kept: zeros that may be many
+        ctx.set_materialize_grads(False)  # zeros for the kept array may be large
         ctx.save_for_backward(output[1], *arrays)
 
     @staticmethod
@@ -58,19 +58,19 @@ class _WithKept(torch.autograd.Function):
             return (None,) * len(ctx.needs_input_grad)
         kept, *arrays = ctx.saved_tensors
         with _without_autocast(arrays):
-            if torch.is_grad_enabled() and not torch.compiler.is_compiling():  # to be differentiated again
+            if torch.is_grad_enabled() and not torch.compiler.is_compiling():  # double backward
                 kept = ctx.primal(*arrays, **ctx.static)[1]
             return _gradients(ctx, ctx.vjp(cotangent, kept, *arrays, **ctx.static))
 
 
 def _gradients(ctx: Any, gradients: tuple) -> tuple:
-    """Those that are needed, of the arrays behind three arguments that have none."""
+    """The requested gradients of the arrays, preceded by None for three arguments without gradient."""
     needed = ctx.needs_input_grad[3:]
     return None, None, None, *(evaluate(g) if need else None for g, need in zip(gradients, needed, strict=True))
 
 
 def _without_autocast(arrays: Sequence) -> contextlib.AbstractContextManager:
-    """Its own for a backward that is called inside of autocast as well."""
+    """`without_autocast` for the device of the arrays; also needed in backward, which may run under autocast."""
     return without_autocast(next(array.device.type for array in arrays if isinstance(array, torch.Tensor)))
 
 
@@ -125,7 +125,7 @@ def with_class_slope(function: Callable, by_targets: Callable | None, by_numbers
         positions = x.shape[:axis] + x.shape[axis + 1 :]
         before, after = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
 
-        def flat(array: Any) -> Any:  # None stays; the compiler of torch 2.8 evaluates annotations, and knows no `|`
+        def flat(array: Any) -> Any:  # the compiler of torch 2.8 evaluates annotations and does not support `|`
             if array is None:
                 return None
             return array.reshape(before, *((x.shape[axis],) if array.ndim == x.ndim else ()), after)
@@ -142,20 +142,20 @@ def _of_matrix(function: Callable, arrays: Sequence) -> tuple:
     """`function` of arrays [before, classes, after] and [before, after]."""
     if arrays[0].shape[2] > 1:
         return function(*arrays, axis=1)
-    # reductions are faster over a last axis
+    # reductions over the last axis are faster
     part = [x.squeeze(-1) if isinstance(x, torch.Tensor) and x.ndim else x for x in arrays]
     return tuple(result.unsqueeze(-1) for result in function(*part, axis=1))
 
 
 def _compiled_without_gradient(arrays: tuple) -> bool:
-    """Where nothing needs a gradient, the compiler of torch 2.13 calls `forward(..., *arrays)` wrongly."""
+    """Whether compiled without gradients, where the compiler of torch 2.13 calls `forward(..., *arrays)` wrongly."""
     if not torch.compiler.is_compiling():
         return False
     return not (torch.is_grad_enabled() and any(isinstance(x, torch.Tensor) and x.requires_grad for x in arrays))
 
 
 def _only_first_needs_gradient(arrays: Sequence) -> bool:
-    """Whether to evaluate the derivative by the first array in forward; not in the compiler or transforms."""
+    """Whether to evaluate the derivative by the first array in forward; not under the compiler or transforms."""
     tensors = [x for x in arrays if isinstance(x, torch.Tensor)]
     return (
         torch.is_grad_enabled()
@@ -193,7 +193,7 @@ class _WithPartials(torch.autograd.Function):
 
 
 class _WithSlope(torch.autograd.Function):
-    """The same where only the first array needs a gradient, in eager mode: value and slope share one evaluation."""
+    """`_WithPartials` in eager mode if only the first array needs a gradient: one evaluation gives value and slope."""
 
     @staticmethod
     def forward(ctx: Any, with_slope: Callable, *arrays: Any) -> torch.Tensor:
@@ -205,13 +205,13 @@ class _WithSlope(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, cotangent: torch.Tensor) -> tuple:
         *arrays, slope = _saved(ctx)
-        if torch.is_grad_enabled():  # to be differentiated again
+        if torch.is_grad_enabled():  # double backward
             slope = ctx.with_slope(*arrays)[1]
         return (None, cotangent * slope, *(None for _ in arrays[1:]))
 
 
 class _WithClassSlope(torch.autograd.Function):
-    """`with_class_slope` where only the logits need a gradient, in eager mode: nothing is evaluated in backward."""
+    """`with_class_slope` in eager mode if only the logits need a gradient: backward evaluates nothing."""
 
     @staticmethod
     def forward(ctx: Any, function: Callable, *arrays: Any) -> torch.Tensor:
@@ -223,7 +223,7 @@ class _WithClassSlope(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, cotangent: torch.Tensor) -> tuple:
         *arrays, scale, slope = _saved(ctx)
-        if torch.is_grad_enabled():  # to be differentiated again
+        if torch.is_grad_enabled():  # double backward
             _, scale, slope = ctx.function(*arrays)
         return (None, (cotangent * scale).unsqueeze(1) * slope, *(None for _ in arrays[1:]))
 

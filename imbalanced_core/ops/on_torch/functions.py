@@ -1,4 +1,4 @@
-"""Functions with derivatives by hand, called at less cost where nothing looks into them."""
+"""Autograd functions that are cheaper to call in eager mode."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,9 +7,9 @@ import torch
 
 
 def lean_in_eager_mode(function: type[torch.autograd.Function]) -> Callable[..., Any]:
-    """`function.apply`; outside the compiler and the transforms of `torch.func` that of a twin without `setup_context`.
+    """`function.apply`; outside the compiler and `torch.func` transforms, that of a copy without `setup_context`.
 
-    Compiler and transforms need one, but with it PyTorch binds the arguments to a signature at every call.
+    The compiler and transforms need it, but with it PyTorch binds the arguments to a signature at every call.
     """
 
     def forward(ctx: Any, *inputs: Any) -> Any:

@@ -1,11 +1,11 @@
-"""Sorting, and entries taken from and put in places: operations of `ops` on torch tensors."""
+"""Sorting, gathering and scattering: operations of `ops` on torch tensors."""
 
 import numpy as np
 import torch
 
 from imbalanced_core.ops.on_torch.pieces import is_eager_cpu, may_overwrite
 
-_KEY_OF_LEAST = -0x7F800001 << 32  # of −∞; below are NaN with the sign of a negative number, which are to come last
+_KEY_OF_LEAST = -0x7F800001 << 32  # of −∞; below it are negative NaN, which must sort last
 
 
 def sort_with_order(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -17,10 +17,10 @@ def sort_with_order(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _order(x: np.ndarray) -> np.ndarray:
-    """The order of the last axis; equal float32 numbers stay in theirs."""
+    """Argsort of the last axis; stable for float32."""
     if x.dtype != np.float32 or x.size == 0:
         return np.argsort(x, axis=-1)
-    # twice as fast as argsort: integers in the order of the numbers, each with its place in the lower half
+    # twice as fast as argsort: integers in the order of the floats, each with its index in the lower half
     bits = x.view(np.int32)
     keys = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).astype(np.int64)
     keys <<= 32
@@ -39,7 +39,7 @@ def sort(x: torch.Tensor) -> torch.Tensor:
 
 
 def rearrange(x: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
-    return torch.gather(x, -1, order)  # the compatibility layer's function first looks for negative places
+    return torch.gather(x, -1, order)  # the compatibility layer's function first checks for negative indices
 
 
 def inverse_permutation(order: torch.Tensor) -> torch.Tensor:
@@ -63,13 +63,13 @@ def known_within(x: torch.Tensor, least: float, greatest: float) -> bool:
 def greatest_count(mask: torch.Tensor) -> int | None:
     if not is_eager_cpu(mask) or mask.numel() == 0:
         return None
-    if mask.numel() == mask.shape[-1]:  # numpy takes a fraction of the time, and longer for several rows
+    if mask.numel() == mask.shape[-1]:  # numpy takes a fraction of the time, but longer for several rows
         return int(np.count_nonzero(mask.numpy()))
     return int(torch.count_nonzero(mask, dim=-1).max())
 
 
 def places(mask: torch.Tensor, count: int) -> torch.Tensor:
-    if mask.ndim == 2 and mask.shape[0] == 1 and is_eager_cpu(mask):  # a tenth of the time, where one may look
+    if mask.ndim == 2 and mask.shape[0] == 1 and is_eager_cpu(mask):  # takes a tenth of the time
         found = torch.from_numpy(np.flatnonzero(mask.numpy()))
         if found.shape[0] == count:
             return found[None, :]

@@ -1,7 +1,7 @@
-"""Functions of tensors evaluated piece by piece, so that their temporaries stay in the processor's cache.
+"""Functions of tensors evaluated in pieces whose temporaries stay in the CPU cache.
 
-In eager mode every operation is a pass over memory, and a formula has dozens of them. On the CPU, in pieces that fit
-into the cache, a pass costs a fraction, and no temporary is as large as the input.
+In eager mode every operation is a pass over memory, and a formula has dozens of them. In pieces that fit in the CPU
+cache, a pass costs a fraction, and no temporary is as large as the input.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 _TRACING = torch._C._TorchDispatchModeKey.PROXY
-_NUMBERS_PER_THREAD = 2**17  # half a MiB of float32: more pieces cost more than the cache saves
-_NUMBERS_PER_PIECE = 2**19  # for each thread, where a function has many calls that touch a part of its numbers each
+_NUMBERS_PER_THREAD = 2**17  # half a MiB of float32: smaller pieces cost more than the cache saves
+_NUMBERS_PER_PIECE = 2**19  # per thread, for functions of many calls that each touch part of their numbers
 
 
 def is_eager(x: torch.Tensor) -> bool:
@@ -25,22 +25,22 @@ def is_eager(x: torch.Tensor) -> bool:
 
 
 def is_eager_cpu(x: torch.Tensor) -> bool:
-    """The same on the CPU, where a look at values is cheap."""
+    """`is_eager` on the CPU, where reading values is cheap."""
     return is_eager(x) and x.device.type == "cpu"
 
 
 def may_overwrite(x: torch.Tensor) -> bool:
-    """Whether a temporary can be overwritten. Large ones are new memory at every call, which costs more than a pass."""
+    """Whether a temporary may be overwritten; allocating a large one at every call costs more than a pass."""
     return is_eager(x) and not torch.is_grad_enabled()
 
 
 def in_blocks(function: Callable, arrays: Sequence) -> Any:
-    """`function(*arrays)`, evaluated in blocks of the first and of the last axis where that pays.
+    """`function(*arrays)`, evaluated in blocks of the first and last axes where that is faster.
 
     Args:
-        function: returns a tensor or a tuple of tensors, each entry of which depends only on the entries of the arrays
-            at the same place of the first and of the last axis.
-        arrays: tensors whose first and last axes agree; 0-d tensors and numbers are handed through.
+        function: returns a tensor or a tuple of tensors, whose entries depend only on the entries of the arrays at the
+            same indices of the first and last axes.
+        arrays: tensors whose first and last axes agree; 0-d tensors and numbers are passed through.
     """
     if torch.compiler.is_compiling() or torch.is_grad_enabled():
         return function(*arrays)
@@ -65,13 +65,13 @@ def in_blocks(function: Callable, arrays: Sequence) -> Any:
 
 
 def in_pieces(function: Callable[..., torch.Tensor], arrays: tuple, size: int) -> torch.Tensor:
-    """The twin of `ops.in_pieces`."""
+    """`ops.in_pieces` on tensors."""
     if torch.compiler.is_compiling() or torch.is_grad_enabled() or not all(map(is_eager_cpu, arrays)):
         return function(*arrays)
     length = arrays[0].shape[0]
     step = max(1, _NUMBERS_PER_PIECE * torch.get_num_threads() // size)
     if length <= step:
-        return function(*(x.contiguous() for x in arrays))  # products of transposed matrices would be slow
+        return function(*(x.contiguous() for x in arrays))  # products of transposed matrices are slow
     parts = (function(*(x[i : i + step].contiguous() for x in arrays)) for i in range(0, length, step))
     first = next(parts)
     result = first.new_empty((length, *first.shape[1:]))

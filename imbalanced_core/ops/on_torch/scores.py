@@ -1,4 +1,4 @@
-"""Operations on scores with derivatives of few calls: clearing them, and their logistic function."""
+"""`clear` and the logistic functions of `ops` on torch tensors, with derivatives of few calls."""
 
 import math
 from typing import Any
@@ -10,7 +10,7 @@ from imbalanced_core.ops.on_torch.functions import lean_in_eager_mode
 from imbalanced_core.ops.on_torch.order import known_within
 from imbalanced_core.ops.on_torch.pieces import is_eager_cpu, may_overwrite
 
-# exp(±x) is neither 0 nor infinite up to here. Further out PyTorch takes five times as long on the CPU.
+# exp(±x) is neither 0 nor infinite up to here. Beyond, PyTorch takes five times as long on the CPU.
 _FAR = {torch.float32: 80.0, torch.float64: 700.0}
 
 
@@ -51,7 +51,7 @@ class _Clear(torch.autograd.Function):
         clean, has_nan = output
         ctx.mark_non_differentiable(has_nan)
         ctx.set_materialize_grads(False)  # of `has_nan`
-        kept = inputs[0] == clean  # neither NaN nor clipped, nor masked unless 0; no objective has a cotangent there
+        kept = inputs[0] == clean  # not NaN or clipped, nor masked unless x is 0, where no objective has a cotangent
         ctx.save_for_backward(kept)
         ctx.save_for_forward(kept)
 
@@ -94,7 +94,7 @@ def _cleared(x: torch.Tensor, where: torch.Tensor, largest: float) -> tuple[torc
 
 
 def clear(x: torch.Tensor, where: torch.Tensor, largest: float) -> tuple[torch.Tensor, torch.Tensor]:
-    if known_within(x, -largest, largest):  # one look costs less than four operations
+    if known_within(x, -largest, largest):  # one check costs less than four operations
         return constants.where(where, x, 0.0), x.new_zeros(x.shape[:-1], dtype=torch.bool)
     if torch.compiler.is_compiling() or not x.requires_grad:
         return _cleared(x, where, largest)

@@ -2,9 +2,9 @@
 
 Arguments that all functions share, "see above" there:
 
-- reduction: "mean" over the counted positions, "sum" or "none". The focal losses have "mean_positive" too: the sum over
-  all positions, background included, divided by the number of those that are positive or not background. With sample
-  weights, sums and numbers are weighted; a divisor of exactly 0 counts as 1.
+- reduction: "mean" over the counted positions, "sum" or "none". The focal losses also have "mean_positive": the sum
+  over all positions, background included, divided by the number of positive (or non-background) positions. With sample
+  weights, sums and counts are weighted; a divisor of exactly 0 counts as 1.
 - where, of losses of labels: bool, the shape of `logits`: the entries to count, in addition to those that
   `ignore_index` leaves.
 - ignore_index: the target of ignored positions, which may hold anything else; their loss and gradient are 0.

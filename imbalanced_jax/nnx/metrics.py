@@ -24,9 +24,9 @@ class RankingMetric(nnx.Metric):
     Args:
         num_classes: C; 1 is binary.
         capacity: how many rows are kept; at least the rows of an evaluation.
-        average: "macro", the mean of the classes in which the metric is defined, or "none", one value per class.
+        average: "macro", the mean over the classes for which the metric is defined, or "none", one value per class.
         multilabel: whether a row has a label per class.
-        ignore_index: the target of rows, or with `multilabel` of single labels, that are masked.
+        ignore_index: target value of masked rows, or with `multilabel` of single masked labels.
         dtype: of the logits that are kept.
         **options: of the metric, such as `beta` of `PartialAUC`.
     """
@@ -72,13 +72,13 @@ class RankingMetric(nnx.Metric):
         """Adds the rows of a batch; further keywords, for other metrics of an `nnx.MultiMetric`, are ignored.
 
         Args:
-            logits: floating point [N, C]; any score that ranks will do.
+            logits: floating point [N, C]; any ranking score works.
             targets: class ids [N] or [N, 1], 0 or 1 for one class; with `multilabel` 0/1 per class, [N, C].
-            sample_weight: >= 0, [N]; how much a row counts. None: 1.
+            sample_weight: >= 0, [N]; weight of each row. None: 1.
 
         Raises:
-            ValueError, TypeError: on a wrong shape or dtype, or a readable value out of range; elsewhere `compute`
-                answers it with NaN.
+            ValueError, TypeError: on a wrong shape or dtype, or a readable value out of range; elsewhere `compute` then
+                returns NaN.
         """
         validation.check_arrays(logits=logits, targets=targets)
         validation.check_optional_arrays(sample_weight=sample_weight)

@@ -83,8 +83,8 @@ def ldam_loss(
     loss = CE(s · (logits − Δ_y e_y), y) with Δ_c = m (min n / n_c)^¼. In the paper the logits are cosines of normalised
     features and class weights, and class reweighting starts late in training: pass it as `sample_weight`.
 
-    Arguments as for `logit_adjusted_loss`, with `max_margin`, m >= 0, the margin of the rarest class, and `scale`, s
-    > 0, in place of `tau`; s · m must be at most 80.
+    Arguments as for `logit_adjusted_loss`, with `max_margin`, m >= 0, the margin of the rarest class, and `scale`,
+    s > 0, instead of `tau`; s · m must be at most 80.
 
     References:
         Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, NeurIPS 2019,

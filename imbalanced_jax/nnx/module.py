@@ -24,7 +24,7 @@ class LossState(nnx.Variable):
 
 
 class LossModule(nnx.Module):
-    """Base class of modules around a function, whose options and defaults their constructor takes.
+    """Base class of modules around a function; the constructor takes the function's options, with their defaults.
 
     A concrete subclass sets the function, by `loss=staticmethod(...)`, and the positional arguments of the constructor.
     All options are attributes; those that are arrays can change without recompilation.

@@ -98,8 +98,7 @@ class PooledLoss(LossModule):
 
     @property
     def gate(self) -> Gate | None:
-        """The gate of a gated loss, else None; per class, what the ranking reaches and the positives and negatives
-        seen."""
+        """The gate of a gated loss, else None: what the ranking reaches, positives and negatives seen, per class."""
         return Gate(*(getattr(self, f"gate_{name}")[...] for name in Gate._fields)) if self.gated else None
 
     def store(self, new: Queue, gate: Any = ()) -> None:

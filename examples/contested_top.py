@@ -1,14 +1,14 @@
-"""A problem whose top scores are contested: decoys look like the rare positives until two features are combined.
+"""A problem with contested top scores: decoys look like the rare positives until two features are combined.
 
-Twenty standard-normal features. Positives are rare and shifted in features 0 to 2. Some negatives, the decoys, have
-the same shift and outnumber the positives, so whoever ranks by the shift alone fills the top of the ranking with
-decoys. Only features 5 and 6 tell the two apart, in one of three ways, the `CUES`:
+Twenty standard-normal features. Positives are rare and shifted in features 0 to 2. Some negatives, the decoys, have the
+same shift and outnumber the positives, so ranking by the shift alone fills the top with decoys. Only features 5 and 6
+separate the two, in one of three ways, the `CUES`:
 
 - "linear": both are raised in a positive;
-- "product": both are raised or both are lowered, so their product tells;
-- "radial": each is raised or lowered by itself, so only their distance from 0 tells.
+- "product": both are raised or both are lowered, so only their product separates;
+- "radial": each is raised or lowered independently, so only their distance from 0 separates.
 
-The distribution is known, and with it the best possible score, `log_likelihood_ratio`.
+The distribution is known, and so is the best possible score, `log_likelihood_ratio`.
 """
 
 import numpy as np
@@ -25,11 +25,11 @@ def contested_top(
     """Draws rows of the problem.
 
     Args:
-        rows: how many.
+        rows: number of rows.
         cue: how positives differ from decoys, one of `CUES`.
-        seed: of everything drawn here.
-        positive_rate: share of the rows that are positive; their number is exact, at least 1.
-        decoy_rate: share of the negatives that are decoys, also exact.
+        seed: random seed.
+        positive_rate: fraction of positive rows; their number is exact, at least 1.
+        decoy_rate: fraction of decoys among the negatives, also exact.
 
     Returns:
         The features, float32 [rows, 20], and the labels, float32 [rows], in random order.
@@ -53,9 +53,9 @@ def contested_top(
 
 
 def log_likelihood_ratio(x: np.ndarray, cue: str, *, decoy_rate: float = 0.012) -> np.ndarray:
-    """Log of p(x | positive) / p(x | negative), the score that no other can beat; [rows] in float64."""
+    """Log of p(x | positive) / p(x | negative), the best possible score; [rows] in float64."""
     x = x.astype(np.float64)
-    shifted = np.sum(_SHIFT * x[:, _SHIFTED] - _SHIFT**2 / 2, axis=1)  # against unshifted features
+    shifted = np.sum(_SHIFT * x[:, _SHIFTED] - _SHIFT**2 / 2, axis=1)  # relative to unshifted features
     first, second = _MOVE * x[:, _FIRST], _MOVE * x[:, _SECOND]
     if cue == "linear":
         moved = first + second
@@ -68,6 +68,6 @@ def log_likelihood_ratio(x: np.ndarray, cue: str, *, decoy_rate: float = 0.012) 
 
 
 def coverage_at_budget(scores: np.ndarray, labels: np.ndarray, budget: float = 0.005) -> float:
-    """Share of the positives scored above the (1 − budget) quantile of the negatives; 0.005 is 50 basis points."""
+    """Fraction of the positives scored above the (1 − budget) quantile of the negatives; 0.005 is 50 basis points."""
     threshold = np.quantile(scores[labels == 0], 1 - budget)
     return float(np.mean(scores[labels == 1] > threshold))

@@ -33,7 +33,7 @@ DEFAULTS = {
     "lr": 1e-2,
     "seed": 0,
 }
-_HELD_OUT = 1_000_000  # from the seed of the training rows to that of the held-out ones
+_HELD_OUT = 1_000_000  # offset from the seed of the training rows to that of the held-out rows
 _CUES = sorted(CUES, key=lambda cue: cue != "product")  # the first is the default
 SURROGATES = {"pairs": "pairwise", "trapezoid": "trapezoid"}
 
@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def contested(options) -> Problem:
-    """Rows to learn from and rows held out, drawn anew."""
+    """Freshly drawn training and held-out rows."""
     train_x, train_y = contested_top(options.rows, options.cue, options.seed, positive_rate=options.pos_rate)
     test_x, test_y = contested_top(
         options.test_rows, options.cue, options.seed + _HELD_OUT, positive_rate=options.pos_rate

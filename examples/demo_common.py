@@ -1,4 +1,4 @@
-"""What the demos share whatever the framework: options, the order of batches, figures, tables and plots."""
+"""Framework-independent code of the demos: options, the order of batches, figures, tables and plots."""
 
 import argparse
 import importlib
@@ -19,11 +19,11 @@ OUTPUT = Path(__file__).parent / "output"
 
 
 class Run(NamedTuple):
-    """What came out of training one network."""
+    """The results of training one network."""
 
     losses: np.ndarray  # [steps]
     scores: np.ndarray  # [epochs, test rows, outputs], the logits after every epoch
-    logged: dict[str, np.ndarray]  # what the loss reports beside its value, [steps, outputs] each
+    logged: dict[str, np.ndarray]  # what the loss reports besides its value, [steps, outputs] each
 
 
 Runs = dict[str, dict[str, Run]]  # by backend and by loss
@@ -78,9 +78,9 @@ def parse_options(
 
     Args:
         description: what `--help` says.
-        name: of the plot, `examples/output/<name>.png`.
-        arguments: the command line; None: that of the program.
-        cue: what `--cue` may be, the first by default; empty if there is no such option.
+        name: name of the plot, `examples/output/<name>.png`.
+        arguments: the command-line arguments; None: those of the process.
+        cue: the choices of `--cue`, the first by default; empty if there is no such option.
         **defaults: the options of `FLAGS` that the demo has, with their default values.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -106,12 +106,12 @@ def parse_options(
 
 
 def flag(option: str) -> str:
-    """The option as it is written on the command line."""
+    """The option as written on the command line."""
     return "--" + option.replace("_", "-")
 
 
 def installed(backend: str) -> list[str]:
-    """The backends that were asked for and are there; says which are not."""
+    """The requested backends that are installed; prints which are not."""
     asked = list(BACKENDS) if backend == "both" else [backend]
     found = [name for name in asked if importlib.util.find_spec(name)]
     for name in asked:
@@ -126,12 +126,12 @@ def installed(backend: str) -> list[str]:
 
 
 def steps_per_epoch(problem: Problem, options: argparse.Namespace) -> int:
-    """Whole batches in the training rows; a smaller rest begins the next epoch."""
+    """The number of full batches in the training rows; a smaller remainder starts the next epoch."""
     return max(1, len(problem.train_y) // options.batch_size)
 
 
 def schedule(problem: Problem, options: argparse.Namespace) -> dict[str, Any]:
-    """Warm-up, blend and temperature, for `LossWarmupWrapper` and `warmup_blend` alike."""
+    """Warm-up, blend and temperature, for both `LossWarmupWrapper` and `warmup_blend`."""
     per_epoch = steps_per_epoch(problem, options)
     main_epochs = options.total_epochs - options.warmup_epochs
     return {
@@ -146,12 +146,12 @@ def schedule(problem: Problem, options: argparse.Namespace) -> dict[str, Any]:
 def train_all(
     problem: Problem, options: argparse.Namespace, make_losses: Mapping[str, MakeLosses], *, hidden: int = 32
 ) -> Runs:
-    """Trains one network for each backend and loss; from the same seed all start alike and see the same batches.
+    """Trains one network per backend and loss; with the same seed all have the same initial weights and batches.
 
     Args:
         problem: the data.
-        options: of the demo.
-        make_losses: for each backend, what makes its losses.
+        options: the options of the demo.
+        make_losses: for each backend, the function that makes its losses.
         hidden: width of the one hidden layer.
     """
     steps = options.total_epochs * steps_per_epoch(problem, options)
@@ -184,19 +184,19 @@ def _counted(batches: np.ndarray, bar: tqdm) -> Iterator[np.ndarray]:
 
 
 def average_precision(problem: Problem, scores: np.ndarray) -> float:
-    """Of the test rows: of the positives, or averaged over the classes (macro). scores is [test rows, outputs]."""
+    """AP on the test rows: of the positives, or averaged over the classes (macro). scores is [test rows, outputs]."""
     return float(np.mean(per_class_average_precision(problem, scores)))
 
 
 def per_class_average_precision(problem: Problem, scores: np.ndarray) -> np.ndarray:
-    """One against the rest, [outputs]."""
+    """One-vs-rest AP, [outputs]."""
     classes = [1] if problem.outputs == 1 else range(problem.outputs)
     labels = [problem.test_y.ravel() == label for label in classes]
     return np.array([average_precision_score(y, scores[:, column]) for column, y in enumerate(labels)])
 
 
 def by_epoch(problem: Problem, runs: Runs) -> dict[str, np.ndarray]:
-    """For each backend average precision [epochs, losses]."""
+    """Average precision [epochs, losses] of each backend."""
     return {
         backend: np.array([[average_precision(problem, scores) for scores in run.scores] for run in by_loss.values()]).T
         for backend, by_loss in runs.items()
@@ -204,7 +204,7 @@ def by_epoch(problem: Problem, runs: Runs) -> dict[str, np.ndarray]:
 
 
 def print_table(backend: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, digits: int = 3) -> None:
-    """A table under the name of the backend: text to the left in the first column, all else to the right."""
+    """Prints a table under the name of the backend: the first column aligned left, the others right."""
     cells = [[f"{cell:.{digits}f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     print(f"\n{BACKENDS[backend]}")
@@ -217,12 +217,12 @@ def print_table(backend: str, columns: Sequence[str], rows: Sequence[Sequence[An
 
 
 def print_table_by_epoch(backend: str, names: Sequence[str], values: np.ndarray) -> None:
-    """A line for each epoch, a column for each loss; `values` is [epochs, losses]."""
+    """Prints a line per epoch and a column per loss; `values` is [epochs, losses]."""
     print_table(backend, ["epoch", *names], [[epoch, *row] for epoch, row in enumerate(values.tolist(), start=1)])
 
 
 def print_agreement(runs: Runs, tables: Mapping[str, np.ndarray]) -> None:
-    """How far the backends are apart, if two were run: in the tables, and in the last score of any test row."""
+    """Prints the largest difference between two backends, if both were run: in the tables and the final scores."""
     if len(runs) < 2:
         return
     in_table = np.nanmax(np.ptp(np.array(list(tables.values())), axis=0))
@@ -248,7 +248,7 @@ def new_figure(panels: int, *, rows: int = 1, title: str, share_x: bool = True) 
 def draw_by_epoch(
     tables: Mapping[str, np.ndarray], names: Sequence[str], *, title: str, ylabel: str, path: Path
 ) -> None:
-    """A line for each loss over the epochs, a panel for each backend."""
+    """Plots a line per loss over the epochs, in a panel per backend."""
     figure, axes = new_figure(len(tables), title=title)
     for axis, (backend, values) in zip(axes[0], tables.items(), strict=True):
         for name, line in zip(names, values.T, strict=True):
@@ -261,7 +261,7 @@ def draw_by_epoch(
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes the plot and says where it is."""
+    """Writes the plot and prints its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130, format="png")
     print(f"\nPlot: {path}")

@@ -1,4 +1,4 @@
-"""The data sets of the demos: which rows are learnt from, which are held out, and what they are."""
+"""The data sets of the demos, with their training and held-out rows."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ class Problem(NamedTuple):
     train_y: np.ndarray
     test_x: np.ndarray
     test_y: np.ndarray
-    outputs: int  # logits of a network for it: 1, or the number of classes
+    outputs: int  # number of logits: 1, or the number of classes
     description: str
 
 
@@ -46,9 +46,9 @@ def long_tailed_digits(seed: int, *, ratio: float = 30.0) -> Problem:
     """The handwritten digits of scikit-learn; each digit keeps fewer training images than the one before it.
 
     Args:
-        seed: of the split and of the thinning.
+        seed: seed of the split and of the thinning.
         ratio: how many times more images the first digit keeps than the last. The images are real; the imbalance is
-            made. The test set, half of all images, is not thinned.
+            artificial. The test set, half of all images, is not thinned.
     """
     images, digits = load_digits(return_X_y=True)
     x, y = (images / 16).astype(np.float32), digits.astype(np.int32)

@@ -1,4 +1,4 @@
-"""The training loop of the demos in JAX, and the form that their losses have there."""
+"""The training loop of the demos in JAX, and the form of their losses."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -15,14 +15,14 @@ from imbalanced_jax import warmup_blend
 
 
 class Loss(NamedTuple):
-    """A loss and what it remembers, both as the training loop takes them."""
+    """A loss and its state, in the form that the training loop expects."""
 
     call: Callable[..., tuple]  # (step, logits, targets, queue) -> (loss, next queue, figures [outputs] by name)
-    queue: Any = None  # before the first step: a pytree
+    queue: Any = None  # the initial state, a pytree
 
 
 def without_state(loss: Callable) -> Loss:
-    """A loss of logits and targets alone."""
+    """A loss of only logits and targets."""
 
     def call(step, logits, targets, queue):  # noqa: ARG001 - the form that all losses share
         return loss(logits, targets), queue, {}
@@ -36,7 +36,7 @@ def warm_started(warmup_loss: Callable, main_loss: Callable, queue: Any, schedul
     Args:
         warmup_loss: (logits, targets) -> loss.
         main_loss: (logits, targets, queue, temperature=...) -> (loss, aux).
-        queue: from `init_queue`.
+        queue: a queue from `init_queue`.
         schedule: the keywords of `warmup_blend`.
     """
 
@@ -67,11 +67,11 @@ def cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
 def train(
     loss: Loss, problem: Problem, weights: Layers, epochs: Iterable[Iterable[np.ndarray]], lr: float
 ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Trains a network that starts from `weights` with one loss, by Adam; arguments and result as in `demo_torch`."""
+    """Trains a network from `weights` with one loss, by Adam; arguments and result as in `demo_torch`."""
     x, y, test_x = (jnp.asarray(array) for array in (problem.train_x, problem.train_y, problem.test_x))
     optimizer = optax.adam(lr)
 
-    @jax.jit  # compiled once: the step is an array, so the schedule moves without a compilation
+    @jax.jit  # compiled once: the step is an array, so the schedule advances without recompilation
     def update(step, rows, params, optimizer_state, queue):
         def objective(params):
             value, next_queue, figures = loss.call(step, apply_network(params, x[rows]), y[rows], queue)

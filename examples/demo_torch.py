@@ -14,10 +14,10 @@ from imbalanced_torch import LossWarmupWrapper
 def train(
     loss_fn: Callable, problem: Problem, weights: Layers, epochs: Iterable[Iterable[np.ndarray]], lr: float
 ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Trains a network that starts from `weights` with one loss, by Adam.
+    """Trains a network from `weights` with one loss, by Adam.
 
     Args:
-        loss_fn: (logits, targets) -> loss, or (loss, figures [outputs] by name) to have figures logged.
+        loss_fn: (logits, targets) -> loss, or (loss, figures [outputs] by name) to log figures.
         problem: the data.
         weights: the initial weights.
         epochs: for each epoch the training rows of each step.
@@ -26,7 +26,7 @@ def train(
     Returns:
         The loss of every step; the logits of the test rows after every epoch; the figures of every step.
     """
-    torch.set_num_threads(1)  # so small a network gains nothing from threads
+    torch.set_num_threads(1)  # such a small network gains nothing from threads
     model = make_network(weights)
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     x, y, test_x = (torch.from_numpy(array) for array in (problem.train_x, problem.train_y, problem.test_x))

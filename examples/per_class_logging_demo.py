@@ -121,7 +121,7 @@ def last_epoch(problem: Problem, run: Run, log: dict[str, np.ndarray]) -> np.nda
 
 
 def draw(logs: dict[str, dict[str, np.ndarray]], counts: np.ndarray, path: Path) -> None:
-    """Above: average precision in training; below: positives of the batch. A line for each digit, the rare ones red."""
+    """Above: average precision in training; below: positives of the batch. One line per digit, the rare ones red."""
     figure, axes = new_figure(len(logs), rows=2, title="What the loss reports about each digit")
     from matplotlib import colormaps
 

@@ -29,7 +29,7 @@ PAIRED = {"pAUC preset": "pairs alone", "Smooth-AP preset": "Smooth-AP alone"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Trains and prints."""
+    """Trains and prints the results."""
     parser = argparse.ArgumentParser(prog="presets_on_contested_top.py", description=__doc__.split("\n")[0])
     parser.add_argument("--cues", nargs="+", choices=CUES, default=list(CUES))
     parser.add_argument("--seeds", type=int, default=12, help="training sets of each cue, at least 2 (default: 12)")
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.seeds < 2 or options.epochs < 1:
         parser.error("--seeds must be at least 2 and --epochs at least 1")
-    torch.set_num_threads(1)  # more cost time on networks of this size
+    torch.set_num_threads(1)  # more threads only cost time on networks of this size
     with tqdm(total=len(options.cues) * options.seeds * len(METHODS), unit="run", ncols=100) as bar:
         tables = {cue: figures(cue, range(options.seeds), options.epochs, bar) for cue in options.cues}
     for cue, (best, table) in tables.items():
@@ -52,13 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def interval(differences: np.ndarray) -> str:
-    """Their mean, with a 95% interval."""
+    """The mean, with a 95% interval."""
     mean, half = differences.mean(), 1.96 * differences.std(ddof=1) / math.sqrt(len(differences))
     return f"{mean:+.3f} [{mean - half:+.3f}, {mean + half:+.3f}]".rjust(27)
 
 
 def figures(cue: str, seeds: Sequence[int], epochs: int, bar: tqdm) -> tuple[tuple[float, float], np.ndarray]:
-    """Coverage and AP: of the best possible score, and of each method and seed, [methods, seeds, 2]."""
+    """Coverage and AP of the best possible score, and of each method and seed, [methods, seeds, 2]."""
     x, y = contested_top(TEST_ROWS, cue, TEST_SEED)
     table = np.zeros((len(METHODS), len(seeds), 2))
     for (place, method), seed in itertools.product(enumerate(METHODS), seeds):
@@ -76,7 +76,7 @@ def measure(scores: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 
 
 def train(x: Tensor, y: Tensor, method: str, *, seed: int, epochs: int) -> nn.Module:
-    """A network trained on one of the losses."""
+    """Trains a network on one of the losses."""
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(x.shape[1], 32), nn.ReLU(), nn.Linear(32, 1))
     loss_fn = make_loss(method, y)
@@ -100,7 +100,7 @@ def make_loss(method: str, y: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def batches(rows: int, epochs: int) -> Iterator[Tensor]:
-    """The rows of whole batches, in a new order for each epoch."""
+    """The rows of full batches, reshuffled every epoch."""
     for _ in range(epochs):
         yield from torch.randperm(rows)[: rows // BATCH * BATCH].split(BATCH)
 

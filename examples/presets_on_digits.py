@@ -31,7 +31,7 @@ METHODS = ["weighted BCE", "BCE from the prior", "pAUC preset", "pAUC preset, sa
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Trains and prints."""
+    """Trains and prints the results."""
     parser = argparse.ArgumentParser(prog="presets_on_digits.py", description=__doc__.split("\n")[0])
     parser.add_argument("--digits", type=int, nargs="+", choices=range(10), default=list(range(10)))
     parser.add_argument("--seeds", type=int, default=3, help="splits of each digit, at least 2 (default: 3)")
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.seeds < 2 or options.steps < 1:
         parser.error("--seeds must be at least 2 and --steps at least 1")
-    torch.set_num_threads(1)  # more cost time on networks of this size
+    torch.set_num_threads(1)  # more threads only cost time on networks of this size
     runs = list(itertools.product(options.digits, range(options.seeds), METHODS))
     how = {"steps": options.steps, "sgd": options.sgd, "clip": options.clip}
     scores = [score(*run, **how) for run in tqdm(runs, unit="run", ncols=100)]
@@ -77,7 +77,7 @@ def score(digit: int, seed: int, method: str, **how: Any) -> float:
 def train(
     x: Tensor, y: Tensor, method: str, *, seed: int, steps: int, sgd: float | None = None, clip: float = math.inf
 ) -> nn.Module:
-    """A network trained on one of the losses."""
+    """Trains a network on one of the losses."""
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(x.shape[1], 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
     loss_fn = make_loss(method, y, model[-1])
@@ -93,7 +93,7 @@ def train(
 
 
 def make_loss(method: str, y: Tensor, last: nn.Linear) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """The loss of logits, labels and the mask of rows that were not added."""
+    """The loss of logits, labels and the mask of rows that are not added positives."""
     if method.startswith("pAUC"):
         return PAUCAtBudgetLoss.recommended(num_classes=1, budget=0.01)
     if method.startswith("Smooth-AP"):
@@ -108,7 +108,7 @@ def make_loss(method: str, y: Tensor, last: nn.Linear) -> Callable[[Tensor, Tens
 
 
 def batches(y: Tensor, *, added: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows of random batches without end, with so many positives more, and which were not added."""
+    """Endless random batches of rows, with so many added positives, and the mask of rows that are not added."""
     sampler = BalancedBatchSampler(y, batch_size=min(BATCH, len(y) // 2), added={1: added} if added else {}, seed=seed)
     for epoch in itertools.count():
         sampler.set_epoch(epoch)

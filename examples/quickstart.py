@@ -18,7 +18,7 @@ from sklearn.metrics import precision_recall_curve
 from tqdm import tqdm
 
 FRAMEWORKS = {"torch": "PyTorch", "jax": "JAX"}
-Scores = dict[str, dict[str, np.ndarray]]  # of the test images, by framework and by loss
+Scores = dict[str, dict[str, np.ndarray]]  # scores of the test images, by framework and by loss
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def describe(problem: Problem, digit: int) -> None:
-    """Prints what is trained on, and what the figures mean."""
+    """Prints the data and the meaning of the figures."""
     total, positives = len(problem.train_y), int(problem.train_y.sum())
     test_total, test_negatives = len(problem.test_y), int(np.sum(problem.test_y == 0))
     print(
@@ -69,7 +69,7 @@ def describe(problem: Problem, digit: int) -> None:
 
 
 def train_all(problem: Problem, frameworks: Iterable[str], steps: int, seed: int) -> Scores:
-    """Trains one network for each framework and loss, with a progress bar for each framework."""
+    """Trains one network per framework and loss, with a progress bar per framework."""
     weights, batches = initial_weights(seed=seed), batch_rows(len(problem.train_y), steps, seed=seed)
     scores: Scores = {}
     for framework in frameworks:
@@ -85,14 +85,14 @@ def train_all(problem: Problem, frameworks: Iterable[str], steps: int, seed: int
 
 
 def counted(batches: np.ndarray, bar: tqdm) -> Iterator[np.ndarray]:
-    """The batches, one by one, moving the bar."""
+    """Yields the batches and advances the progress bar."""
     for rows in batches:
         yield rows
         bar.update()
 
 
 def print_table(problem: Problem, scores: Scores) -> None:
-    """One line for each loss: both figures in every framework, and how far the frameworks are apart."""
+    """Prints a line per loss: both figures in every framework, and the difference between frameworks."""
     frameworks, figures = list(scores), (average_precision, recall_at)
     width = 11 if len(frameworks) > 1 else 20
     titles = "".join(f"{title:>{width * len(frameworks)}}" for title in ("average precision", "recall at 0.5%"))
@@ -114,7 +114,7 @@ def print_table(problem: Problem, scores: Scores) -> None:
 
 
 def draw(problem: Problem, scores: Scores, path: Path) -> None:
-    """Precision-recall curves of every loss, one panel for each framework, as a PNG."""
+    """Plots the precision-recall curves of every loss to a PNG, one panel per framework."""
     figure = Figure(figsize=(4.6 * len(scores) + 1.8, 4.4), layout="constrained")
     axes = figure.subplots(1, len(scores), sharey=True, squeeze=False)[0]
     for axis, (framework, by_loss) in zip(axes, scores.items(), strict=True):

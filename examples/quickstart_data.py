@@ -1,4 +1,4 @@
-"""What both halves of the quickstart start from: a problem, initial weights, an order of batches; and its figures."""
+"""Shared code of both halves of the quickstart: the problem, initial weights, the order of batches, and metrics."""
 
 from itertools import pairwise
 from typing import NamedTuple
@@ -12,10 +12,10 @@ Layers = list[tuple[np.ndarray, np.ndarray]]
 
 
 class Problem(NamedTuple):
-    """Images [n, 64] in [0, 1] and labels [n], 1.0 for the digit that is looked for; all float32.
+    """Images [n, 64] in [0, 1] and labels [n], 1.0 for the target digit; all float32.
 
-    Only the training positives are thinned. The test set keeps every positive, for a steadier figure, and
-    `test_weights` [m] gives the positives the share of the test set that they have in training.
+    Only the training positives are thinned. The test set keeps every positive, for less noisy figures, and
+    `test_weights` [m] weights positives down to their rate in training.
     """
 
     train_x: np.ndarray
@@ -26,14 +26,14 @@ class Problem(NamedTuple):
 
 
 def imbalanced_digits(digit: int = 8, positive_rate: float = 0.02, seed: int = 0) -> Problem:
-    """The digits of scikit-learn, one digit against the rest, its training images thinned to `positive_rate`."""
+    """The digits of scikit-learn, one digit against the rest, with its training images thinned to `positive_rate`."""
     images, digits = load_digits(return_X_y=True)
     x, y = (images / 16).astype(np.float32), (digits == digit).astype(np.float32)
     train_x, test_x, train_y, test_y = train_test_split(x, y, test_size=0.5, stratify=y, random_state=seed)
 
     odds = positive_rate / (1 - positive_rate)
     positives, negatives = np.flatnonzero(train_y == 1), np.flatnonzero(train_y == 0)
-    keep = np.concatenate([positives[: round(odds * len(negatives))], negatives])  # the split has shuffled the rows
+    keep = np.concatenate([positives[: round(odds * len(negatives))], negatives])  # the split already shuffled the rows
     weight_of_positive = odds * np.sum(test_y == 0) / np.sum(test_y == 1)
     return Problem(train_x[keep], train_y[keep], test_x, test_y, np.where(test_y == 1, weight_of_positive, 1.0))
 
@@ -60,6 +60,6 @@ def average_precision(problem: Problem, scores: np.ndarray) -> float:
 
 
 def recall_at(problem: Problem, scores: np.ndarray, false_positive_rate: float = 0.005) -> float:
-    """The largest share of test positives found while at most this share of the test negatives is flagged."""
+    """The largest recall on the test set with at most this fraction of the negatives flagged."""
     false_positives, recall, _ = roc_curve(problem.test_y, scores, drop_intermediate=False)
     return float(recall[false_positives <= false_positive_rate].max())

@@ -1,4 +1,4 @@
-"""The JAX half of the quickstart: the losses, and the training loop that they all share."""
+"""The JAX half of the quickstart: the losses and their common training loop."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -14,7 +14,7 @@ from imbalanced_jax import init_queue, pos_weight, presets, recall_at_quantile_l
 
 
 class Loss(NamedTuple):
-    """A loss, and what it remembers before the first step, a pytree."""
+    """A loss and its initial state, a pytree."""
 
     call: Callable[..., tuple]  # (logits [N, 1], targets [N, 1] of 0.0 and 1.0, state) -> (loss, next state)
     state: Any = None
@@ -69,14 +69,14 @@ def apply_network(layers: Layers, x: jax.Array) -> jax.Array:
 def train(
     loss_fn: Loss, problem: Problem, weights: Layers, batches: Iterable[np.ndarray], *, learning_rate: float = 3e-3
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Trains a network that starts from `weights` with one loss, by Adam.
+    """Trains a network from `weights` with one loss, by Adam.
 
     Args:
         loss_fn: one of `make_losses`.
         problem: the data.
         weights: the initial weights.
         batches: the training rows of each step.
-        learning_rate: of Adam.
+        learning_rate: learning rate of Adam.
 
     Returns:
         The loss of every step, and the score of every test image.

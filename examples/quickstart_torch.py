@@ -1,4 +1,4 @@
-"""The PyTorch half of the quickstart: the losses, and the training loop that they all share."""
+"""The PyTorch half of the quickstart: the losses and their common training loop."""
 
 from collections.abc import Callable, Iterable
 
@@ -16,8 +16,8 @@ def make_losses(problem: Problem) -> dict[str, LossFn]:
     """The losses by name."""
     positives, total = float(problem.train_y.sum()), len(problem.train_y)
     bce = nn.BCEWithLogitsLoss()
-    # The flagged share holds all positives and the 0.5%. There is no preset for recall. It raises positives and never
-    # lowers a negative, so half of the loss is BCE.
+    # The flagged fraction holds all positives and the 0.5%. There is no preset for recall. It raises positives but
+    # never lowers negatives, so half of the loss is BCE.
     recall = RecallAtQuantileLoss(
         num_classes=1, quantile=positives / total + 0.005, temperature_scale="std", temperature=1.0
     )
@@ -44,19 +44,19 @@ def make_network(weights: Layers) -> nn.Sequential:
 def train(
     loss_fn: LossFn, problem: Problem, weights: Layers, batches: Iterable[np.ndarray], *, learning_rate: float = 3e-3
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Trains a network that starts from `weights` with one loss, by Adam.
+    """Trains a network from `weights` with one loss, by Adam.
 
     Args:
         loss_fn: one of `make_losses`.
         problem: the data.
         weights: the initial weights.
         batches: the training rows of each step.
-        learning_rate: of Adam.
+        learning_rate: learning rate of Adam.
 
     Returns:
         The loss of every step, and the score of every test image.
     """
-    torch.set_num_threads(1)  # so small a network gains nothing from threads, and on a busy machine they wait
+    torch.set_num_threads(1)  # such a small network gains nothing from threads, which stall on a busy machine
     model = make_network(weights)
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
     x, y = torch.from_numpy(problem.train_x), torch.from_numpy(problem.train_y).unsqueeze(1)

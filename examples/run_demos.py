@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 _EPOCHS = ["--warmup-epochs", "1", "--blend-epochs", "1", "--total-epochs", "3"]
 _ROWS = ["--rows", "400", "--pos-rate", "0.1", "--batch-size", "100"]
-DEMOS = {  # name: its options in small
+DEMOS = {  # name: its options at the small size
     "toy_demo": [*_ROWS, *_EPOCHS, "--queue-size", "64"],
     "focal_demo": [*_ROWS, "--total-epochs", "3"],
     "compare_demo": [*_ROWS, *_EPOCHS, "--queue-size", "64"],
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(name: str, backend: str, options: argparse.Namespace) -> tuple[float, str]:
-    """Seconds, and where the plot and the printed table are; or how it failed."""
+    """The seconds and the paths of the plot and the printed table; or the error."""
     plot = options.output / f"{name}_{backend}.png"
     given = [] if options.full else DEMOS[name]
     printed = io.StringIO()

@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def trace(problem: Problem, options: argparse.Namespace, run: Run) -> list[list]:
-    """For each epoch its number, the weight and temperature at its last step, the mean loss, average precision."""
+    """For each epoch: its number, weight and temperature at its last step, mean loss and average precision."""
     plan, per_epoch = schedule(problem, options), steps_per_epoch(problem, options)
     rows = []
     for epoch, scores in enumerate(run.scores):
@@ -81,7 +81,7 @@ def trace(problem: Problem, options: argparse.Namespace, run: Run) -> list[list]
 
 
 def phase(options: argparse.Namespace, epoch: int) -> str:
-    """What an epoch, counted from 0, is trained with."""
+    """The phase of an epoch, counted from 0."""
     if epoch < options.warmup_epochs:
         return "warm-up"
     return "blend" if epoch < options.warmup_epochs + options.blend_epochs else "Smooth-AP"

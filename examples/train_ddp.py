@@ -33,7 +33,7 @@ def make_batch(step: int, rows: int, classes: int, device: torch.device) -> tupl
 
 
 def share_of(rank: int, processes: int, rows: int) -> slice:
-    """The rows of one process: the first gets fewer than the last, and none when there are few."""
+    """The rows of one process: the first gets fewer than the last, and none if there are few."""
     edges = [rows * k * (k + 1) // (processes * (processes + 1)) for k in range(processes + 1)]
     return slice(edges[rank], edges[rank + 1])
 
@@ -68,7 +68,7 @@ def train(
 
 @contextmanager
 def count_received() -> Iterator[dict[str, int]]:
-    """Counts the bytes that this process gets from the others in the collectives of the `with` block."""
+    """Counts the bytes that this process receives in the collectives of the `with` block."""
     received = {"bytes": 0}
     names = [
         name for name in ("all_gather_single", "all_gather_into_tensor", "all_to_all_single") if hasattr(dist, name)
@@ -93,7 +93,7 @@ def count_received() -> Iterator[dict[str, int]]:
 
 
 def print_traffic(device: torch.device, rows: int = 256) -> None:
-    """Bytes that one process receives in a step of `rows` rows per process in float32, forward and backward."""
+    """Prints the bytes that one process receives in a step of `rows` float32 rows per process, forward and backward."""
     if dist.get_rank() == 0:
         print(f"\nkilobytes received per process and step, {rows} rows per process, {dist.get_world_size()} processes")
         print(f"{'classes':>8} {'gathered':>10} {'class-parallel: forward':>24} {'backward':>10} {'logits held':>20}")
@@ -115,7 +115,7 @@ def print_traffic(device: torch.device, rows: int = 256) -> None:
 
 
 def compare(arguments: argparse.Namespace, device: torch.device) -> float:
-    """Trains on all processes and on one; the largest difference of a parameter."""
+    """Trains on all processes and on one; returns the largest difference of a parameter."""
     rank, processes = dist.get_rank(), dist.get_world_size()
     share = share_of(rank, processes, arguments.rows)
 
@@ -130,7 +130,7 @@ def compare(arguments: argparse.Namespace, device: torch.device) -> float:
         torch.manual_seed(0)
         return nn.Linear(FEATURES, arguments.classes, dtype=torch.float64).to(device)
 
-    # The usual loop; the losses find the other processes by themselves.
+    # The usual loop; the losses detect the other processes automatically.
     model = DistributedDataParallel(make_model())
     loss_fn = make_loss(arguments, device, class_parallel=arguments.class_parallel)
     loss = train(model, loss_fn, own_batch, arguments.steps)

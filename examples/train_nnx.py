@@ -42,12 +42,12 @@ def make_losses(classes: int) -> dict[str, nnx.Module]:
 
 @nnx.jit
 def train_step(model: nnx.Module, loss_fn: nnx.Module, optimizer: nnx.Optimizer, x: jax.Array, y: jax.Array):
-    """One step. The loss is an argument, so that NNX carries its queue and its gate from call to call."""
+    """One training step. The loss is an argument, so that NNX carries its queue and gate from call to call."""
 
     def objective(model, loss_fn):
         return loss_fn(model(x), y)
 
-    loss, gradients = nnx.value_and_grad(objective)(model, loss_fn)  # by the parameters of the model
+    loss, gradients = nnx.value_and_grad(objective)(model, loss_fn)  # with respect to the model's parameters
     optimizer.update(model, gradients)
     return loss
 
@@ -95,7 +95,7 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def draw(problem: Problem, scores: dict[str, np.ndarray], path: Path) -> None:
-    """Average precision of each digit, from the frequent to the rare."""
+    """Plots the average precision of each digit, from frequent to rare."""
     figure, axes = new_figure(1, title="Long-tailed digits, Flax NNX: average precision of each digit")
     for name, values in scores.items():
         precision = per_class_average_precision(problem, values)

@@ -60,7 +60,7 @@ def make_batch(step: int) -> tuple[jax.Array, jax.Array]:
 
 
 def step(w: jax.Array, queue: Any, x: jax.Array, y: jax.Array, axis_name: Any = None, **options: Any) -> tuple:
-    """One step of gradient descent: the loss, the new parameters and the new queue."""
+    """One step of gradient descent; returns the loss, the new parameters and the new queue."""
 
     def loss_fn(w: jax.Array) -> tuple[jax.Array, PooledResult]:
         return smooth_ap_loss(x @ w, y, queue, temperature=0.3, axis_name=axis_name, **options)

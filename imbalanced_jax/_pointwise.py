@@ -1,4 +1,4 @@
-"""What the pointwise functions share: keywords, checks of concrete values, and one jitted call of the core."""
+"""Shared code of the pointwise functions: keywords, checks of concrete values, and one jitted call of the core."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -30,21 +30,21 @@ class PointwiseOptions(TypedDict, total=False):
 
 
 class LabelOptions(PointwiseOptions, total=False):
-    """Those of losses of independent labels."""
+    """Keywords of losses for independent labels."""
 
     ignore_index: int | None
     where: jax.Array | None
 
 
 class ClassOptions(PointwiseOptions, total=False):
-    """Those of losses of exclusive classes."""
+    """Keywords of losses for exclusive classes."""
 
     ignore_index: int
     axis: int
 
 
 class ListOptions(shared.ListOptions, total=False):
-    """Those of losses of lists."""
+    """Keywords of list losses."""
 
     axis_name: AxisName
 
@@ -53,17 +53,17 @@ COMMON = {"sample_weight": None, "reduction": "mean", "axis_name": None}
 
 
 def label_function(function: Function) -> Function:
-    """Fills in the keywords of `LabelOptions` that a call leaves out."""
+    """Decorator that fills in the keywords of `LabelOptions` that a call omits."""
     return with_options(function, LabelOptions, {"ignore_index": None, "where": None, **COMMON})
 
 
 def class_function(function: Function) -> Function:
-    """Fills in the keywords of `ClassOptions` that a call leaves out."""
+    """Decorator that fills in the keywords of `ClassOptions` that a call omits."""
     return with_options(function, ClassOptions, {"ignore_index": -100, "axis": -1, **COMMON})
 
 
 def list_function(function: Function) -> Function:
-    """Fills in the keywords of `ListOptions` that a call leaves out."""
+    """Decorator that fills in the keywords of `ListOptions` that a call omits."""
     return with_options(function, ListOptions, {**shared.LIST_DEFAULTS, "axis_name": None})
 
 
@@ -77,10 +77,10 @@ def label_loss(
     static: Mapping[str, Any] = NO_OPTIONS,
     **options: Any,
 ) -> jax.Array:
-    """A loss of independent labels: `function` of the core, which may return which entries count beside the losses.
+    """Reduced loss of independent labels; the core's `function` may also return the mask of entries.
 
-    A new value of `numbers` does not recompile, one of `static` does; `rules` check both, what has none is checked
-    elsewhere. The `options` are all of `LabelOptions`.
+    A new value in `numbers` does not recompile, one in `static` does; `rules` check both, and values without a rule are
+    checked elsewhere. `options` holds all of `LabelOptions`.
     """
     numbers = _checked(numbers, static, rules)
     where, sample_weight, ignore_index = (options[name] for name in ("where", "sample_weight", "ignore_index"))
@@ -90,7 +90,7 @@ def label_loss(
     validation.check_static(reduction=options["reduction"], ignore_index=ignore_index)
     if ignore_index is not None:
         checks.index("ignore_index", ignore_index)
-    if where is None or validation.can_read(where):  # what a traced mask leaves out may hold anything
+    if where is None or validation.can_read(where):  # entries that a traced mask excludes may hold anything
         checks.probabilities(readable(targets), ignore_index=ignore_index, where=readable(where))
         if ignore_index is None or validation.can_read(targets):
             counted = _counted(targets, where, ignore_index, np)
@@ -130,7 +130,7 @@ def class_loss(
     background_class: int | None = None,
     **options: Any,
 ) -> jax.Array:
-    """The same of exclusive classes and `ClassOptions`; with a background class "mean_positive" is a reduction."""
+    """As `label_loss`, for exclusive classes and `ClassOptions`; "mean_positive" needs a background class."""
     axis, ignore_index, sample_weight = (options[name] for name in ("axis", "ignore_index", "sample_weight"))
     numbers = _checked(numbers, static, rules)
     if "class_counts" in numbers:
@@ -185,13 +185,13 @@ def list_loss(
     axis_name: AxisName,
     **static: Any,
 ) -> jax.Array:
-    """A loss of lists: `function` of the core, which takes the other options and returns which lists count."""
+    """Reduced loss of lists; the core's `function` takes the other options and returns losses and the mask of lists."""
     validation.check_static(reduction=reduction, **static)
     checks.one_of("reduction", reduction, reductions.CLASS_REDUCTIONS)
     numbers = _checked({"temperature": temperature}, static, rules)
     validation.check_arrays(scores=scores, relevance=relevance)
     validation.check_optional_arrays(where=where, sample_weight=sample_weight)
-    if where is None or validation.can_read(where):  # what a traced mask leaves out may hold anything
+    if where is None or validation.can_read(where):  # entries that a traced mask excludes may hold anything
         checks.weights(readable(relevance), where=readable(where), name="relevance")
         checks.weights(readable(sample_weight), where=readable(where))
     scores, relevance, where, sample_weight = distributed.replicate((scores, relevance, where, sample_weight))
@@ -219,7 +219,7 @@ def reduce(
 
 
 def _counted(targets: Any, where: Any, ignore_index: int | None, xp: Any) -> Any:
-    """Which entries are labels; in numpy outside of jit, as transformations trace what JAX computes."""
+    """Mask of the counted entries; in numpy outside jit, as transformations trace what JAX computes."""
     if ignore_index is None:
         return where
     is_label = taking_part(xp.asarray(targets), ignore_index=ignore_index)
@@ -227,15 +227,15 @@ def _counted(targets: Any, where: Any, ignore_index: int | None, xp: Any) -> Any
 
 
 def _checked(numbers: Mapping[str, Any], static: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
-    """The numbers that are arrays when compiled; Python ints as floats, as jit compiles once for each of the types."""
+    """The numbers after checks, with Python ints as floats, since jit compiles once per type."""
     for name, value in {**numbers, **static}.items():
-        if name in rules and getattr(value, "ndim", 0) == 0:  # one per label or class is checked elsewhere
+        if name in rules and getattr(value, "ndim", 0) == 0:  # arrays per label or class are checked elsewhere
             rules[name](name, value if name in static else validation.number(value))
     return {name: float(value) if isinstance(value, int) else value for name, value in numbers.items()}
 
 
 def _check_classes(logits: Any, targets: Any, weights: Any, *, axis: int, ignore_index: int) -> None:
-    """Checks of values, where they can be read; the core checks the shapes."""
+    """Checks values where they can be read; the core checks the shapes."""
     validation.check_arrays(logits=logits, targets=targets)
     validation.check_optional_arrays(sample_weight=weights)
     validation.check_static(axis=axis, ignore_index=ignore_index)
@@ -243,10 +243,10 @@ def _check_classes(logits: Any, targets: Any, weights: Any, *, axis: int, ignore
     checks.index("ignore_index", ignore_index)
     checks.several_classes("logits", logits, axis=axis, instead="sigmoid_focal_loss")
     if are_probabilities(targets):
-        if targets.shape == logits.shape:  # else the core says what it takes
+        if targets.shape == logits.shape:  # else the core raises
             checks.probabilities(readable(targets))
         checks.weights(readable(weights))
     elif -logits.ndim <= axis < logits.ndim:
         checks.class_ids(readable(targets), logits.shape[axis], ignore_index=ignore_index)
-        if validation.can_read(targets):  # else unseen ones may be ignored, whatever their weight
+        if validation.can_read(targets):  # else a row of any weight may be an ignored one
             checks.weights(readable(weights), where=_counted(targets, None, ignore_index, np))

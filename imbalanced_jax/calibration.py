@@ -1,4 +1,4 @@
-"""The logits of the population, from a model trained on other odds; arrays or sequences of numbers."""
+"""Prior correction of logits from a model trained at other class frequencies; arrays or sequences of numbers."""
 
 from collections.abc import Sequence
 
@@ -24,17 +24,17 @@ def prior_correction(
     Args:
         logits: floating point [..., C].
         weights: > 0, [C]; the class weights, or with `binary` the `pos_weight`, of the loss. None: 1.
-        train_prior: > 0, [C]; shares of the classes in training. None: those of the population.
-        prior: > 0, [C]; shares in the population. None: those of training.
+        train_prior: > 0, [C]; class frequencies in training. None: those of the population.
+        prior: > 0, [C]; class frequencies in the population. None: those in training.
         tau: τ of a logit-adjusted loss.
-        binary: whether each logit is of a sigmoid; then log π is log(π / (1 − π)).
+        binary: whether each logit belongs to a sigmoid; log π then stands for log(π / (1 − π)).
 
     Returns:
-        The shape of `logits`; softmax, or sigmoid, of it gives probabilities.
+        Corrected logits, in the shape of `logits`; their softmax, or sigmoid, gives probabilities.
 
     Raises:
-        ValueError, TypeError: on shapes or types that do not fit, one logit without `binary`, if `tau` has no prior, or
-            if nothing would be corrected: without weights and priors, or with one prior and without `tau`.
+        ValueError, TypeError: on invalid shapes or types, a single logit without `binary`, `tau` without a prior, or
+            nothing to correct: neither weights nor priors, or one prior without `tau`.
     """
     validation.check_arrays(logits=logits)
     given = {"weights": weights, "train_prior": train_prior, "prior": prior}

@@ -1,7 +1,7 @@
 """Ranking losses over many classes: every device computes its C/W classes from the rows of all devices.
 
-An all-to-all hands each device the columns of its classes, so no device ever holds all logits: memory, work and forward
-traffic are W times less than gathering them. The value and the gradient are those of the gathered loss, to rounding.
+An all-to-all sends each device the columns of its classes, so no device ever holds all logits: memory, work and forward
+traffic are W times smaller than with a gather. Value and gradient equal those of the gathered loss up to rounding.
 """
 
 from collections.abc import Callable
@@ -36,11 +36,11 @@ def class_parallel_loss(
 ) -> tuple[jax.Array, PooledResult]:
     """`imbalanced_core.pool.step.pooled_loss` over the rows of all devices, with the classes divided among them.
 
-    Arguments as there, of this device's rows [n, C]. The queue holds this device's classes of the global one: logits
+    Arguments as there, for this device's rows [n, C]. The queue holds this device's classes of the global queue: logits
     and targets [Q, ⌈C / W⌉]; None: the batch alone. `axis_name` is one axis name or a tuple of names.
 
     Returns:
-        The global loss, equal on all devices, and a result for all C classes, whose queue is this device's.
+        The global loss, equal on all devices, and a result for all C classes, except that its queue is this device's.
 
     Cost: an all-to-all of n · C numbers, forward and backward, and two small gathers.
     """
@@ -86,7 +86,7 @@ def class_parallel_loss(
 
 
 def queue_specs(axis_name: AxisName) -> Queue:
-    """How `shard_map` splits a class-parallel queue: by class, along the devices; its weights and flags are on all.
+    """Partition specs of a class-parallel queue for `shard_map`: split by class; weights and flags are replicated.
 
     Use it as `in_specs` and `out_specs` of a queue made by `init_queue(size, num_classes, multilabel=True)`, where
     num_classes is C rounded up to a multiple of the number of devices.
@@ -96,12 +96,13 @@ def queue_specs(axis_name: AxisName) -> Queue:
 
 
 def _to_block(columns: jax.Array, *, width: int, axis_name: AxisName) -> jax.Array:
-    """[n, C] on every device to this device's block of columns [W · n, width]; padding is 0."""
+    """Maps [n, C] on every device to this device's block of columns [W · n, width]; padding is 0."""
     names = distributed.axis_names(axis_name)
     n, padding = columns.shape[0], width * distributed.device_count(axis_name) - columns.shape[1]
     blocks = jnp.pad(columns, ((0, 0), (0, padding))).reshape(n, *map(lax.axis_size, names), width)
     blocks = jnp.moveaxis(blocks, 0, -2)
-    # One axis at a time: vmap has no rule for a tuple. Split = concat: the derivative of other pairs is broken.
+    # One axis at a time: vmap has no rule for a tuple. split_axis must equal concat_axis: the derivative of other pairs
+    # is wrong.
     for axis, name in enumerate(names):
         blocks = lax.all_to_all(blocks, name, split_axis=axis, concat_axis=axis)
     return blocks.reshape(-1, width)

@@ -1,8 +1,8 @@
-"""Collectives over named mesh axes, so that the loss of many devices is the loss of one.
+"""Collectives over named mesh axes that make the loss of many devices equal that of one.
 
 The contract: inside `pmap`, `vmap(axis_name=...)` or `shard_map`, after the usual `lax.pmean` of the gradients, every
-device holds the gradient of one device that sees all rows, in the order of the devices. `axis_name` is one name or a
-tuple of names (the first is the major one); with None every function here is the identity of one device.
+device holds the gradient that one device would compute from all rows, in device order. `axis_name` is one name or a
+tuple of names (the first is the major one); with None every function here works on a single device.
 """
 
 import math
@@ -35,13 +35,13 @@ def gather_rows(tree: Any, axis_name: AxisName) -> Any:
     """The rows (axis 0) of all devices, in device order, on every device.
 
     Args:
-        tree: arrays [n, ...] of a pytree; every device has the same n. Pad uneven data and mask the padding with
+        tree: pytree of arrays [n, ...]; n must be the same on every device. Pad uneven data and mask the padding with
             `where` or `ignore_index`.
-        axis_name: one axis name, a tuple of names, or None: then the tree is returned as it is.
+        axis_name: one axis name, a tuple of names, or None: then the tree is returned unchanged.
 
     Returns:
-        The tree with arrays [W · n, ...] for W devices. A gradient flows back to the device that a row came from.
-        Under `shard_map(check_vma=True)` the result has the type of a value that is equal on every device.
+        The tree with arrays [W · n, ...] for W devices. A gradient flows back to the device that a row came from. Under
+        `shard_map(check_vma=True)` the result is typed as equal on every device.
     """
     for name in reversed(axis_names(axis_name)):  # one axis at a time: vmap has no rule for a tuple
         tree = jax.tree.map(lambda array, name=name: _gather_axis(array, name), tree)
@@ -49,21 +49,21 @@ def gather_rows(tree: Any, axis_name: AxisName) -> Any:
 
 
 def mean_loss(loss: jax.Array, axis_name: AxisName) -> jax.Array:
-    """A loss that every device computed from the same gathered rows, as one value for all of them.
+    """Mean over the devices of a loss that each computed from the same gathered rows.
 
-    The mean changes no value; it divides the cotangents, so that `gather_rows` and the usual `lax.pmean` of the
-    gradients together give the gradient of one device.
+    The mean does not change the value; it divides the cotangents, so that `gather_rows` and the usual `lax.pmean` of
+    the gradients together give the gradient of one device.
     """
     names = axis_names(axis_name)
     return lax.pmean(loss, names) if names else loss
 
 
 def global_ratio(total: jax.Array, mass: jax.Array | None, axis_name: AxisName) -> jax.Array:
-    """Σ total / Σ mass over the devices, without gathering one row; a mass of exactly 0 counts as 1.
+    """Σ total / Σ mass over the devices, without gathering rows; a mass of exactly 0 counts as 1.
 
     Args:
         total: this device's sum of losses, 0-d.
-        mass: this device's normaliser, 0-d, a constant in differentiation; None for a plain sum.
+        mass: this device's normaliser, 0-d, without gradient; None for a plain sum.
         axis_name: one axis name, a tuple of names, or None.
     """
     names = axis_names(axis_name)
@@ -75,10 +75,10 @@ def global_ratio(total: jax.Array, mass: jax.Array | None, axis_name: AxisName) 
 
 
 def invariant(tree: Any, axis_name: AxisName) -> Any:
-    """Values that are equal on every device, as constants in a form that `shard_map` returns through `out_specs=P()`.
+    """Values equal on every device, without gradient, typed so that `shard_map` can return them with `out_specs=P()`.
 
-    Only arrays whose type says that they may vary along the axes are reduced; elsewhere the values are equal already
-    and nothing is sent. What is reduced are the bits, read as integers: `lax.pmax` of NaN is −inf on some devices.
+    Only arrays typed as varying along the axes are reduced; others are equal already and nothing is sent. Floats are
+    reduced as the integers of their bits: `lax.pmax` of NaN is −inf on some devices.
     """
     names = axis_names(axis_name)
 
@@ -96,22 +96,22 @@ def invariant(tree: Any, axis_name: AxisName) -> Any:
 
 
 def replicate(tree: Any) -> Any:
-    """Arrays that an explicit-sharding mesh splits, resharded to a full copy on every device; other arrays as they are.
+    """Reshards arrays split over an explicit-sharding mesh to a full copy on every device; leaves others unchanged.
 
-    A ranking needs every row of a class, and on an explicit mesh a sort along a split axis is an error, as is a lookup
-    by class ids that are split. Under `jit` with automatic sharding the compiler decides and this does nothing.
+    A ranking needs every row of a class, and on an explicit mesh sorting along a sharded axis, or indexing with sharded
+    class ids, is an error. Under `jit` with automatic sharding the compiler decides and this is a no-op.
     """
     return jax.tree.map(_replicate_array, tree)
 
 
 def varying_axes(array: jax.Array) -> frozenset:
-    """The mesh axes along which the array's type says that it may vary; none outside of a checked `shard_map`."""
+    """The mesh axes along which the array is typed as varying; none outside a checked `shard_map`."""
     return _versions.varying_axes(jax.typeof(array))
 
 
 def _gather_axis(array: jax.Array, name: Any) -> jax.Array:
     if name in varying_axes(array):
-        # Only where the type system tracks what varies: elsewhere this form has another derivative, wrong by 1 / W.
+        # Only where types track varying axes: elsewhere the derivative of this form is wrong by a factor 1 / W.
         return _versions.all_gather_invariant(array, name)
     return lax.all_gather(array, name, tiled=True)
 
@@ -121,5 +121,5 @@ def _replicate_array(array: jax.Array) -> jax.Array:
     spec = getattr(sharding, "spec", None)
     if sharding is None or spec is None or all(part is None for part in spec):
         return array
-    # with the mesh of the array: outside of `jax.set_mesh` a bare PartitionSpec has none
+    # with the mesh of the array: outside `jax.set_mesh` a bare PartitionSpec has none
     return jax.sharding.reshard(array, NamedSharding(sharding.mesh, PartitionSpec(*(None for _ in spec))))

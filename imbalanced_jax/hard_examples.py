@@ -15,11 +15,11 @@ Number = float | Array
 
 @class_function
 def poly1_loss(logits: Array, targets: Array, *, epsilon: Number = 1.0, **options: Unpack[ClassOptions]) -> Array:
-    """Poly-1 cross entropy: the first term of the series of log p_y gets another coefficient.
+    """Poly-1 cross entropy: changes the first coefficient of the series of log p_y.
 
     loss = CE(logits, y) + ε (1 − p_y).
 
-    Logits, targets and options as for `softmax_focal_loss`; `epsilon` is ε >= −1, with 0 the cross entropy.
+    Logits, targets and options as for `softmax_focal_loss`; `epsilon` is ε >= −1; 0 gives the cross entropy.
 
     References:
         Leng et al., PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions, ICLR 2022,
@@ -38,12 +38,12 @@ def asymmetric_loss(
     clip: float = 0.05,
     **options: Unpack[LabelOptions],
 ) -> Array:
-    """Asymmetric loss of multi-label predictions: negatives are focused harder than positives, easy ones dropped.
+    """Asymmetric loss for multi-label classification: focuses negatives more than positives and drops easy ones.
 
     loss = y (1 − p)^γ₊ (−log p) + (1 − y) p_m^γ₋ (−log(1 − p_m)) with p = σ(logit) and p_m = max(p − m, 0).
 
     Logits, targets and options as for `sigmoid_focal_loss`; `gamma_pos` and `gamma_neg` are γ₊ and γ₋ >= 0, and `clip`
-    is m in [0, 1), fixed when compiled: a negative with p <= m has loss and gradient 0.
+    is m in [0, 1), static under jit: a negative with p <= m has loss and gradient 0.
 
     References:
         Ridnik et al., Asymmetric Loss for Multi-Label Classification, ICCV 2021, https://arxiv.org/abs/2009.14119
@@ -56,14 +56,14 @@ def asymmetric_loss(
 def hard_negative_loss(
     logits: Array, targets: Array, *, share: float = 0.25, axis: int | None = 0, **options: Unpack[LabelOptions]
 ) -> Array:
-    """Binary cross entropy of all positives and of the hardest negatives, those of the greatest logits.
+    """Binary cross entropy over all positives and the hardest negatives, those with the highest logits.
 
-    Of n negatives (targets below ½) that compete, 1 + ⌊share · (n − 1)⌋ are kept, and all that tie with the last of
-    them; a mean is over what is kept. With `axis_name` the negatives of all devices compete (`axis` 0 or None).
+    Of n competing negatives (targets below ½), 1 + ⌊share · (n − 1)⌋ are kept, and all that tie with the last of these;
+    a mean is over the kept entries. With `axis_name` the negatives of all devices compete (`axis` 0 or None).
 
-    Logits, targets and options as for `sigmoid_focal_loss`; `share` is in [0, 1], with 1 the binary cross entropy, and
-    `axis` is the one along which negatives compete: 0 for the rows of a batch, each label by itself; −1 for the labels
-    of a row; None for all entries. Both are fixed when compiled.
+    Logits, targets and options as for `sigmoid_focal_loss`; `share` is in [0, 1], where 1 gives the binary cross
+    entropy, and negatives compete along `axis`: 0 for the rows of a batch, separately per label; −1 for the labels of a
+    row; None for all entries. Both are static under jit.
 
     References:
         Shrivastava et al., Training Region-Based Object Detectors with Online Hard Example Mining, CVPR 2016,

@@ -1,10 +1,10 @@
-"""Losses of long-tailed classes: cross entropy of logits that the class counts shift, scale or give a margin.
+"""Losses for long-tailed classes: cross entropy of logits shifted, scaled or given a margin by class counts.
 
-The arguments of `imbalanced_jax.pointwise` hold, reductions "mean", "sum" and "none" (that of binary predictions has
-"mean_positive" too), and
+Arguments as in `imbalanced_jax.pointwise`, with reductions "mean", "sum" and "none" (the binary loss also has
+"mean_positive"), and
 
 - class_counts: items per class in the training data [C], such as `jnp.bincount(targets, length=C)`; a sequence or
-  array, > 0. Only ratios matter, so shares serve as well. Give a class without items a 1.
+  array, > 0. Only ratios matter, so frequencies work too. Use 1 for a class without items.
 """
 
 from collections.abc import Sequence
@@ -29,11 +29,11 @@ def logit_adjusted_loss(
 ) -> Array:
     """Logit-adjusted cross entropy; with τ = 1 it is the balanced softmax.
 
-    loss = CE(logits + τ log π, y) with π_c = n_c / Σn. Predict without the adjustment: the scores are those of balanced
-    classes, and `prior_correction(logits, train_prior=shares, tau=τ)` gives those of the data.
+    loss = CE(logits + τ log π, y) with π_c = n_c / Σn. Predict without the adjustment: the logits are then those for
+    balanced classes, and `prior_correction(logits, train_prior=shares, tau=τ)` gives those for the data.
 
     Logits, targets and options as for `softmax_focal_loss`; `class_counts` are items per class [C], > 0, and `tau` is
-    τ, finite, with 0 the cross entropy.
+    τ, finite; 0 gives the cross entropy.
 
     References:
         Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021, https://arxiv.org/abs/2007.07314
@@ -58,7 +58,7 @@ def vector_scaling_loss(
 
     loss = CE(Δ ⊙ logits + ι, y) with Δ_c = (n_c / max n)^γ and ι_c = τ log π_c, π_c = n_c / Σn.
 
-    Arguments as for `logit_adjusted_loss`, and `gamma`, γ >= 0: with 0 it is that loss.
+    Arguments as for `logit_adjusted_loss`, plus `gamma`, γ >= 0; 0 gives that loss.
 
     References:
         Kini et al., Label-Imbalanced and Group-Sensitive Classification under Overparameterization, NeurIPS 2021,
@@ -81,10 +81,10 @@ def ldam_loss(
     """Label-distribution-aware margin loss: the rarer the class, the greater its margin.
 
     loss = CE(s · (logits − Δ_y e_y), y) with Δ_c = m (min n / n_c)^¼. In the paper the logits are cosines of normalised
-    features and class weights, and weights of the classes begin late in training: pass them as `sample_weight`.
+    features and class weights, and class reweighting starts late in training: pass it as `sample_weight`.
 
-    Arguments as for `logit_adjusted_loss`, but for `max_margin`, m >= 0, that of the rarest class, and `scale`, s > 0;
-    s · m must be at most 80.
+    Arguments as for `logit_adjusted_loss`, with `max_margin`, m >= 0, the margin of the rarest class, and `scale`,
+    s > 0, instead of `tau`; s · m must be at most 80.
 
     References:
         Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, NeurIPS 2019,
@@ -101,11 +101,11 @@ def sigmoid_logit_adjusted_loss(
 ) -> Array:
     """Logit-adjusted binary cross entropy, for binary and multi-label classification.
 
-    loss = BCE(logit + τ log(π / (1 − π)), y) with π the share of positives. Predict without the adjustment: the scores
-    are those of balanced data, and `prior_correction(..., tau=τ, binary=True)` gives those of the data.
+    loss = BCE(logit + τ log(π / (1 − π)), y) with π the fraction of positives. Predict without the adjustment: the
+    logits are then those for balanced data, and `prior_correction(..., tau=τ, binary=True)` gives those for the data.
 
     Logits, targets and options as for `sigmoid_focal_loss`; `positive_rate` is π in (0, 1), one number or one per label
-    [C], and `tau` τ, finite, with 0 the binary cross entropy.
+    [C], and `tau` is τ, finite; 0 gives the binary cross entropy.
 
     References:
         Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021, https://arxiv.org/abs/2007.07314

@@ -12,13 +12,13 @@ from imbalanced_jax._pointwise import ListOptions, list_function, list_loss
 def ndcg_loss(scores: Array, relevance: Array, *, gain: str = "exponential", **options: Unpack[ListOptions]) -> Array:
     """One minus the smooth normalised discounted cumulative gain (NDCG), averaged over lists.
 
-    A list is what one query ranks: scores and graded labels [..., n]. It has neither classes nor a queue.
+    A list holds the items of one query: scores and graded labels [..., n]. There are no classes and no queue.
 
         rank_i = 1 + Σ_{j≠i} σ((s_j − s_i)/τ),  DCG = Σ_i g_i / log₂(1 + rank_i),  loss = 1 − DCG / IDCG,
 
-    where IDCG is the DCG of the best order.
+    where IDCG is the DCG of the ideal order.
 
-    A list counts when its labels are not all the same.
+    A list counts if its labels are not all equal.
 
     Args:
         scores: floating point [..., n].

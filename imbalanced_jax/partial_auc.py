@@ -27,19 +27,20 @@ def pauc_at_budget_loss(
 ) -> Result:
     """One minus the smooth partial AUC over the false-positive rates [alpha, beta], averaged over classes.
 
-    The scores of the iid negatives in batch and queue set, as constants, the thresholds t(f) of false-positive rates f
-    and the unit of the temperature. Per positive, "trapezoid" integrates σ((s_i − t(f))/τ) over the band; "pairwise"
-    averages σ((s_i − s_j)/τ) over the negatives j in the band, which then carry gradient as well. The loss is one minus
-    the mean over positives. A class counts when it has a positive (of weight > 0), an iid negative, a scale of scores
-    > 1e-12 and, for "pairwise", a negative in the band. See `imbalanced_core.losses.partial_auc.partial_auc`.
+    The scores of the iid negatives in batch and queue set, without gradient, the thresholds t(f) at false-positive
+    rates f and the unit of the temperature. Per positive, "trapezoid" integrates σ((s_i − t(f))/τ) over the band;
+    "pairwise" averages σ((s_i − s_j)/τ) over the negatives j in the band, which then receive gradient too. The loss is
+    one minus the mean over positives. A class counts if it has a positive (of weight > 0), an iid negative, a score
+    scale > 1e-12 and, for "pairwise", a negative in the band. See `imbalanced_core.losses.partial_auc.partial_auc`.
 
-    Arguments, results and errors as for `smooth_ap_loss`, own options as for that function; its temperature_scale is
-    `tau_scale`, which a `temperature_scale` replaces. `surrogate="trapezoid"`, the default of
-    `imbalanced_torch.PAUCAtBudgetLoss`, lifts positives only and hardly learns without another loss beside it. On real
-    data a `temperature` of 1.0 with tau_scale="std" did better than the default. The pool needs several times 1/beta
-    negatives. `aux.diagnostics` is full: t_alpha and t_beta, the scores at the edges of the band; tau_eff, the
+    Arguments, results and errors as for `smooth_ap_loss`, other options as for that function, whose temperature_scale
+    is `tau_scale` here; `temperature_scale` overrides it. `surrogate="trapezoid"`, the default of
+    `imbalanced_torch.PAUCAtBudgetLoss`, raises positives only and hardly learns without a second loss. On real data a
+    `temperature` of 1.0 with tau_scale="std" did better than the default. The pool needs several times 1/beta
+    negatives. `aux.diagnostics` has all fields: t_alpha and t_beta, the scores at the edges of the band; tau_eff, the
     temperature in units of the logits; band_neg_count, the iid negatives in the band; pauc_var, the variance of the
-    contributions of single positives; grad_pos_count, the batch's positives. Cost: one sort of all scores per class.
+    contributions of single positives; grad_pos_count, the number of positives in the batch. Cost: one sort of all
+    scores per class.
 
     References:
         Narasimhan, Agarwal, A Structural SVM Based Approach for Optimizing Partial AUC, ICML 2013.

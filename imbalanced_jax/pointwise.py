@@ -1,19 +1,20 @@
 """Focal losses and symmetric cross entropy: checks of concrete values, then one jitted call of the core.
 
-Arguments that all functions share, "see above" there:
+Arguments shared by all functions, "see above" in their docstrings:
 
-- reduction: "mean" over the counted positions, "sum" or "none". The focal losses have "mean_positive" too: the sum over
-  all positions, background included, divided by the number of those that are positive or not background. With sample
-  weights, sums and numbers are weighted; a divisor of exactly 0 counts as 1.
-- where, of losses of labels: bool, the shape of `logits`: the entries to count, in addition to those that
-  `ignore_index` leaves.
-- ignore_index: the target of ignored positions, which may hold anything else; their loss and gradient are 0.
-- sample_weight: >= 0, no gradient; in the shape of the losses, one per row [N], or such as [N, 1] that broadcasts.
-- axis_name: mapped axis or axes whose devices share the mean, in `shard_map`, `vmap` or `pmap`.
+- reduction: "mean" over the counted positions, "sum" or "none". The focal losses also have "mean_positive": the sum
+  over all positions, background included, divided by the number of positive (or non-background) positions. With sample
+  weights, sums and counts are weighted; a divisor of exactly 0 counts as 1.
+- where, for independent labels: bool, the shape of `logits`; False masks an entry, as `ignore_index` does.
+- ignore_index: target value of ignored positions: their loss and gradient are 0, whatever else they hold.
+- sample_weight: >= 0, no gradient; in the shape of the losses, one per row [N], or broadcasting to them, such as
+  [N, 1].
+- axis_name: mapped axis or axes over whose devices the mean is taken, in `shard_map`, `vmap` or `pmap`.
 
 A call returns a 0-d array, or one loss per position for reduction "none", in float32 or float64; 0 with zero gradient
-where no position is counted. It raises TypeError or ValueError if dtypes, shapes or parameters do not fit, or a
-readable target or weight is out of range; another one makes the loss NaN. Numbers may change without recompilation.
+where no position is counted. It raises TypeError or ValueError on invalid dtypes, shapes or parameters, or if a
+readable target or weight is out of range; one that cannot be read makes the loss NaN. Numbers may change without
+recompilation.
 """
 
 from collections.abc import Sequence
@@ -46,7 +47,7 @@ def sigmoid_focal_loss(
         logits: floating point, any shape.
         targets: in [0, 1], of any dtype, in the shape of `logits`.
         alpha: weight of the positive class in [0, 1], negatives get 1 − alpha; None or −1 for no weights. A sequence or
-            array [C] has one per label, for the last axis: w / (1 + w) for `w = imbalanced_jax.pos_weight(...)`.
+            array [C] holds one weight per label (last axis): use w / (1 + w) for `w = imbalanced_jax.pos_weight(...)`.
         gamma: focusing exponent, >= 0; 0 is the binary cross entropy.
         **options: `ignore_index` (default None), `where`, `sample_weight`, `reduction` and `axis_name`, see above.
 
@@ -73,7 +74,7 @@ def softmax_focal_loss(
 
     Class ids: loss = α_y (1 − p_y)^γ CE(logits, y; label_smoothing). Probabilities: loss = Σ_c y_c α_c (1 − p_c)^γ
     (−log p_c), linear in y, with y mixed with the uniform distribution by `label_smoothing` first. For class ids with
-    both class weights and smoothing, α_y weighs the smoothed sum; PyTorch's cross entropy weighs each term by α_c.
+    both class weights and smoothing, α_y weights the smoothed sum; PyTorch's cross entropy weights each term by α_c.
 
     Args:
         logits: floating point, C classes on `axis`.

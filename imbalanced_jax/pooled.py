@@ -1,4 +1,4 @@
-"""What every ranking loss is: checks of concrete values, then one jitted step of batch and queue."""
+"""Shared code of the ranking losses: checks of concrete values, then one jitted step of batch and queue."""
 
 import math
 import warnings
@@ -28,15 +28,15 @@ Result: TypeAlias = tuple[jax.Array, PooledResult]
 
 
 def init_queue(size: int, num_classes: int, *, multilabel: bool = False, dtype: Any = jnp.float32) -> Queue:
-    """A queue of `size` empty slots, for the ranking losses to fill: each returns the next queue in `aux.queue`.
+    """An empty queue of `size` slots for the ranking losses, which return the next queue in `aux.queue`.
 
-    A checkpoint that was restored as a dict is a queue again by `imbalanced_jax.Queue(**restored)`. The `queue` of a
-    module of `imbalanced_torch` has the same fields, so a run may go on in the other framework.
+    Convert a checkpoint restored as a dict by `imbalanced_jax.Queue(**restored)`. The `queue` of an `imbalanced_torch`
+    module has the same fields, so a run can continue in the other framework.
 
     Args:
-        size: how many rows of earlier batches are remembered; 0 for none.
+        size: number of rows of earlier batches to keep; 0 for none.
         num_classes: C, the number of logits of a row; 1 is binary.
-        multilabel: targets are 0/1 per class instead of class ids.
+        multilabel: whether targets are 0/1 per class instead of class ids.
         dtype: of the logits.
 
     Returns:
@@ -50,22 +50,22 @@ def init_queue(size: int, num_classes: int, *, multilabel: bool = False, dtype: 
 
 
 def init_gate(num_classes: int) -> Gate:
-    """The gate of a gated loss before its first step, for the keyword `gate`: Gate(reached, positives, negatives)."""
+    """The initial gate of a gated loss, for the keyword `gate`: Gate(reached, positives, negatives)."""
     return opened(num_classes, xp=jnp)
 
 
 class RankingOptions(shared.RankingOptions, total=False):
-    """The keywords of every ranking function: those of `imbalanced_core.options.RankingOptions`, and three of JAX.
+    """Keywords of all ranking functions: those of `imbalanced_core.options.RankingOptions` and three specific to JAX.
 
     Attributes:
         key: `jax.random.key` for `max_pool_size`; a new one at every step.
         axis_name: mapped axis or axes whose devices' rows are ranked together, in `shard_map`, `vmap` or `pmap`. The
-            gradient is then right after the usual `lax.pmean`. Every device passes the same queue.
+            gradient is then correct after the usual `lax.pmean`. Every device must pass the same queue.
         class_parallel: for many classes, needs `axis_name`: each device computes C/W of them from the rows of all
             devices, which takes W times less memory, work and forward traffic than gathering all logits; same value and
-            gradient. A device passes, and gets back, the queue of its own classes: `init_queue(size, num_classes,
-            multilabel=True)` split by `imbalanced_jax.class_parallel.queue_specs(axis_name)`, with C rounded up to a
-            multiple of W.
+            gradient. Each device passes and receives the queue of its own classes:
+            `init_queue(size, num_classes, multilabel=True)` split by
+            `imbalanced_jax.class_parallel.queue_specs(axis_name)`, with C rounded up to a multiple of W.
     """
 
     key: jax.Array | None
@@ -77,7 +77,7 @@ DEFAULTS: RankingOptions = {**shared.RANKING_DEFAULTS, "key": None, "axis_name":
 
 
 def ranking_function(**defaults: Any) -> Callable[[shared.Function], shared.Function]:
-    """Fills in the keywords of `RankingOptions` that a call leaves out; `defaults` take the place of `DEFAULTS`."""
+    """Decorator that fills in the keywords of `RankingOptions` that a call omits; `defaults` override `DEFAULTS`."""
     return lambda function: shared.with_options(function, RankingOptions, {**DEFAULTS, **defaults})
 
 
@@ -91,7 +91,7 @@ def ranking_loss(
     iid_aware: bool = False,
     **own: Hashable,
 ) -> Result:
-    """The step of a ranking function: `options` are all there, `own` are further options of the objective."""
+    """One step of a ranking function: `options` are complete, `own` are further options of the objective."""
     of_objective, rest = shared.split(options)
     of_objective |= own
     temperature = rest.pop("temperature")
@@ -125,7 +125,7 @@ def ranking_loss(
         objective=objective,
         options=tuple(of_objective.items()),
         iid_aware=iid_aware,
-        # `jax_debug_nans` would stop at the NaN that stands for the loss of a class without positives
+        # `jax_debug_nans` would stop at the NaN loss of a class without positives
         without_nan=bool(jax.config.jax_debug_nans),  # type: ignore[attr-defined]
         **rest | {"axis_name": distributed.axis_names(rest["axis_name"])},
     )
@@ -180,7 +180,7 @@ def _step(
         rest |= {"ignore_index": ignore_index, "multilabel": multilabel, "axis_name": axis_name}
         rest |= {"sample_weight": sample_weight, "iid_mask": iid_mask}
         return class_parallel_loss(objective, logits, targets, queue, **rest)
-    if max_pool_size is not None:  # here, so that it is seen before a missing key
+    if max_pool_size is not None:  # here, so that it is reported before a missing key
         checks.at_least("max_pool_size", max_pool_size, strata_count(logits.shape[1], multilabel=multilabel))
     if queue is None:
         queue = init_queue(0, logits.shape[1], multilabel=multilabel)
@@ -209,7 +209,7 @@ def _step(
 
 
 def _noise(key: jax.Array | None, rows: int, max_pool_size: int | None, axis_name: tuple) -> jax.Array | None:
-    """Noise for subsampling, the same on every device; None if nothing is cut."""
+    """Noise for subsampling, the same on every device; None without subsampling."""
     if max_pool_size is None or rows <= max_pool_size:
         return None
     if key is None:

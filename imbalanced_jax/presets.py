@@ -1,4 +1,4 @@
-"""The recommended losses, all options set: a ranking loss that hands weight to a cross entropy where it fails."""
+"""The recommended losses, all options set: a ranking loss blended with a cross entropy where the ranking fails."""
 
 from typing import Any, NamedTuple
 
@@ -15,9 +15,9 @@ from imbalanced_jax.ranking import smooth_ap_loss
 
 
 class PresetState(NamedTuple):
-    """What a preset remembers between steps, a pytree: the queue of earlier rows, and the gate.
+    """The state of a preset between steps, a pytree: the queue of earlier rows and the gate.
 
-    One that was restored as dicts is `PresetState(Queue(**restored["queue"]), Gate(**restored["gate"]))` again.
+    Convert a state restored as dicts by `PresetState(Queue(**restored["queue"]), Gate(**restored["gate"]))`.
     """
 
     queue: Queue
@@ -29,8 +29,8 @@ def init_state(num_classes: int, *, queue_size: int = 1024, multilabel: bool = F
 
     Args:
         num_classes: C, the number of logits of a row; 1 is binary.
-        queue_size: how many rows of earlier batches are ranked along; 0 for none.
-        multilabel: targets are 0/1 per class instead of class ids.
+        queue_size: number of rows of earlier batches ranked with the batch; 0 for none.
+        multilabel: whether targets are 0/1 per class instead of class ids.
     """
     return PresetState(init_queue(queue_size, num_classes, multilabel=multilabel), init_gate(num_classes))
 
@@ -47,15 +47,15 @@ def pauc_at_budget(
     """The preset for a budget of false positives: `imbalanced_torch.PAUCAtBudgetLoss.recommended` as a function.
 
     `pauc_at_budget_loss` of pairs in a band of twice the budget, at a temperature of one standard deviation, gated: a
-    cross entropy comes in where the ranking does not succeed. Use it alone, from the first step on.
+    cross entropy is blended in where the ranking fails. Use it as the only loss, from the first step.
 
     Args:
         logits: floating point [N, C]; C = 1 is binary.
         targets: as for `pauc_at_budget_loss`.
-        state: from `init_state`, or of the step before.
-        budget: the false-positive rate that can be afforded, a Python number in (0, 1].
-        positive_rate: the share of positives to expect in the batches, in (0, 1); counts as 100 rows seen before the
-            first. None: as in the batches so far.
+        state: from `init_state` or the previous step.
+        budget: the acceptable false-positive rate, a Python number in (0, 1].
+        positive_rate: expected fraction of positives in the batches, in (0, 1); counts as 100 rows seen before the
+            first. None: estimated from the batches so far.
         **overrides: options of `pauc_at_budget_loss`, which take precedence.
 
     Returns:

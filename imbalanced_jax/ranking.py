@@ -19,28 +19,28 @@ def smooth_ap_loss(
 
         rank_i = 1 + Σ_{j∈V, j≠i} σ((s_j − s_i)/τ),  rank⁺_i = the same over P,  loss = 1 − mean_i rank⁺_i / rank_i.
 
-    A class counts when it has a positive (of weight > 0) and a negative.
+    A class counts if it has a positive (of weight > 0) and a negative.
 
     Args:
         logits: floating point [N, C]; C = 1 is binary.
         targets: class ids [N] or [N, 1], of any integer or bool dtype; 0 or 1 (floats too) for one class. With
             `multilabel` 0/1 per class, [N, C], of any dtype. `ignore_index` marks rows, or single labels, that are
             ignored; their logits may hold anything.
-        queue: the rows of earlier batches, from `init_queue` or the `aux.queue` of the step before; constants in
-            differentiation. None: the batch alone.
-        **options: the keywords of `imbalanced_jax.RankingOptions`.
+        queue: rows of earlier batches, from `init_queue` or the previous step's `aux.queue`; they carry no gradient.
+            None: only the batch.
+        **options: see `imbalanced_jax.RankingOptions`.
 
     Returns:
         (loss, aux), for `jax.value_and_grad(..., has_aux=True)`. The loss is 0-d, or [C] for reduction "none", within
         [0, 1] per class, float32 or float64; 0 with zero gradient if no class counts; NaN if a logit that is not
-        ignored is NaN, or if a target or weight that could not be looked at is out of range. aux = (queue, per_class,
-        valid, diagnostics): the next queue; the loss [C] of each class, NaN where invalid; which classes are valid,
-        bool [C]; and figures [C] that are constants, of which this loss has `grad_pos_count`, the positives of the
+        ignored is NaN, or if a target or weight that could not be read is out of range. aux = (queue, per_class, valid,
+        diagnostics): the next queue; the loss [C] of each class, NaN where invalid; which classes are valid, bool [C];
+        and diagnostics [C] without gradient, of which this loss has `grad_pos_count`, the number of positives in the
         batch (with `axis_name`: of all devices).
 
     Raises:
-        TypeError, ValueError: if dtypes, shapes or options do not fit, a readable target or weight is out of range, or
-            a key is missing.
+        TypeError, ValueError: on invalid dtypes, shapes or options, if a readable target or weight is out of range, or
+            if a key is missing.
 
     Cost: O(n log n) time and O(n) memory per class, for n = N + queue size.
 
@@ -63,16 +63,17 @@ def recall_at_quantile_loss(
 ) -> Result:
     """One minus the smooth recall when the top `quantile` of the scores is flagged, averaged over classes.
 
-    With θ the (1 − quantile)-quantile of a class's scores in batch and queue, a constant in differentiation:
+    With θ the (1 − quantile)-quantile of a class's scores in batch and queue, without gradient:
 
         loss = 1 − mean over positives i of σ((s_i − θ)/τ).
 
-    The gradient pushes positives above the threshold. A class counts when it has a positive (of weight > 0). The pool
-    needs several times 1/quantile rows for a meaningful threshold, and the quantile should exceed the positives' share.
+    The gradient pushes positives above the threshold. A class counts if it has a positive (of weight > 0). The pool
+    needs several times 1/quantile rows for a meaningful threshold, and the quantile should exceed the fraction of
+    positives.
 
     Arguments, results and errors as for `smooth_ap_loss`; `quantile`, the flagged fraction, is a Python number within
-    [0, 1], and `quantile_interpolation` "higher", "lower", "linear", "nearest" or "midpoint". The threshold, always
-    that of all rows, is `aux.diagnostics.t_beta`. Cost: one sort of all scores per class.
+    [0, 1], and `quantile_interpolation` "higher", "lower", "linear", "nearest" or "midpoint". `aux.diagnostics.t_beta`
+    is the threshold, always that of all rows. Cost: one sort of all scores per class.
     """
     own: dict[str, Any] = {"quantile": quantile, "quantile_interpolation": quantile_interpolation}
     return ranking_loss(ranking.recall, logits, targets, queue, options, **own)
@@ -82,7 +83,7 @@ def recall_at_quantile_loss(
 def auc_loss(logits: Array, targets: Array, queue: Queue | None = None, **options: Unpack[RankingOptions]) -> Result:
     """One minus the smooth area under the ROC curve, averaged over classes, of the batch and a queue of earlier rows.
 
-    The mean over positives i and negatives j of a class of σ((s_j − s_i)/τ + margin). A constant model has ½.
+    Mean of σ((s_j − s_i)/τ + margin) over the positives i and negatives j of a class; ½ for a constant model.
 
     Arguments, results, errors and cost as for `smooth_ap_loss`.
 

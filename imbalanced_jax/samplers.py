@@ -1,4 +1,4 @@
-"""Rows of a batch: uniform ones, then added positives of rare classes."""
+"""Sampling of batch rows: uniform rows, then added positives of rare classes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,21 +16,21 @@ def balanced_rows(
 ) -> tuple[jax.Array, jax.Array]:
     """Indices of uniform rows, then of added[c] positives of each class c, all drawn with replacement.
 
-    A pure function with static shapes: give each step, and each device, a key of its own, such as
+    A pure function with static shapes: use a different key for each step and each device, such as
     `jax.random.fold_in(key, step)` and, in `shard_map`, `jax.random.fold_in(key, jax.lax.axis_index(name))`.
 
     Args:
-        key: of `jax.random`.
+        key: a `jax.random` key.
         labels: class ids [N] or [N, 1], or labels 0/1 per class [N, C].
-        batch: rows in all, the added ones among them; a Python integer.
-        added: class -> how many of its positives are added; Python integers.
+        batch: number of rows including the added ones; a Python integer.
+        added: maps a class to the number of its positives to add; Python integers.
 
     Returns:
-        The rows, int32 [batch], and bool [batch], which of them are uniform: the `iid_mask` of the losses. Uniform rows
-        stand in for those of a class without a positive, unmarked.
+        Row indices, int32 [batch], and the mask of the uniform ones, bool [batch]: the `iid_mask` of the losses. For a
+        class without a positive, uniform rows are added, unmarked.
 
     Raises:
-        ValueError: on a wrong shape, if nothing is left for uniform rows, or if readable labels have no positive of a
+        ValueError: on a wrong shape, if no room is left for uniform rows, or if readable labels have no positive of a
             class.
 
     Cost: O(N) per class, two passes over the labels.
@@ -45,7 +45,7 @@ def balanced_rows(
             checks.require(found, "labels", f"such that class {c} has a positive", "none")
         up_to = jnp.cumsum(_positives(labels, c), dtype=jnp.int32)
         number = jax.random.randint(own, (count,), 0, jnp.maximum(up_to[-1], 1), dtype=jnp.int32)
-        rows = jnp.searchsorted(up_to, number + 1).astype(jnp.int32)  # the first row with so many positives up to it
+        rows = jnp.searchsorted(up_to, number + 1).astype(jnp.int32)  # the first row with that many positives up to it
         other = jax.random.randint(own, (count,), 0, len(labels), dtype=jnp.int32)
         parts.append(jnp.where(up_to[-1] > 0, rows, other))
     return jnp.concatenate(parts), jnp.arange(batch) < uniform

@@ -1,4 +1,4 @@
-"""Warm-up, blend and temperature without state: schedules of the step, and a step that blends two losses by them."""
+"""Stateless warm-up: schedules of weight and temperature, and a step that blends two losses by them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from imbalanced_core.losses.schedules import blend_losses, blend_weight, geometr
 from imbalanced_core.pool.queue import Queue, emptied
 from imbalanced_jax import _versions, validation
 
-Schedule = Callable[[Any], Any]  # what optax calls one: step -> value
+Schedule = Callable[[Any], Any]  # as in optax: step -> value
 
 
 def blend_schedule(warmup_steps: int, blend_steps: int = 0, final_main_weight: float = 1.0) -> Schedule:
@@ -21,8 +21,8 @@ def blend_schedule(warmup_steps: int, blend_steps: int = 0, final_main_weight: f
 
     The weight is 0 for `warmup_steps` steps, (k + 1) / (blend_steps + 1) · final_main_weight in step k of the
     `blend_steps` that follow (0 is a hard switch), and final_main_weight, in (0, 1], a number or a 0-d array, from then
-    on. A bad number is a ValueError. The step may be a number, which gives a Python float, or an array of signed
-    integers, which gives an array of the default float type.
+    on. An invalid number raises a ValueError. The step may be a number, which gives a Python float, or an array of
+    signed integers, which gives an array of the default float type.
     """
     checks.at_least("warmup_steps", warmup_steps, 0)
     checks.at_least("blend_steps", blend_steps, 0)
@@ -35,9 +35,9 @@ def blend_schedule(warmup_steps: int, blend_steps: int = 0, final_main_weight: f
 def temperature_schedule(temp_start: float, temp_end: float, temp_decay_steps: int, warmup_steps: int = 0) -> Schedule:
     """The temperature of the main loss as an optax schedule: `step -> temperature`.
 
-    It is temp_start · (temp_end / temp_start) ^ min(1, (step - warmup_steps) / temp_decay_steps), and temp_start
-    before step `warmup_steps`. The two ends are > 0, numbers or 0-d arrays, and `temp_decay_steps` at least 1; a bad
-    number is a ValueError. Types as for `blend_schedule`.
+    It is temp_start · (temp_end / temp_start) ^ min(1, (step - warmup_steps) / temp_decay_steps), and temp_start before
+    step `warmup_steps`. The two ends are > 0, numbers or 0-d arrays, and `temp_decay_steps` at least 1; an invalid
+    number raises a ValueError. Types as for `blend_schedule`.
     """
     checks.positive("temp_start", validation.number(temp_start))
     checks.positive("temp_end", validation.number(temp_end))
@@ -59,7 +59,7 @@ def warmup_blend(
     temp_end: float | None = None,
     temp_decay_steps: int = 10_000,
 ) -> tuple[jax.Array, Any]:
-    """One step of a training that starts with one loss and ends with another: the stateless form of torch's wrapper.
+    """One step of a training that starts with one loss and ends with another: the stateless `LossWarmupWrapper`.
 
     The loss is ::
 
@@ -70,8 +70,8 @@ def warmup_blend(
     `warmup_steps`, the switch, the main loss gets an empty queue. The step may be traced: one compilation serves the
     whole schedule.
 
-    All state is in the arguments, so a run resumes to the bit from its parameters, its step and its queue. Call it
-    inside the function that `jax.value_and_grad(..., has_aux=True)` differentiates, under `jit`::
+    All state is in the arguments, so a run resumes bit for bit from its parameters, step and queue. Call it inside the
+    function that `jax.value_and_grad(..., has_aux=True)` differentiates, under `jit`::
 
         def loss_fn(params, step, queue):
             logits = model(params, inputs)
@@ -87,28 +87,28 @@ def warmup_blend(
         queue = aux.queue
 
     Args:
-        step: the number of this step, counted from 0: an integer or a 0-d integer array. It must grow with every
-            call, since the queue is emptied whenever it is `warmup_steps`. A second run starts again at 0.
+        step: the number of this step, counted from 0: an integer or a 0-d integer array. It must increase with every
+            call, since the queue is emptied whenever it equals `warmup_steps`. A second run restarts at 0.
         warmup_fn: `() -> loss`. A model with one logit needs a binary cross entropy here: the softmax over one class
             is always 1 and trains nothing. Its targets must have the shape of the logits: optax broadcasts [N, 1]
             against [N] to [N, N] without an error.
-        main_fn: `(queue, temperature) -> (loss, aux)`, the loss of the same shape. If there is a queue, `aux` is a
-            NamedTuple with the next one in its field `queue`, as all ranking losses here return it. A loss with a
-            temperature of its own, such as a preset, ignores the second argument.
+        main_fn: `(queue, temperature) -> (loss, aux)`, with a loss of the same shape. With a queue, `aux` must be a
+            NamedTuple with the next queue in its field `queue`, as returned by all ranking losses here. A loss with its
+            own temperature, such as a preset, ignores the second argument.
         queue: the queue before this step; None if the main loss has none.
         warmup_steps: steps with w = 0.
         blend_steps: steps of the linear ramp after them; 0 is a hard switch.
         final_main_weight: the weight after the ramp, in (0, 1]; a number or a 0-d array.
         temp_start: temperature at the switch, > 0; a number or a 0-d array. None: 0.05.
         temp_end: temperature after `temp_decay_steps`, > 0; a number or a 0-d array. None: 0.005.
-        temp_decay_steps: steps from one to the other.
+        temp_decay_steps: steps from `temp_start` to `temp_end`.
 
     Returns:
-        The loss and the `aux` of the main loss. While that is not computed, `aux` has the same structure: the queue
-        unchanged, any other one empty, gates as before the first step, and NaN, False and 0 elsewhere.
+        The loss and the `aux` of the main loss. While the main loss is not computed, `aux` has the same structure: the
+        queue unchanged, other queues empty, gates as before the first step, and NaN, False and 0 elsewhere.
 
     Raises:
-        ValueError: on a bad number, or if the two losses differ in shape.
+        ValueError: on an invalid number, or if the two losses differ in shape.
         TypeError: if there is a queue and `aux` has no field `queue`.
 
     Cost: that of the losses with a weight > 0. Under `vmap` over the step both are computed. Outside `jit` every call
@@ -153,7 +153,7 @@ def _form_of_main(main_fn: Callable, queue: Queue | None, temperature: jax.Array
 
 
 def _absent(form: Any) -> Any:
-    """What stands for something that was not computed: no rows, an open gate, or of a figure NaN, False or 0."""
+    """Placeholder for a value that was not computed: an empty queue, an open gate, or else NaN, False or 0."""
     if isinstance(form, Queue):
         return Queue(*(_full(array, 0) for array in form))._replace(targets=_full(form.targets, -1))
     if isinstance(form, Gate):
@@ -162,7 +162,7 @@ def _absent(form: Any) -> Any:
 
 
 def _full(form: jax.ShapeDtypeStruct, value: float) -> jax.Array:
-    """A constant of the given form, down to the mesh axes along which it may vary: `cond` compares those too."""
+    """A constant of the given form, including the varying mesh axes, which `cond` compares too."""
     array = jnp.full(form.shape, value, form.dtype)
     varying = tuple(_versions.varying_axes(form))
     return _versions.mark_varying(array, varying) if varying else array

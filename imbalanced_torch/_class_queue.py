@@ -1,4 +1,4 @@
-"""The queue of a class-parallel module: on every rank the columns of its own classes, and of no others."""
+"""The queue of a class-parallel module, of which each rank holds only the columns of its own classes."""
 
 import array_api_compat.torch as xp
 import torch
@@ -15,10 +15,10 @@ _NO_BLOCK = (-1, -1)
 
 
 class ClassQueue(distributed.GroupMember):
-    """What a ranking module needs to keep a queue of a block of classes, whose place depends on rank and world size.
+    """Base class for keeping a queue of one block of classes, which depends on rank and world size.
 
-    `queue_block` in the `state_dict()` says which block the buffers hold, so that the queue that one rank saved is not
-    taken for that of another.
+    `queue_block` in the `state_dict()` identifies the block in the buffers, so that a queue saved by one rank is not
+    mistaken for that of another.
     """
 
     num_classes: int
@@ -32,7 +32,7 @@ class ClassQueue(distributed.GroupMember):
         self.register_buffer("queue_block", torch.tensor(_NO_BLOCK))
 
     def _own_block(self, gather: bool) -> Block:
-        """The classes that this rank computes: all of them unless it works with others."""
+        """The block of classes that this rank computes: all classes unless it gathers."""
         if not gather:
             return (0, self.num_classes)
         width = class_block.block_width(self.num_classes, dist.get_world_size(self.process_group))
@@ -42,7 +42,7 @@ class ClassQueue(distributed.GroupMember):
         return self._held_block in (None, block)
 
     def _queue_of(self, block: Block, *, start_anew: bool) -> Queue:
-        """The queue of a block of classes; if another is held, an empty one, which with `start_anew` replaces it."""
+        """The queue of a block of classes; if another is held, an empty queue, which replaces it with `start_anew`."""
         held = Queue(*(self._buffers[f"queue_{name}"] for name in Queue._fields))
         if self._holds(block) and held.logits.shape[1] == block[1]:
             return held
@@ -55,19 +55,19 @@ class ClassQueue(distributed.GroupMember):
         return new
 
     def _check_block(self) -> None:
-        """ValueError if another rank's queue was written into the buffers, as DDP does before every forward."""
+        """Raises a ValueError if another rank's queue is in the buffers, which DDP broadcasts before every forward."""
         found = tuple(self.queue_block.tolist())
         rule = "what this rank wrote: wrap the model with broadcast_buffers=False or keep the loss outside of it"
         checks.require(found == (self._held_block or _NO_BLOCK), "queue_block", rule, found)
 
     def _hold(self, block: Block | None) -> None:
-        """Notes which block the queue holds; None for an empty queue."""
+        """Records which block the queue holds; None for an empty queue."""
         if block != self._held_block:
             self._held_block = block
             self.queue_block.copy_(torch.tensor(block or _NO_BLOCK))
 
     def _adopt_block(self, saved_logits: Tensor, saved_block: Tensor) -> None:
-        """Makes room for a saved queue, whatever its number of classes."""
+        """Resizes the buffers for a saved queue with any number of classes."""
         first, width = saved_block.tolist()
         self._held_block = None if first < 0 else (first, width)
         for name in ("queue_logits", "queue_targets"):

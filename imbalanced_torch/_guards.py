@@ -1,4 +1,4 @@
-"""What guards a ranking module's step: against a second evaluation, and scores that become equal."""
+"""Guards of a ranking module's step, against recomputation in backward and against collapsed scores."""
 
 import warnings
 
@@ -7,15 +7,15 @@ from torch import Tensor
 
 from imbalanced_torch import validation
 
-_ROWS, _COLLAPSE = 8, 100  # fewer rows say little of a spread
-_STEPS = 10  # one step of so many is looked at
+_ROWS, _COLLAPSE = 8, 100  # fewer rows give no reliable spread
+_STEPS = 10  # one step in this many is checked
 
 
 class SpreadWatch:
-    """Warns, once, where the scores of a class become equal; looks now and then, where that costs little.
+    """Warns once if the scores of a class become equal; checks only some steps, where reading values is free.
 
     Args:
-        advice: what the warning says that one may do.
+        advice: the remedy that the warning suggests.
     """
 
     def __init__(self, advice: str) -> None:
@@ -25,7 +25,7 @@ class SpreadWatch:
         self._has_warned = False
 
     def __call__(self, logits: Tensor, targets: Tensor, ignore_index: int) -> None:
-        """Looks at the scores [N, C] of a batch, with targets [N] or [N, C], but not at ignored ones."""
+        """Checks the scores [N, C] of a batch, except those whose targets, [N] or [N, C], are ignored."""
         if self._has_warned or not validation.can_read(logits) or len(logits) < _ROWS:
             return
         if self._steps % _STEPS == 0:
@@ -34,11 +34,11 @@ class SpreadWatch:
 
     @torch.no_grad()
     def _look(self, logits: Tensor, where: Tensor) -> None:
-        if where.numel() not in (len(logits), logits.numel()):  # the step says what is wrong
+        if where.numel() not in (len(logits), logits.numel()):  # the step raises the error
             return
         scores = torch.where(where.reshape(len(logits), -1), logits.float(), torch.nan)
         spread = (scores - scores.nanmean(dim=0)).square().nanmean(dim=0).sqrt()
-        if not spread.isfinite().all():  # infinite logits are legal, and say nothing of the rest
+        if not spread.isfinite().all():  # infinite logits are legal, but give no spread
             return
         self._widest = spread if self._widest is None else torch.maximum(self._widest, spread)
         if (spread * _COLLAPSE < self._widest).any():
@@ -51,9 +51,9 @@ class SpreadWatch:
 
 
 def refuse_recomputation() -> None:
-    """RuntimeError inside of backward, where `torch.utils.checkpoint` calls its function for a second time.
+    """Raises a RuntimeError inside backward, where `torch.utils.checkpoint` recomputes its function.
 
-    Queue, gate or random draws have moved on since the first time: the loss, and its gradient, would be another one.
+    Queue, gate or random draws have changed since the first evaluation, so the loss and its gradient would differ.
     """
     if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
         raise RuntimeError(

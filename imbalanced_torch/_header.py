@@ -1,4 +1,4 @@
-"""What ranks must agree on before they exchange rows: a disagreement is the same error on every rank, never a hang."""
+"""Header exchanged before the rows: ranks that disagree all raise the same error instead of hanging."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,9 +9,9 @@ from torch import Tensor
 
 from imbalanced_core import checks
 
-# One fixed length for every header, so that ranks that disagree on what they send still exchange equally many bytes.
+# Fixed length: ranks that disagree on what they send still exchange the same number of bytes.
 _LENGTH = 64
-_BITS = 52  # so many powers of two a float64 adds up exactly
+_BITS = 52  # number of powers of two that a float64 sums exactly
 _MAX_TENSORS, _MAX_DIMENSIONS, _MAX_FLAGS = 6, 5, 16
 _DTYPES = (
     torch.float32, torch.float64, torch.float16, torch.bfloat16,
@@ -22,24 +22,24 @@ _DEVICES = ("cpu", "cuda", "xpu", "mps", "another")
 
 
 class Fact(NamedTuple):
-    """Something that must be the same on every rank; `meanings[value]`, if there are any, says it in words."""
+    """A value that must be equal on every rank; `meanings[value]`, if given, is its text in errors."""
 
     name: str
     value: int
     meanings: tuple[str, ...] = ()
 
     def say(self, value: int) -> str:
-        """A rank's value, in words."""
+        """A rank's value as text."""
         return self.meanings[value] if 0 <= value < len(self.meanings) else str(value)
 
 
 def describe(
     tensors: Sequence[Tensor | None], *, names: Sequence[str], flags: Sequence[int] | Mapping[str, int] = ()
 ) -> list[Fact]:
-    """The facts of one call: device, dtypes, shapes of rows, flags.
+    """The facts of one call: device, dtypes, row shapes, flags.
 
     Raises:
-        ValueError: if a tensor has no rows to gather, the tensors differ in rows, or there is too much to describe.
+        ValueError: on an unsupported tensor, different numbers of rows, or too many tensors or flags.
     """
     if not isinstance(flags, Mapping):
         flags = {f"flags[{i}]": flag for i, flag in enumerate(flags)}
@@ -72,18 +72,18 @@ def _describe_tensor(tensor: Tensor | None, name: str) -> list[Fact]:
 
 
 def exchange(describe: Callable[[], list[Fact]], *, rows: int, device: torch.device, process_group: Any) -> list[int]:
-    """Sends this rank's facts and its number of rows to all; the numbers of rows of all ranks, in rank order.
+    """Exchanges facts and row counts; returns the row counts of all ranks, in rank order.
 
     Args:
-        describe: returns the facts. What it raises about this rank's inputs travels as a flag, so that the other ranks
-            raise too instead of waiting for this one.
+        describe: returns the facts. If it raises, a flag is sent instead, so that the other ranks raise too rather than
+            hang.
         rows: this rank's number of rows.
-        device: where the collective runs.
+        device: device of the collective.
         process_group: the ranks; None for all.
 
     Raises:
-        Exception: on every rank: the error of `describe`, or one that names the ranks that have it; or a
-            fact on which ranks disagree, with the values and the ranks.
+        Exception: on every rank: the error of `describe`, or one that names the ranks where it failed; or an error that
+            names a fact on which ranks disagree, with the values and ranks.
     """
     facts: list[Fact] = []
     failure = None
@@ -107,7 +107,7 @@ def exchange(describe: Callable[[], list[Fact]], *, rows: int, device: torch.dev
 
 
 def failures(process_group: Any, *, failed: bool, device: torch.device) -> Tensor:
-    """Which ranks failed, one bit for each, as float64 numbers that an all-reduce adds up: the twin of a header."""
+    """Which ranks failed, one bit per rank, as float64 numbers that an all-reduce sums."""
     size, rank = dist.get_world_size(process_group), dist.get_rank(process_group)
     length = -(-size // _BITS)
     if not failed:
@@ -117,7 +117,7 @@ def failures(process_group: Any, *, failed: bool, device: torch.device) -> Tenso
 
 
 def refuse_failures(failed: Tensor) -> None:
-    """ValueError, naming the ranks, if the sum of all ranks' `failures` holds one. Reads the values."""
+    """Raises a ValueError naming the failed ranks, given the sum of all ranks' `failures`. Reads the values."""
     numbers = [int(number) for number in failed.tolist()]
     _refuse([_BITS * i + bit for i, number in enumerate(numbers) for bit in range(_BITS) if number >> bit & 1])
 
@@ -141,7 +141,7 @@ def _say_ranks(fact: Fact, column: Sequence[int]) -> str:
 
 
 def say_list(ranks: Sequence[int]) -> str:
-    """`rank 3`, or `ranks 0, 1, 2`, cut after eight."""
+    """`rank 3`, or `ranks 0, 1, 2`, truncated after eight."""
     if len(ranks) == 1:
         return f"rank {ranks[0]}"
     return "ranks " + ", ".join(map(str, ranks[:8])) + (f" and {len(ranks) - 8} more" if len(ranks) > 8 else "")

@@ -1,4 +1,4 @@
-"""What modules and functions of lists share: a list is what one query ranks, scores and graded labels [..., n]."""
+"""Shared code of the list losses; a list holds the items of one query: scores and graded labels [..., n]."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -12,7 +12,7 @@ from imbalanced_torch.validation import readable
 
 
 class ListLoss(PointwiseLoss):
-    """A loss of lists, whose function of the core returns which of them count beside the losses."""
+    """Base class of list losses, whose core function returns the losses and the mask of lists that count."""
 
     reductions: ClassVar[tuple[str, ...]] = reductions.CLASS_REDUCTIONS
 
@@ -24,7 +24,7 @@ class ListLoss(PointwiseLoss):
         Args:
             scores: floating point [..., n].
             relevance: labels >= 0, of any dtype, in the shape of `scores`.
-            where: bool, the shape of `scores`: the items that are there, as opposed to padding. None: all.
+            where: bool, the shape of `scores`; False marks padding. None: no padding.
             sample_weight: >= 0, one per list, [...]; carries no gradient.
         """
         return self._loss(scores, relevance, sample_weight, where)
@@ -41,7 +41,7 @@ def list_parts(
     sample_weight: Tensor | None,
     where: Tensor | None,
 ) -> Parts:
-    """The losses of lists, with checks of the arguments, of values too where that is free."""
+    """Losses of lists; checks the arguments, their values too where that is free."""
     validation.check_tensors(scores=scores, relevance=relevance)
     validation.check_optional_tensors(where=where, sample_weight=sample_weight)
     losses, counted = function(scores, relevance, where=where)

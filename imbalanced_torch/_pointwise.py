@@ -1,4 +1,4 @@
-"""What the pointwise modules share: the reduction, over this process or over all, and the checks of class logits."""
+"""Shared code of the pointwise modules: the reduction, over one or all processes, and checks of class logits."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -14,10 +14,10 @@ from imbalanced_torch.validation import readable
 
 
 class Parts(NamedTuple):
-    """What a loss is made of before it is reduced."""
+    """The losses of all positions, with what their reduction needs."""
 
     losses: Tensor  # one per position
-    where: Tensor | None  # which positions are counted
+    where: Tensor | None  # mask of the counted positions
     positives: Tensor | None  # what "mean_positive" counts
 
 
@@ -32,25 +32,25 @@ class PointwiseOptions(TypedDict, total=False):
 
 
 class LabelOptions(PointwiseOptions, total=False):
-    """Those of losses of independent labels."""
+    """Keywords of losses for independent labels."""
 
     ignore_index: int | None
 
 
 class ClassOptions(PointwiseOptions, total=False):
-    """Those of losses of exclusive classes."""
+    """Keywords of losses for exclusive classes."""
 
     ignore_index: int
     axis: int
 
 
 class PointwiseLoss(distributed.GroupMember, ABC):
-    """A loss that is a sum or a mean over positions of a function of the core."""
+    """Base class of losses that are a sum or mean of a core function over positions."""
 
     function: ClassVar[Callable[..., Any]]  # (inputs, targets, *, where, **numbers) -> one loss per position
-    rules: ClassVar[Mapping[str, Callable[[str, Any], None]]]  # of the numbers; none for what is checked elsewhere
+    rules: ClassVar[Mapping[str, Callable[[str, Any], None]]]  # checks of the numbers, unless done elsewhere
     reductions: ClassVar[tuple[str, ...]] = reductions.ELEMENT_REDUCTIONS
-    _shown: tuple[str, ...]  # the options in `repr`
+    _shown: tuple[str, ...]  # the options shown in `repr`
 
     def __init__(
         self,
@@ -84,15 +84,15 @@ class PointwiseLoss(distributed.GroupMember, ABC):
         self._check_parameters()
 
     def _check_parameters(self) -> None:
-        """Checks what may be a tensor, at every call: it may have changed."""
+        """Checks parameters that may be tensors, at every call, since they may have changed."""
         for name in self._numbers:
             value = getattr(self, name)
-            if name in self.rules and not checks.shape_of(value):  # arrays are checked when they come in
+            if name in self.rules and not checks.shape_of(value):  # arrays are checked by the constructor
                 self.rules[name](name, validation.number(value))
 
     @abstractmethod
     def _parts(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None, where: Tensor | None) -> Parts:
-        """Checks of the arguments, of values too where that is free, and the loss of every position."""
+        """Checks the arguments, their values too where that is free, and returns the loss of every position."""
 
     def _losses(self, inputs: Tensor, targets: Tensor, where: Tensor | None, **options: Any) -> Any:
         return type(self).function(
@@ -111,7 +111,7 @@ class PointwiseLoss(distributed.GroupMember, ABC):
         def options() -> dict[str, Any]:
             losses, counted, positives = self._parts(inputs, targets, sample_weight, where)
             if sample_weight is not None:
-                reductions.spread_weights(sample_weight, losses)  # the shape first
+                reductions.spread_weights(sample_weight, losses)  # checks the shape first
                 checks.weights(readable(sample_weight), where=readable(counted))
             return {
                 "losses": losses,
@@ -140,7 +140,7 @@ class PointwiseLoss(distributed.GroupMember, ABC):
 
 
 class LabelLoss(PointwiseLoss):
-    """A loss of independent labels, one for each logit."""
+    """Base class of losses for independent labels, one per logit."""
 
     def __init__(
         self, numbers: dict[str, Any], *, ignore_index: int | None = None, **options: Unpack[PointwiseOptions]
@@ -160,7 +160,7 @@ class LabelLoss(PointwiseLoss):
             inputs: logits, floating point, any shape.
             targets: in [0, 1], of any dtype, in the shape of `inputs`.
             sample_weight: see `imbalanced_torch.pointwise`.
-            where: bool, the shape of `inputs`: the entries to count, in addition to those that `ignore_index` leaves.
+            where: bool, the shape of `inputs`; False masks an entry, as `ignore_index` does.
         """
         return self._loss(inputs, targets, sample_weight, where)
 
@@ -171,7 +171,7 @@ class LabelLoss(PointwiseLoss):
 
 
 class ClassLoss(PointwiseLoss):
-    """A loss of class logits, with the classes on `axis`."""
+    """Base class of losses for exclusive classes, with the classes on `axis`."""
 
     reductions: ClassVar[tuple[str, ...]] = ("mean", "sum", "none")
 
@@ -219,9 +219,9 @@ def label_parts(
     *,
     name: str,
 ) -> Parts:
-    """The losses of independent labels, by a function that may return which entries count beside them.
+    """Losses of independent labels, from a function that may also return the mask of counted entries.
 
-    Checks the arguments, of values too where that is free; `name` is that of the logits in errors.
+    Checks the arguments, their values too where that is free; `name` is the name of the logits in errors.
     """
     validation.check_tensors(**{name: logits}, targets=targets)
     validation.check_optional_tensors(where=where)
@@ -243,7 +243,7 @@ def label_parts(
 def counted_positions(
     logits: Tensor, targets: Tensor, where: Tensor | None, ignore_index: int, axis: int, *, name: str, instead: str
 ) -> Tensor | None:
-    """Which positions of class logits are counted, None for all; checks as `label_parts`."""
+    """Mask of the counted positions of class logits, None for all; checks as in `label_parts`."""
     validation.check_tensors(**{name: logits}, targets=targets)
     validation.check_optional_tensors(where=where)
     checks.floating(name, logits)
@@ -251,7 +251,7 @@ def counted_positions(
     checks.several_classes(name, logits, axis=axis, instead=instead)
     checks.boolean("where", where)
     if targets.is_floating_point():
-        if targets.shape == logits.shape:  # else the core says what it takes
+        if targets.shape == logits.shape:  # else the core raises
             seen = None if where is None else where.unsqueeze(axis).expand(targets.shape)
             checks.probabilities(readable(targets), where=readable(seen))
         return where
@@ -271,7 +271,7 @@ def numbers_per_class(
     *,
     check: Callable[..., Any] = checks.weights,
 ) -> Tensor:
-    """Numbers as a floating-point tensor of their own; `check(values, name=name)` looks at them."""
+    """A floating-point copy of the numbers as a tensor [C]; `check(values, name=name)` checks them."""
     tensor = validation.as_tensor(name, numbers).detach().clone()
     tensor = tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
     checks.require(tensor.ndim == 1, name, rule, numbers)

@@ -1,4 +1,4 @@
-"""Where a training stands in its warm-up schedule: epoch, step and switch, and the weight they give the main loss."""
+"""Progress of training in the warm-up schedule: epoch, step and switch, and the resulting weight of the main loss."""
 
 import warnings
 
@@ -9,11 +9,11 @@ from imbalanced_core import checks
 from imbalanced_core.losses.schedules import blend_weight
 from imbalanced_torch._wrapped import whole_number
 
-_CALLS_BEFORE_WARNING = 3  # a training loop calls a hook before its first loss; a quick try may not
+_CALLS_BEFORE_WARNING = 3  # a training loop calls a hook before its first loss; a quick experiment may not
 
 
 class WarmupProgress(nn.Module):
-    """The lengths of a schedule in epochs or steps, and the counters."""
+    """Base class with the lengths of a schedule, in epochs or steps, and its counters."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class WarmupProgress(nn.Module):
         return f"warmup_{unit}={warmup}, blend_{unit}={blend}, final_main_weight={self.final_main_weight}"
 
     def _warn_of_missing_hooks(self, *, decays: bool) -> None:
-        """Without the hooks the warm-up would never end."""
+        """Warns if the hooks are not called, without which the warm-up would never end."""
         has_phases = sum(self._plan) > 0
         missing = []
         if has_phases and not self._counts_steps and self._epoch is None:

@@ -1,4 +1,4 @@
-"""The rows of several tensors in one collective, as bytes, and the gradients of what collectives made."""
+"""Gathering rows of several tensors as bytes in one collective, and gradients of collective results."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from imbalanced_torch import _header
 
 
 def gather_constants(tensors: list[Tensor], *, rows: list[int], process_group: Any) -> list[Tensor]:
-    """Tensors [n, ...] of all ranks as constants [Σ n, ...], in one collective; `rows` holds the n of every rank."""
+    """Gathers tensors [n, ...] to [Σ n, ...] without gradient, in one collective; `rows` holds the n of every rank."""
     payload = torch.cat([_row_matrix(tensor.detach()).view(torch.uint8) for tensor in tensors], dim=1)  # [n, bytes]
     widths = [tensor.shape[1:].numel() * tensor.element_size() for tensor in tensors]
     return [
@@ -19,7 +19,7 @@ def gather_constants(tensors: list[Tensor], *, rows: list[int], process_group: A
 
 
 def _row_matrix(tensor: Tensor) -> Tensor:
-    # A copy: `contiguous()` keeps any strides of a dimension of length 1, and bytes cannot be seen through those.
+    # A copy: `contiguous()` keeps any strides of a dimension of length 1, and a view as bytes may reject those.
     matrix = tensor.reshape(tensor.shape[0], tensor.shape[1:].numel())
     return matrix.clone(memory_format=torch.contiguous_format)
 
@@ -53,7 +53,7 @@ class LocalSlice(torch.autograd.Function):
 
 
 class ValueWithGradient(torch.autograd.Function):
-    """`value`, whose derivative by `total` is `factor`. Mixing the two by + and − would round, or make NaN."""
+    """`value` with derivative `factor` with respect to `total`; combining them by + and − would round or give NaN."""
 
     @staticmethod
     def forward(ctx: Any, total: Tensor, value: Tensor, factor: Tensor) -> Tensor:  # noqa: ARG004

@@ -1,4 +1,4 @@
-"""What a ranking module remembers: queue and temperature as buffers that survive moves, casts and checkpoints."""
+"""State of the ranking modules: queue and temperature as buffers that survive moves, casts and checkpoints."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,10 +25,10 @@ _FACTORS = (0x7FEB352D, 0x846CA68B - 2**32)
 
 
 class RankingState(ClassQueue):
-    """The queue, the temperature and the number of random draws of a ranking module, in buffers."""
+    """Base class that keeps the queue, temperature and number of random draws of a ranking module in buffers."""
 
     class_parallel: bool
-    compares_pairs = False  # whether the loss does
+    compares_pairs = False  # whether the loss compares pairs of rows
     gated: bool
     queue_size: int
     queue_weights: Tensor
@@ -45,8 +45,8 @@ class RankingState(ClassQueue):
         for name, buffer in zip(_QUEUE_BUFFERS, empty, strict=True):
             self.register_buffer(name, buffer, persistent=persistent)
         self._initial_temperature = float(temperature)
-        # float64, so that it reads as it was set; a tensor, because the compiler takes a number for a constant; of one
-        # entry, because of a 0-d tensor it first takes the number for an input, and then begins anew without it
+        # float64, so that it reads back as set; a tensor, because the compiler specializes on a Python number; 1-d,
+        # because the compiler first lifts the value of a 0-d tensor to a graph input and then restarts without it
         self.register_buffer("_temperature", torch.tensor([self._initial_temperature], dtype=torch.float64))
         self.register_buffer("_draws", torch.zeros((), dtype=torch.int64))
         if self.gated:
@@ -55,7 +55,7 @@ class RankingState(ClassQueue):
 
     @property
     def temperature(self) -> float:
-        """The temperature τ of the next step. Assign a number or a 0-d tensor. Reading it waits for the device."""
+        """The temperature τ of the next step; assign a number or a 0-d tensor. Reading it is a host sync."""
         return float(self._temperature)
 
     @temperature.setter
@@ -68,8 +68,8 @@ class RankingState(ClassQueue):
     def queue(self) -> Queue:
         """The buffers of the queue, newest row last; the targets of empty slots and ignored rows are −1.
 
-        Assign the queue of another run, torch or JAX, to go on from it: a `Queue` of tensors, numpy or JAX arrays with
-        the same classes; of one longer than `queue_size` the newest rows stay. The other way round, JAX goes on from
+        Assign the queue of another run, torch or JAX, to continue from it: a `Queue` of tensors, numpy or JAX arrays
+        with the same classes; if it is longer than `queue_size`, the newest rows are kept. JAX continues from
         `imbalanced_jax.Queue(*(jnp.array(part.numpy(force=True)) for part in loss_fn.queue))`.
         """
         return Queue(*(self._buffers[name] for name in _QUEUE_BUFFERS))
@@ -88,30 +88,30 @@ class RankingState(ClassQueue):
 
     @property
     def gate(self) -> Gate:
-        """Of a gated loss: what its ranking reaches, and the positives and negatives seen, per class."""
+        """The gate of a gated loss, per class: what the ranking reaches, and the positives and negatives seen."""
         return Gate(*(self._buffers[name] for name in _GATE_BUFFERS))
 
     def reset_queue(self) -> None:
-        """Forgets all rows of earlier batches."""
+        """Empties the queue."""
         if self.class_parallel:
             self._held_block = None
-            self.queue_block.fill_(-1)  # whatever it held: memory that was only allocated holds anything
+            self.queue_block.fill_(-1)  # unconditionally: memory from `to_empty` is uninitialised
         self._store(queue.emptied(self.queue))
 
     def _is_better_eager(self, logits: Tensor) -> bool:
-        """Whether `torch.compile` had better leave a step alone: on the CPU, where it compares many pairs."""
+        """Whether a step is faster without `torch.compile`: on the CPU, if it compares many pairs."""
         if not (self.compares_pairs and may_leave_compiler(logits)):
             return False
         return self.num_classes * (len(logits) + self.queue_size) ** 2 > PAIRS_COMPILED_CPU
 
     def reset(self) -> None:
-        """Begins another run: an empty queue and, of a gated loss, an open gate."""
+        """Prepares for a new run: empties the queue and, for a gated loss, opens the gate."""
         self.reset_queue()
         if self.gated:
             self._store(self.queue, opened(self.num_classes, xp=xp))
 
     def reset_parameters(self) -> None:
-        """The state of a new module, for one that was made on the meta device and moved by `to_empty`."""
+        """Sets the initial state, for a module created on the meta device and moved by `to_empty`."""
         self.temperature = self._initial_temperature
         self._draws.zero_()
         self.reset()
@@ -126,7 +126,7 @@ class RankingState(ClassQueue):
                 buffer.copy_(array)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "RankingState":
-        """Moves and casts, but for the state: the temperature stays wide, the queue at least float32."""
+        """Moves and casts, but keeps the temperature float64 (on MPS float32) and the queue at least float32."""
         names = ("queue_logits", "queue_weights", "_temperature", *(_GATE_BUFFERS if self.gated else ()))
         before = {name: self._buffers[name] for name in names}
         self._buffers["_temperature"] = self._temperature.float()  # some devices have no float64
@@ -143,7 +143,7 @@ class RankingState(ClassQueue):
         return self
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        """Fits a queue of another size, keeping the newest rows; a queue or gate missing from the state starts anew."""
+        """Loads a queue of another size, keeping the newest rows; a missing queue or gate starts anew."""
         state_dict = dict(state_dict)
         if self.class_parallel and prefix + "queue_block" in state_dict:
             self._adopt_block(state_dict[prefix + "queue_logits"], state_dict[prefix + "queue_block"])
@@ -155,7 +155,7 @@ class RankingState(ClassQueue):
         for name, buffer in zip(_QUEUE_BUFFERS, self.queue, strict=True):
             saved = state_dict.pop(prefix + name, buffer)
             if saved.ndim == buffer.ndim and saved.shape[1:] == buffer.shape[1:]:
-                if name == "queue_targets":  # of a queue that marks empty slots and ignored rows otherwise
+                if name == "queue_targets":  # the saved queue may mark empty slots and ignored rows differently
                     saved = saved.masked_fill((saved == self.ignore_index) | (saved < 0), -1)
                 missing = max(0, self.queue_size - len(saved))
                 padding = saved.new_full((missing, *saved.shape[1:]), -1 if name == "queue_targets" else 0)
@@ -168,9 +168,9 @@ class RankingState(ClassQueue):
 
 
 def uniform_noise(draw: Tensor, n: int) -> Tensor:
-    """Float32 numbers [n] in [0, 1), a hash of the number `draw` (int64, 0-d) and of the position.
+    """Float32 noise [n] in [0, 1): a hash of `draw` (int64, 0-d) and the position.
 
-    Without a generator: the same on every rank, and nothing that a compiler or a CUDA graph trips over.
+    Uses no generator, so it is equal on every rank and works in compiled code and CUDA graphs.
     """
     positions = torch.arange(n, device=draw.device)
     hashed = _hash(_hash(draw) ^ positions)
@@ -178,7 +178,7 @@ def uniform_noise(draw: Tensor, n: int) -> Tensor:
 
 
 def _hash(x: Tensor) -> Tensor:
-    """A bijection of the integers below 2³² that looks random."""
+    """A pseudorandom bijection of the integers below 2³²."""
     x = ((x ^ (x >> 16)) * _FACTORS[0]) & _MASK
     x = ((x ^ (x >> 15)) * _FACTORS[1]) & _MASK
     return x ^ (x >> 16)

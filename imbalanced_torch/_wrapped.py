@@ -1,4 +1,4 @@
-"""What a wrapper needs to know of the losses inside it: what they accept, and the form of what they return."""
+"""Helpers for wrapping losses: what a loss accepts, and the form of what it returns."""
 
 import inspect
 import operator
@@ -16,7 +16,7 @@ from imbalanced_torch.validation import readable
 
 
 def whole_number(name: str, value: Any, *, least: int = 0) -> int:
-    """The value as an int; integers of numpy and 0-d integer tensors are accepted."""
+    """The value as an int; numpy integers and 0-d integer tensors are accepted."""
     if not isinstance(value, (bool, float)) and hasattr(value, "__index__"):
         value = operator.index(value)
     checks.at_least(name, value, least)
@@ -24,7 +24,7 @@ def whole_number(name: str, value: Any, *, least: int = 0) -> int:
 
 
 def warn_unless_it_has(loss: Any, attribute: str, option: str) -> bool:
-    """Whether the loss has the attribute; a warning, that the wrapper's option has no effect, if not."""
+    """Whether the loss has the attribute; if not, warns that the wrapper's option has no effect."""
     if not hasattr(loss, attribute):
         warnings.warn(f"{option} has no effect: {name_of(loss)} has no `{attribute}`", stacklevel=3)
     return hasattr(loss, attribute)
@@ -46,19 +46,19 @@ def name_of(loss: Any) -> str:
 
 def takes_sample_weight(loss: Any) -> bool:
     """Whether the loss accepts the keyword sample_weight."""
-    loss = getattr(loss, "_orig_mod", loss)  # the signature of a compiled module has every keyword
+    loss = getattr(loss, "_orig_mod", loss)  # the signature of a compiled module accepts every keyword
     parameters = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).parameters
     return "sample_weight" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def targets_for(loss: Any, logits: Any, targets: Any) -> Any:
-    """The targets of a ranking loss in the shape and dtype that a pointwise loss of torch requires.
+    """Converts targets of a ranking loss to the shape and dtype that a pointwise loss of torch requires.
 
     For binary cross entropy, [N] and [N, 1] are reshaped to the shape of the logits, and integers and bools become
-    floats. Elsewhere the targets are returned as they are.
+    floats. For other losses the targets are returned unchanged.
 
     Raises:
-        ValueError: where a conversion would be a guess, naming the shapes and what to pass or use instead.
+        ValueError: if the conversion is ambiguous; the message names the shapes and what to pass or use instead.
     """
     loss = getattr(loss, "_orig_mod", loss)
     loss = getattr(loss, "func", loss)  # of a functools.partial
@@ -80,14 +80,14 @@ def targets_for(loss: Any, logits: Any, targets: Any) -> Any:
 
 
 def _as_float_labels(targets: Tensor, dtype: torch.dtype) -> Tensor:
-    """Labels as floats. What is neither 0 nor 1, such as a missing label, is an error or NaN."""
+    """Labels as floats. A value other than 0 or 1, such as a missing label, raises or becomes NaN."""
     checks.labels(readable(targets))
     labels = targets.to(dtype)
     return torch.where((labels == 0) | (labels == 1), labels, torch.nan)
 
 
 def _check_cross_entropy(name: str, logits: Tensor, targets: Tensor) -> None:
-    """ValueError if torch's cross entropy would fail, or train nothing: a softmax over one class is always 1."""
+    """Raises a ValueError if torch's cross entropy would fail or have no gradient (one class: softmax is always 1)."""
     rule = f"of shape [N, C, *] for {name} (for one logit use BCEWithLogitsLoss)"
     checks.require(logits.ndim >= 2, "logits", rule, tuple(logits.shape))
     checks.several_classes("logits", logits, axis=1, instead="BCEWithLogitsLoss")
@@ -101,7 +101,7 @@ def _check_cross_entropy(name: str, logits: Tensor, targets: Tensor) -> None:
 
 
 def with_absent_extras(loss: Tensor, logits: Any, keywords: dict[str, Any]) -> Any:
-    """The loss and the requested extras of a ranking loss (NaN, False) for a step in which it was not computed."""
+    """The loss, with NaN and False for the requested extras of a ranking loss that this step did not compute."""
     requested = [name for name in ("return_per_class", "return_diagnostics") if keywords.get(name)]
     if not requested:
         return loss

@@ -1,7 +1,7 @@
 """Ranking losses over many classes: every rank computes its C/W classes from the rows of all ranks.
 
-An all-to-all hands each rank the columns of its classes, so no rank ever holds all logits: memory, work and forward
-traffic are W times less than gathering them. The value and the gradient are those of the gathered loss, to rounding.
+An all-to-all sends each rank the columns of its classes, so no rank ever holds all logits: memory, work and forward
+traffic are W times smaller than with a gather. Value and gradient equal those of the gathered loss up to rounding.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ _INPUTS = ("logits", "targets", "sample_weight", "iid_mask")
 
 
 class Layout(NamedTuple):
-    """Who holds what: the rows of every rank, in rank order, and the classes of which every rank owns a block."""
+    """The data layout: the rows of every rank, in rank order, and the classes, of which every rank owns a block."""
 
     process_group: Any
     rank: int
@@ -31,7 +31,7 @@ class Layout(NamedTuple):
 
     @property
     def is_single(self) -> bool:
-        """Whether there is but one rank, hence nothing to send."""
+        """Whether there is only one rank, so nothing to send."""
         return len(self.rows) == 1
 
     @property
@@ -41,7 +41,7 @@ class Layout(NamedTuple):
 
     @property
     def first(self) -> int:
-        """The first class of this rank's block; num_classes or more when all of it is padding."""
+        """The first class of this rank's block; num_classes or more if it is all padding."""
         return self.width * self.rank
 
     @property
@@ -70,13 +70,13 @@ def class_parallel_loss(
 ) -> tuple[Tensor, PooledResult]:
     """`imbalanced_core.pool.step.pooled_loss` over the rows of all ranks, with the classes divided among them.
 
-    Arguments as there, of this rank's rows: N may differ between ranks and may be 0. The queue holds this rank's
-    classes of the global one: logits and targets [Q, ⌈C / W⌉]. Without `gather` this is the only rank, and
-    `process_group` and `grad_reduction` are as in `imbalanced_torch.distributed.gather_rows`. `flags` are what ranks
-    must agree on besides; `check` raises on bad values of this rank, and then every rank raises.
+    Arguments as there, for this rank's rows: N may differ between ranks and may be 0. The queue holds this rank's
+    classes of the global queue: logits and targets [Q, ⌈C / W⌉]. Without `gather` this rank works alone;
+    `process_group` and `grad_reduction` are as in `imbalanced_torch.distributed.gather_rows`. `flags` are further
+    values that must be equal on all ranks; `check` raises on invalid values on this rank, and then every rank raises.
 
     Returns:
-        The global loss, equal on all ranks, and a result for all C classes, but for its queue, which is this rank's.
+        The global loss, equal on all ranks, and a result for all C classes, except that its queue is this rank's.
 
     Raises:
         ValueError: on every rank, if ranks disagree on a shape, a dtype or an option.
@@ -121,9 +121,9 @@ def class_parallel_loss(
 
 @torch.compiler.disable(reason="the number of rows on other ranks is data")
 def _agree(inputs: dict[str, Tensor], flags: dict[str, int], check: Callable[[], None], process_group: Any) -> Layout:
-    """The layout, once all ranks have the same kinds of tensors and the same options."""
+    """The layout, after checking that all ranks have the same kinds of tensors and the same options."""
     logits = inputs["logits"]
-    needs_grad = logits.requires_grad and torch.is_grad_enabled()  # where ranks differ, one would wait in backward
+    needs_grad = logits.requires_grad and torch.is_grad_enabled()  # if ranks differed, backward would hang
 
     def describe() -> list[_header.Fact]:
         check()
@@ -136,7 +136,7 @@ def _agree(inputs: dict[str, Tensor], flags: dict[str, int], check: Callable[[],
 
 @torch.compiler.disable(reason="the number of rows on other ranks is data")
 def _exchange(inputs: dict[str, Tensor], layout: Layout, multilabel: bool, scale: int) -> dict[str, Tensor]:
-    """What has a column per class, as this rank's block of it; what has an entry per row, of the rows of all ranks."""
+    """This rank's block of tensors with a column per class; tensors with an entry per row, gathered from all ranks."""
     columns = ("logits", "targets") if multilabel else ("logits",)
     block = {name: _ToBlock.apply(inputs[name], layout, scale) for name in columns}
     by_row = {name: tensor for name, tensor in inputs.items() if name not in columns}
@@ -148,7 +148,7 @@ def _exchange(inputs: dict[str, Tensor], layout: Layout, multilabel: bool, scale
 
 @torch.compiler.disable(reason="collectives of this size are not worth tracing")
 def _share(packed: Tensor, layout: Layout) -> Tensor:
-    """The vectors of all ranks [W, k]."""
+    """The packed vectors of all ranks, [W, k]."""
     own = packed[None, :]
     if layout.is_single:
         return own
@@ -159,7 +159,7 @@ def _share(packed: Tensor, layout: Layout) -> Tensor:
 
 
 def _to_block(columns: Tensor, layout: Layout) -> Tensor:
-    """[n, C] of every rank to this rank's block of columns [Σ n, width]; padding is 0."""
+    """Maps [n, C] of every rank to this rank's block of columns [Σ n, width]; padding is 0."""
     if layout.is_single:
         return columns.view_as(columns)
     n, width = columns.shape[0], layout.widths[layout.rank]
@@ -169,7 +169,7 @@ def _to_block(columns: Tensor, layout: Layout) -> Tensor:
 
 
 def _from_block(block: Tensor, layout: Layout) -> Tensor:
-    """The way back: this rank's block [Σ n, width] to its rows [n, C] of the blocks of all ranks."""
+    """Inverse of `_to_block`: maps the blocks [Σ n, width] of all ranks to this rank's rows [n, C]."""
     if layout.is_single:
         return block
     n, width = layout.rows[layout.rank], layout.widths[layout.rank]
@@ -180,7 +180,7 @@ def _from_block(block: Tensor, layout: Layout) -> Tensor:
 
 
 def _all_to_all(sent: Tensor, sent_sizes: list[int], received_sizes: list[int], layout: Layout) -> Tensor:
-    # As bytes: every backend moves those, whatever the dtype.
+    # As bytes, which every backend supports whatever the dtype.
     size = sent.element_size()
     received = sent.new_empty(sum(received_sizes))
     dist.all_to_all_single(

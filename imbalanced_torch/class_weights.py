@@ -15,8 +15,8 @@ def class_weights(counts: Tensor | Sequence[float], *, scheme: str = "inverse", 
 
     With n_c the count of class c and K the number of classes that occur: "inverse" is min(n) / n_c, so that the rarest
     class has weight 1; "balanced" is Σn / (K · n_c), so that the mean weight of the items is 1; "effective" is
-    proportional to (1 − β) / (1 − β^n_c), with mean 1 over the classes. Only classes that occur count in these; an
-    empty class has weight 0. See `imbalanced_core.losses.class_balance.class_weights`.
+    proportional to (1 − β) / (1 − β^n_c), with mean 1 over the classes. Only classes that occur are counted; an empty
+    class has weight 0. See `imbalanced_core.losses.class_balance.class_weights`.
 
     Args:
         counts: items per class [C], such as `torch.bincount(targets)`; a tensor or a sequence of numbers.
@@ -51,7 +51,7 @@ def pos_weight(
 
     Args:
         positives: positives per label [C], or a single number.
-        total: items in all, per label or a single number.
+        total: total number of items, per label or a single number.
         scheme: "balanced", "inverse" or "effective".
         beta: β of "effective", in [0, 1).
 

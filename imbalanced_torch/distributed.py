@@ -1,8 +1,8 @@
-"""Collectives of `torch.distributed`, so that the gradient of W processes is the gradient of one.
+"""`torch.distributed` collectives that make the gradient of W processes equal that of one.
 
 The contract: after the usual averaging of gradients (DDP, FSDP2), every process holds the gradient that one process
-would compute from the concatenated rows of all, in the order of the ranks; and the returned loss is the true global
-value. Ranks may hold different numbers of rows, or none.
+would compute from the concatenated rows of all ranks, in rank order, and the returned loss is the global value. Ranks
+may hold different numbers of rows, or none.
 """
 
 import copy
@@ -23,7 +23,7 @@ GRAD_REDUCTIONS = ("mean", "sum")
 
 
 class GroupMember(nn.Module):
-    """A module with a `process_group`: its copies work with the same processes."""
+    """A module with a `process_group`, which its deep copies share."""
 
     process_group: Any
 
@@ -37,10 +37,10 @@ class GroupMember(nn.Module):
 
 
 def all_gather_with_grad(tensor: Tensor, *, process_group: Any = None) -> Tensor:
-    """The rows (dimension 0) of all ranks, in rank order; this rank's slice keeps its gradient, the others have none.
+    """The rows (dimension 0) of all ranks, in rank order; only this rank's slice carries gradient.
 
     Under DDP or FSDP2, which average gradients, a loss of the result has 1/W of the gradient of one process. The
-    modules of this package do not have this flaw; in a loss of your own, use `gather_rows`, or multiply by W.
+    modules of this package correct for this; in custom losses use `gather_rows`, or multiply by W.
 
     Args:
         tensor: [n, ...]; n may differ between ranks, the rest of the shape may not.
@@ -59,7 +59,7 @@ def all_gather_with_grad(tensor: Tensor, *, process_group: Any = None) -> Tensor
 
 
 def all_gather_no_grad(tensor: Tensor, *, process_group: Any = None) -> Tensor:
-    """The rows (dimension 0) of all ranks, in rank order, as constants: for targets, weights and masks.
+    """The rows (dimension 0) of all ranks, in rank order, without gradient: for targets, weights and masks.
 
     Args, Raises: as `all_gather_with_grad`.
     """
@@ -73,11 +73,11 @@ def all_gather_no_grad(tensor: Tensor, *, process_group: Any = None) -> Tensor:
 
 
 def should_gather(gather_distributed: bool | None, *, training: bool, process_group: Any) -> bool:
-    """Whether this call of a loss works on the rows of all ranks. Asked anew at every call.
+    """Whether this call of a loss uses the rows of all ranks; evaluated at every call.
 
     Args:
-        gather_distributed: None gathers in training when several ranks exist, so validation on one rank alone cannot
-            hang; True gathers always, False never.
+        gather_distributed: None gathers in training with several ranks, so validation on a single rank cannot hang;
+            True gathers always, False never.
         training: whether the module is in training mode and gradients are enabled.
         process_group: the ranks to gather from; None for all.
 
@@ -92,7 +92,7 @@ def should_gather(gather_distributed: bool | None, *, training: bool, process_gr
     return training and _is_initialized() and dist.get_world_size(process_group) > 1
 
 
-# The number of rows of the other ranks is data, so the compiler cannot trace the gather: it breaks the graph here.
+# The row counts of other ranks are data, so the compiler cannot trace the gather: a graph break.
 @torch.compiler.disable(reason="the number of rows on other ranks is data")
 def gather_rows(
     tensors: tuple[Tensor | None, ...],
@@ -102,18 +102,18 @@ def gather_rows(
     flags: Sequence[int] | Mapping[str, int] = (),
     names: Sequence[str] | None = None,
 ) -> tuple[tuple[Tensor | None, ...], Tensor]:
-    """The rows of all ranks in rank order, with the gradient that makes W processes one.
+    """The rows of all ranks in rank order, with the gradient of a single process.
 
     Two collectives, whatever the number of tensors: a small header on which all ranks must agree, then the rows.
-    Backward needs none, because every rank computes the same loss: it returns this rank's slice, times W for
+    Backward needs no collective, because every rank computes the same loss: it returns this rank's slice, times W for
     `grad_reduction="mean"`.
 
     Args:
-        tensors: up to 6 tensors [n, ...] with the same n, of at most 5 dimensions; None stands for an absent one and
-            must be None on every rank. n may differ between ranks and may be 0.
+        tensors: up to 6 tensors [n, ...] with the same n, of at most 5 dimensions; a tensor that is None must be None
+            on every rank. n may differ between ranks and may be 0.
         process_group: the ranks to gather from; None for all.
         grad_reduction: what the training framework does with gradients: "mean" (DDP, FSDP2) or "sum".
-        flags: integers that must agree, such as options; a mapping names them in the error.
+        flags: integers that must be equal on all ranks, such as options; a mapping names them in the error.
         names: names of the tensors, for the error.
 
     Returns:
@@ -143,14 +143,14 @@ def gather_rows(
 
 
 def global_ratio(total: Tensor, mass: Tensor | None, *, process_group: Any, grad_reduction: str) -> Tensor:
-    """Σ total / Σ mass over the ranks, with its gradient, without gathering one row; a mass of exactly 0 counts as 1.
+    """Σ total / Σ mass over the ranks, with its gradient, without gathering rows; a mass of exactly 0 counts as 1.
 
     One all-reduce of a few float64 numbers; none in backward. It can be traced by `torch.compile(fullgraph=True)`.
 
     Args:
-        total: this rank's sum of losses, 0-d; on a rank without rows a zero that depends on the model's output, so
-            that every rank joins the averaging of gradients.
-        mass: this rank's normaliser, 0-d, a constant in differentiation; None for a plain sum.
+        total: this rank's sum of losses, 0-d; on a rank without rows, a zero that depends on the model's output, so
+            that every rank takes part in gradient averaging.
+        mass: this rank's normaliser, 0-d, without gradient; None for a plain sum.
         process_group: the ranks to sum over; None for all.
         grad_reduction: what the training framework does with gradients: "mean" (DDP, FSDP2) or "sum".
 
@@ -159,10 +159,10 @@ def global_ratio(total: Tensor, mass: Tensor | None, *, process_group: Any, grad
         `global_ratio_of` failed on another rank.
 
     Raises:
-        ValueError: on the CPU in eager mode, if `global_ratio_of` failed on another rank; it says on which.
+        ValueError: on the CPU in eager mode, if `global_ratio_of` failed on another rank; the message says on which.
     """
     checks.one_of("grad_reduction", grad_reduction, GRAD_REDUCTIONS)
-    # float64 keeps counts exact, and ranks that disagree on the dtype still exchange equally many bytes.
+    # float64 keeps counts exact, and ranks that disagree on the dtype still exchange the same number of bytes.
     own = torch.stack([total.detach().double(), (torch.ones_like(total) if mass is None else mass).detach().double()])
     failed = _header.failures(process_group, failed=False, device=own.device)
     sums = torch.cat([own, failed])
@@ -193,17 +193,17 @@ def _reduce_everywhere(sums: Tensor, process_group: Any) -> None:
 def global_ratio_of(
     parts: Callable[[], tuple[Tensor, Tensor | None]], *, device: torch.device, process_group: Any, grad_reduction: str
 ) -> Tensor:
-    """`global_ratio` of the total and mass that `parts` returns; if it raises here, no other rank waits in vain.
+    """`global_ratio` of the total and mass that `parts` returns; if it raises here, the other ranks do not hang.
 
     Args:
-        parts: makes total and mass, and checks this rank's inputs. What it raises travels as a flag in the one
-            all-reduce. While `torch.compile` traces, nothing is caught.
-        device: where the collective runs if `parts` fails.
+        parts: computes total and mass, and checks this rank's inputs. If it raises, a flag is sent in the all-reduce.
+            While `torch.compile` traces, nothing is caught.
+        device: device of the collective if `parts` fails.
         process_group: as in `global_ratio`.
         grad_reduction: as in `global_ratio`.
 
     Raises:
-        Exception: what `parts` raises on this rank; see `global_ratio` for the others.
+        Exception: what `parts` raises on this rank; see `global_ratio` for the other ranks.
     """
     if torch.compiler.is_compiling():
         total, mass = parts()
@@ -218,21 +218,21 @@ def global_ratio_of(
 
 
 def check_queues_equal(module: nn.Module, *, process_group: Any = None) -> None:
-    """Checks that the ranking losses in `module` remember the same rows on every rank. All ranks must call it.
+    """Checks that the ranking losses in `module` hold the same queues on every rank. All ranks must call it.
 
-    Losses that gather keep their queues equal by themselves. They part when a rank works on its own: with
-    `gather_distributed=False`, in validation with `update_queue_in_eval=True`, or when not all ranks load a checkpoint.
-    Of a class-parallel queue the weights and flags are compared; its logits are different by design.
+    Losses that gather keep their queues equal. Queues diverge when a rank works alone: with `gather_distributed=False`,
+    in validation with `update_queue_in_eval=True`, or when not all ranks load a checkpoint. For a class-parallel queue
+    only weights and flags are compared; its logits differ by design.
 
     Args:
-        module: a ranking loss or a module that holds some.
+        module: a ranking loss or a module that contains some.
         process_group: the ranks to compare; None for all.
 
     Raises:
-        ValueError: on every rank alike, naming the buffer and the ranks.
+        ValueError: on every rank, naming the buffer and the ranks that differ.
         RuntimeError: if `torch.distributed` is not available or not initialized.
 
-    Cost: reads all queues on the host; for tests and after loading, not for every step.
+    Cost: copies all queues to the host; for tests and after loading, not for every step.
     """
     _require_initialized("check_queues_equal")
     own = {name: _digest(buffer) for name, buffer in module.named_buffers() if _is_shared_state(module, name)}
@@ -246,7 +246,7 @@ def check_queues_equal(module: nn.Module, *, process_group: Any = None) -> None:
 
 
 def _is_shared_state(module: nn.Module, name: str) -> bool:
-    """Whether a buffer belongs to a ranking loss and is the same on every rank when all is well."""
+    """Whether a buffer belongs to a ranking loss and should be equal on every rank."""
     path, _, buffer = name.rpartition(".")
     if buffer in ("queue_logits", "queue_targets"):
         return not getattr(module.get_submodule(path), "class_parallel", False)
@@ -259,17 +259,17 @@ def _digest(tensor: Tensor) -> str:
 
 
 def link_local(local: Tensor, gathered: Tensor, start: int, scale: int) -> Tensor:
-    """The gathered rows, whose derivative by `local`, their slice from `start` on, is `scale` times that slice."""
+    """The gathered rows; backward gives `local`, their slice from `start` on, `scale` times its cotangent."""
     return LocalSlice.apply(local, gathered, start, scale) if local.requires_grad else gathered
 
 
 def gradient_scale(process_group: Any, grad_reduction: str) -> int:
-    """What a gradient is multiplied by so that the framework's reduction of it restores the sum over the ranks."""
+    """The factor on gradients with which the framework's reduction becomes the sum over the ranks."""
     return dist.get_world_size(process_group) if grad_reduction == "mean" else 1
 
 
 def _is_initialized() -> bool:
-    # Not `dist.is_initialized()`: the compiler takes that for a constant and would never notice a later initialisation.
+    # Not `dist.is_initialized()`: the compiler treats it as a constant and would miss a later initialisation.
     return dist.is_available() and dist.distributed_c10d._world.default_pg is not None
 
 

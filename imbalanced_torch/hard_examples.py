@@ -14,7 +14,7 @@ Number = float | Tensor
 
 
 class Poly1Loss(ClassLoss):
-    """Poly-1 cross entropy: the first term of the series of log p_y gets another coefficient.
+    """Poly-1 cross entropy: changes the first coefficient of the series of log p_y.
 
     loss = CE(logits, y) + ε (1 − p_y).
 
@@ -36,7 +36,7 @@ class Poly1Loss(ClassLoss):
 
 
 class AsymmetricLoss(LabelLoss):
-    """Asymmetric loss of multi-label predictions: negatives are focused harder than positives, easy ones dropped.
+    """Asymmetric loss for multi-label classification: focuses negatives more than positives and drops easy ones.
 
     loss = y (1 − p)^γ₊ (−log p) + (1 − y) p_m^γ₋ (−log(1 − p_m)) with p = σ(logit) and p_m = max(p − m, 0).
 
@@ -61,16 +61,16 @@ class AsymmetricLoss(LabelLoss):
 
 
 class HardNegativeLoss(LabelLoss):
-    """Binary cross entropy of all positives and of the hardest negatives, those of the greatest logits.
+    """Binary cross entropy over all positives and the hardest negatives, those with the highest logits.
 
-    Of n negatives (targets below ½) that compete, 1 + ⌊share · (n − 1)⌋ are kept, and all that tie with the last of
-    them; a mean is over what is kept. With several processes the negatives of all of them compete (`axis` 0 or
-    None): their logits are gathered.
+    Of n competing negatives (targets below ½), 1 + ⌊share · (n − 1)⌋ are kept, and all that tie with the last of these;
+    a mean is over the kept entries. With several processes the negatives of all processes compete (`axis` 0 or None):
+    their logits are gathered.
 
     Args:
         share: in [0, 1]; 1 is the binary cross entropy.
-        axis: along which negatives compete: 0 for the rows of a batch, each label by itself; −1 for the labels of a
-            row; None for all entries.
+        axis: the axis along which negatives compete: 0 for the rows of a batch, separately per label; −1 for the labels
+            of a row; None for all entries.
         **options: as in `AsymmetricLoss`.
 
     References:
@@ -97,7 +97,7 @@ class HardNegativeLoss(LabelLoss):
             return super()._parts(inputs, *others)
         except Exception:
             if self._gathers() and self.axis in (0, None) and not self._has_gathered:
-                # the other ranks wait in their gather; that a row has another shape here tells them of the failure
+                # the other ranks wait in their gather; a different row shape here makes them fail too
                 with contextlib.suppress(ValueError):
                     self._gather(torch.zeros(0, device=inputs.device if isinstance(inputs, Tensor) else "cpu"))
             raise

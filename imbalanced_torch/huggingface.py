@@ -1,6 +1,6 @@
-"""The losses in the Trainer of Hugging Face transformers. Needs `transformers`.
+"""Integration with the Trainer of Hugging Face transformers. Needs `transformers`.
 
-It takes two lines, one for the loss and one for its state::
+It takes two arguments of the Trainer, one for the loss and one for its state::
 
     loss_fn = SmoothAPLoss.recommended(num_classes)
     trainer = Trainer(
@@ -31,15 +31,14 @@ STATE_FILE = "loss_warmup.pt"
 class WarmupLossFunction:
     """A loss module as the Trainer's `compute_loss_func`, for logits [N, C] and, per token, [B, T, C].
 
-    The loss module is not part of the model, so this also sets its training mode where gradients are recorded and its
-    eval mode where they are not: evaluation does not change the queue. The tokens of a batch are ranked together, as
-    rows [B · T, C]; tokens with the label -100 are ignored.
+    The loss module is not part of the model, so this also sets it to training mode if gradients are enabled and to eval
+    mode otherwise: evaluation does not change the queue. The tokens of a batch are ranked together, as rows [B · T, C];
+    tokens with the label -100 are ignored.
 
     The Trainer does not rescale the losses of a `compute_loss_func` under gradient accumulation. Here each batch is
-    weighted by its share of the labels that are not -100, as the Trainer counts them whatever the loss's
-    `ignore_index`, so that the mean losses of accumulated batches, and of processes, add up to the mean over all
-    labels. (A loss that gathers the rows of all processes is exact when they hold equally many labels, as with the
-    Trainer's sampler.)
+    weighted by its fraction of the labels that are not -100 (the Trainer's count, whatever the loss's `ignore_index`),
+    so that the mean losses of accumulated batches, and of processes, add up to the mean over all labels. (A loss that
+    gathers the rows of all processes is exact if they hold equally many labels, as with the Trainer's sampler.)
 
     Args:
         loss_fn: called as `loss_fn(logits, labels)`: a preset, a `LossWarmupWrapper`, or any loss module.
@@ -58,14 +57,14 @@ class WarmupLossFunction:
         *,
         return_per_class: bool = False,
     ) -> Any:
-        """The loss of a batch, scaled to its share of the `num_items_in_batch` labels of the step.
+        """The loss of a batch, scaled to its fraction of the `num_items_in_batch` labels of the step.
 
         Args:
             outputs: the output of the model.
             labels: [N] or [B, T], or multilabel in the shape of the logits.
             num_items_in_batch: the number of labels that are not -100 in the whole step; None: no scaling.
-            return_per_class: whether to return (loss, per_class, valid), of a ranking loss or a wrapper of one, where
-                the values of the classes are not scaled. For calls of your own: the Trainer needs the loss alone.
+            return_per_class: whether to return (loss, per_class, valid), of a ranking loss or a wrapper of one;
+                per_class is not scaled. For direct calls: the Trainer accepts only the loss.
         """
         self.loss_fn.train(torch.is_grad_enabled())
         logits = outputs[self.logits_from]
@@ -84,20 +83,19 @@ class WarmupLossFunction:
 class LossWarmupTrainerCallback(TrainerCallback):
     """Moves a loss to the device, saves and restores it with the checkpoints, and drives its warm-up if it has one.
 
-    The Trainer knows of the model alone, and a ranking loss has a state: queue, gate, temperature, phase. It is saved
-    in each checkpoint folder as `loss_warmup.pt`; when training resumes it is read from the folder it resumes from,
-    `output_dir/checkpoint-STEP` unless `resume_from` is given. A training that starts at step 0 resets the loss.
+    The Trainer handles only the model, but a ranking loss has state: queue, gate, temperature, phase. It is saved in
+    each checkpoint folder as `loss_warmup.pt` and restored from the folder that training resumes from,
+    `output_dir/checkpoint-STEP` unless `resume_from` is given. Training that starts at step 0 resets the loss.
 
-    The hooks of a `LossWarmupWrapper`, which may also be a part of the loss, are called. Its steps are
-    `state.global_step`, the steps of the optimizer. `main_weight` and `temperature` are added to the logged training
-    losses: in `state.log_history`, and for callbacks that come after this one. The reporters of `report_to` come before
-    it, unless it is moved to the front: `trainer.callback_handler.callbacks.insert(0, callback)` in place of
-    `callbacks=[callback]`.
+    It calls the hooks of any `LossWarmupWrapper` in the loss, with the optimizer steps `state.global_step`, and adds
+    `main_weight` and `temperature` to the logged training losses: in `state.log_history`, and for callbacks after this
+    one. The `report_to` reporters come before it unless it is moved to the front:
+    `trainer.callback_handler.callbacks.insert(0, callback)` instead of `callbacks=[callback]`.
 
     Args:
-        loss_fn: the loss module that is inside `compute_loss_func`: a preset, a `LossWarmupWrapper`, or any other.
-        resume_from: the folder given to `Trainer.train(resume_from_checkpoint=...)`, if it is not one of this run's
-            own checkpoints: the Trainer does not tell its callbacks.
+        loss_fn: the loss module inside `compute_loss_func`: a preset, a `LossWarmupWrapper`, or any other.
+        resume_from: the folder given to `Trainer.train(resume_from_checkpoint=...)`, if it is not a checkpoint of this
+            run: the Trainer does not pass it to callbacks.
 
     Raises:
         TypeError: if `loss_fn` is not a module.
@@ -120,12 +118,12 @@ class LossWarmupTrainerCallback(TrainerCallback):
             self._restore(Path(self.resume_from or _checkpoint_folder(args, state)), args.device)
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Tells a wrapper the epoch."""
+        """Passes the epoch to the wrappers."""
         for wrapper in wrappers_in(self.loss_fn).values():
-            wrapper.on_train_epoch_start(int(state.epoch + 1e-6))  # a sum of fractions may fall short
+            wrapper.on_train_epoch_start(int(state.epoch + 1e-6))  # rounding may leave the sum of fractions just below
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Tells a wrapper the step."""
+        """Passes the step to the wrappers."""
         for wrapper in wrappers_in(self.loss_fn).values():
             wrapper.on_train_batch_start(state.global_step)
 

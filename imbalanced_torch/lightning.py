@@ -9,7 +9,7 @@ from imbalanced_torch.warmup import progress_of, wrappers_in
 
 
 def _lightning() -> ModuleType:
-    """The imported package, else the installed one: both may be installed, and their classes differ."""
+    """The Lightning package already imported, else an installed one: both may be installed, with different classes."""
     names = ("lightning.pytorch", "pytorch_lightning")
     for name in sorted(names, key=lambda name: name not in sys.modules):
         try:
@@ -24,7 +24,7 @@ _Callback: Any = _lightning().Callback
 
 
 class LossWarmupCallback(_Callback):
-    """Drives every `LossWarmupWrapper` inside the trained module, so that the module needs no hooks of its own::
+    """Drives every `LossWarmupWrapper` in the trained module, which then needs no hooks for it::
 
         class Model(LightningModule):
             def __init__(self):
@@ -34,16 +34,16 @@ class LossWarmupCallback(_Callback):
 
         Trainer(callbacks=[LossWarmupCallback()])
 
-    Without a wrapper in it, as where the loss is a preset, a module needs no callback.
+    A module without a wrapper, as with a preset, needs no callback.
 
-    Epochs are `trainer.current_epoch`; steps are `trainer.global_step`, which counts steps of the optimizers: with
-    `accumulate_grad_batches=k` it moves once in k batches, with two optimizers it moves by 2. The progress of the
-    wrapper is saved and restored with the module's `state_dict`. A `fit` that starts at step 0 resets the wrappers, so
-    that the folds of a cross-validation may share one.
+    Epochs are `trainer.current_epoch`; steps are `trainer.global_step`, which counts optimizer steps: with
+    `accumulate_grad_batches=k` it advances once every k batches, with two optimizers by 2. The progress of the wrapper
+    is saved and restored with the module's `state_dict`. A `fit` that starts at step 0 resets the wrappers, so
+    cross-validation folds may share one.
 
     Args:
         log: whether to log the weight and the temperature of every step, as `{prefix}main_weight` and
-            `{prefix}temperature`; with several wrappers, each name is preceded by that of the wrapper in the module.
+            `{prefix}temperature`; with several wrappers, each name is prefixed with the wrapper's name in the module.
         prefix: prefix of the names in the log.
 
     Raises:
@@ -56,7 +56,7 @@ class LossWarmupCallback(_Callback):
         self.prefix = prefix
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
-        """Refuses a module without a wrapper, whose schedule would silently stand still."""
+        """Rejects a module without a wrapper, for which the callback would silently do nothing."""
         if not wrappers_in(pl_module):
             name = type(pl_module).__name__
             raise ValueError(
@@ -71,12 +71,12 @@ class LossWarmupCallback(_Callback):
                 wrapper.reset()
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """Tells the wrappers the epoch."""
+        """Passes the epoch to the wrappers."""
         for wrapper in wrappers_in(pl_module).values():
             wrapper.on_train_epoch_start(trainer.current_epoch)
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
-        """Tells the wrappers the step."""
+        """Passes the step to the wrappers."""
         wrappers = wrappers_in(pl_module)
         for wrapper in wrappers.values():
             wrapper.on_train_batch_start(trainer.global_step)

@@ -1,10 +1,10 @@
-"""Losses of long-tailed classes: cross entropy of logits that the class counts shift, scale or give a margin.
+"""Losses for long-tailed classes: cross entropy of logits shifted, scaled or given a margin by class counts.
 
-The arguments of `imbalanced_torch.pointwise` hold, reductions "mean", "sum" and "none" (that of binary predictions has
-"mean_positive" too), and
+Arguments as in `imbalanced_torch.pointwise`, with reductions "mean", "sum" and "none" (the binary loss also has
+"mean_positive"), and
 
-- class_counts: items per class in the training data [C], such as `torch.bincount(targets)`; a sequence or tensor, > 0;
-  a buffer, which moves with the module. Only ratios matter, so shares serve as well. Give a class without items a 1.
+- class_counts: items per class in the training data [C], such as `torch.bincount(targets)`; a sequence or tensor, > 0,
+  stored as a buffer. Only ratios matter, so frequencies work too. Use 1 for a class without items.
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ Number = float | Tensor
 class LogitAdjustedLoss(ClassLoss):
     """Logit-adjusted cross entropy; with τ = 1 it is the balanced softmax.
 
-    loss = CE(logits + τ log π, y) with π_c = n_c / Σn. Predict without the adjustment: the scores are those of balanced
-    classes, and `prior_correction(logits, train_prior=shares, tau=τ)` gives those of the data.
+    loss = CE(logits + τ log π, y) with π_c = n_c / Σn. Predict without the adjustment: the logits are then those for
+    balanced classes, and `prior_correction(logits, train_prior=shares, tau=τ)` gives those for the data.
 
     Args:
         class_counts: [C], see `imbalanced_torch.long_tail`.
@@ -76,7 +76,7 @@ class LDAMLoss(ClassLoss):
     """Label-distribution-aware margin loss: the rarer the class, the greater its margin.
 
     loss = CE(s · (logits − Δ_y e_y), y) with Δ_c = m (min n / n_c)^¼. In the paper the logits are cosines of normalised
-    features and class weights, and weights of the classes begin late in training: pass them as `sample_weight`.
+    features and class weights, and class reweighting starts late in training: pass it as `sample_weight`.
 
     Args:
         class_counts: [C], see `imbalanced_torch.long_tail`.
@@ -101,11 +101,11 @@ class LDAMLoss(ClassLoss):
 class SigmoidLogitAdjustedLoss(LabelLoss):
     """Logit-adjusted binary cross entropy, for binary and multi-label classification.
 
-    loss = BCE(logit + τ log(π / (1 − π)), y) with π the share of positives. Predict without the adjustment: the scores
-    are those of balanced data, and `prior_correction(..., tau=τ, binary=True)` gives those of the data.
+    loss = BCE(logit + τ log(π / (1 − π)), y) with π the fraction of positives. Predict without the adjustment: the
+    logits are then those for balanced data, and `prior_correction(..., tau=τ, binary=True)` gives those for the data.
 
     Args:
-        positive_rate: π in (0, 1): one number, or one per label [C], then a buffer.
+        positive_rate: π in (0, 1): one number, or one per label [C], stored as a buffer.
         tau: τ, finite; 0 is the binary cross entropy.
         **options: `reduction`, `ignore_index` (default None), `gather_distributed`, `process_group`, `grad_reduction`
             and `equal_rows`, see `imbalanced_torch.pointwise`.

@@ -1,4 +1,4 @@
-"""The ranking metrics of `imbalanced_core.metrics` as `torchmetrics.Metric`, one class against the rest.
+"""The ranking metrics of `imbalanced_core.metrics` as `torchmetrics.Metric`, one-vs-rest.
 
 Needs torchmetrics; the functions of `imbalanced_core.metrics` take tensors without it.
 """
@@ -30,17 +30,17 @@ except ModuleNotFoundError as error:
 
 
 class RankingMetric(torchmetrics.Metric):
-    """A ranking metric over all rows since `reset`, exact: the base of the metrics below.
+    """Base class of the metrics below: an exact ranking metric over all rows since `reset`.
 
-    The state holds the rows themselves, in lists that grow, about 4·(C + 3) bytes each in float32 (with `multilabel`
-    12·C + 4); processes gather theirs, so the value is that of one process with all rows. `compute` ranks every class,
-    O(C·n log n). `compute_on_cpu=True` of torchmetrics keeps the rows off an accelerator.
+    The state keeps all rows in growing lists, about 4·(C + 3) bytes per row in float32 (with `multilabel` 12·C + 4);
+    processes gather their rows, so the value is that of one process with all rows. `compute` sorts every class:
+    O(C·n log n). torchmetrics' `compute_on_cpu=True` keeps the rows in host memory.
 
     Args:
         num_classes: C; 1 is binary.
-        average: "macro", the mean of the classes in which the metric is defined, or "none", one value per class.
+        average: "macro", the mean over the classes for which the metric is defined, or "none", one value per class.
         multilabel: whether a row has a label per class.
-        ignore_index: the target of rows, or with `multilabel` of single labels, that are masked.
+        ignore_index: target value of masked rows, or with `multilabel` of single masked labels.
         **options: of the metric, such as `beta` of `PartialAUC`, and of `torchmetrics.Metric`.
     """
 
@@ -84,13 +84,13 @@ class RankingMetric(torchmetrics.Metric):
         """Adds the rows of a batch.
 
         Args:
-            logits: floating point [N, C]; any score that ranks will do.
+            logits: floating point [N, C]; any ranking score works.
             targets: class ids [N] or [N, 1], 0 or 1 for one class; with `multilabel` 0/1 per class, [N, C].
-            sample_weight: >= 0, [N]; how much a row counts. None: 1.
+            sample_weight: >= 0, [N]; weight of each row. None: 1.
 
         Raises:
             ValueError, TypeError: on a wrong shape or dtype, or (on the CPU) a value out of range; elsewhere `compute`
-                answers it with NaN.
+                then returns NaN.
         """
         validation.check_tensors(logits=logits, targets=targets)
         validation.check_optional_tensors(sample_weight=sample_weight)

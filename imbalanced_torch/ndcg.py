@@ -1,4 +1,4 @@
-"""Normalised discounted cumulative gain of lists with graded labels as a module."""
+"""Normalised discounted cumulative gain (NDCG) of lists with graded labels, as a module."""
 
 from typing import Unpack
 
@@ -12,21 +12,21 @@ from imbalanced_torch._pointwise import PointwiseOptions
 class NDCGLoss(ListLoss):
     """One minus the smooth normalised discounted cumulative gain (NDCG), averaged over lists.
 
-    A list is what one query ranks: scores and graded labels [..., n]. It has neither classes nor a queue.
+    A list holds the items of one query: scores and graded labels [..., n]. There are no classes and no queue.
 
         rank_i = 1 + Σ_{j≠i} σ((s_j − s_i)/τ),  DCG = Σ_i g_i / log₂(1 + rank_i),  loss = 1 − DCG / IDCG,
 
-    where IDCG is the DCG of the best order.
+    where IDCG is the DCG of the ideal order.
 
-    A list counts when its labels are not all the same.
+    A list counts if its labels are not all equal.
 
     Args:
         temperature: τ > 0, in units of `temperature_scale`; can be assigned at any time.
-        temperature_scale: the unit of the temperature: "absolute" is 1, or "iqr" or "std" of the scores of the list.
+        temperature_scale: unit of the temperature: "absolute" (1), or the "iqr" or "std" of the list's scores.
         gain: g = 2^y − 1 ("exponential") or g = y ("linear").
         **options: `reduction` ("mean" over the lists that count, "sum", or "none": one loss per list, 0 where it does
             not count), `gather_distributed`, `process_group`, `grad_reduction` and `equal_rows`, see
-            `imbalanced_torch.pointwise`; rows are lists.
+            `imbalanced_torch.pointwise`, with lists as rows.
 
     References:
         Järvelin, Kekäläinen, Cumulated Gain-Based Evaluation of IR Techniques, TOIS 2002; Qin, Liu, Li, A General

@@ -1,4 +1,4 @@
-"""Recall and precision at a count, at a precision and at a recall as modules."""
+"""Recall at k and at a precision, and precision at k and at a recall, as modules."""
 
 from typing import Unpack
 
@@ -8,18 +8,18 @@ from imbalanced_torch.pooled import PooledLoss
 
 
 class RecallAtKLoss(PooledLoss):
-    """One minus the smooth recall when the k best of batch and queue are flagged, averaged over classes.
+    """One minus the smooth recall when the k highest scores of batch and queue are flagged, averaged over classes.
 
-    With θ, a constant in differentiation, halfway between the k-th highest score of a class and the next:
+    With θ, which carries no gradient, halfway between the k-th highest score of a class and the next:
 
         loss = 1 − mean over positives i of σ((s_i − θ)/τ − margin).
 
-    The gradient lifts positives only: use it beside a pointwise loss. Equal scores have ½, less than the best ranking
-    has where no more than half of the positives can be among the k: see `docs/collapse.md`. A class counts when it has
-    a positive (of weight > 0), a negative and more than k rows.
+    The gradient raises positives only: combine it with a pointwise loss. Equal scores have loss ½, less than that of
+    the best ranking if at most half of the positives can be among the k: see `docs/collapse.md`. A class counts if it
+    has a positive (of weight > 0), a negative and more than k rows.
 
     Args:
-        k: how many rows of batch and queue are flagged, an integer >= 1.
+        k: number of rows of batch and queue that are flagged, an integer >= 1.
         num_classes, queue_size, temperature, **options: as in `AUCLoss`.
     """
 
@@ -38,19 +38,18 @@ class RecallAtKLoss(PooledLoss):
 
 
 class PrecisionAtKLoss(PooledLoss):
-    """One minus the smooth precision among the k best of batch and queue, averaged over classes.
+    """One minus the smooth precision among the k highest scores of batch and queue, averaged over classes.
 
-    With θ, a constant in differentiation, halfway between the k-th highest score of a class and the next, R the mean
-    over positives i of σ((s_i − θ)/τ − margin), n₊ their number, and F the sum over negatives j of σ((s_j − θ)/τ +
-    margin):
+    With θ, which carries no gradient, halfway between the k-th highest score of a class and the next, R the mean over
+    positives i of σ((s_i − θ)/τ − margin), n₊ their number, and F the sum over negatives j of σ((s_j − θ)/τ + margin):
 
         loss = 1 − precision = F / (F + R n₊).
 
-    The gradient lifts positives and lowers negatives. Equal scores have the share of negatives.
-    A class counts when it has a positive (of weight > 0), a negative and more than k rows.
+    The gradient raises positives and lowers negatives. The loss of equal scores is the fraction of negatives. A class
+    counts if it has a positive (of weight > 0), a negative and more than k rows.
 
     Args:
-        k: how many rows of batch and queue are flagged, an integer >= 1.
+        k: number of rows of batch and queue that are flagged, an integer >= 1.
         num_classes, queue_size, temperature, **options: as in `AUCLoss`.
     """
 
@@ -69,14 +68,14 @@ class PrecisionAtKLoss(PooledLoss):
 
 
 class PrecisionAtRecallLoss(PooledLoss):
-    """One minus the smooth precision when as few are flagged as a recall needs, averaged over classes.
+    """One minus the smooth precision when as few rows are flagged as a given recall needs, averaged over classes.
 
-    As `PrecisionAtKLoss`, with θ halfway between the lowest score of the `recall` best positives of a class and the
-    next lower score. The gradient lifts positives and lowers negatives. Equal scores have the share of negatives. A
-    class counts when it has a positive (of weight > 0) and a negative.
+    As `PrecisionAtKLoss`, with θ halfway between the lowest score of the top fraction `recall` of a class's positives
+    and the next lower score. The gradient raises positives and lowers negatives. The loss of equal scores is the
+    fraction of negatives. A class counts if it has a positive (of weight > 0) and a negative.
 
     Args:
-        recall: the least share of the positives that is flagged, in (0, 1].
+        recall: the minimum fraction of positives that is flagged, in (0, 1].
         num_classes, queue_size, temperature, **options: as in `AUCLoss`.
 
     References:
@@ -98,19 +97,19 @@ class PrecisionAtRecallLoss(PooledLoss):
 
 
 class RecallAtPrecisionLoss(PooledLoss):
-    """One minus the smooth recall when as many are flagged as a precision allows, averaged over classes.
+    """One minus the smooth recall when as many rows are flagged as a given precision allows, averaged over classes.
 
-    With θ, a constant in differentiation, the lowest threshold of a class above which no less than `precision` of the
-    scores are those of positives, halfway between two scores; where there is none, the highest score:
+    With θ, which carries no gradient, the lowest threshold of a class above which at least the fraction `precision` of
+    the scores belong to positives, halfway between two scores; if there is none, the highest score:
 
         loss = 1 − mean over positives i of σ((s_i − θ)/τ − margin).
 
-    The gradient lifts positives only: use it beside a pointwise loss. Equal scores have ½, less than the best ranking
-    has where no more than half of the positives can be found at that precision: see `docs/collapse.md`. A class counts
-    when it has a positive (of weight > 0) and a negative.
+    The gradient raises positives only: combine it with a pointwise loss. Equal scores have loss ½, less than that of
+    the best ranking if at most half of the positives can be found at that precision: see `docs/collapse.md`. A class
+    counts if it has a positive (of weight > 0) and a negative.
 
     Args:
-        precision: the least share of positives among the flagged, in (0, 1].
+        precision: the minimum fraction of positives among the flagged rows, in (0, 1].
         num_classes, queue_size, temperature, **options: as in `AUCLoss`.
 
     References:

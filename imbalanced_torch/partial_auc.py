@@ -1,4 +1,4 @@
-"""Partial AUC at a budget as a module."""
+"""Partial AUC at a budget, as a module."""
 
 import warnings
 from typing import Any, Self, Unpack
@@ -14,28 +14,29 @@ from imbalanced_torch.pooled import PooledLoss
 class PAUCAtBudgetLoss(PooledLoss):
     """One minus the smooth partial AUC over the false-positive rates [alpha, beta], averaged over classes.
 
-    The scores of the iid negatives in batch and queue set, as constants, the thresholds t(f) of false-positive rates f
-    and the unit of the temperature. Per positive, "trapezoid" integrates σ((s_i − t(f))/τ) over the band; "pairwise"
-    averages σ((s_i − s_j)/τ) over the negatives j in the band, which then carry gradient as well. The loss is one minus
-    the mean over positives, in [0, 1]. A class counts when it has a positive (of weight > 0), an iid negative, a scale
-    of scores > 1e-12 and, for "pairwise", a negative in the band. See `imbalanced_core.losses.partial_auc.partial_auc`.
+    The scores of the iid negatives in batch and queue set, without gradient, the thresholds t(f) at false-positive
+    rates f and the unit of the temperature. Per positive, "trapezoid" integrates σ((s_i − t(f))/τ) over the band;
+    "pairwise" averages σ((s_i − s_j)/τ) over the negatives j in the band, which then receive gradient too. The loss is
+    one minus the mean over positives, in [0, 1]. A class counts if it has a positive (of weight > 0), an iid negative,
+    a score scale > 1e-12 and, for "pairwise", a negative in the band. See
+    `imbalanced_core.losses.partial_auc.partial_auc`.
 
     Args:
         num_classes: C, the number of logits of a row; 1 is binary.
         alpha: the lowest false-positive rate of the band, 0 <= alpha < beta.
         beta: the highest, the budget, <= 1. The pool needs several times 1/beta negatives.
-        surrogate: "trapezoid" or "pairwise". None: "trapezoid", and a warning, once, that "pairwise" trains better.
+        surrogate: "trapezoid" or "pairwise". None: "trapezoid", with a one-time warning that "pairwise" trains better.
         n_knots: number of thresholds of the trapezoid, >= 2.
-        tau_scale: the unit of the temperature: "iqr" or "std" of the reference scores, "band" = t(alpha) − t(beta), or
+        tau_scale: unit of the temperature: "iqr" or "std" of the reference scores, "band" = t(alpha) − t(beta), or
             "absolute" = 1.
-        budget_basis: rates are fractions of the iid negatives ("fpr") or of all iid rows ("population").
-        queue_size: how many rows of earlier batches are looked at along with the batch; 0 for none.
+        budget_basis: whether rates are fractions of the iid negatives ("fpr") or of all iid rows ("population").
+        queue_size: number of rows of earlier batches ranked with the batch; 0 for none.
         temperature: in units of `tau_scale`, > 0; can be assigned at any time.
         quantile_interpolation: of the thresholds: "higher", "lower", "linear", "nearest" or "midpoint".
         reduction, ignore_index, update_queue_in_eval, gather_distributed, max_pool_size, pos_numerator: see
             `imbalanced_torch.options.CommonOptions`.
-        min_tpr: the lowest true-positive rate, in [0, 1): the two-way partial AUC, a mean over the positives of the
-            lowest scores, 1 − min_tpr of them. 0: all.
+        min_tpr: the lowest true-positive rate, in [0, 1), for the two-way partial AUC: the mean runs over the fraction
+            1 − min_tpr of the positives with the lowest scores. 0: all.
         **options: see `imbalanced_torch.options.RankingOptions`.
 
     References:
@@ -95,28 +96,28 @@ class PAUCAtBudgetLoss(PooledLoss):
     def recommended(cls, num_classes: int, budget: float, positive_rate: float | None = None, **overrides: Any) -> Self:
         """The preset: pairs in a band of twice the budget, blended with a cross entropy where the ranking fails.
 
-        Sets surrogate="pairwise", beta=2 * budget (at most 1), tau_scale="std", temperature=1.0 and gated=True; the
-        rest is as the constructor has it. Use it alone, from the first step on. A loss of pairs alone (gated=False) can
-        end with equal scores where labels are noisy: see `docs/collapse.md`, which has the evidence as well.
+        Sets surrogate="pairwise", beta=2 * budget (at most 1), tau_scale="std", temperature=1.0 and gated=True; other
+        options keep the constructor's defaults. Use it as the only loss, from the first step. A purely pairwise loss
+        (gated=False) can collapse to equal scores with noisy labels: see `docs/collapse.md`, also for the evidence.
 
         Args:
             num_classes: C, the number of logits of a row; 1 is binary.
-            budget: the false-positive rate that can be afforded, in (0, 1].
-            positive_rate: the share of positives to expect in the batches, in (0, 1); counts as 100 rows seen before
-                the first. None: as in the batches so far.
+            budget: the acceptable false-positive rate, in (0, 1].
+            positive_rate: expected fraction of positives in the batches, in (0, 1); counts as 100 rows seen before the
+                first. None: estimated from the batches so far.
             **overrides: options of the constructor, which take precedence.
 
         Returns:
-            The module. Its loss is >= 0; with a cross entropy in it, it is not bounded by 1.
+            The module. Its loss is >= 0 and, because of the cross entropy, not bounded by 1.
 
         Raises:
-            ValueError: if budget or positive_rate is out of range, or an option is bad.
+            ValueError: if budget or positive_rate is out of range, or an option is invalid.
         """
         options = pauc_preset(budget) | {"gated": True, "positive_rate": positive_rate}
         return cls(num_classes, **(options | overrides))
 
 
-_has_warned: list[bool] = []  # once for all modules
+_has_warned: list[bool] = []  # one warning for all modules
 
 
 def _warn_of_trapezoid() -> None:

@@ -1,24 +1,24 @@
 """Focal losses and symmetric cross entropy as modules: configuration, checks of values, one call into the core.
 
-Arguments that all classes share:
+Arguments shared by all classes:
 
-- reduction: "mean" over the counted positions, "sum" or "none". The focal losses have "mean_positive" too: the sum over
-  all positions, background included, divided by the number of those that are positive or not background. With sample
-  weights, sums and numbers are weighted; a divisor of exactly 0 counts as 1.
-- ignore_index: the target of positions that are ignored: loss and gradient 0, whatever else they hold.
-- gather_distributed: whether a mean is taken over the positions of all processes: None in training mode when there are
-  several, True always, False never. No logits are sent, but one all-reduce, so every rank must call the loss in every
-  step. False is what PyTorch's losses do: a mean per rank.
-- process_group: the processes to reduce over; None for all.
+- reduction: "mean" over the counted positions, "sum" or "none". The focal losses also have "mean_positive": the sum
+  over all positions, background included, divided by the number of positive (or non-background) positions. With sample
+  weights, sums and counts are weighted; a divisor of exactly 0 counts as 1.
+- ignore_index: target value of ignored positions: their loss and gradient are 0, whatever else they hold.
+- gather_distributed: whether a mean is taken over the positions of all processes: None in training mode with several
+  processes, True always, False never. It takes one all-reduce and sends no logits; every rank must call the loss in
+  every step. False gives a mean per rank, as in PyTorch's losses.
+- process_group: processes to reduce over; None for all.
 - grad_reduction: what the training framework does with gradients, "mean" (DDP, FSDP2) or "sum".
-- equal_rows: all ranks promise to count equally many positions. A mean is then the local one, without a collective.
-- sample_weight, of the call: >= 0, in the shape of the losses, one per row [N], or with the dimensions of the losses, N
-  rows and other lengths of 1 that broadcast, such as [N, 1, H, W] or [N, 1]; carries no gradient.
+- equal_rows: promises that all ranks count the same number of positions. A mean is then local, without a collective.
+- sample_weight, an argument of the call: >= 0; in the shape of the losses, one per row [N], or with N rows and further
+  dimensions that broadcast to those of the losses, such as [N, 1, H, W] or [N, 1]; carries no gradient.
 
 A call returns a 0-d tensor, or one loss per position for reduction "none", in float32 or float64; 0 with zero gradient
-where no position is counted. It raises TypeError or ValueError if dtypes or shapes do not fit, or (eager mode on the
-CPU) a target or weight is out of range; elsewhere such a value makes the loss NaN. Numbers may be 0-d tensors, which
-change without a recompilation.
+where no position is counted. It raises TypeError or ValueError on invalid dtypes or shapes, or (eager mode on the CPU)
+if a target or weight is out of range; elsewhere such a value makes the loss NaN. Numbers may be 0-d tensors, which can
+change without recompilation.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ class SigmoidFocalLoss(LabelLoss):
 
     Args:
         alpha: weight of the positive class in [0, 1], negatives get 1 − alpha; −1 or None for no weights. A sequence or
-            tensor has one per label, for the last axis, and is a buffer that moves with the module: w / (1 + w) for
+            tensor holds one weight per label (last axis) and becomes a buffer: use w / (1 + w) for
             `w = imbalanced_torch.pos_weight(...)`.
         gamma: focusing exponent, >= 0; 0 is the binary cross entropy.
         ignore_index: None for none.
@@ -95,12 +95,12 @@ class SoftmaxFocalLoss(ClassLoss):
     Class ids: loss = α_y (1 − p_y)^γ CE(logits, y; label_smoothing). Probabilities: loss = Σ_c y_c α_c (1 − p_c)^γ
     (−log p_c), linear in y, with y mixed with the uniform distribution by `label_smoothing` first.
 
-    With γ = 0 it is `torch.nn.CrossEntropyLoss(reduction="none")`, but for class ids with both class weights and
-    smoothing: there α_y weighs the smoothed sum, and PyTorch weighs each of its terms by α_c. A mean is not divided by
+    With γ = 0 it equals `torch.nn.CrossEntropyLoss(reduction="none")`, except for class ids with both class weights and
+    smoothing: α_y then weights the smoothed sum, whereas PyTorch weights each term by α_c. A mean is not divided by
     class weights.
 
     Args:
-        alpha: one weight per class, >= 0; a buffer, which moves with the module. None for no weights. See
+        alpha: one weight per class, >= 0, stored as a buffer. None for no weights. See
             `imbalanced_torch.class_weights`.
         gamma: focusing exponent, >= 0; 0 is the cross entropy.
         label_smoothing: in [0, 1], as in `torch.nn.CrossEntropyLoss`; for class ids it acts on the cross entropy only.
@@ -168,9 +168,10 @@ class SymmetricCrossEntropyLoss(ClassLoss):
     Args:
         alpha: weight of the cross entropy, >= 0.
         beta: weight of the reverse cross entropy, >= 0.
-        epsilon: least probability inside the logarithm, in (0, 1); the paper's A = log ε = −4 is ε = exp(−4).
+        epsilon: lower bound of the probability inside the logarithm, in (0, 1); the paper's A = log ε = −4 is
+            ε = exp(−4).
         reduction: "mean", "sum" or "none".
-        num_classes: if given, the C that logits must have; the loss does not need it.
+        num_classes: if given, the required C of the logits; the loss does not need it.
         axis: the class axis of the logits.
         ignore_index, gather_distributed, process_group, grad_reduction, equal_rows: see `imbalanced_torch.pointwise`.
 

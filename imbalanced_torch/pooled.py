@@ -1,4 +1,4 @@
-"""What every ranking module is: configuration, a queue in buffers, gathered rows, and one call into the core."""
+"""Base class of the ranking modules: configuration, a queue in buffers, gathered rows, and one call into the core."""
 
 import warnings
 from collections.abc import Callable
@@ -26,15 +26,15 @@ from imbalanced_torch.validation import readable
 
 
 class PooledLoss(RankingState):
-    """A ranking loss over the batch and a queue of earlier rows; the base of the ranking modules.
+    """Base class of the ranking modules: a loss over the batch and a queue of earlier rows.
 
-    A subclass names its objective of items in the core, and hands the options of that objective to the constructor,
-    which keeps them as attributes. The queue and the temperature are buffers: they move with the module, are in its
-    `state_dict()`, and changing them never recompiles. No cast of the module takes them below float32.
+    A subclass sets `objective` to a core function and passes its options to the constructor, which keeps them as
+    attributes. The queue and the temperature are buffers: they move with the module, are in its `state_dict()`, and
+    changing them never recompiles. Casting the module keeps them at float32 or wider.
 
     Attributes:
-        objective: the function of `imbalanced_core.pool.items.Items`.
-        iid_aware: whether it looks at `Items.is_iid`.
+        objective: the core function of `imbalanced_core.pool.items.Items`.
+        iid_aware: whether it uses `Items.is_iid`.
     """
 
     objective: ClassVar[Callable[..., tuple]]
@@ -93,15 +93,15 @@ class PooledLoss(RankingState):
         self._own = tuple(own)
         for name, value in own.items():
             setattr(self, name, value)
-        row = torch.zeros(1, 1)  # the objective checks its options
+        row = torch.zeros(1, 1)  # a dry run, in which the objective checks its options
         self._objective()(make_items(row, row > 0, live=row == 0))
 
     def _ranking(self) -> Callable[..., tuple]:
-        """The core objective with the module's own options."""
+        """The core objective with the module's options bound."""
         return partial(type(self).objective, **{name: getattr(self, name) for name in self._own})
 
     def _objective(self) -> Callable[..., tuple]:
-        """What a step evaluates, with the temperature and the gate of this step."""
+        """The objective of a step, with its temperature and gate bound."""
         options: dict[str, Any] = {"temperature": self._temperature[0], "positive_rate": self.positive_rate}
         return with_gate(self._ranking(), self.gate if self.gated else None, **options)
 
@@ -116,33 +116,33 @@ class PooledLoss(RankingState):
         sample_weight: Tensor | None = None,
         update_queue: bool | None = None,
     ) -> Any:
-        """The loss of a batch, which then enters the queue: in training mode with gradients enabled.
+        """The loss of a batch, whose rows then enter the queue in training mode with gradients enabled.
 
         Args:
             logits: floating point [N, num_classes].
             targets: class ids [N] or [N, 1], of any integer or bool dtype; 0 or 1 (floats too) for one class. With
                 `multilabel` 0/1 per class, [N, num_classes], of any dtype. `ignore_index` marks rows, or single labels,
                 that are ignored.
-            iid_mask: bool [N], the rows drawn as the population is; only partial AUC looks at it: they alone set its
-                thresholds and scale. None: all.
+            iid_mask: bool [N], the rows sampled like the population; used only by partial AUC, whose thresholds and
+                scale they alone set. None: all.
             return_per_class: whether to return the loss of each class as well.
-            return_diagnostics: whether to return figures of each class as well.
-            sample_weight: >= 0, [N]; how much a positive counts. Carries no gradient.
+            return_diagnostics: whether to return diagnostics of each class as well.
+            sample_weight: >= 0, [N]; weight of each positive. Carries no gradient.
             update_queue: whether the batch enters the queue. None: in training mode with gradients enabled, so that
-                validation under `torch.no_grad()` leaves it alone, and always with `update_queue_in_eval`.
+                validation under `torch.no_grad()` does not change it, and always with `update_queue_in_eval`.
 
         Returns:
             loss, (loss, per_class, valid), (loss, stats) or (loss, per_class, valid, stats). The loss is 0-d, or
             [num_classes] for reduction "none"; float32 or float64; 0 with zero gradient if no class is valid; NaN if a
             logit that is not ignored is NaN. per_class is the loss of each class, NaN where `valid` is False. stats
-            maps names to constants [num_classes]: tau_eff, the temperature in units of the logits; grad_pos_count, the
-            positives of this process's batch; for recall t_beta, the threshold; for partial AUC also t_alpha and
-            t_beta, the scores at the edges of the band; band_neg_count, the iid negatives in the band; pauc_var, the
-            variance of the contributions of single positives.
+            maps names to tensors [num_classes] without gradient: tau_eff, the temperature in units of the logits;
+            grad_pos_count, the positives of this process's batch; for recall t_beta, the threshold; for partial AUC
+            also t_alpha and t_beta, the scores at the edges of the band; band_neg_count, the iid negatives in the band;
+            pauc_var, the variance of the contributions of single positives.
 
         Raises:
-            TypeError, ValueError: if dtypes or shapes do not fit, or (eager mode on the CPU) a target is none of its
-                classes or a weight is negative or not finite; elsewhere such a value makes the loss NaN.
+            TypeError, ValueError: on invalid dtypes or shapes, or (eager mode on the CPU) if a target is not a valid
+                class or a weight is negative or not finite; elsewhere such a value makes the loss NaN.
         """
         step = partial(eagerly, self._step) if self._is_better_eager(logits) else self._step
         wanted = return_per_class, return_diagnostics, update_queue
@@ -202,7 +202,7 @@ class PooledLoss(RankingState):
             )
         if "k" in self._own and (message := too_few(self.k, logits.shape[0] + self.queue_size)):
             self._warn_once(message, stacklevel=6)
-        self._check_values(targets, sample_weight)  # of the gathered rows, so that every rank raises, and none waits
+        self._check_values(targets, sample_weight)  # on the gathered rows, so that every rank raises and none hangs
         with without_autocast(logits.device.type):
             loss, result = pooled_loss(
                 objective,
@@ -227,7 +227,7 @@ class PooledLoss(RankingState):
     ) -> tuple[Tensor, PooledResult]:
         block = self._own_block(gather)
         holds = self._holds(block)
-        # a rank on its own leaves the queue of its block alone
+        # a rank that works alone does not change the queue of its block
         options["update_queue"] = update_queue = options["update_queue"] and (gather or holds)
         with without_autocast(logits.device.type):
             loss, result = class_parallel_loss(
@@ -258,7 +258,7 @@ class PooledLoss(RankingState):
         checks.batch(readable(targets), readable(sample_weight), num_classes=self.num_classes, **labels)
 
     def _noise(self, logits: Tensor, learns: bool) -> Tensor | None:
-        """Noise for subsampling, [rows of the pool]; None if nothing is cut."""
+        """Noise for subsampling, [rows of the pool]; None without subsampling."""
         rows = logits.shape[0] + self.queue_size
         if self.max_pool_size is None or rows <= self.max_pool_size:
             return None

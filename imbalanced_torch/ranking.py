@@ -1,4 +1,4 @@
-"""Smooth average precision and recall at a quantile as modules."""
+"""Smooth average precision, recall at a quantile and AUC, as modules."""
 
 from typing import Any, Self, Unpack
 
@@ -15,13 +15,13 @@ class SmoothAPLoss(PooledLoss):
 
         rank_i = 1 + Σ_{j∈V, j≠i} σ((s_j − s_i)/τ),  rank⁺_i = the same over P,  loss = 1 − mean_i rank⁺_i / rank_i.
 
-    A class counts when it has a positive (of weight > 0) and a negative. Computed exactly in O(n log n) time and O(n)
+    A class counts if it has a positive (of weight > 0) and a negative. Computed exactly in O(n log n) time and O(n)
     memory for n = N + queue_size rows.
 
     Args:
         num_classes: C, the number of logits of a row; 1 is binary.
-        queue_size: how many rows of earlier batches are ranked along; 0 for none.
-        temperature: τ > 0 of the logistic function; smaller is closer to the true ranks and harder to follow. Can be
+        queue_size: number of rows of earlier batches ranked with the batch; 0 for none.
+        temperature: τ > 0 of the logistic function; smaller is closer to the true ranks and harder to optimise. Can be
             assigned at any time.
         reduction, ignore_index, update_queue_in_eval, gather_distributed, max_pool_size, pos_numerator: see
             `imbalanced_torch.options.CommonOptions`.
@@ -68,9 +68,9 @@ class SmoothAPLoss(PooledLoss):
     def recommended(cls, num_classes: int, positive_rate: float | None = None, **overrides: Any) -> Self:
         """The preset: a temperature in units of the spread, blended with a cross entropy where the ranking fails.
 
-        Sets temperature_scale="std", temperature=0.2 and gated=True; the rest is as the constructor has it. Use it
-        alone, from the first step on. `docs/collapse.md` has the evidence. Arguments, result and errors as for
-        `PAUCAtBudgetLoss.recommended`, without a budget.
+        Sets temperature_scale="std", temperature=0.2 and gated=True; other options keep the constructor's defaults. Use
+        it as the only loss, from the first step. `docs/collapse.md` has the evidence. Arguments, result and errors as
+        for `PAUCAtBudgetLoss.recommended`, without a budget.
         """
         options: dict[str, Any] = SMOOTH_AP_PRESET | {"gated": True, "positive_rate": positive_rate}
         return cls(num_classes, **(options | overrides))
@@ -79,17 +79,18 @@ class SmoothAPLoss(PooledLoss):
 class RecallAtQuantileLoss(PooledLoss):
     """One minus the smooth recall when the top `quantile` of the scores is flagged, averaged over classes.
 
-    With θ the (1 − quantile)-quantile of a class's scores in batch and queue, a constant in differentiation:
+    With θ the (1 − quantile)-quantile of a class's scores in batch and queue, without gradient:
 
         loss = 1 − mean over positives i of σ((s_i − θ)/τ).
 
-    The gradient pushes positives above the threshold. A class counts when it has a positive (of weight > 0). The pool
-    needs several times 1/quantile rows for a meaningful threshold, and the quantile should exceed the positives' share.
+    The gradient pushes positives above the threshold. A class counts if it has a positive (of weight > 0). The pool
+    needs several times 1/quantile rows for a meaningful threshold, and the quantile should exceed the fraction of
+    positives.
 
     Args:
         num_classes: C, the number of logits of a row; 1 is binary.
         quantile: the flagged fraction, in [0, 1].
-        queue_size: how many rows of earlier batches are looked at along with the batch; 0 for none.
+        queue_size: number of rows of earlier batches ranked with the batch; 0 for none.
         temperature: τ > 0; can be assigned at any time.
         quantile_interpolation: "higher", "lower", "linear", "nearest" or "midpoint".
         reduction, ignore_index, update_queue_in_eval, gather_distributed, max_pool_size, pos_numerator: see
@@ -134,13 +135,13 @@ class RecallAtQuantileLoss(PooledLoss):
 class AUCLoss(PooledLoss):
     """One minus the smooth area under the ROC curve, averaged over classes, of the batch and a queue of earlier rows.
 
-    The mean over positives i and negatives j of a class of σ((s_j − s_i)/τ + margin): pairs in the wrong order, softly.
-    A class counts when it has a positive (of weight > 0) and a negative. A constant model has ½, which is the least
-    only where no model ranks better than chance.
+    Mean of σ((s_j − s_i)/τ + margin) over the positives i and negatives j of a class: a smooth fraction of misordered
+    pairs. A class counts if it has a positive (of weight > 0) and a negative. A constant model has loss ½, the minimum
+    only if no model ranks better than chance.
 
     Args:
         num_classes: C, the number of logits of a row; 1 is binary.
-        queue_size: how many rows of earlier batches are ranked along; 0 for none.
+        queue_size: number of rows of earlier batches ranked with the batch; 0 for none.
         temperature: τ > 0, in units of `temperature_scale`; can be assigned at any time.
         **options: see `imbalanced_torch.options.CommonOptions`.
 

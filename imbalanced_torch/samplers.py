@@ -1,4 +1,4 @@
-"""A batch sampler that adds positives of rare classes to uniform rows, and says which rows are which."""
+"""Batch sampler that adds positives of rare classes to uniform rows and marks the uniform ones."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,31 +17,30 @@ class BalancedBatchSampler(Sampler[list[int]]):
         for x, y in DataLoader(dataset, batch_sampler=sampler):
             loss = loss_fn(model(x), y, iid_mask=sampler.iid_mask)
 
-    The first `batch_size − Σ added` rows of a batch are the next of a random order of all rows, as in an ordinary
-    epoch; then come the next added[c] of a random order of the positives of each class c, which starts anew whenever it
-    is through. `iid_mask` marks the first part, so that thresholds stay those of the population. All batches have the
-    same size: the last one is filled up from the beginning of the order, or dropped with `drop_last`.
+    The first `batch_size − Σ added` rows of a batch come from a random permutation of all rows, as in an ordinary
+    epoch; added[c] rows follow from a random permutation of the positives of each class c, redrawn whenever it is
+    exhausted. `iid_mask` marks the first part, so that thresholds remain those of the population. All batches have the
+    same size: the last one is filled up from a further permutation, or dropped with `drop_last`.
 
-    Batches are numbered through an epoch, and process r of W takes number r, r + W, ...: all have equally many, and
-    together they take what one process would. A pass is an epoch: each iteration after the first starts the next one,
-    whether or not `set_epoch` is called.
+    Process r of W takes batches r, r + W, ... of an epoch: all processes get equally many, and together those of a
+    single process. Each iteration after the first starts the next epoch, whether or not `set_epoch` is called.
 
     Args:
-        labels: class ids [N] or [N, 1], or labels 0/1 per class [N, C], whose order is that of the data set.
-        batch_size: rows per batch and process, the added ones among them.
-        added: class -> how many of its positives each batch gets in addition.
+        labels: class ids [N] or [N, 1], or labels 0/1 per class [N, C], in the order of the data set.
+        batch_size: rows per batch and process, including the added ones.
+        added: maps a class to the number of its positives added to each batch.
         drop_last: whether to drop the rows that do not fill a batch for every process.
-        seed: of the random orders; the same in all processes.
-        rank: of this process. None: that of `torch.distributed` when it is initialised, else 0. With Accelerate's
-            `prepare`, which deals out batches itself, give rank=0 and world_size=1.
+        seed: seed of the permutations; must be equal in all processes.
+        rank: rank of this process. None: that of `torch.distributed` if initialised, else 0. With Accelerate's
+            `prepare`, which distributes the batches itself, pass rank=0 and world_size=1.
         world_size: the number of processes; None as for `rank`.
 
     Attributes:
         iid_mask: bool [batch_size], True for the uniform rows.
-        epoch: the number of the current or coming pass.
+        epoch: number of the current or next epoch.
 
     Raises:
-        ValueError: if a class has no positive, nothing is left for uniform rows, or an option is out of range.
+        ValueError: if a class has no positive, no room is left for uniform rows, or an option is out of range.
     """
 
     def __init__(
@@ -74,37 +73,37 @@ class BalancedBatchSampler(Sampler[list[int]]):
 
     @property
     def sampler(self) -> "BalancedBatchSampler":
-        """Itself: where Lightning and Accelerate look for `set_epoch`."""
+        """This sampler, since Lightning and Accelerate look here for `set_epoch`."""
         return self
 
     def _rank_and_size(self) -> tuple[int, int]:
-        # looked up late: a sampler made before `init_process_group` would take every process for the only one
+        # looked up lazily: the sampler may be created before `init_process_group`
         if self._group is None and torch.distributed.is_available() and torch.distributed.is_initialized():
             return torch.distributed.get_rank(), torch.distributed.get_world_size()
         return self._group or (0, 1)
 
     def __len__(self) -> int:
-        """The batches of an epoch, equally many in every process."""
+        """The number of batches per epoch, equal in every process."""
         rows = self._uniform * self._rank_and_size()[1]
         return self._rows // rows if self.drop_last else -(-self._rows // rows)
 
     def set_epoch(self, epoch: int) -> None:
-        """Makes the next iteration the pass of this number, from its start or where `load_state_dict` has put it."""
+        """Sets the epoch of the next iteration, which begins at its start or where `load_state_dict` has put it."""
         checks.at_least("epoch", epoch, 0)
         if getattr(self, "epoch", None) != epoch or self._started:
             self.load_state_dict({"seed": self.seed, "epoch": epoch, "batches": 0})
 
     def state_dict(self, batches: int | None = None) -> dict[str, int]:
-        """What continues this epoch to the bit.
+        """The state from which this epoch continues exactly.
 
         Args:
-            batches: how many of its batches training has had. None: as many as were drawn, which is right for a
-                `DataLoader` without workers; workers are ahead of training.
+            batches: how many of its batches training has used. None: as many as were drawn, which is correct for a
+                `DataLoader` without workers; workers prefetch.
         """
         return {"seed": self.seed, "epoch": self.epoch, "batches": self._batches if batches is None else batches}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Continues the epoch of `state_dict` in the next iteration."""
+        """Makes the next iteration continue the epoch of `state_dict`."""
         self.seed, self.epoch, self._batches = state["seed"], state["epoch"], state["batches"]
         self._started = False
 
@@ -123,7 +122,7 @@ class BalancedBatchSampler(Sampler[list[int]]):
             yield batches[self._batches - 1].tolist()
 
     def _numbered(self, rows: np.ndarray, count: int, batches: int, *, stream: int) -> np.ndarray:
-        """For each batch of the epoch, [batches, count], the next of one random order of `rows` after another."""
+        """Entries of `rows` for each batch of the epoch, [batches, count], from successive permutations."""
         generator = np.random.default_rng([self.seed, self.epoch, stream])
         orders = [generator.permutation(rows) for _ in range(-(-batches * count // len(rows)))]
         return np.concatenate(orders or [rows])[: batches * count].reshape(batches, count)

@@ -1,7 +1,7 @@
-"""Checks that look at tensor values: done where looking is free, in eager mode on the CPU.
+"""Checks of tensor values, done where reading them is free: in eager mode on the CPU.
 
-Elsewhere (in `torch.compile`, `vmap` and `torch.func` transforms, on an accelerator) a look would break the graph or
-wait for the device; there the losses answer bad values with NaN, and `validate_targets` checks on request.
+Elsewhere (in `torch.compile`, `vmap` and `torch.func` transforms, on an accelerator) reading values would break the
+graph or sync with the device; there invalid values make the losses NaN, and `validate_targets` checks on request.
 """
 
 from typing import Any
@@ -15,18 +15,18 @@ from imbalanced_core.ops.on_torch.pieces import is_eager_cpu as can_read
 
 
 def readable(tensor: Tensor | None) -> np.ndarray | None:
-    """The values if they can be looked at without cost, else None, which the checks of `imbalanced_core` pass over."""
+    """The values if they can be read without cost, else None, which the checks of `imbalanced_core` skip."""
     return values_of(tensor) if tensor is not None and can_read(tensor) else None
 
 
 def values_of(tensor: Tensor) -> np.ndarray:
-    """The values, of a tensor on the CPU without a copy; bfloat16, which numpy lacks, as float32."""
+    """The values as a numpy array, without a copy on the CPU; bfloat16, which numpy lacks, as float32."""
     with torch._C._DisableFuncTorch():  # inside `grad` or `vmap` even `detach` returns a tensor without storage
         return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy(force=True)
 
 
 def check_tensors(**inputs: Any) -> None:
-    """TypeError, naming the argument, if one is no dense tensor of real numbers."""
+    """Raises a TypeError, naming the argument, if one is not a dense tensor of real numbers."""
     for name, value in inputs.items():
         if not isinstance(value, Tensor):
             kind = "None" if value is None else f"{type(value).__module__}.{type(value).__name__}"
@@ -37,12 +37,12 @@ def check_tensors(**inputs: Any) -> None:
 
 
 def check_optional_tensors(**inputs: Any) -> None:
-    """`check_tensors` of those that are not None."""
+    """`check_tensors` for the arguments that are not None."""
     check_tensors(**{name: value for name, value in inputs.items() if value is not None})
 
 
 def as_tensor(name: str, numbers: Any) -> Tensor:
-    """A tensor, or the tensor of a sequence of numbers; TypeError, naming the argument, for anything else."""
+    """A tensor from a tensor, number or sequence of numbers; anything else is a TypeError naming the argument."""
     try:
         tensor = torch.as_tensor(numbers)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -52,14 +52,14 @@ def as_tensor(name: str, numbers: Any) -> Tensor:
 
 
 def number(value: Any) -> Any:
-    """A 0-d tensor that can be read as a Python number; anything else as it is."""
+    """A readable 0-d tensor as a Python number; anything else unchanged."""
     return value.item() if isinstance(value, Tensor) and value.ndim == 0 and can_read(value) else value
 
 
 def validate_targets(
     targets: Tensor, *, num_classes: int, ignore_index: int | None = -100, multilabel: bool = False
 ) -> None:
-    """Checks targets wherever they are, at the price of a wait for the device. Call it once on a sample of your data.
+    """Checks targets on any device, at the cost of a host sync. Call it once on a sample of your data.
 
     Args:
         targets: class ids of any shape, 0 or 1 where `num_classes` is 1; with `multilabel` 0/1 labels of any shape.
@@ -68,8 +68,8 @@ def validate_targets(
         multilabel: whether targets are 0/1 per class.
 
     Raises:
-        ValueError: naming the values that are no target.
-        TypeError: if `targets` is no tensor of real numbers.
+        ValueError: naming the invalid values.
+        TypeError: if `targets` is not a tensor of real numbers.
     """
     check_tensors(targets=targets)
     checks.are_targets(values_of(targets), num_classes=num_classes, ignore_index=ignore_index, multilabel=multilabel)

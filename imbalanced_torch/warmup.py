@@ -1,4 +1,4 @@
-"""Warm-up, blend and temperature: training that starts with one loss and ends with another."""
+"""Warm-up: training that starts with one loss, blends into another and lowers its temperature."""
 
 import warnings
 from collections.abc import Callable
@@ -25,25 +25,25 @@ class LossWarmupWrapper(WarmupProgress):
     where w, `main_weight`, is 0 for the first W = `warmup_epochs` epochs, (k + 1) / (B + 1) · `final_main_weight` in
     epoch k of the B = `blend_epochs` that follow, and `final_main_weight` from then on. At w = 0 the main loss is not
     called and its queue does not change; at w = 1 the warm-up loss is not called. With `warmup_steps` the schedule
-    counts steps instead. The first batch with w > 0 is the switch: the queue of the main loss is emptied and ::
+    counts steps instead. The first batch with w > 0 is the switch: it empties the queue of the main loss and starts the
+    schedule ::
 
         temperature = temp_start · (temp_end / temp_start) ^ min(1, steps since the switch / temp_decay_steps)
 
-    starts; before, it is `temp_start`. Without a warm-up (W = 0) its steps count from global step 0.
+    Before the switch the temperature is `temp_start`. Without a warm-up (W = 0) the steps count from global step 0.
 
-    Call one of these:
+    Drive it in one of these ways:
 
     - `on_train_epoch_start(epoch)` before every epoch (not needed with `warmup_steps`) and
       `on_train_batch_start(global_step)` before every batch;
     - `step()`, or `step(epoch)` when epochs are counted, before every batch;
     - `imbalanced_torch.lightning.LossWarmupCallback`, `imbalanced_torch.huggingface.LossWarmupTrainerCallback`.
 
-    The progress is in `state_dict()`, so that a resumed run continues bitwise. For a second run call `reset()`; a step
-    at or before the switch after a later step, and an epoch of the warm-up (or epoch 0) after a later epoch, restart
-    the schedule too.
+    The progress is part of `state_dict()`, so a resumed run continues bit for bit. Call `reset()` before a second run;
+    the schedule also restarts if the step returns to the switch or before it, or the epoch to the warm-up or to 0.
 
     Compilation: the weight and the temperature are tensors, so a compiled step compiles three times: warm-up, both,
-    main. Compile the model and leave the loss outside; or compile each loss once:
+    main. Compile the model without the loss, or compile each loss once:
     `LossWarmupWrapper(torch.compile(a), torch.compile(b))`.
 
     Args:
@@ -55,19 +55,19 @@ class LossWarmupWrapper(WarmupProgress):
             the temperature.
         temp_start: temperature at the switch, > 0, in the units of the loss. None: 0.05; for a loss that is gated or
             in the units `temperature_scale` or `tau_scale="std"`, its own temperature.
-        temp_end: temperature after `temp_decay_steps`, > 0. None: 0.005, or likewise. With neither given, the
-            temperature of such a loss is never set.
-        temp_decay_steps: steps from one to the other, at least 1.
+        temp_end: temperature after `temp_decay_steps`, > 0. None: 0.005, or as for `temp_start`. With neither given,
+            the temperature of such a loss is never set.
+        temp_decay_steps: steps from `temp_start` to `temp_end`, at least 1.
         blend_epochs: B, the epochs of the linear ramp; 0 is a hard switch.
         warmup_steps: W in steps; the schedule then counts steps.
         blend_steps: B in steps; needs `warmup_steps`.
-        final_main_weight: w after the ramp, in (0, 1]. Below 1 the warm-up loss is never dropped, which protects from
-            the collapse of `docs/collapse.md`; at 1 nothing does.
-        reset_queue_each_epoch: also empty the queue at the start of every epoch with w > 0.
+        final_main_weight: w after the ramp, in (0, 1]. Below 1 the warm-up loss is never dropped, which protects
+            against the collapse described in `docs/collapse.md`; at 1 nothing does.
+        reset_queue_each_epoch: whether to also empty the queue at the start of every epoch with w > 0.
         gather_distributed: if not None, set as `main_loss.gather_distributed`.
 
     Raises:
-        ValueError: on a bad number, or if epochs are mixed with steps.
+        ValueError: on an invalid number, or if epochs are mixed with steps.
         TypeError: if a loss is not callable.
 
     Warns:
@@ -116,7 +116,7 @@ class LossWarmupWrapper(WarmupProgress):
         self._restart()
 
     def _set_temperature_ends(self, start: float | None, end: float | None) -> None:
-        # read once, since reading the temperature may wait for the device
+        # read only once: it may be a host sync
         self._sets_temperature = getattr(self.main_loss, "temperature", None) is not None
         has_own = self._sets_temperature and keeps_temperature(self.main_loss)
         self.temp_start, self.temp_end = None, None
@@ -129,13 +129,13 @@ class LossWarmupWrapper(WarmupProgress):
         self.temp_start, self.temp_end = float(start), float(end)
 
     def reset(self) -> None:
-        """Restarts the schedule for another run: no epoch, step or switch yet, and an empty queue."""
+        """Restarts the schedule for a new run: clears epoch, step and switch, and empties the queue."""
         self._restart()
         self._reset_main_loss()
 
     @property
     def current_temperature(self) -> float | None:
-        """The temperature that the schedule gives `main_loss`, else the one it has; None if it has none."""
+        """The scheduled temperature of `main_loss`, or its own if none is scheduled; None if it has none."""
         if self._sets_temperature:
             return self._temperature
         temperature = getattr(self.main_loss, "temperature", None)
@@ -166,14 +166,14 @@ class LossWarmupWrapper(WarmupProgress):
         self._update()
 
     def step(self, epoch: int | None = None) -> None:
-        """Both hooks in one call, for loops that count no steps: call it before the loss of every batch.
+        """Both hooks in one call, for loops without a step counter; call it before the loss of every batch.
 
-        The first call begins step 0. (A scheduler of `torch.optim` is stepped after the batch; this comes before it,
-        so that the first batch of an epoch already has that epoch's weight.)
+        The first call starts step 0. (Unlike a `torch.optim` scheduler, which is stepped after the batch, call it
+        before, so that the first batch of an epoch already uses that epoch's weight.)
 
         Args:
             epoch: the epoch of the batch; needed when the schedule counts epochs, else only for
-                `reset_queue_each_epoch`. Epoch 0 after a later one starts again at step 0.
+                `reset_queue_each_epoch`. Going back to epoch 0 restarts at step 0.
         """
         if epoch is not None:
             if epoch == 0 < (self._epoch or 0):
@@ -187,14 +187,13 @@ class LossWarmupWrapper(WarmupProgress):
         Args:
             logits: as both losses accept them, such as [N, C].
             targets: as the main loss accepts them, and the warm-up loss too unless that is `BCEWithLogitsLoss`.
-            sample_weight: passed to the main loss, and to the warm-up loss if it accepts it; a warning says once that
-                it does not.
+            sample_weight: passed to the main loss, and to the warm-up loss if that accepts it; otherwise warns once.
             **keywords: passed to the main loss whenever it is called, such as `return_per_class=True`.
 
         Returns:
-            What the main loss returns, with its loss replaced by the blend. A warm-up loss of no rows that is NaN, as a
-            mean is on a rank without data, counts as 0. While the main loss is not called: the warm-up loss, and for
-            `return_per_class` and `return_diagnostics` NaN and False for each class.
+            What the main loss returns, with its loss replaced by the blend. A NaN warm-up loss of an empty batch, such
+            as a mean on a rank without rows, counts as 0. While the main loss is not called: the warm-up loss, with NaN
+            and False for each class if `return_per_class` or `return_diagnostics` is set.
 
         Raises:
             ValueError: if the shapes of the two losses differ, if the targets cannot be converted for the warm-up
@@ -224,7 +223,7 @@ class LossWarmupWrapper(WarmupProgress):
         loss = self.warmup_loss(logits, _wrapped.targets_for(self.warmup_loss, logits, targets), **weights)
         if not isinstance(loss, Tensor):
             raise TypeError(f"warmup_loss must return a loss alone, a tensor, got {type(loss).__name__}")
-        # On a rank without rows torch's own means are NaN; a NaN that came with rows is left alone.
+        # torch's means are NaN on a rank without rows; the NaN of a non-empty batch is kept.
         return loss.nan_to_num(nan=0.0) if isinstance(logits, Tensor) and logits.numel() == 0 else loss
 
     def extra_repr(self) -> str:
@@ -253,12 +252,12 @@ class LossWarmupWrapper(WarmupProgress):
 
 
 def wrappers_in(module: nn.Module) -> dict[str, LossWarmupWrapper]:
-    """The wrappers by their names in the module; the module itself has the name ""."""
+    """The wrappers in a module by qualified name; that of the module itself is ""."""
     return {name: part for name, part in module.named_modules() if isinstance(part, LossWarmupWrapper)}
 
 
 def progress_of(wrappers: dict[str, LossWarmupWrapper]) -> dict[str, float]:
-    """The weight and the temperature of each wrapper; several are told apart by their names."""
+    """The weight and temperature of each wrapper, prefixed with its name if there are several."""
     progress = {}
     for name, wrapper in wrappers.items():
         prefix = "" if len(wrappers) == 1 else f"{name}."

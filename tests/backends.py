@@ -10,7 +10,7 @@ import numpy as np
 
 
 def is_installed(name: str) -> bool:
-    """Whether a package can be imported. The tests' own folders torch/ and jax/ have no origin and do not count."""
+    """Whether a package can be imported; the tests' own folders torch/ and jax/, which have no origin, do not count."""
     spec = importlib.util.find_spec(name)
     return spec is not None and spec.origin is not None
 
@@ -73,7 +73,7 @@ def _torch_asarray(array: np.ndarray) -> Any:
     return torch.from_numpy(np.array(array))
 
 
-@lru_cache(maxsize=1)  # calls of one function in turn share what is compiled
+@lru_cache(maxsize=1)  # consecutive calls of one function share compiled code
 def _torch_compile(function: Callable) -> Callable:
     import torch
 

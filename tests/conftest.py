@@ -1,6 +1,6 @@
 """The `backend` fixtures: core tests run on numpy, array-api-strict, torch, torch.compile and jax.jit.
 
-A framework that is not installed is left out, so the tests of one backend pass without the other.
+Frameworks that are not installed are skipped, so the tests of one backend pass without the other.
 """
 
 import importlib.metadata
@@ -14,26 +14,26 @@ import numpy as np
 import pytest
 from backends import _DIFFERENTIABLE, _GENERIC, HAS_JAX, HAS_TORCH, Backend, is_installed
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers of pytest share the cores; torch's threads would spin
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest workers share the cores; torch's threads would spin
 _XLA_FLAGS = {"xla_force_host_platform_device_count": 8}
-if HAS_JAX and importlib.metadata.version("jaxlib").startswith("0.10."):  # XLA ends the process at an unknown flag
-    # The older code generator, in one part for each program, compiles in half the time; `optimised` has the default.
+if HAS_JAX and importlib.metadata.version("jaxlib").startswith("0.10."):  # XLA aborts the process on an unknown flag
+    # The older code generator, with one part per program, compiles in half the time; `optimised` uses the default.
     _XLA_FLAGS |= {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
 os.environ.setdefault("XLA_FLAGS", " ".join(f"--{name}={str(value).lower()}" for name, value in _XLA_FLAGS.items()))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault(
     "JAX_ENABLE_X64", "1"
-)  # float64 tests; arrays that a test makes are float32 unless it says otherwise
+)  # for float64 tests; arrays made by a test are float32 unless it says otherwise
 os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
-# Programs that run once or twice take longer to optimise than to run; `optimised` is for those that should be.
+# Programs that run once or twice take longer to optimise than to run; tests that need optimisation use `optimised`.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if "PYTEST_XDIST_WORKER" in os.environ and "JAX_COMPILATION_CACHE_DIR" in os.environ:
-    # A folder for each worker: JAX does not write atomically, and warns the reader of a half-written file.
+    # One folder per worker: JAX does not write atomically, and warns on reading a half-written file.
     os.environ["JAX_COMPILATION_CACHE_DIR"] += "/" + os.environ["PYTEST_XDIST_WORKER"]
 
 
 class _AbsentFrameworks:
-    """An import hook: a framework that is not installed is not found, where Python would take the tests' folder."""
+    """Import hook that hides frameworks that are not installed, whose name would else import the tests' folder."""
 
     @staticmethod
     def find_spec(name: str, *_: Any) -> None:
@@ -50,8 +50,8 @@ collect_ignore = (
 )
 
 
-# No function of the core looks at the values of JAX's arrays, so eager JAX runs the operations of jax.jit, and compiles
-# each of them alone: slow. `every_backend` and `every_grad_backend` have it, for one test of each function or so.
+# No core function reads the values of JAX arrays, so eager JAX runs the same operations as jax.jit but compiles each
+# one separately, which is slow. `every_backend` and `every_grad_backend` include it, for about one test per function.
 _GRAD_BACKENDS = [backend for backend in _DIFFERENTIABLE if backend.name != "jax"]
 _VALUE_BACKENDS = [backend for backend in _GRAD_BACKENDS if backend.name != "torch.compile"]
 
@@ -70,37 +70,37 @@ def every_backend(request: pytest.FixtureRequest) -> Backend:
 
 @pytest.fixture(params=_GRAD_BACKENDS, ids=lambda backend: backend.name)
 def grad_backend(request: pytest.FixtureRequest) -> Backend:
-    """The ways to run a core function that can differentiate it, without eager JAX."""
+    """The ways to run and differentiate a core function, without eager JAX."""
     return request.param
 
 
 @pytest.fixture(params=_DIFFERENTIABLE, ids=lambda backend: backend.name)
 def every_grad_backend(request: pytest.FixtureRequest) -> Backend:
-    """Every way to run a core function that can differentiate it."""
+    """Every way to run and differentiate a core function."""
     return request.param
 
 
 @pytest.fixture(params=_GENERIC + _VALUE_BACKENDS, ids=lambda backend: backend.name)
 def value_backend(request: pytest.FixtureRequest) -> Backend:
-    """The ways without torch.compile: for other values on a path that another test has traced."""
+    """The ways without torch.compile, for other values on a path that another test already traces."""
     return request.param
 
 
 @pytest.fixture(params=_VALUE_BACKENDS, ids=lambda backend: backend.name)
 def value_grad_backend(request: pytest.FixtureRequest) -> Backend:
-    """Those of them that can differentiate."""
+    """The ways of `value_backend` that can differentiate."""
     return request.param
 
 
 @pytest.fixture
 def eager() -> Backend:
-    """One way to differentiate, where the library makes no difference: compiling every case costs seconds each."""
+    """A single way to differentiate, for tests independent of the library, since compiling each case takes seconds."""
     return next(backend for backend in _DIFFERENTIABLE if backend.name in ("torch", "jax.jit"))
 
 
 @pytest.fixture(autouse=True, scope="module")
 def no_compiled_code_is_kept() -> Iterator[None]:
-    """A worker runs many modules; what each has compiled would add up to gigabytes."""
+    """Clears compiled code, which would add up to gigabytes over the many modules of a worker."""
     yield
     if "jax" in sys.modules:
         sys.modules["jax"].clear_caches()
@@ -110,7 +110,7 @@ def no_compiled_code_is_kept() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def optimised() -> Iterator[None]:
-    """JAX compiles as for a user: where it is the accuracy or the program itself that is on trial."""
+    """Makes JAX compile as for a user, for tests of the accuracy or of the program itself."""
     import jax
 
     before = jax.config.read("jax_disable_most_optimizations")

@@ -1,4 +1,4 @@
-"""The ways of the pairwise engine that rows as short as those of most tests would never take."""
+"""Code paths of the pairwise engine that the short rows of most tests would never take."""
 
 from contextlib import ExitStack, contextmanager
 from unittest import mock
@@ -34,7 +34,7 @@ WAYS = {
 
 @contextmanager
 def engine(way):
-    """Within, the engine goes one of the `WAYS`, in what is not compiled yet."""
+    """Context in which the engine takes one of the `WAYS`, in code that is not compiled yet."""
     with ExitStack() as stack:
         for module, constants in WAYS[way]:
             stack.enter_context(mock.patch.multiple(module, **constants))

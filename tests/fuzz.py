@@ -28,7 +28,7 @@ from losses import LOSSES as TABLE
 from losses import with_variants
 
 LOSSES = {case.name: case for case in TABLE}
-MANY = 50  # failures of one function, after which there is nothing more to learn
+MANY = 50  # failures of one function, after which it is not run any further
 SMALL, MEDIUM, LARGE = (6, 5), (20, 12), (50, 0)  # rows of batch and queue
 RANKING_FORMS = [  # shape, dtype: JAX compiles each once
     (SMALL, "float32"),
@@ -49,9 +49,9 @@ POINTWISE_FORMS = [  # shape, dtype, kind of targets
 
 
 def make_plans(name: str) -> list[Plan]:
-    """The plans of one loss: its variants and the forms take turns."""
+    """The plans of one loss, cycling through its variants and forms."""
     variants = list(with_variants((LOSSES[name],)))
-    if LOSSES[name].margin_raises_scores:  # scores of 1e4 at a temperature of 0.005 would lose it: see its own tests
+    if LOSSES[name].margin_raises_scores:  # lost at scores of 1e4 and temperature 0.005: see its own tests
         variants = [replace(case, options=case.options | {"margin": 0.0}) for case in variants]
     forms = RANKING_FORMS if LOSSES[name].ranks else POINTWISE_FORMS
     count = max(len(variants), len(forms))
@@ -59,14 +59,14 @@ def make_plans(name: str) -> list[Plan]:
 
 
 class Row:
-    """What is known of one public function."""
+    """The results of one public function."""
 
     def __init__(self, name: str) -> None:
         self.name, self.cases, self.value, self.gradient = name, 0, 0.0, 0.0
         self.failures: list[str] = []
 
     def add(self, errors: Errors, repeat: str) -> int:
-        """Takes up the cases of one batch; returns how many."""
+        """Adds the cases of one batch; returns how many."""
         value, gradient = errors.value / errors.tolerance[0], errors.gradient / errors.tolerance[1]
         self.cases += len(value)
         self.value = max(self.value, value.max(initial=0.0))
@@ -79,7 +79,7 @@ class Row:
 
 
 def batches(family: str, library: str, seed: int) -> Any:
-    """Endless (repeating line, function that runs the batch) of one loss."""
+    """Endless pairs (line that repeats the batch, function that runs it) for one loss."""
     plans = make_plans(family)
     for number in itertools.count():
         plan = plans[number % len(plans)]
@@ -91,7 +91,7 @@ def batches(family: str, library: str, seed: int) -> Any:
 
 
 def small_batches(names: tuple[str, str], library: str, seed: int) -> Any:
-    """The same for the functions around the losses."""
+    """As `batches`, for the functions around the losses."""
     function = FUNCTIONS[names][0]
     for number in itertools.count():
         batch_seed = seed * 1_000_000 + number
@@ -102,7 +102,7 @@ def small_batches(names: tuple[str, str], library: str, seed: int) -> Any:
 
 
 def fuzz(cases: int, seed: int, bar: Any) -> list[Row]:
-    """Runs all functions until each has its share of the cases."""
+    """Runs all functions until each has run its share of the cases."""
     table = []
     work = [(case.name, case.name, 0.2 if case.ranks else 0.1, batches, case.name) for case in TABLE]
     work += [(*names, share, small_batches, names) for names, (_, share) in FUNCTIONS.items()]
@@ -126,7 +126,7 @@ def fuzz(cases: int, seed: int, bar: Any) -> list[Row]:
 
 
 def report(table: list[Row]) -> bool:
-    """Prints the table; whether all is well."""
+    """Prints the table; returns whether there are no failures."""
     print(f"{'function':<62}{'cases':>8}{'value':>10}{'gradient':>10}{'failures':>10}")
     for row in table:
         print(f"{row.name:<62}{row.cases:>8}{row.value:>10.3f}{row.gradient:>10.3f}{len(row.failures):>10}")
@@ -138,7 +138,7 @@ def report(table: list[Row]) -> bool:
 
 
 def repeat(family: str, library: str, plan: str, seed: str) -> Errors:
-    """One batch again."""
+    """Repeats one batch."""
     if family in LOSSES:
         return run(make_plans(family)[int(plan)], library, int(seed))
     functions = {function.__name__: function for function, _ in FUNCTIONS.values()}

@@ -1,8 +1,8 @@
-"""Random calls of every public function beside the float64 reference, for `python -m tests.fuzz` and the tests.
+"""Random calls of every public function against the float64 reference, for `python -m tests.fuzz` and the tests.
 
 A `Plan` is one function with fixed options, shape and dtype, so that JAX compiles it once; `run(plan, library, seed)`
-draws one batch for it and returns how far the library is from `reference.py`. Every row of a batch is a case of its
-own: one class of a multi-label ranking, one position of a pointwise loss.
+draws one batch for it and returns how far the library is from `reference.py`. Every row of a batch is a separate case:
+one class of a multi-label ranking, one position of a pointwise loss.
 """
 
 import inspect
@@ -31,7 +31,7 @@ DTYPES = {
 
 
 class Errors(NamedTuple):
-    """How far the cases of a batch are from the reference: relative to a scale of each, 1 being the tolerance."""
+    """How far the cases of a batch are from the reference: relative to its scale, 1 being the tolerance."""
 
     value: np.ndarray  # [cases]
     gradient: np.ndarray  # [cases], 0 for functions without one
@@ -40,14 +40,14 @@ class Errors(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """A function with all that a compiler takes for constants."""
+    """A function with everything that a compiler treats as constant."""
 
     function: str
     case: Loss
     number: int = 0
     shape: tuple[int, ...] = (12, 4)
     dtype: str = "float32"
-    kind: str = "hard"  # or soft targets, of a pointwise loss
+    kind: str = "hard"  # or "soft" targets, for a pointwise loss
 
     @property
     def tolerance(self) -> tuple[float, float]:
@@ -59,7 +59,7 @@ class Plan:
 
 
 def draw_logits(rng: np.random.Generator, shape: tuple[int, ...], dtype: str, *, finite: bool = True) -> np.ndarray:
-    """Logits of one of many kinds: scales, offsets, ties, constants, extremes; as the dtype holds them."""
+    """Logits of one of many kinds (scales, offsets, ties, constants, extremes), rounded to the dtype."""
     scale = rng.choice([0.1, 1.0, 1.0, 1.0, 10.0, 60.0])
     logits = rng.standard_normal(shape) * scale + rng.choice([0.0, 0.0, 0.0, -3.0, 5.0])
     kind = rng.integers(8)
@@ -70,7 +70,7 @@ def draw_logits(rng: np.random.Generator, shape: tuple[int, ...], dtype: str, *,
     elif kind == 2:
         logits = np.where(rng.random(shape) < 0.1, rng.choice([-1e4, 1e4], shape), logits)
     elif kind == 3:
-        logits = np.full(shape, rng.choice([0.0, 0.1, 1 / 3, -7.7]))  # a spread of rounding errors would be no spread
+        logits = np.full(shape, rng.choice([0.0, 0.1, 1 / 3, -7.7]))  # rounding errors would give a spurious spread
     elif kind == 4 and not finite:
         logits = np.where(rng.random(shape) < 0.1, rng.choice([-np.inf, np.inf], shape), logits)
     return _as_dtype(logits, dtype)
@@ -84,7 +84,7 @@ def _as_dtype(array: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def draw_weights(rng: np.random.Generator, n: int) -> np.ndarray | None:
-    """Sample weights, some of them 0; or none."""
+    """Sample weights, some of them 0, or None."""
     weights = rng.random(n) * (rng.random(n) < 0.8) * rng.choice([1e-3, 1.0, 50.0])
     return weights.astype(np.float32) if rng.random() < 0.6 else np.ones(n, np.float32)
 
@@ -93,7 +93,7 @@ def draw_weights(rng: np.random.Generator, n: int) -> np.ndarray | None:
 
 
 def draw_ranking(plan: Plan, rng: np.random.Generator) -> dict[str, Any]:
-    """A batch and a queue [N, C], [Q, C] of multi-label targets; every class is a problem of its own."""
+    """A batch and a queue [N, C], [Q, C] of multi-label targets; every class is a separate problem."""
     n, past = plan.shape
     rows = n + past
     finite = plan.case.scale != "absolute"
@@ -116,7 +116,7 @@ def draw_ranking(plan: Plan, rng: np.random.Generator) -> dict[str, Any]:
 
 
 def reference_ranking(plan: Plan, case: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Losses [C], validity [C] and gradients [C, N] of the definition."""
+    """Losses [C], validity [C] and gradients [C, N] by the definition."""
     options = {"is_iid": case["iid"]} if plan.case.takes_is_iid else {}
     n = plan.shape[0]
     live = np.arange(len(case["logits"])) < n
@@ -170,7 +170,7 @@ def _call_ranking_jax(plan: Plan, case: dict[str, Any]) -> tuple:
     queue = jax.tree.map(jnp.asarray, _queue_of(case, n))
     function = _compiled_ranking(plan)
     way = "blocks, expanded at all" if plan.number % 2 else "as it is"
-    with engine(way):  # it stays when compiled
+    with engine(way):  # compiled code keeps this setting
         (_, aux), gradient = function(x, jnp.asarray(case["targets"][:n]), queue, *arrays, case["temperature"])
     return np.asarray(aux.per_class, np.float64), np.asarray(aux.valid), np.asarray(gradient, np.float64).T
 
@@ -198,7 +198,7 @@ def compare_ranking(plan: Plan, case: dict[str, Any], result: tuple) -> Errors:
 
 
 def draw_pointwise(plan: Plan, rng: np.random.Generator) -> dict[str, Any]:
-    """Logits [n, C] and targets: of each logit, labels or numbers; of a row, class ids or probabilities."""
+    """Logits [n, C] and targets: labels or numbers per logit, or class ids or probabilities per row."""
     logits = draw_logits(rng, plan.shape, plan.dtype)
     n, classes = plan.shape
     kind = plan.kind  # hard labels, soft ones, or hard ones with label smoothing
@@ -228,7 +228,7 @@ def draw_pointwise(plan: Plan, rng: np.random.Generator) -> dict[str, Any]:
 
 
 def reference_pointwise(plan: Plan, case: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted losses of every position, and their derivatives by all logits of it [..., C] (sigmoid: by its own)."""
+    """Weighted losses of every position, and their derivatives by all its logits [..., C] (sigmoid: its own)."""
     function, options = plan.case.definition, dict(case["options"])
     if plan.case.kind == "lists":
         rows = zip(*(case[name] for name in ("logits", "targets", "where")), strict=True)
@@ -290,15 +290,16 @@ def _compiled_pointwise(plan: Plan) -> Callable:
 def compare_pointwise(plan: Plan, case: dict[str, Any], result: tuple) -> Errors:
     losses, slopes = reference_pointwise(plan, case)
     value, gradient = result
-    # With probabilities, and in symmetric cross entropy, the power and the derivative by the greatest logit come from
-    # differences of numbers near 1. Else errors are relative to the smallest numbers, but where squares underflow.
+    # With probabilities, and in symmetric cross entropy, the power and the derivative by the largest logit are computed
+    # from differences of numbers near 1. Otherwise errors are relative even for the smallest numbers, unless squares
+    # underflow.
     is_soft = plan.kind == "soft" or "label_smoothing" in plan.case.options
     mixes = plan.case.mixes_probabilities or (plan.case.kind == "ids" and is_soft)
     weights = case["weights"][:, None] if plan.case.kind == "labels" else case["weights"]
     smallest = plan.case.smallest * weights
     error = np.abs(value - losses) / (np.abs(losses) + smallest + (1e-10 if mixes else 1e-30))
     size = np.abs(slopes) if plan.case.kind == "labels" else np.abs(slopes).max(axis=-1)
-    scale = size + 0.01 * np.abs(losses) + (1e-17 if plan.dtype in ("float32", "float64") else 1e-4)  # halves vanish
+    scale = size + 0.01 * np.abs(losses) + (1e-17 if plan.dtype in ("float32", "float64") else 1e-4)  # half underflows
     scale = scale + smallest
     if mixes:
         options = plan.case.options | case["options"]

@@ -60,7 +60,7 @@ def run_validate_targets(library: str, rng: np.random.Generator) -> Errors:
 
 
 def run_init_queue(library: str, rng: np.random.Generator) -> Errors:
-    """The queue after three batches is the latest rows."""
+    """The queue after three batches holds the latest rows."""
     size, classes = int(rng.choice([0, 5, 9])), 2
     batches = [(rng.standard_normal((4, classes)).astype(np.float32), rng.integers(0, 2, 4)) for _ in range(3)]
     if library == "torch":
@@ -80,7 +80,7 @@ def run_init_queue(library: str, rng: np.random.Generator) -> Errors:
 
 
 def run_schedules(library: str, rng: np.random.Generator) -> Errors:
-    """`blend_schedule` and `temperature_schedule`; in torch what the wrapper does with them."""
+    """`blend_schedule` and `temperature_schedule`; in torch, the wrapper that uses them."""
     warmup, blend, decay = (int(n) for n in rng.integers(0, 9, 3))
     step, final = int(rng.integers(0, 30)), float(rng.uniform(0.1, 1.0))
     start, end = (float(t) for t in 10.0 ** rng.uniform(-3, 1, 2))

@@ -1,7 +1,7 @@
 """The table of all losses, which every test of properties, parity, bad input, transforms and distribution reads.
 
-A new loss is one row here and one function of the same name in `reference.py`; no test names a loss, except those of
-what is its own. A framework is imported when one of its columns is used.
+A new loss is one row here and one function of the same name in `reference.py`; no test names a loss, except those for
+features of a single loss. A framework is imported when one of its columns is used.
 """
 
 import inspect
@@ -16,30 +16,30 @@ import pytest
 import reference
 
 IGNORED = -100
-# keyword of the classes and JAX functions: that of the core, where it has another, and of the reference
+# keyword of the classes and JAX functions: its names in the core, where different, and in the reference
 SPELLINGS = {"tau_scale": "temperature_scale", "quantile_interpolation": "interpolation"}
 
 
 @dataclass(frozen=True, eq=False)
 class Loss:
-    """A loss with some options. Those of `more` are tried as well, wherever a case is cheap."""
+    """A loss with some options. The options in `more` are also tried wherever a case is cheap."""
 
     name: str
     core: str  # module of imbalanced_core.losses, and function; the reference has the name of the function
-    torch: str | None  # the class in imbalanced_torch and imbalanced_jax.nnx; None: not there yet
+    torch: str | None  # the class in imbalanced_torch and imbalanced_jax.nnx; None: not available yet
     jax: str | None  # the function
     options: dict[str, Any] = field(default_factory=dict)  # as the class and the JAX function spell them
     more: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
-    kind: str = "ranking"  # or, by targets, "ids" of classes, "labels" of logits, "lists" of logits with graded labels
-    forward_mode: tuple[str, ...] = ("torch", "jax")  # elsewhere its derivative is written by hand, and jvp refuses
+    kind: str = "ranking"  # or by target: "ids" of classes, "labels" per logit, "lists" of logits with graded labels
+    forward_mode: tuple[str, ...] = ("torch", "jax")  # elsewhere the derivative is written by hand and jvp raises
     # of ranking losses
-    like: str = ""  # a loss that differs in its objective alone: what is slow and sees no objective runs for that one
+    like: str = ""  # a loss that differs only in its objective: slow tests of the common code run for that one
     needs_a_negative: bool = True  # for a row to be valid
-    threshold_of: str = "no item"  # whose quantile is a constant in differentiation: also "negatives", "all items"
-    mean_of: str = "losses"  # what the weights of positives average, or "reciprocals" of losses
-    margin_raises_scores: bool = False  # which rounds it to their spacing: extreme scores lose it
-    copies_compete: bool = False  # m copies of a positive rank above each other, a positive of multiplicity m does not
+    threshold_of: str = "no item"  # whose quantile carries no gradient: also "negatives", "all items"
+    mean_of: str = "losses"  # what the weights of positives average: also "reciprocals" of losses
+    margin_raises_scores: bool = False  # extreme scores lose the margin, since it is rounded to their spacing
+    copies_compete: bool = False  # m copies of a positive rank above each other, unlike one positive of multiplicity m
     # of pointwise losses and lists
     reductions: tuple[str, ...] = ("mean", "mean_positive", "sum")
     mixes_probabilities: bool = False  # differences of numbers near 1, whose errors are absolute
@@ -100,7 +100,7 @@ class Loss:
         return (num_classes,) if self.ranks else ()
 
     def in_jax(self, **options: Any) -> Callable:
-        """The JAX function with its options; ignored labels are masked for it."""
+        """The JAX function with its options, called with ignored labels masked."""
         function = partial(self.jax_function, **self.options | options)
         if not self.has_label_of_each:
             return function
@@ -118,7 +118,7 @@ class Loss:
         return lambda logits, targets, **arguments: function(logits, targets, queue, **arguments)[0]
 
     def wording(self, message: str) -> str:
-        """How an error of this loss puts the message: with its own names of logits and targets."""
+        """The message as worded by this loss, with its names of logits and targets."""
         if self.kind != "lists":
             return message
         return message.replace("(logits|inputs", "(scores").replace("targets", "relevance")
@@ -134,7 +134,7 @@ class Loss:
 
     @property
     def takes_is_iid(self) -> bool:
-        """Whether rows that are not drawn from the population count otherwise than others."""
+        """Whether rows not sampled from the population are treated differently."""
         return "is_iid" in inspect.signature(self.definition).parameters
 
     def batch(self, seed: int = 0, rows: int = 12, num_classes: int = 3, dtype: Any = np.float32) -> tuple:
@@ -146,7 +146,7 @@ class Loss:
         return logits, (logits > 0.5).astype(dtype) if self.kind == "labels" else ids
 
     def wrong(self, targets: Any) -> Any:
-        """Targets of which some are outside of their range."""
+        """Targets, some of them out of range."""
         return {"labels": 2 + 0 * targets, "lists": -1 - targets}.get(self.kind, targets + 1)
 
     def definition_of_rows(self, scores: np.ndarray, positives: np.ndarray, **arrays: Any) -> tuple[np.ndarray, ...]:
@@ -262,7 +262,7 @@ POINTWISE = (
     Loss(
         "vector scaling", "long_tail.vector_scaling", "VectorScalingLoss", "vector_scaling_loss",
         {"class_counts": [60.0, 9.0, 4.0]}, kind="ids", reductions=("mean", "sum"), forward_mode=("jax",),
-        # powers of two: a scale that is rounded would be seen in large logits
+        # powers of two: rounding of the scale would show in large logits
         draw=lambda rng, classes: {"class_counts": np.float32(0.5) ** rng.integers(0, 7, classes).astype(np.float32),
                                    "gamma": number(rng, 0.0, 1.0, 2.0), "tau": number(rng, 0.0, 0.5, 1.0)},
     ),
@@ -298,11 +298,11 @@ POINTWISE = (
     ),
 )  # fmt: skip
 LOSSES = RANKING + POINTWISE
-OF_ROWS = OBJECTIVES + tuple(case for case in POINTWISE if case.kind == "lists")  # whose core has a loss for each row
+OF_ROWS = OBJECTIVES + tuple(case for case in POINTWISE if case.kind == "lists")  # whose core returns a loss per row
 
 
 def _is_given(targets: Any) -> Any:
-    """Which targets are not ignored; None of what is no dense array, which a loss refuses."""
+    """Which targets are not ignored; None for anything but a dense array, which a loss rejects."""
     is_dense = hasattr(targets, "dtype") and "sparse" not in str(getattr(targets, "layout", ""))
     return targets != IGNORED if is_dense else None
 
@@ -313,7 +313,7 @@ def shares(rng: np.random.Generator, classes: int) -> np.ndarray:
 
 
 def number(rng: np.random.Generator, *values: float) -> float:
-    """One of the values, as float32 holds it."""
+    """One of the values, rounded to float32."""
     return float(np.float32(rng.choice(values)))
 
 

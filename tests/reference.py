@@ -1,4 +1,4 @@
-"""Every loss as its definition says, in plain float64 loops: slow, short, and written from the formulas alone.
+"""Every loss by its definition, in plain float64 loops: slow, short, and written only from the formulas.
 
 The tests compare the library with these functions; nothing here is shared with the library.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 
 def gradient(function, x):
-    """The derivatives of a scalar function of x, exact to rounding, by a step into the complex plane."""
+    """The derivatives of a scalar function of x, exact up to rounding, by a complex step."""
     x = np.asarray(x, np.float64)
     slopes = np.zeros(x.shape)
     for place in np.ndindex(x.shape):
@@ -43,7 +43,7 @@ def sigmoid_focal(logits, targets, *, alpha=0.25, gamma=2.0):
 
 
 def _log_softmax(row):
-    """log p_c = −log(1 + Σ_{k≠c} exp(x_k − x_c)), each class by itself."""
+    """log p_c = −log(1 + Σ_{k≠c} exp(x_k − x_c)), separately for each class."""
     result = []
     for c in range(len(row)):
         others = [row[k] - row[c] for k in range(len(row)) if k != c]
@@ -189,7 +189,7 @@ def class_weights(counts, *, scheme, beta=0.999):
 
 
 def row_quantile(values, level, *, multiplicity=None, interpolation="higher"):
-    """Quantile of a row: of its values, or of each repeated `multiplicity` times; NaN of nothing."""
+    """Quantile of the values of a row, each repeated `multiplicity` times if given; NaN for an empty row."""
     order = np.argsort(values)
     values = np.asarray(values, np.float64)[order]
     repeats = np.ones(len(values)) if multiplicity is None else np.asarray(multiplicity, np.float64)[order]
@@ -213,7 +213,7 @@ def row_quantile(values, level, *, multiplicity=None, interpolation="higher"):
 
 
 def level_below(share):
-    """1 − share, of the decimals that a number is written with."""
+    """1 − share, computed on the decimal digits of the number."""
     return float(1 - Decimal(str(share)))
 
 
@@ -226,7 +226,7 @@ def sigmoid_slope(x):
 
 
 def _row(scores, positives, *, pos_numerator="pool", where=None, weights=None, multiplicity=None, live=None):
-    """The participating items of a row alone: their indices, scores, positives, numerator weights, multiplicities."""
+    """The unmasked items of a row: indices, scores, positives, numerator weights, multiplicities."""
     n = len(scores)
     kept = np.flatnonzero(np.broadcast_to(True if where is None else where, n))
     s = np.asarray(scores, np.float64)[kept]
@@ -249,7 +249,7 @@ def _spread(kind, s, m):
 
 
 def _unit(spread):
-    """What a temperature is measured in: 1 where all scores are equal, so that training can start."""
+    """The unit of a temperature: 1 where all scores are equal, so that training can start."""
     return 1.0 if spread <= 1e-12 else spread
 
 
@@ -315,8 +315,8 @@ def auc(scores, positives, *, temperature=0.1, temperature_scale="absolute", mar
 
 
 def _cut(s, p, m, *, k=None, recall=None, precision=None):
-    """The threshold above which k items are flagged, or as few as a recall needs, or as many as a precision allows."""
-    cuts = []  # of every lowest flagged score, down: that score, items and positives from it up
+    """The threshold that flags k items, or as few as a recall needs, or as many as a precision allows."""
+    cuts = []  # for every lowest flagged score, downwards: that score, and the items and positives from it up
     for i in sorted(range(len(s)), key=lambda i: -s[i]):
         if m[i] > 0:
             cuts.append((s[i], m[s >= s[i]].sum(), m[(s >= s[i]) & p].sum()))
@@ -397,7 +397,7 @@ def partial_auc(
 ):
     """One row: loss, validity, the gradient by the scores, and (t_alpha, t_beta, tau, band negatives, variance).
 
-    The thresholds of no scores, and the variance of no positives, are 0.
+    Thresholds without scores, and the variance without positives, are 0.
     """
     kept, s, p, numerator, m = _row(scores, positives, **row)
     gradient = np.zeros(len(scores))
@@ -464,11 +464,11 @@ def ndcg(scores, relevance, *, temperature=0.1, temperature_scale="absolute", ga
     return loss, True, gradient
 
 
-QUEUE_IGNORED = -1  # the target of rows without one, empty slots among them, inside a queue
+QUEUE_IGNORED = -1  # the target in a queue of rows without one, including empty slots
 
 
 def queue_after(queue, batch):
-    """A column of a queue (its logits, its targets, ...) after that of a batch; a queue keeps its length."""
+    """A column of a queue (its logits, its targets, ...) after adding that of a batch; a queue keeps its length."""
     return np.concatenate([queue, batch])[len(batch) :]
 
 

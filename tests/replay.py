@@ -1,4 +1,4 @@
-"""The ranking losses with their queue in plain numpy: the latest rows, and the definitions of `reference`."""
+"""The ranking losses with their queue in plain numpy, from the latest rows and the definitions of `reference`."""
 
 import numpy as np
 from losses import IGNORED
@@ -29,7 +29,7 @@ def batches(task, steps, seed=0):
 
 
 class Replay:
-    """One ranking loss, called with batch after batch; `step` returns what the library should."""
+    """One ranking loss, called with successive batches; `step` returns what the library should."""
 
     def __init__(self, case, task, *, queue_size):
         self.case = case

@@ -1,4 +1,4 @@
-"""Ranking objectives that are simple enough to work out by hand, for tests of everything around them."""
+"""Ranking objectives simple enough to compute by hand, for tests of everything around them."""
 
 from imbalanced_core.ops.namespace import array_namespace
 from imbalanced_core.pool.items import count_of, weight_of
@@ -24,7 +24,7 @@ def total(items, *, diagnostics):
 
 
 def with_figures(items, *, diagnostics):
-    """`gap`, with the largest score and the number of iid rows as figures."""
+    """`gap`, with the largest score and the number of iid rows as diagnostics."""
     xp = array_namespace(items.scores)
     loss, valid, _ = gap(items, diagnostics=diagnostics)
     iid = items.is_iid & items.where & xp.ones_like(items.positives)

@@ -1,1 +1,1 @@
-"""Time and memory of every loss beside the best that can be hoped for and beside other libraries; see __main__.py."""
+"""Time and memory of every loss, compared with a practical limit and with other libraries; see __main__.py."""

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def write(results: dict, output: Path, docs: Path | None = None) -> None:
-    """Prints the report, and writes it with numbers and plot into a folder; with `docs` into its pages too."""
+    """Prints the report and writes it, with numbers and plot, to a folder; with `docs` also to its pages."""
     text = report.markdown(results)
     print(text)
     output.mkdir(parents=True, exist_ok=True)

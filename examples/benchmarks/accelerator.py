@@ -1,13 +1,13 @@
-"""Every loss on an accelerator beside its limits, in one table of less than five minutes, or two with --quick.
+"""Every loss on an accelerator compared with its limits, in one table within five minutes, or two with --quick.
 
     python -m examples.benchmarks --device cuda
     python -m examples.benchmarks --device cuda --backend jax --quick
-    python -m examples.benchmarks.accelerator --device cpu --quick     # a trial of the program itself, at small sizes
+    python -m examples.benchmarks.accelerator --device cpu --quick     # tests the program itself, at small sizes
 
-It needs nothing but the library and the frameworks. A step is a loss and its gradient, the median of several rounds;
-"graphed" is a loss of which `torch.cuda.make_graphed_callables` made CUDA graphs, "captured" a CUDA graph of loss and
-gradient that is replayed, "compiled" is `torch.compile(mode="reduce-overhead")`. A way that fails, or for which no time
-is left, says so in its row.
+It needs only the library and the frameworks. A step is a loss and its gradient; times are medians of several rounds.
+"graphed" is a loss turned into CUDA graphs by `torch.cuda.make_graphed_callables`, "captured" a replayed CUDA graph of
+loss and gradient, "compiled" is `torch.compile(mode="reduce-overhead")`. A way that fails, or that does not fit in the
+time limit, is reported as such in its row.
 """
 
 import argparse
@@ -20,21 +20,21 @@ from typing import NamedTuple
 
 BACKENDS = {"torch": "PyTorch", "jax": "JAX"}
 MINUTES, QUICK_MINUTES = 4.5, 1.75
-SHARE = {"torch": 0.65, "jax": 1.0}  # of what is left, to the frameworks in this order
+SHARE = {"torch": 0.65, "jax": 1.0}  # fraction of the remaining time, for the frameworks in this order
 
 
 class Sizes(NamedTuple):
-    """How large everything is."""
+    """The problem sizes."""
 
-    queue: int  # of the default step, whose batch is 32
+    queue: int  # queue of the default step, whose batch is 32
     medium: tuple[int, int]  # rows and classes
     long: int  # scores in one row
-    elements: int  # of the pointwise losses
+    elements: int  # logits of the pointwise losses
     swept: tuple[tuple[int, int], ...]  # rows and classes for which matrix and blocks are compared
 
 
 def sizes(device: str, *, quick: bool) -> Sizes:
-    """Those of an accelerator, or small ones for a trial on the CPU."""
+    """The sizes for an accelerator, or small ones for a test on the CPU."""
     if device == "cpu":
         return Sizes(128, (128, 3), 2**12, 2**16, ((256, 1), (1024, 1)))
     swept = [(2**k, 1) for k in range(9, 16)] + [(2**k, 10) for k in range(9, 14)]
@@ -43,7 +43,7 @@ def sizes(device: str, *, quick: bool) -> Sizes:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the table."""
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # before JAX starts: PyTorch is on the device too
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # before JAX starts: PyTorch uses the device too
     installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
     parser = argparse.ArgumentParser(prog="python -m examples.benchmarks.accelerator")
     parser.add_argument("--device", default="cuda", help="of torch (default: cuda); JAX takes its default device")
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="two minutes")
     options = parser.parse_args(arguments)
     minutes = QUICK_MINUTES if options.quick else MINUTES
-    if options.device == "cpu":  # a trial, where programs take longer to compile than to run
+    if options.device == "cpu":  # a test, where programs take longer to compile than to run
         os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
         minutes = 10.0
     end = time.monotonic() + 60 * minutes

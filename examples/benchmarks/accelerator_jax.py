@@ -26,12 +26,12 @@ _LIMITS = ("_PAIRS_JAX_ACCELERATOR", "_PAIRS_JAX_CPU")
 
 
 def is_there(device: str) -> bool:
-    """Whether the default device is an accelerator, or the CPU was asked for."""
+    """Whether the default device is an accelerator, or the CPU was requested."""
     return device == "cpu" or jax.default_backend() != "cpu"
 
 
 def run(device: str, sizes: Sizes, *, seconds: float, limit: float) -> None:  # noqa: ARG001
-    """Measures and prints everything, what takes long to compile last."""
+    """Measures and prints everything, slow compilations last."""
     table = Table(jax.block_until_ready, seconds=seconds, limit=limit)
     table.start(f"JAX {jax.__version__} on {jax.devices()[0].device_kind}")
     _defaults(table, sizes)
@@ -78,7 +78,7 @@ def _pointwise(table: Table, sizes: Sizes) -> None:
     n = sizes.elements
     setting = f"sigmoid focal, {n} elements"
     source = jax.random.normal(jax.random.key(0), (3 * n // 2,), jnp.float32)
-    table.row(setting, "copy", partial(_call, lambda x: x + 1, source))  # as much as logits, targets and gradient
+    table.row(setting, "copy", partial(_call, lambda x: x + 1, source))  # the traffic of logits, targets, gradient
     del source
     logits = jax.random.normal(jax.random.key(0), (n,), jnp.float32)
     labels = (jax.random.uniform(jax.random.key(1), (n,)) < 0.05).astype(jnp.float32)
@@ -103,7 +103,7 @@ def _pointwise(table: Table, sizes: Sizes) -> None:
 def _sweep(table: Table, sizes: Sizes) -> None:
     """One matrix against blocks, for the limit `_PAIRS_JAX_ACCELERATOR` of the engine."""
     times = {}
-    for n, classes in sizes.swept[::2]:  # each is a program to compile
+    for n, classes in sizes.swept[::2]:  # each compiles a program
         pairs = classes * n**2
         setting = f"smooth_ap, n = {n}, C = {classes}, {pairs:,} pairs"
         scores = jax.random.normal(jax.random.key(0), (classes, n), jnp.float32)
@@ -116,7 +116,7 @@ def _sweep(table: Table, sizes: Sizes) -> None:
 
 
 def _limited_step(limit: int, scores: jax.Array, positives: jax.Array) -> Step:
-    """A step that was compiled under a limit of pairs."""
+    """A step compiled with a given limit on pairs."""
 
     def loss_fn(s: jax.Array, p: jax.Array) -> jax.Array:
         return smooth_ap(s, p, temperature=0.05)[0].mean()
@@ -133,7 +133,7 @@ def _limited_step(limit: int, scores: jax.Array, positives: jax.Array) -> Step:
 
 
 def _rows(n: int, classes: int, seed: int = 99) -> tuple[jax.Array, jax.Array]:
-    """Logits, of which positives are higher, and labels of one class or class ids."""
+    """Logits, higher for positives, and labels of one class or class ids."""
     of_targets, of_logits = jax.random.split(jax.random.key(seed))
     if classes == 1:
         targets = (jax.random.uniform(of_targets, (n,)) < 0.05).astype(jnp.int32)
@@ -153,7 +153,7 @@ def _step(loss_fn: Callable, logits: jax.Array, targets: jax.Array) -> Step:
 
 
 def _queue_step(loss_fn: Callable, size: int, logits: jax.Array, targets: jax.Array) -> Step:
-    """A step whose queue goes in and comes out, and is full."""
+    """A step that takes and returns a full queue."""
 
     def loss_and_queue(logits: jax.Array, targets: jax.Array, queue: Any) -> tuple:
         loss, aux = loss_fn(logits, targets, queue)

@@ -37,7 +37,7 @@ def is_there(device: str) -> bool:
 
 
 def run(device: str, sizes: Sizes, *, seconds: float, limit: float) -> None:
-    """Measures and prints everything, what compiles late."""
+    """Measures and prints everything, compiled steps last."""
     is_cpu = device == "cpu"
     table = Table((lambda _: None) if is_cpu else (lambda _: torch.cuda.synchronize()), seconds=seconds, limit=limit)
     name = "CPU" if is_cpu else torch.cuda.get_device_name(device)
@@ -87,7 +87,7 @@ def _defaults(table: Table, device: str, sizes: Sizes, *, compiled: bool) -> Non
 
 
 def _beside_peer(table: Table, device: str, sizes: Sizes) -> None:
-    """The same losses of imbalanced-losses, which compares all pairs class by class, if it is installed."""
+    """The same losses of imbalanced-losses, if installed, which compares all pairs class by class."""
     if importlib.util.find_spec("imbalanced_losses") is None:
         return
     import imbalanced_losses as peer
@@ -130,7 +130,7 @@ def _pool(table: Table, device: str, n: int, classes: int, **aim: float) -> None
 
 
 def _pointwise(table: Table, device: str, sizes: Sizes) -> list[Callable[[], Any]]:
-    """Sigmoid focal and softmax focal beside what they can hardly beat; returns the rows that compile."""
+    """Sigmoid and softmax focal loss compared with their practical limits; returns the rows that compile."""
     n = sizes.elements
     setting = f"sigmoid focal, {n} elements"
 
@@ -138,7 +138,7 @@ def _pointwise(table: Table, device: str, sizes: Sizes) -> list[Callable[[], Any
         logits = torch.randn(n, device=device, requires_grad=True)
         return _gradient_step(fit(loss_fn), logits, (torch.rand(n, device=device) < 0.05).float())
 
-    def copy() -> Step:  # reads and writes as much as logits, targets and gradient have
+    def copy() -> Step:  # the same traffic as logits, targets and gradient
         source = torch.randn(3 * n // 2, device=device)
         return partial(torch.empty_like(source).copy_, source)
 
@@ -200,7 +200,7 @@ def _with_limit(limit: int, step: Step) -> Step:
 
 
 def _rows(n: int, classes: int, device: str, seed: int = 99) -> tuple[Tensor, Tensor]:
-    """Logits, of which positives are higher, and labels of one class or class ids."""
+    """Logits, higher for positives, and labels of one class or class ids."""
     generator = torch.Generator().manual_seed(seed)
     targets = torch.randint(classes, (n,), generator=generator)
     if classes == 1:
@@ -215,13 +215,13 @@ def _gradient_step(loss_fn: Callable[..., Tensor], logits: Tensor, targets: Tens
 
 
 def graphed(module: nn.Module) -> Callable:
-    """The module, whose forward and backward are CUDA graphs from now on."""
+    """The module, with forward and backward replaced by CUDA graphs."""
     logits, targets = _rows(32, 1, "cuda")
     return torch.cuda.make_graphed_callables(module, (logits, targets))
 
 
 def captured(step: Step) -> Step:
-    """The step as a CUDA graph that is replayed, after it was called on a stream of its own."""
+    """The step as a replayed CUDA graph, captured after warm-up calls on a side stream."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):

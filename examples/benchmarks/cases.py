@@ -1,4 +1,4 @@
-"""What is measured: each case is a loss at a size, with the data it is given."""
+"""The cases to measure: each is a loss at a size, with its data."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
-RANKING = {  # loss: (name in tables, torch class, options beside the defaults)
+RANKING = {  # loss: (name in tables, torch class, options other than the defaults)
     "smooth_ap": ("Smooth-AP", "SmoothAPLoss", {}),
     "recall": ("recall at quantile", "RecallAtQuantileLoss", {}),
     "trapezoid": ("partial AUC, trapezoid", "PAUCAtBudgetLoss", {"surrogate": "trapezoid"}),
@@ -32,9 +32,9 @@ class Case:
         loss: a key of LOSSES.
         shape: of the logits: [rows, classes] for a ranking loss, any for sigmoid focal, [N, C, *] for softmax focal,
             [embeddings, dimensions] for retrieval, where √embeddings classes have √embeddings members each.
-        rate: the share of positives; None for class ids, all equally frequent.
-        queue: how many earlier rows a ranking loss remembers; the queue is full when the clock starts.
-        compiled: whether torch.compile is measured too: it takes up to a minute.
+        rate: the fraction of positives; None for class ids, all equally frequent.
+        queue: queue size of a ranking loss; the queue is full when timing starts.
+        compiled: whether torch.compile is also measured, which takes up to a minute.
         memory: whether peak memory is measured.
         quick: whether the case is part of a quick run.
     """
@@ -49,7 +49,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """How options and results call the case."""
+        """The name of the case in options and results."""
         size = "x".join(map(str, self.shape)) + (f"+{self.queue}" if self.queue else "")
         return f"{self.loss}:{size}" + ("" if self.rate is None else f":{100 * self.rate:g}%")
 
@@ -73,12 +73,12 @@ class Case:
 
     @property
     def items(self) -> int:
-        """How many logits the loss looks at, those of the queue included."""
+        """The number of logits the loss uses, including those of the queue."""
         return int(np.prod(self.shape)) + self.queue * (self.shape[1] if self.queue else 0)
 
     @property
     def pairs(self) -> float:
-        """How many pairs a loss compares that visits them one by one; 0 for a loss without pairs."""
+        """The number of pairs compared by a loss that visits all pairs; 0 for a loss without pairs."""
         if self.loss not in ("smooth_ap", "pairwise"):
             return 0
         n = self.shape[0] + self.queue
@@ -87,14 +87,14 @@ class Case:
 
 
 def size_text(size: int, *, least: int = 4096) -> str:
-    """A number; powers of two of at least `least` as such."""
+    """A number as text; powers of two from `least` on are written as powers."""
     if size < least or size & (size - 1):
         return f"{size:,}".replace(",", " ")
     return "2" + str(size.bit_length() - 1).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def all_cases() -> list[Case]:
-    """Every case, those of one loss together."""
+    """Every case, grouped by loss."""
     return [*_smooth_ap(), *_other_rankings(), *_pointwise(), Case("retrieval", (256, 64))]
 
 
@@ -135,10 +135,10 @@ def _pointwise() -> Iterable[Case]:
 
 
 def select(cases: Sequence[Case], patterns: Sequence[str], *, quick: bool = False) -> list[Case]:
-    """The cases whose name fits one of the patterns; a pattern without a colon is the name of a loss.
+    """The cases whose names match one of the patterns; a pattern without a colon is the name of a loss.
 
     Raises:
-        ValueError: if a pattern fits no case.
+        ValueError: if a pattern matches no case.
     """
     cases = [case for case in cases if case.quick or not quick]
     for pattern in patterns:
@@ -152,9 +152,9 @@ def _fits(case: Case, pattern: str) -> bool:
 
 
 def make_batches(case: Case) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The logits, float32, and targets of one batch, or of as many as make a full queue and one more.
+    """The float32 logits and targets of one batch, or of enough batches to fill the queue plus one.
 
-    Logits of positives are higher by 2, with a standard deviation of 3. Targets are 0 and 1 or class ids, int64;
+    Logits have standard deviation 3; those of positives are higher by 2. Targets are 0 and 1 or class ids, int64;
     floats of the shape of the logits for sigmoid focal. For retrieval: embeddings and their classes, class by class.
     """
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""One measurement in a process of its own: a job comes in as the argument, its result goes out as JSON.
+"""One measurement in a separate process: the argument is a job, the output its result as JSON.
 
 python -m examples.benchmarks.child '{"what": "time", "case": "recall:1024x1:5%", "backend": "torch"}'
 """
@@ -44,7 +44,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
 
 def _memory(steps_of: Any, contender: Contender, device: str) -> int | None:
     step = contender.build()
-    steps_of.wait(step())  # loads code, and compiles
+    steps_of.wait(step())  # loads code and compiles
     return steps_of.peak_growth(step, device)
 
 
@@ -58,7 +58,7 @@ def _times(steps_of: Any, contenders: dict[str, Contender], job: dict[str, Any],
             start = time.perf_counter()
             value, gradient = steps_of.wait(step())
             results[name]["first"] = time.perf_counter() - start
-        except Exception as error:  # no compiler, no memory: the others can be measured still
+        except Exception as error:  # no compiler or out of memory: the others can still be measured
             results[name]["error"] = _in_a_line(error)
             print(f"{case.name}, {name}: {error}", file=sys.stderr)
             continue

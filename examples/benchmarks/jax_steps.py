@@ -54,14 +54,14 @@ def contenders(case: Case, device: str) -> dict[str, Contender]:  # noqa: ARG001
 
 
 def wait(outcome: Any) -> Any:
-    """Waits until the device has computed it."""
+    """Waits until the device has computed the result."""
     return jax.block_until_ready(outcome)
 
 
 def peak_growth(step: Callable[[], Any], device: str) -> int | None:  # noqa: ARG001
-    """By how many bytes a step raises the memory above what is held before it.
+    """The bytes by which a step raises memory above what is allocated before it.
 
-    On an accelerator the peak is that of the whole process, what the compiler tried included: it cannot be set back.
+    On an accelerator the peak is that of the whole process, including the compiler's trials: it cannot be reset.
     """
     if jax.default_backend() == "cpu":
         return memory.of_process(lambda: wait(step()))
@@ -74,7 +74,7 @@ def peak_growth(step: Callable[[], Any], device: str) -> int | None:  # noqa: AR
 
 
 def device_name(device: str) -> str:  # noqa: ARG001
-    """What computes."""
+    """The name of the device."""
     return "CPU" if jax.default_backend() == "cpu" else jax.devices()[0].device_kind
 
 
@@ -97,12 +97,12 @@ class _Step:
         return self._compute(*next(self._turn))
 
     def compile(self) -> jax.stages.Compiled:
-        """The program, which the next call finds compiled."""
+        """Compiles the program, which the next call reuses."""
         return self._compute.lower(*next(self._turn)).compile()
 
 
 class _RankingStep(_Step):
-    """The same with a queue that goes in and comes out, as in training; it is filled first."""
+    """A step that also takes and returns a queue, as in training; the queue is filled first."""
 
     def __init__(self, case: Case, batches: Batches) -> None:
         loss_fn = LOSS_FUNCTIONS[case.loss]
@@ -114,7 +114,7 @@ class _RankingStep(_Step):
 
         self._compute = jax.jit(compute)
         self._turn = itertools.cycle(batches)
-        for logits, targets in batches[1:]:  # not by the loss, of which the first step would find parts traced
+        for logits, targets in batches[1:]:  # not with the loss, or the first step would find parts already traced
             self._queue = push(self._queue, Queue(logits, targets, jnp.ones(len(targets)), None))
 
     def __call__(self) -> tuple[Any, Any]:
@@ -155,7 +155,7 @@ def _pointwise(case: Case, batches: Batches) -> dict[str, Contender]:
 
 
 def _plain_formula(loss: str, logits: jax.Array, targets: jax.Array) -> jax.Array:
-    """The losses as one would write them, with γ = 2 and the other defaults."""
+    """Straightforward implementations of the losses, with γ = 2 and the other defaults."""
     log_p = jax.nn.log_softmax(logits)
     p, classes = jnp.exp(log_p), logits.shape[1]
     y = targets if targets.ndim == 2 else jax.nn.one_hot(targets, classes)

@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import Any
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-# Memory of more than this goes back to the system as soon as it is free; without it, glibc keeps what the warm-up used.
+# Larger blocks return to the system as soon as they are freed; otherwise glibc keeps what the warm-up used.
 ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
 
 def of_process(step: Callable[[], Any]) -> int | None:
-    """By how many bytes a call takes the process above what it holds before; None where Linux's /proc is missing.
+    """The bytes by which a call raises the memory of the process; None without Linux's /proc.
 
-    The process must have been started with ENVIRONMENT, and must have made the call before: the first one loads code.
+    The process must have been started with ENVIRONMENT, and must have made the call once before, which loads code.
     """
     if not (STATUS.exists() and CLEAR.exists()):
         return None
     gc.collect()
     _trim()
-    CLEAR.write_text("5")  # the high-water mark starts again from here
+    CLEAR.write_text("5")  # resets the high-water mark
     before = _kilobytes("VmRSS")
     outcome = step()
     growth = _kilobytes("VmHWM") - before

@@ -20,7 +20,7 @@ CURVES = {  # contender: (label, colour, marker)
 
 
 def draw(cases: Mapping[str, Any], path: Path) -> bool:
-    """Draws Smooth-AP in each framework beside the sort and the others; returns whether there was anything to draw."""
+    """Plots Smooth-AP in each framework with the sort and the others; returns whether there was anything to draw."""
     backends = [name for name in BACKENDS if any(sweep("smooth_ap", cases, name, contender) for contender in CURVES)]
     if not backends:
         return False

@@ -1,4 +1,4 @@
-"""The ranking losses as their definitions say, in plain PyTorch: all pairs, or a sort for each threshold."""
+"""The ranking losses by their definitions, in plain PyTorch: all pairs, or a sort per threshold."""
 
 import math
 from collections.abc import Callable
@@ -55,7 +55,7 @@ DEFINITIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 class Quadratic(torch.nn.Module):
-    """A definition over the batch and a queue of scores, of one class, as the modules are called."""
+    """A definition over the batch and a queue of scores, of one class, called like the modules."""
 
     def __init__(self, loss: str, queue_size: int) -> None:
         super().__init__()

@@ -15,12 +15,12 @@ BEGIN, END = "<!-- the table: begin -->", "<!-- the table: end -->"
 
 
 def markdown(results: Mapping[str, Any]) -> str:
-    """The whole report: what computed, targets, growth, and every measurement."""
+    """The whole report: hardware, targets, growth, and every measurement."""
     return f"{summary(results)}\n## All measurements\n\n{measurements_table(results['cases'])}\n"
 
 
 def summary(results: Mapping[str, Any]) -> str:
-    """What computed, targets and growth."""
+    """Hardware, targets and growth."""
     parts = [
         describe(results),
         "## Targets\n\n" + targets_table(results["cases"]),
@@ -35,19 +35,19 @@ def describe(results: Mapping[str, Any]) -> str:
     text = f"Measured on: {about['cores']} CPU cores, {', '.join(devices(results))}; {about['system']}; {versions}."
     if "minutes" in about:
         text += f" It took {about['minutes']} minutes."
-    if about["load"] > 0.5 * about["cores"]:  # threads that wait for one another lose their turns: ratios mean nothing
+    if about["load"] > 0.5 * about["cores"]:  # threads stall waiting for one another, which makes ratios meaningless
         text += f" **The computer was busy: its load was {about['load']:.1f} at the start. Do not use these numbers.**"
     return text
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, numbers_from: int) -> str:
-    """A Markdown table; the columns from number `numbers_from` on are set to the right."""
+    """A Markdown table; the columns from number `numbers_from` on are right-aligned."""
     rule = ["---" if k < numbers_from else "---:" for k in range(len(header))]
     return "\n".join("| " + " | ".join(row) + " |" for row in (header, rule, *rows))
 
 
 def targets_table(cases: Mapping[str, Any]) -> str:
-    """Each target beside what was measured, with the middle half of the rounds, and whether it is met."""
+    """Each target with the measurement, the middle half of the rounds, and whether it is met."""
     rows = []
     for target in all_targets():
         figure = evaluate(target, cases)
@@ -77,7 +77,7 @@ def _in_words(target: Target) -> list[str]:
 
 
 def growth_table(cases: Mapping[str, Any]) -> str:
-    """The exponent p of time/(n log n) ~ n^p of each ranking loss, over all lengths and over the long rows alone."""
+    """The exponent p of time/(n log n) ~ n^p of each ranking loss, over all lengths and over only the long rows."""
     rows = []
     for loss, (title, *_) in RANKING.items():
         for backend, contender in (("torch", "eager"), ("jax", "jit")):
@@ -89,7 +89,7 @@ def growth_table(cases: Mapping[str, Any]) -> str:
 
 
 def measurements_table(cases: Mapping[str, Any]) -> str:
-    """A row for each contender of each case."""
+    """One row per contender and case."""
     header = ["loss", "setting", "", "ms", "quartiles", "/ limit", "/ ours", "MiB", "calls", "compile s"]
     rows: list[list[str]] = []
     for case in all_cases():
@@ -111,7 +111,7 @@ def _figures(contender: Mapping[str, Any], all_of_case: Mapping[str, Any]) -> li
     ratios = []
     for role in ("limit", "ours"):
         with_role = (other for other in all_of_case.values() if other["role"] == role and "error" not in other)
-        other = next(with_role, None)  # the first: torch eager, where there are several
+        other = next(with_role, None)  # the first: torch eager, if there are several
         ratios.append("" if other in (None, contender) else short(ratio(contender["rounds"], other["rounds"]).middle))
     memory = contender.get("memory")
     compiles = contender["role"] == "ours" and contender["compiled"]
@@ -143,10 +143,10 @@ def short(number: float) -> str:
 
 
 def write_between_marks(page: Path, text: str) -> None:
-    """Puts the text in the place of what stands between the two marks of a page.
+    """Replaces the text between the two marks of a page.
 
     Raises:
-        ValueError: if the page does not have each mark once, in their order.
+        ValueError: if the page does not contain each mark once, in order.
     """
     old = page.read_text(encoding="utf-8")
     before, begin, rest = old.partition(BEGIN)
@@ -157,5 +157,5 @@ def write_between_marks(page: Path, text: str) -> None:
 
 
 def settings(cases: Iterable[Case]) -> str:
-    """The names of cases and what they are, for `--list`."""
+    """The names and descriptions of the cases, for `--list`."""
     return "\n".join(f"{case.name:30}{case.title}, {case.setting}" for case in cases)

@@ -18,21 +18,21 @@ from . import memory
 from .cases import RANKING, Case
 
 PACKAGES = ("numpy", "torch", "jax", "optax", "imbalanced-losses", "pytorch-metric-learning")
-LONGEST = 900  # seconds until a measurement is given up
-TOP = Path(__file__).parents[len(__package__.split("."))]  # where Python finds this package
+LONGEST = 900  # timeout of a measurement, in seconds
+TOP = Path(__file__).parents[len(__package__.split("."))]  # the folder from which Python imports this package
 
 
 def run(cases: Sequence[Case], backends: Sequence[str], options: dict[str, Any], *, progress: bool) -> dict[str, Any]:
     """Measures the cases.
 
     Args:
-        cases: what to measure.
+        cases: the cases to measure.
         backends: "torch", "jax" or both.
-        options: "device", "seconds", "most", "compiled" of `child.measure`, and "memory", whether it is measured.
-        progress: whether a bar on stderr shows how far it is.
+        options: "device", "seconds", "most", "compiled" of `child.measure`, and "memory", whether to measure it.
+        progress: whether to show a progress bar on stderr.
 
     Returns:
-        {"about": what computed, "cases": {case name: {backend: what `child.measure` returned}}}; a contender of a case
+        {"about": the computer, "cases": {case name: {backend: what `child.measure` returned}}}; a contender of a case
         with memory has it as "memory", in bytes, and a case that failed has {"error": the reason}.
     """
     from tqdm import tqdm  # not needed on an accelerator
@@ -44,7 +44,7 @@ def run(cases: Sequence[Case], backends: Sequence[str], options: dict[str, Any],
         for case, backend in jobs:
             bar.set_description(f"{backend:5} {case.name:28}")
             job = {"case": case.name, "backend": backend, **options}
-            with tempfile.TemporaryDirectory() as cache:  # compilation starts from nothing, and is used again below
+            with tempfile.TemporaryDirectory() as cache:  # an empty compilation cache, reused below
                 result = results["cases"].setdefault(case.name, {})[backend] = _child(job | {"what": "time"}, cache)
                 if case.memory and options["memory"]:
                     _add_memory(result, job | {"what": "memory"}, cache)
@@ -54,7 +54,7 @@ def run(cases: Sequence[Case], backends: Sequence[str], options: dict[str, Any],
 
 
 def _is_left_out(case: Case, backend: str) -> bool:
-    """Embeddings are there for the comparison with a library of torch."""
+    """Embeddings are only for the comparison with a torch library."""
     return case.loss == "retrieval" and (backend == "jax" or not importlib.util.find_spec("pytorch_metric_learning"))
 
 
@@ -82,7 +82,7 @@ def _child(job: dict[str, Any], cache: str) -> dict[str, Any]:
 
 
 def about(device: str) -> dict[str, Any]:
-    """The computer and the versions, without names of places or people."""
+    """The computer and the versions, without host or user names."""
     versions = {}
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -94,7 +94,7 @@ def about(device: str) -> dict[str, Any]:
 
 
 def devices(results: dict[str, Any]) -> list[str]:
-    """The names of what computed."""
+    """The names of the devices."""
     return sorted(set(_device_names(results["cases"].values())))
 
 

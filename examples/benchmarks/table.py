@@ -1,4 +1,4 @@
-"""A table that is printed row by row while it is measured, within a limit of time."""
+"""A table printed row by row as it is measured, within a time limit."""
 
 import statistics
 import time
@@ -6,16 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 Step = Callable[[], Any]
-COSTLY = 25.0  # seconds that a compilation may take, and have to be left
+COSTLY = 25.0  # seconds a compilation may take, which must remain
 
 
 class Table:
     """Rows of settings and ways to compute them.
 
     Args:
-        wait: waits until the device has done all that it was told.
-        seconds: about how long each row is measured.
-        limit: seconds after which no row is begun.
+        wait: waits until the device has finished.
+        seconds: approximate measuring time per row.
+        limit: seconds after which no row is started.
     """
 
     def __init__(self, wait: Callable[[Any], Any], *, seconds: float, limit: float) -> None:
@@ -42,13 +42,13 @@ class Table:
         """Measures one way; returns its milliseconds, None if it failed or there was no time.
 
         Args:
-            setting: what is computed.
-            way: how.
+            setting: the problem.
+            way: the implementation.
             build: makes the step.
-            against: the way of the same setting, measured before, that it is divided by.
-            most: the largest ratio aimed at.
-            most_ms: the largest number of milliseconds aimed at.
-            is_costly: whether building it compiles for long.
+            against: the previously measured way of the same setting to divide by.
+            most: the target for the ratio.
+            most_ms: the target in milliseconds.
+            is_costly: whether building it involves a long compilation.
         """
         cells = [f"| {setting}", way]
         if time.monotonic() + (COSTLY if is_costly else 0.0) > self._end:
@@ -56,7 +56,7 @@ class Table:
             return None
         try:
             taken = 1e3 * self._time(build())
-        except Exception as error:  # no memory, no compiler: the other rows can be measured still
+        except Exception as error:  # out of memory or no compiler: the other rows can still be measured
             reason = (str(error).strip().splitlines() or [""])[0].replace("|", "/")
             print(" | ".join([*cells, f"{type(error).__name__}: {reason}"[:100] + " | | | |"]), flush=True)
             return None
@@ -70,7 +70,7 @@ class Table:
         return taken
 
     def _time(self, step: Step) -> float:
-        """Seconds per call: the median of rounds, each of which is long enough for the clock."""
+        """Seconds per call: the median of rounds, each long enough for the clock."""
         for _ in range(2):
             self._wait(step())
         number = max(1, int(0.005 / self._round(step, 1)))
@@ -92,7 +92,7 @@ def _verdict(is_met: bool) -> str:
 
 
 def crossing(name: str, times: dict[int, tuple[float | None, float | None]]) -> None:
-    """Says up to how many pairs the matrix was no slower than the blocks: {pairs: (matrix, blocks)}."""
+    """Prints the number of pairs up to which the matrix was no slower than the blocks: {pairs: (matrix, blocks)}."""
     both = {pairs: (dense, blocks) for pairs, (dense, blocks) in sorted(times.items()) if dense and blocks}
     best = 0
     for pairs, (dense, blocks) in both.items():

@@ -1,4 +1,4 @@
-"""What the losses are meant to reach, and whether they do."""
+"""Performance targets of the losses, and whether they are met."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from .cases import RANKING, RATE, Case, all_cases
 from .timing import Ratio, ratio, spread
 
-Results = Mapping[str, Mapping[str, Mapping[str, Any]]]  # case name -> backend -> what a child measured
+Results = Mapping[str, Mapping[str, Mapping[str, Any]]]  # case name -> backend -> result of a child process
 
 
 class Target(NamedTuple):
@@ -16,11 +16,11 @@ class Target(NamedTuple):
     Attributes:
         case: its name; for "growth" the name of a loss.
         backend: "torch" or "jax".
-        ours: the contender that has to reach it.
+        ours: the contender that has to meet it.
         figure: "time", ours / reference; "speed-up", reference / ours; "memory", ours / reference; "bytes an item";
             "compile", seconds of the first step; or "growth", the exponent p of a fit time/(n log n) ~ n^p.
-        reference: the contender that it is compared with, if any.
-        bound: the most that is allowed, for "speed-up" the least.
+        reference: the contender to compare with, if any.
+        bound: the maximum allowed, or for "speed-up" the minimum.
     """
 
     case: str
@@ -75,7 +75,7 @@ def all_targets() -> list[Target]:
 
 
 def evaluate(target: Target, results: Results) -> Ratio | str:
-    """The figure and its spread, or in a few words why there is none."""
+    """The figure and its spread, or a short reason why there is none."""
     if target.figure == "growth":
         points = sweep(target.case, results, target.backend, target.ours)
         if not {2**10, 2**20} <= {n for n, _ in points}:
@@ -96,7 +96,7 @@ def evaluate(target: Target, results: Results) -> Ratio | str:
 
 
 def is_met(target: Target, figure: Ratio) -> bool:
-    """Whether the middle figure keeps the bound."""
+    """Whether the median satisfies the bound."""
     return figure.middle >= target.bound if target.figure == "speed-up" else figure.middle <= target.bound
 
 
@@ -112,7 +112,7 @@ def _memory(target: Target, contenders: Mapping[str, Any]) -> Ratio | str:
 
 
 def sweep(loss: str, results: Results, backend: str, contender: str) -> list[tuple[int, Ratio]]:
-    """Row lengths and seconds of a loss over one row without a queue, at the usual share of positives."""
+    """Row lengths and seconds of a loss over one row without a queue, at the usual fraction of positives."""
     points = {}
     for case in all_cases():
         measured = results.get(case.name, {}).get(backend, {}).get("contenders", {}).get(contender, {})

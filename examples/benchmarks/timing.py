@@ -1,4 +1,4 @@
-"""Times of several functions, taken side by side."""
+"""Interleaved timing of several functions."""
 
 import gc
 import statistics
@@ -13,7 +13,7 @@ Rounds = Sequence[float | None]
 
 
 class Ratio(NamedTuple):
-    """A quotient: the middle one, and the middle half of all."""
+    """A quotient: the median and the quartiles."""
 
     middle: float
     low: float
@@ -23,22 +23,22 @@ class Ratio(NamedTuple):
 def side_by_side(
     steps: Mapping[str, Step], wait: Callable[[Any], Any], *, seconds: float = 3.0, most: int = 30
 ) -> dict[str, list[float | None]]:
-    """Calls functions in turn, round by round, so that whatever else the computer does meets all of them alike.
+    """Calls functions in turn, round by round, so that other load on the computer affects all of them equally.
 
     Args:
-        steps: functions by name, each of which has been called before.
-        wait: waits for what a function returned.
-        seconds: about how long each function is measured: slow ones run in fewer rounds, at least one.
+        steps: functions by name, each already called once.
+        wait: waits for the result of a function.
+        seconds: approximate measuring time per function: slow ones run in fewer rounds, at least one.
         most: the largest number of rounds.
 
     Returns:
-        The seconds per call of each function in each round; None in rounds that it sat out. Round k of one function ran
+        The seconds per call of each function in each round; None in rounds that it skipped. Round k of one function ran
         right before or after round k of the others.
     """
     number, rounds = {}, {}
     for name, step in steps.items():
         once = _seconds_per_call(step, wait, 1)
-        number[name] = max(1, int(0.01 / once))  # calls in a round: the clock is too coarse for a short one
+        number[name] = max(1, int(0.01 / once))  # calls per round: the clock is too coarse for a short call
         rounds[name] = max(1, min(most, int(seconds / (once * number[name]))))
     taken: dict[str, list[float | None]] = {name: [] for name in steps}
     total = max(rounds.values(), default=0)
@@ -59,7 +59,7 @@ def _seconds_per_call(step: Step, wait: Callable[[Any], Any], number: int) -> fl
 
 
 def spread(rounds: Rounds) -> Ratio:
-    """The median and the quartiles of the rounds that took place."""
+    """The median and the quartiles of the rounds that were run."""
     taken = [seconds for seconds in rounds if seconds is not None]
     return Ratio(statistics.median(taken), *_quartiles(taken))
 

@@ -39,14 +39,14 @@ def contenders(case: Case, device: str) -> dict[str, Contender]:
 
 
 def wait(outcome: tuple[Any, Tensor | None]) -> Any:
-    """Waits until the device has done all it was told."""
+    """Waits until the device has finished."""
     if outcome[1] is not None and outcome[1].is_cuda:
         torch.cuda.synchronize(outcome[1].device)
     return outcome
 
 
 def peak_growth(step: Callable[[], Any], device: str) -> int | None:
-    """By how many bytes a step raises the memory above what is held before it."""
+    """The bytes by which a step raises memory above what is allocated before it."""
     if not device.startswith("cuda"):
         return memory.of_process(step)
     torch.cuda.synchronize(device)
@@ -57,12 +57,12 @@ def peak_growth(step: Callable[[], Any], device: str) -> int | None:
 
 
 def device_name(device: str) -> str:
-    """What computes."""
+    """The name of the device."""
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU"
 
 
 class _Calls(TorchDispatchMode):
-    """Counts the operations that Python hands to torch, and those whose result Python waits for."""
+    """Counts the operations that Python dispatches to torch, and the host syncs among them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,14 +75,14 @@ class _Calls(TorchDispatchMode):
 
 
 def _needs_values(name: str, args: tuple) -> bool:
-    """Whether an operation has to know the numbers in an array: on an accelerator, everything stops for it."""
+    """Whether an operation needs the values of an array: on an accelerator, a host sync."""
     if name == "index":
         return any(index is not None and index.dtype == torch.bool for index in args[1])
     return name in ("_local_scalar_dense", "nonzero", "equal", "masked_select", "unique", "_unique2")
 
 
 def count(step: Callable[[], Any]) -> dict[str, int]:
-    """The operations of one step; for a compiled one, the kernels that it was compiled to."""
+    """The operations of one step; for a compiled one, the kernels it was compiled to."""
     if isinstance(step, _CompiledStep):
         return {"kernels": step.kernels}
     with _Calls() as counter:
@@ -91,7 +91,7 @@ def count(step: Callable[[], Any]) -> dict[str, int]:
 
 
 def _module_step(package: ModuleType, case: Case, batches: Batches, *, compiled: bool = False) -> Callable:
-    """A step of a loss module; the packages agree in names and keywords. A queue is filled first."""
+    """A step of a loss module; the packages share names and keywords. A queue is filled first."""
     module = _make_module(package, case).to(batches[0][0].device)
     for logits, targets in batches[1:]:
         module(logits.detach(), targets)
@@ -106,21 +106,21 @@ def _make_module(package: ModuleType, case: Case) -> torch.nn.Module:
 
 
 def _step_over(loss_fn: Callable[..., Tensor], batches: Batches) -> Callable:
-    """A step takes the next batch, so that a queue does not fill with copies of one."""
+    """Each step takes the next batch, so that a queue does not fill with copies of one batch."""
     turn = itertools.cycle(batches)
 
     def step() -> tuple[Tensor, Tensor | None]:
         logits, targets = next(turn)
         loss = loss_fn(logits, targets)
         loss.backward()
-        gradient, logits.grad = logits.grad, None  # the next step finds the memory that this one found
+        gradient, logits.grad = logits.grad, None  # the next step starts from the same memory as this one
         return loss.detach(), gradient
 
     return step
 
 
 class _CompiledStep:
-    """The same under torch.compile; the first step compiles, and counts the kernels that come out."""
+    """The step under torch.compile; the first call compiles and counts the resulting kernels."""
 
     def __init__(self, loss_fn: Callable[..., Tensor], batches: Batches) -> None:
         torch.compiler.reset()
@@ -129,7 +129,7 @@ class _CompiledStep:
     def __call__(self) -> tuple[Tensor, Tensor | None]:
         if self.kernels:
             return self._step()
-        from torch._inductor import metrics  # no public interface has the number
+        from torch._inductor import metrics  # there is no public interface for the number
 
         metrics.reset()
         outcome = self._step()
@@ -161,7 +161,7 @@ def _others(case: Case, batches: Batches) -> dict[str, Contender]:
     if importlib.util.find_spec("imbalanced_losses") and case.pairs <= LARGEST_PAIRS:
         import imbalanced_losses
 
-        if hasattr(imbalanced_losses, LOSSES[case.loss][1]):  # early versions lack some
+        if hasattr(imbalanced_losses, LOSSES[case.loss][1]):  # early versions lack some losses
             step = partial(_module_step, imbalanced_losses, case, batches)
             found["imbalanced-losses"] = Contender("other", step)
     if case.loss == "smooth_ap" and case.shape[1] == 1 and not case.queue and case.shape[0] ** 2 <= LARGEST_TABLE:

@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def work(names: list[str], methods: tuple[str, ...], store: Store, seeds: int) -> None:
-    """Does the runs that are not in the store, with so many draws of the folds of a KEEL set."""
+    """Runs what is not in the store yet, with this many draws of the folds of each KEEL set."""
     done = store.read()
     jobs = [(name, method) for name in names for method in methods if (name, method) not in done]
     problem, loaded = None, None

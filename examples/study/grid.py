@@ -35,7 +35,7 @@ ROWS, TEST_ROWS, FEATURES, HIDDEN, STEPS, BATCH, DECAY = 100_000, 50_000, 10, 32
 
 
 class Cell(NamedTuple):
-    """A problem and how a network is trained on it."""
+    """A problem and the training settings of its network."""
 
     positive: float  # share
     auc: float  # of the best possible score
@@ -66,7 +66,7 @@ CELLS = [
     Cell(0.1, 0.99, 0.01, 3e-3, 1024, 1.0),
 ]
 
-# Drawn at random, for a look at problems, data and seeds on which nothing was chosen.
+# Drawn at random, to evaluate on problems, data and seeds on which nothing was tuned.
 _random = np.random.default_rng(2026)
 FRESH = [
     Cell(
@@ -84,7 +84,7 @@ REFERENCE = "weighted BCE"
 REFERENCES = (REFERENCE, "BCE from the prior")
 OTHERS = ("√-weighted BCE", "BCE", "BCE from the prior", "pairs alone", *PRESETS, TORCH)
 
-# What can be done against a collapse, where labels are noisy and where the ranking can be learned.
+# Remedies for a collapse, with noisy labels and with a learnable ranking.
 REMEDIED = [Cell(0.002, 0.915, 0.005, 3e-3, 1024, 1.0), Cell(0.01, 0.998, 0.005, 3e-3, 1024, 1.0)]
 SHIFTED: dict[str, Loss] = {"BCE from 1.5 × the prior": partial(cross_entropy, shift=1.5)}
 VARIANTS: dict[str, Loss] = {
@@ -133,7 +133,7 @@ def slope_and_intercept(auc: float, positive: float, rows: int = 100_000) -> tup
 
 @lru_cache(maxsize=8)
 def draw(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Features, and the uniform numbers from which labels are drawn."""
+    """Features, and the uniform random numbers that determine the labels."""
     random = np.random.default_rng(seed)
     return random.standard_normal((ROWS, FEATURES)).astype(np.float32), random.random(ROWS)
 
@@ -142,7 +142,7 @@ def draw(seed: int) -> tuple[np.ndarray, np.ndarray]:
 def train(
     x: jax.Array, y: jax.Array, seed: int, rate: float, head: float, *, method: str, budget: float, queue: int
 ) -> list:
-    """The parameters after all steps."""
+    """Trains a network and returns its parameters."""
     key, loss = jax.random.key(seed), partial((LOSSES | SHIFTED | VARIANTS)[method], budget=budget)
     optimizer = optax.adamw(lambda t: rate * 0.5 * (1 + jnp.cos(jnp.pi * t / STEPS)), weight_decay=DECAY)
     *hidden, last = initial(key, (FEATURES, HIDDEN, HIDDEN, 1), FEATURES)
@@ -187,7 +187,7 @@ def run(cell: Cell, method: str, seed: int) -> tuple[float, float, float, float]
     if method == TORCH:
         scores = train_in_torch(x, y, x_test, seed, cell)
     else:
-        # 0 where it is not used: fewer compilations
+        # 0 if unused: fewer compilations
         form = {
             "budget": cell.budget if "pairs" in method or "pAUC" in method else 0.0,
             "queue": 0 if method in (*POINTWISE, *SHIFTED) else cell.queue,
@@ -261,7 +261,7 @@ def summary(cells: list[Cell], seeds: range, runs: dict, reference: str) -> list
 
 
 def ratios_of(cells: list[Cell], seeds: range, runs: dict, reference: str) -> dict[str, list[float]]:
-    """The AP of each method that has been run as multiples of a reference's, one for each cell; not of itself."""
+    """The AP of each method run, except the reference, as multiples of the reference's, one per cell."""
     ratios: dict[str, list[float]] = {}
     for cell in cells:
         found = {name: of_seeds(runs, cell, name, seeds) for name in (REFERENCE, *OTHERS)}

@@ -1,4 +1,4 @@
-"""The preset of partial AUC in PyTorch, from the initial weights and with the batches that JAX has."""
+"""The preset of partial AUC in PyTorch, with the initial weights and batches of JAX."""
 
 from itertools import chain
 
@@ -18,9 +18,9 @@ def train(x: np.ndarray, y: np.ndarray, lane: Lane, training: Training, *, head:
 
     Args:
         x: [n, d].
-        y: of the rows to train on, at least.
-        lane: what the network is trained with.
-        training: what all lanes have in common.
+        y: labels, at least of the training rows.
+        lane: the data and settings of the network.
+        training: the settings common to all lanes.
         head: scale of the last layer's initial weights.
     """
     features, steps = torch.from_numpy((x - lane.mean) * lane.scale), training.steps

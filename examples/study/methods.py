@@ -1,4 +1,4 @@
-"""The losses of the study, as functions of logits, targets and what they remember of earlier steps."""
+"""The losses of the study, as functions of logits, targets and a state."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +13,7 @@ from imbalanced_jax.presets import PresetState
 
 
 class State(NamedTuple):
-    """What a loss remembers."""
+    """The state of a loss."""
 
     preset: PresetState  # queue and gate
     seen: jax.Array  # numbers of negatives and positives so far, [2]
@@ -39,9 +39,9 @@ def cross_entropy(
     """Binary cross entropy (BCE), with n₋ and n₊ the numbers of negatives and positives seen so far.
 
     Args:
-        logits: of the batch, [N, 1].
+        logits: logits of the batch, [N, 1].
         targets: 0 or 1, [N].
-        state: of the step before.
+        state: state of the previous step.
         budget: not used.
         exponent: positives are weighted by (n₋/n₊)^exponent.
         shift: logits start from shift · log(n₊/n₋): at 1 as if the last bias began with the prior.
@@ -52,7 +52,7 @@ def cross_entropy(
     odds = jnp.maximum(seen[1], 1.0) / jnp.maximum(seen[0], 1.0)
     weights = jnp.where(y, odds**-exponent, 1.0)
     if hard != 1.0:
-        ordered = -jnp.sort(jnp.where(y, jnp.inf, -jax.lax.stop_gradient(scores)))  # negatives first, from the top
+        ordered = -jnp.sort(jnp.where(y, jnp.inf, -jax.lax.stop_gradient(scores)))  # negatives first, descending
         last = jnp.ceil(0.02 * jnp.sum(~y)).astype(int) - 1
         weights = jnp.where(~y & (scores >= ordered[jnp.maximum(last, 0)]), hard, weights)
     losses = optax.sigmoid_binary_cross_entropy(scores + shift * jnp.log(odds), y.astype(scores.dtype))
@@ -126,7 +126,7 @@ RANKING: dict[str, Loss] = {
     "Smooth-AP preset": ap_preset,
 }
 LOSSES = POINTWISE | RANKING
-TREES = "boosted trees"  # scikit-learn's, for context
-TORCH = "pAUC preset, PyTorch"  # the same as "pAUC preset", from the same weights, with the same batches
+TREES = "boosted trees"  # scikit-learn's implementation, for context
+TORCH = "pAUC preset, PyTorch"  # as "pAUC preset", with the same weights and batches
 METHODS = (*LOSSES, TREES)
 PRESETS = ("pAUC preset", "Smooth-AP preset")

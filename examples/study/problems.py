@@ -16,9 +16,9 @@ import numpy as np
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
 FOLDS, SEEDS = 5, 3  # of a KEEL set
-LEAST_POSITIVES, MOST_POSITIVE, MOST_FEATURES = 25, 0.12, 64  # of a KEEL set that the study has a use for
+LEAST_POSITIVES, MOST_POSITIVE, MOST_FEATURES = 25, 0.12, 64  # limits on the KEEL sets that the study uses
 
-# Presets and learning rates are settled on these alone; the others are looked at once.
+# Presets and learning rates are tuned only on these; the others are evaluated once.
 TUNING_SETS = (
     "abalone-17_vs_7-8-9-10",
     "abalone-20_vs_8-9-10",
@@ -48,7 +48,7 @@ CLEAN_HELD_OUT = tuple(f"clean-held-out-{number}" for number in range(12))
 
 
 class Split(NamedTuple):
-    """Disjoint rows to train on, to choose by, and to report."""
+    """Disjoint rows for training, validation and test."""
 
     train: np.ndarray
     valid: np.ndarray
@@ -56,9 +56,9 @@ class Split(NamedTuple):
 
 
 class Training(NamedTuple):
-    """What all methods of a problem have in common."""
+    """The settings common to all methods of a problem."""
 
-    budget: float  # the false-positive rate that partial AUC is trained for
+    budget: float  # the false-positive rate for which partial AUC is trained
     rates: tuple[float, ...] = (0.01, 0.05)  # false-positive rates at which recall is reported
     hidden: tuple[int, ...] = (32,)
     batch: int = 128
@@ -69,7 +69,7 @@ class Training(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Rows, splits, and how a network is trained on each of them."""
+    """Rows, splits, and the training settings of the networks."""
 
     x: np.ndarray  # float32 [n, d], not scaled
     y: np.ndarray  # int32 [n], 1 is positive
@@ -83,23 +83,23 @@ CARAVAN = Training(0.05, batch=256, steps=400)
 
 
 def load(name: str) -> Problem:
-    """The problem of this name."""
+    """The problem with this name."""
     if name in (*CLEAN_TUNING, *CLEAN_HELD_OUT):
         return clean(name)
     return OTHERS[name]() if name in OTHERS else keel(name)
 
 
 def training_of(name: str) -> Training:
-    """How networks are trained on the problem of this name."""
+    """The training settings of the problem with this name."""
     return {"flights-late": FLIGHTS, "flights-diverted": FLIGHTS, "caravan": CARAVAN}.get(name, KEEL)
 
 
 def group(name: str, known: list[str] | None = None) -> list[str]:
-    """Problems by the name of a group, "keel-" or "clean-" and "tuning" or "held-out", or of a single one.
+    """The problems of a group, "keel-" or "clean-" followed by "tuning" or "held-out", or a single problem.
 
     Args:
-        name: of the group.
-        known: all problems that there are; None: look for the sets of KEEL.
+        name: name of the group or problem.
+        known: all known problems; None: look up the sets of KEEL.
     """
     if name == "keel-tuning":
         return list(TUNING_SETS)
@@ -111,7 +111,7 @@ def group(name: str, known: list[str] | None = None) -> list[str]:
 
 
 def folder_of(package: str) -> Path:
-    """Where an installed package lies; it is not imported."""
+    """The folder of an installed package, without importing it."""
     found = find_spec(package)
     if found is None or not found.submodule_search_locations:
         raise ModuleNotFoundError(f"{package} is not installed.{__doc__.partition('.')[2]}")
@@ -126,7 +126,7 @@ def keel_folder() -> Path:
 
 
 def keel_names() -> list[str]:
-    """The sets with enough positives, few enough of all rows, and not too many features."""
+    """The sets with enough positives, a low enough positive rate, and not too many features."""
     names = []
     for path in sorted(keel_folder().glob("*.dat")):
         x, y = read_dat(path)
@@ -153,7 +153,7 @@ def encoded(column: np.ndarray) -> np.ndarray:
 
 
 def keel(name: str) -> Problem:
-    """5 stratified folds, drawn with 3 seeds; a quarter of the training rows is for choosing."""
+    """5 stratified folds, drawn with 3 seeds; a quarter of the training rows is for validation."""
     x, y = read_dat(keel_folder() / f"{name}.dat")
     return Problem(x, y, stratified_splits(y, FOLDS, SEEDS), KEEL)
 
@@ -213,7 +213,7 @@ def flights(target: str, seeds: int = 5) -> Problem:
     """Flights from New York in 2013: "late", arrival more than three hours late, or "diverted".
 
     Features are known before departure: the schedule, the route, the carrier, the weather at departure, the plane. The
-    months to August are for training, September for choosing, the rest is reported.
+    months to August are for training, September for validation, the rest for testing.
     """
     table = frame("nycflights13", "flights")
     weather = frame("nycflights13", "weather").drop_duplicates(["origin", "time_hour"])

@@ -1,4 +1,4 @@
-"""Tables and plots of the study, from the file of its runs alone."""
+"""Tables and plots of the study, made only from the file of its runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +14,13 @@ from .problems import Problem
 from .runs import Figures
 
 FIGURES = ("AP", "AUC", "recall at 1%", "recall at 5%")  # of a KEEL set
-_WON = 0.01  # a set is won or lost where the means differ by more
+_WON = 0.01  # a set counts as won or lost if the means differ by more
 
 Runs = dict[tuple[str, str], list[Figures]]
 
 
 class Comparison(NamedTuple):
-    """A method against another, over sets."""
+    """Comparison of a method with another, over sets."""
 
     method: str
     difference: float  # mean over sets
@@ -35,7 +35,7 @@ def figures_of(rows: list[Figures]) -> np.ndarray:
 
 
 def table_of(runs: Runs, problems: Sequence[str], methods: Sequence[str], figure: int) -> tuple[list[str], np.ndarray]:
-    """The problems that all methods have done, and the means over their splits, [problems, methods]."""
+    """The problems that all methods have finished, and the means over their splits, [problems, methods]."""
     done = [name for name in problems if all((name, method) in runs for method in methods)]
     rows = [[figures_of(runs[name, method])[:, figure].mean() for method in methods] for name in done]
     return done, np.array(rows).reshape(len(done), len(methods))
@@ -47,7 +47,7 @@ def mean_ranks(means: np.ndarray) -> np.ndarray:
 
 
 def critical_difference(methods: int, problems: int, level: float = 0.05) -> float:
-    """How far mean ranks must lie apart to differ by the Nemenyi test (Demšar 2006)."""
+    """The difference of mean ranks that is significant by the Nemenyi test (Demšar 2006)."""
     q = studentized_range.ppf(1 - level, methods, np.inf) / 2**0.5
     return float(q * (methods * (methods + 1) / (6 * problems)) ** 0.5)
 
@@ -62,7 +62,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def compare(means: np.ndarray, methods: Sequence[str], reference: str) -> list[Comparison]:
-    """Every other method against the reference."""
+    """Compares every other method with the reference."""
     others = [method for method in methods if method != reference]
     differences = [means[:, methods.index(m)] - means[:, methods.index(reference)] for m in others]
     p = holm([wilcoxon(d).pvalue if np.any(np.abs(d) > 1e-12) else 1.0 for d in differences])
@@ -73,7 +73,7 @@ def compare(means: np.ndarray, methods: Sequence[str], reference: str) -> list[C
 
 
 def keel_report(runs: Runs, problems: Sequence[str], title: str) -> str:
-    """Mean ranks of all figures, and each method against the best pointwise one by AP."""
+    """Mean ranks of all figures, and each method compared with the best pointwise one by AP."""
     networks = [m for m in LOSSES if any(method == m for name, method in runs if name in problems)]
     methods = [m for m in METHODS if m in networks or any(key == (name, m) for key in runs for name in problems)]
     done, means = table_of(runs, problems, methods, 0)
@@ -127,14 +127,14 @@ def data_report(problems: Sequence[tuple[str, Problem]]) -> str:
 
 
 def single_report(runs: Runs, problem: str, title: str, rates: Sequence[float], budget: float) -> str:
-    """One problem: means over its seeds or folds, and differences from the pointwise loss that validation prefers.
+    """One problem: means over its seeds or folds, and differences from the best pointwise loss on validation.
 
     Args:
-        runs: all that there are.
+        runs: all runs.
         problem: its name in the runs.
         title: its name in the table.
         rates: the false-positive rates of the recalls.
-        budget: the one of them that partial AUC is trained for.
+        budget: the rate for which partial AUC is trained.
     """
     methods = [m for m in (*METHODS, TORCH) if (problem, m) in runs]
     pointwise = [m for m in methods if m in POINTWISE]

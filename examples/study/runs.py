@@ -1,7 +1,7 @@
 """The runs of the study: all splits and learning rates of a problem in one compiled call, and the file of results.
 
-Every method is tried with the same learning rates on every split. The one with the best average precision on the
-validation rows of that split is reported, on its test rows.
+Every method is trained with the same learning rates on every split. For each split, the learning rate with the best
+average precision on the validation rows is reported, on the test rows.
 """
 
 import csv
@@ -20,9 +20,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from .methods import LOSSES, TORCH, TREES, initial_state
 from .problems import Problem, Split, Training
 
-_ROWS = (6144, 340_000)  # rows and columns are padded to one of a few numbers: one compilation for many sets
+_ROWS = (6144, 340_000)  # rows and columns are padded to one of a few sizes: one compilation for many sets
 _COLUMNS = (16, 64, 160)
-_LANES = 10  # trained at a time: their pairs of scores stay in the cache
+_LANES = 10  # networks trained at a time: their pairs of scores fit in the cache
 
 
 class Lane(NamedTuple):
@@ -30,16 +30,16 @@ class Lane(NamedTuple):
 
     seed: Any
     learning_rate: Any
-    rows: Any  # to train on, padded, [n]
-    count: Any  # how many of them are real
-    mean: Any  # of the features of these rows, [d]
+    rows: Any  # training rows, padded, [n]
+    count: Any  # number of real training rows
+    mean: Any  # means of the features of these rows, [d]
     scale: Any  # 1 / their standard deviations
 
 
 class Figures(NamedTuple):
-    """What is reported of a split."""
+    """The reported figures of a split."""
 
-    learning_rate: float  # the chosen one
+    learning_rate: float  # the selected learning rate
     valid_ap: float
     ap: float
     auc: float
@@ -60,7 +60,7 @@ def run(problem: Problem, method: str) -> list[Figures]:
 
 
 def measure(y: np.ndarray, scores: np.ndarray, rates: tuple[float, ...]) -> list[float]:
-    """AP, AUC, and the largest recall with no more than each of these shares of the negatives flagged."""
+    """AP, AUC, and the largest recall with at most each of these fractions of the negatives flagged."""
     false, found, _ = roc_curve(y, scores, drop_intermediate=False)
     recalls = (found[false <= rate].max() for rate in rates)
     return [float(x) for x in (average_precision_score(y, scores), roc_auc_score(y, scores), *recalls)]
@@ -72,7 +72,7 @@ def trees(problem: Problem) -> list[tuple[list[float], np.ndarray]]:
     choices = []
     for number, split in enumerate(problem.splits):
         if number and split is problem.splits[number - 1]:
-            choices.append(choices[-1])  # the same rows: nothing but the weights of networks is drawn again
+            choices.append(choices[-1])  # the same rows: only the weights of networks are redrawn
             continue
         scores = []
         for rate in rates:
@@ -127,13 +127,13 @@ def lane(split: Split, seed: int, rate: float, x: np.ndarray) -> Lane:
 def train(
     x: jax.Array, y: jax.Array, lanes: Lane, features: int, steps: int, decay: float, *, method: str, training: Training
 ) -> jax.Array:
-    """The scores of all rows by the network of each lane, [lanes, n]; they do not depend on the padding.
+    """The scores of all rows by the network of each lane, [lanes, n]; independent of the padding.
 
     Args:
         x: [n, d], the last rows and columns may be padding.
         y: [n].
-        lanes: what each network is trained with.
-        features: how many columns are real.
+        lanes: the data and settings of each network.
+        features: number of real columns.
         steps: of the optimizer.
         decay: of the weights.
         method: a name of `methods.LOSSES`.
@@ -170,12 +170,12 @@ def train(
 
 
 def drawn(key: jax.Array, step: jax.Array, batch: int, count: jax.Array) -> jax.Array:
-    """Which of the training rows are in the batch of a step."""
+    """Indices of the training rows in the batch of a step."""
     return jax.random.randint(jax.random.fold_in(key, step), (batch,), 0, count)
 
 
 def initial(key: jax.Array, shape: tuple[int, ...], features: jax.Array) -> list:
-    fans = (features, *shape[1:])  # the padding adds nothing
+    fans = (features, *shape[1:])  # the padding contributes nothing
     layers = zip(jax.random.split(key, len(shape) - 1), pairwise(shape), fans[:-1], strict=True)
     return [(jax.random.normal(k, size) * (2 / fan) ** 0.5, jnp.zeros(size[1])) for k, size, fan in layers]
 
@@ -187,7 +187,7 @@ def network(parameters: list, x: jax.Array) -> jax.Array:
 
 
 class Store:
-    """The file of finished runs: one line for each split of a problem and method. Lines that were cut off are ignored.
+    """The file of finished runs: one line for each split of a problem and method. Truncated lines are ignored.
 
     Columns: problem, method, split, learning rate, AP on validation, AP, AUC, and the recalls on the test rows.
     """
@@ -197,7 +197,7 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def add(self, problem: str, method: str, figures: list[Figures]) -> None:
-        """Keeps the figures of all splits."""
+        """Stores the figures of all splits."""
         with self.path.open("a", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             for number, row in enumerate(figures):

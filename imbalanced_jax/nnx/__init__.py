@@ -1,14 +1,14 @@
 """The losses as Flax NNX modules: the functions of `imbalanced_jax` with their options, queue and schedule as state.
 
-What a module remembers lies in Variables of the type `LossState`, so optimizers and gradients of `nnx.Param` leave it
-alone. Give the module to `nnx.jit` and `nnx.value_and_grad` as an argument: NNX cannot write to the Variables of a
-module that a transformed function only sees from outside.
+A module keeps its state in Variables of the type `LossState`, which optimizers and gradients of `nnx.Param` ignore.
+Pass the module to `nnx.jit` and `nnx.value_and_grad` as an argument: NNX cannot write to the Variables of a module that
+a transformed function closes over.
 
 Needs flax, which `import imbalanced_jax` does not.
 """
 
 try:
-    import flax.nnx  # noqa: F401  (asked for here, so that its absence has one message)
+    import flax.nnx  # noqa: F401  (imported here, so that its absence has one message)
 except ModuleNotFoundError as error:
     if error.name != "flax":
         raise

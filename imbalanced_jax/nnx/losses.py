@@ -1,4 +1,4 @@
-"""The losses as modules: each names its function, whose options and defaults it has."""
+"""The losses as modules, each with the options and defaults of its function."""
 
 from typing import Any, Self
 
@@ -18,7 +18,7 @@ class SmoothAPLoss(PooledLoss):
 
     @classmethod
     def recommended(cls, num_classes: int, positive_rate: float | None = None, **overrides: Any) -> Self:
-        """The preset: `imbalanced_jax.presets.smooth_ap` with state. Use it alone, from the first step on."""
+        """The preset: `imbalanced_jax.presets.smooth_ap` with state. Use it alone, from the first step."""
         options = SMOOTH_AP_PRESET | {"gated": True, "positive_rate": positive_rate}
         return cls(num_classes, **(options | overrides))  # type: ignore[call-arg]
 
@@ -100,7 +100,7 @@ class PAUCAtBudgetLoss(PooledLoss):
 
     @classmethod
     def recommended(cls, num_classes: int, budget: float, positive_rate: float | None = None, **overrides: Any) -> Self:
-        """The preset: `imbalanced_jax.presets.pauc_at_budget` with state. Use it alone, from the first step on."""
+        """The preset: `imbalanced_jax.presets.pauc_at_budget` with state. Use it alone, from the first step."""
         options = pauc_preset(budget) | {"gated": True, "positive_rate": positive_rate}
         return cls(num_classes, **(options | overrides))  # type: ignore[call-arg]
 
@@ -176,9 +176,9 @@ class AsymmetricLoss(PointwiseLoss):
 
 
 class HardNegativeLoss(PointwiseLoss):
-    """Binary cross entropy of positives and of the hardest negatives.
+    """Binary cross entropy over positives and the hardest negatives.
 
-    It is `imbalanced_jax.hard_negative_loss` with its options.
+    This is `imbalanced_jax.hard_negative_loss` with its options.
     """
 
     loss = staticmethod(hard_examples.hard_negative_loss)

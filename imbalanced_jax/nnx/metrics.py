@@ -1,4 +1,4 @@
-"""The ranking metrics of `imbalanced_core.metrics` as `nnx.Metric`, one class against the rest."""
+"""The ranking metrics of `imbalanced_core.metrics` as `nnx.Metric`, one-vs-rest."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,19 +15,19 @@ from imbalanced_jax.validation import readable
 
 
 class RankingMetric(nnx.Metric):
-    """A ranking metric over the newest `capacity` rows since `reset`, exact: the base of the metrics below.
+    """Base class of the metrics below: an exact ranking metric over the newest `capacity` rows since `reset`.
 
     The state is a ring of fixed size, so `update` and `compute` work in `nnx.jit`: about capacity·(4·C + 8) bytes (with
-    `multilabel` capacity·(8·C + 4)). `rows_seen` counts all rows; where it exceeds the capacity, the oldest have left.
-    `compute` ranks every class of the whole ring, O(C·capacity log capacity).
+    `multilabel` capacity·(8·C + 4)). `rows_seen` counts all rows; beyond the capacity, the oldest are overwritten.
+    `compute` sorts the whole ring for every class, O(C·capacity log capacity).
 
     Args:
         num_classes: C; 1 is binary.
-        capacity: how many rows are kept; at least the rows of an evaluation.
-        average: "macro", the mean of the classes in which the metric is defined, or "none", one value per class.
+        capacity: number of rows kept; at least that of an evaluation.
+        average: "macro", the mean over the classes for which the metric is defined, or "none", one value per class.
         multilabel: whether a row has a label per class.
-        ignore_index: the target of rows, or with `multilabel` of single labels, that are masked.
-        dtype: of the logits that are kept.
+        ignore_index: target value of masked rows, or with `multilabel` of single masked labels.
+        dtype: of the stored logits.
         **options: of the metric, such as `beta` of `PartialAUC`.
     """
 
@@ -62,7 +62,7 @@ class RankingMetric(nnx.Metric):
         jax.eval_shape(self._of_classes, self.logits[...], self.targets[...])  # checks the options
 
     def reset(self) -> None:
-        """Forgets all rows."""
+        """Discards all rows."""
         self.targets[...] = jnp.full_like(self.targets[...], self.ignore_index)
         self.rows_seen[...] = jnp.zeros_like(self.rows_seen[...])
 
@@ -72,13 +72,13 @@ class RankingMetric(nnx.Metric):
         """Adds the rows of a batch; further keywords, for other metrics of an `nnx.MultiMetric`, are ignored.
 
         Args:
-            logits: floating point [N, C]; any score that ranks will do.
+            logits: floating point [N, C]; any ranking score works.
             targets: class ids [N] or [N, 1], 0 or 1 for one class; with `multilabel` 0/1 per class, [N, C].
-            sample_weight: >= 0, [N]; how much a row counts. None: 1.
+            sample_weight: >= 0, [N]; weight of each row. None: 1.
 
         Raises:
-            ValueError, TypeError: on a wrong shape or dtype, or a readable value out of range; elsewhere `compute`
-                answers it with NaN.
+            ValueError, TypeError: on a wrong shape or dtype, or a readable value out of range; elsewhere `compute` then
+                returns NaN.
         """
         validation.check_arrays(logits=logits, targets=targets)
         validation.check_optional_arrays(sample_weight=sample_weight)

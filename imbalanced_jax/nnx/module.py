@@ -1,4 +1,4 @@
-"""What every loss module is: a function of `imbalanced_jax` whose options are the attributes of a module."""
+"""Base classes of the loss modules: a function of `imbalanced_jax` with its options as attributes."""
 
 import inspect
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from imbalanced_jax.validation import readable
 
 
 class LossState(nnx.Variable):
-    """What a loss remembers and no optimizer trains: a queue, a temperature, the number of steps."""
+    """State of a loss that no optimizer trains: a queue, a temperature, the number of steps."""
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if isinstance(value, (int, float)):  # before flax 0.12.1 it would replace the array
@@ -24,16 +24,16 @@ class LossState(nnx.Variable):
 
 
 class LossModule(nnx.Module):
-    """A module that is made of a function: its constructor takes the function's options, with their defaults.
+    """Base class of modules around a function; the constructor takes the function's options, with their defaults.
 
-    A concrete subclass says which function, by `loss=staticmethod(...)`, and which arguments of the constructor may be
-    given by position. All options are attributes; an array among them can change without a recompilation.
+    A concrete subclass sets the function, by `loss=staticmethod(...)`, and the positional arguments of the constructor.
+    All options are attributes; those that are arrays can change without recompilation.
     """
 
     loss: ClassVar[Callable[..., Any]]
     positional: ClassVar[tuple[str, ...]]
-    more: ClassVar[dict[str, Any]] = {}  # arguments of the constructor beside the function's options
-    of_the_call: ClassVar[tuple[str, ...]]  # arguments of the function that are no options
+    more: ClassVar[dict[str, Any]] = {}  # arguments of the constructor besides the function's options
+    of_the_call: ClassVar[tuple[str, ...]]  # arguments of the function that are not options
     _options: ClassVar[tuple[str, ...]]  # the names of the function's options
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -63,9 +63,9 @@ class LossModule(nnx.Module):
         cls.__init__ = __init__  # type: ignore[assignment, method-assign]
 
     def _start(self, arguments: dict[str, Any]) -> None:
-        """Makes the arguments of the constructor attributes, and has the function check the options among them."""
+        """Stores the constructor's arguments as attributes and lets the function check its options."""
         for name, value in arguments.items():
-            # a list or a numpy array is no part of a configuration to NNX: it must be hashable
+            # NNX needs static attributes to be hashable, unlike a list or a numpy array
             is_fixed = not isinstance(value, (list, np.ndarray)) or np.ndim(value) == 0
             setattr(self, name, value if is_fixed else tuple(np.asarray(value).tolist()))
         self._check_options()
@@ -80,10 +80,10 @@ class LossModule(nnx.Module):
 
 
 class PointwiseLoss(LossModule):
-    """A loss of positions: the options of its function, in its constructor, and no state.
+    """Base class of the pointwise losses: a function with its options, without state.
 
     Raises:
-        TypeError, ValueError: on a bad option.
+        TypeError, ValueError: on an invalid option.
     """
 
     of_the_call = ("logits", "targets", "where", "sample_weight")
@@ -92,9 +92,9 @@ class PointwiseLoss(LossModule):
         options = self.options() | {"axis_name": None}
         arrays = {name: options[name] for name in ("alpha", "class_counts", "positive_rate") if name in options}
         background = options.get("background_class", 0)
-        width = max(2, 1 + background) if isinstance(background, int) else 2  # the check of the call names it
+        width = max(2, 1 + background) if isinstance(background, int) else 2  # the check at the call reports it
         for name, numbers in arrays.items():
-            if np.ndim(numbers) == 1:  # checked here: once they are traced nobody can read them
+            if np.ndim(numbers) == 1:  # checked here: traced values cannot be read
                 checked: Any = numbers if isinstance(numbers, jax.Array) else np.asarray(numbers)
                 check: Callable[..., Any] = checks.positive_values if name == "class_counts" else checks.weights
                 check(readable(checked), name=name)
@@ -106,7 +106,7 @@ class PointwiseLoss(LossModule):
         jax.eval_shape(lambda: type(self).loss(logits, targets, **options))
 
     def __call__(self, logits: jax.Array, targets: jax.Array, *, sample_weight: jax.Array | None = None) -> jax.Array:
-        """The loss of logits against targets, as the function takes them.
+        """The loss of logits against targets, as the function accepts them.
 
         Args:
             logits: floating point; `SigmoidFocalLoss`: any shape; else with C classes on `axis`.
@@ -117,7 +117,7 @@ class PointwiseLoss(LossModule):
 
 
 class ListLoss(PointwiseLoss):
-    """A loss of lists of scores with graded labels."""
+    """Base class of losses for lists of scores with graded labels."""
 
     of_the_call = ("scores", "relevance", "where", "sample_weight")
 
@@ -129,5 +129,5 @@ class ListLoss(PointwiseLoss):
         *,
         sample_weight: jax.Array | None = None,
     ) -> jax.Array:
-        """The loss of lists [..., n], as the function takes them."""
+        """The loss of lists [..., n], as the function accepts them."""
         return type(self).loss(scores, relevance, where=where, sample_weight=sample_weight, **self.options())

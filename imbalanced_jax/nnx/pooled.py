@@ -1,4 +1,4 @@
-"""What every ranking module is: options, a queue and a temperature in Variables, and one call of a pure function."""
+"""Base class of the ranking modules: options, queue and temperature in Variables, and one call of a pure function."""
 
 import inspect
 from typing import Any, ClassVar
@@ -16,31 +16,31 @@ from imbalanced_jax.pooled import init_gate, init_queue
 
 
 class PooledLoss(LossModule):
-    """A ranking loss over the batch and a queue of earlier rows; the base of the ranking modules.
+    """Base class of the ranking modules: a loss over the batch and a queue of earlier rows.
 
     Call it as `loss_fn(logits, targets)`, see `__call__`; `loss_fn.temperature[...] = 0.1` sets the temperature,
-    `reset_queue()` forgets the queue.
+    `reset_queue()` empties the queue.
 
     Args:
         num_classes: C, the number of logits of a row; 1 is binary.
-        queue_size: how many rows of earlier batches are ranked along with the batch; 0 for none.
-        temperature: τ > 0, at first.
+        queue_size: number of rows of earlier batches ranked with the batch; 0 for none.
+        temperature: the initial τ > 0.
         update_queue_in_eval: whether rows enter the queue in `eval()` mode as well.
         dtype: of the queue's logits.
         deterministic: whether the module starts in `eval()` mode.
         rngs: for `max_pool_size`: the stream "subsample" of an `nnx.Rngs` (else "default"), or a stream; it is forked.
-        gated: whether the loss is blended with a weighted cross entropy, as `recommended` sets it.
-        **options: further options of the function: those of its own and of `imbalanced_jax.RankingOptions`, but for
-            `class_parallel`. `sample_weight`, `iid_mask` and `update_queue` are given with each call.
+        gated: whether the loss is blended with a weighted cross entropy, as `recommended` does.
+        **options: further options of the function, including those of `imbalanced_jax.RankingOptions` except
+            `class_parallel`. `sample_weight`, `iid_mask` and `update_queue` are passed to each call.
 
     Attributes:
         temperature: the Variable of τ, 0-d; `loss_fn.temperature[...] = 0.1` sets it and never recompiles.
         queue_logits, queue_targets, queue_weights, queue_is_iid: the Variables of the queue; `queue` reads them.
-        deterministic: whether the queue is frozen and the random stream stands still, unless `update_queue_in_eval`
-            lets the queue move. `train()` and `eval()` of this module or of one around it, and `nnx.view`, set it.
+        deterministic: whether the queue (unless `update_queue_in_eval`) and the random stream are frozen; set by
+            `train()` and `eval()` of this or an enclosing module, and by `nnx.view`.
 
     Raises:
-        TypeError, ValueError: on a bad option.
+        TypeError, ValueError: on an invalid option.
     """
 
     more: ClassVar[dict[str, Any]] = {
@@ -98,7 +98,7 @@ class PooledLoss(LossModule):
 
     @property
     def gate(self) -> Gate | None:
-        """Of a gated loss: what its ranking reaches, and the positives and negatives seen, per class; else None."""
+        """The gate of a gated loss, else None: what the ranking reaches, positives and negatives seen, per class."""
         return Gate(*(getattr(self, f"gate_{name}")[...] for name in Gate._fields)) if self.gated else None
 
     def store(self, new: Queue, gate: Any = ()) -> None:
@@ -109,11 +109,11 @@ class PooledLoss(LossModule):
             getattr(self, f"gate_{name}")[...] = array
 
     def reset_queue(self) -> None:
-        """Forgets all rows of earlier batches."""
+        """Empties the queue."""
         self.store(emptied(self.queue))
 
     def reset(self) -> None:
-        """Begins another run: an empty queue and, of a gated loss, an open gate."""
+        """Prepares for a new run: empties the queue and, for a gated loss, opens the gate."""
         self.reset_queue()
         self.store(self.queue, init_gate(self.num_classes) if self.gated else ())
 
@@ -128,11 +128,11 @@ class PooledLoss(LossModule):
 
     @property
     def updates_queue(self) -> bool:
-        """Whether the rows of a call that says nothing else enter the queue."""
+        """Whether rows enter the queue by default."""
         return not self.deterministic or self.update_queue_in_eval
 
     def draw_key(self) -> jax.Array | None:
-        """A key for `max_pool_size`, a new one at every call in training; None if nothing is ever cut."""
+        """A key for `max_pool_size`, a new one at every call in training; None without `max_pool_size`."""
         if self.rngs is None:
             return None
         if self.deterministic:
@@ -158,25 +158,25 @@ class PooledLoss(LossModule):
         sample_weight: jax.Array | None = None,
         update_queue: bool | None = None,
     ) -> Any:
-        """The loss of a batch, which then enters the queue, unless that is frozen.
+        """The loss of a batch, whose rows then enter the queue unless it is frozen.
 
         Args:
             logits: floating point [N, num_classes].
             targets: class ids [N] or [N, 1]; 0 or 1 (floats too) for one class; with `multilabel` 0/1 per class,
                 [N, num_classes]. `ignore_index` marks rows, or single labels, that are ignored.
-            iid_mask: bool [N], the rows drawn as the population is; only partial AUC looks at it. None: all.
+            iid_mask: bool [N], the rows sampled like the population; used only by partial AUC. None: all.
             return_per_class: whether to return the loss and the validity of each class as well.
-            return_diagnostics: whether to return figures of each class as well.
-            sample_weight: >= 0, [N]; how much a positive counts. Carries no gradient.
+            return_diagnostics: whether to return diagnostics of each class as well.
+            sample_weight: >= 0, [N]; weight of each positive. Carries no gradient.
             update_queue: whether the rows enter the queue; None: unless the module is `deterministic`. JAX cannot tell
-                whether a gradient is taken, so validation in training mode, or a second pass over the same batch, has
-                to say False.
+                whether a gradient is taken, so validation in training mode, or a second pass over the same batch, must
+                pass False.
 
         Returns:
             loss, (loss, per_class, valid), (loss, stats) or (loss, per_class, valid, stats). The loss is 0-d, or
-            [num_classes] for reduction "none"; 0 with zero gradient if no class is valid, NaN if a logit that is
-            not ignored is NaN. per_class is the loss [num_classes], NaN where `valid` is False. stats is the
-            `aux.diagnostics` of `imbalanced_jax.pauc_at_budget_loss`, without a figure (None) where a loss has none.
+            [num_classes] for reduction "none"; 0 with zero gradient if no class is valid, NaN if a logit that is not
+            ignored is NaN. per_class is the loss [num_classes], NaN where `valid` is False. stats is the
+            `aux.diagnostics` of `imbalanced_jax.pauc_at_budget_loss`, with None for those that a loss does not have.
 
         Raises:
             TypeError, ValueError: as the function.
@@ -200,14 +200,14 @@ class PooledLoss(LossModule):
 
 
 def with_extras(loss: jax.Array, aux: Any, *, return_per_class: bool, return_diagnostics: bool) -> Any:
-    """The loss with what was asked for beside it."""
+    """The loss, with the requested extras."""
     extras = (aux.per_class, aux.valid) if return_per_class else ()
     extras = (*extras, aux.diagnostics) if return_diagnostics else extras
     return (loss, *extras) if extras else loss
 
 
 def _own_stream(rngs: nnx.Rngs | nnx.RngStream | None, max_pool_size: int | None) -> nnx.RngStream | None:
-    """A stream that nobody else draws from."""
+    """A stream that nothing else draws from."""
     if max_pool_size is None:
         return None
     rule = "an nnx.Rngs or nnx.RngStream when max_pool_size is given"

@@ -1,4 +1,4 @@
-"""Warm-up, blend and temperature as an NNX module that counts its own steps."""
+"""Warm-up as an NNX module that counts its own steps."""
 
 import inspect
 import warnings
@@ -26,31 +26,30 @@ class LossWarmupWrapper(nnx.Module):
     loss is not computed and its queue does not change; at w = 1 the warm-up loss is not computed. At step
     `warmup_steps` the queue is emptied. One compilation serves the whole schedule. For a second run call `reset()`.
 
-    In `eval()` mode the step and the queue do not change (see `PooledLoss`): the loss is that of the coming training
+    In `eval()` mode the step and the queue do not change (see `PooledLoss`): the loss is that of the next training
     step.
 
     Attributes:
         step: the Variable of the number of training steps so far, an int32 0-d array; `loss_fn.step[...] = 9` sets it.
-        deterministic: whether the step stands still; `train()`, `eval()` and `nnx.view` set it here and in the main
-            loss.
+        deterministic: whether the step is frozen; `train()`, `eval()` and `nnx.view` set it here and in the main loss.
 
     Args:
         warmup_loss: called as `warmup_loss(logits, targets)`, with `sample_weight` too if it accepts it. A function or
             a module that writes no Variables.
         main_loss: a ranking module of this package; or a loss without state, called as the warm-up loss is.
-        warmup_steps: steps with w = 0; for epochs multiply by the steps of one. 0 skips the warm-up: without a blend
-            the wrapper then only schedules the temperature.
+        warmup_steps: steps with w = 0; for epochs, multiply by the steps per epoch. 0 skips the warm-up: without a
+            blend the wrapper then only schedules the temperature.
         temp_start: temperature at the switch, > 0, in the units of the loss. None: 0.05; for a loss that is gated or
             in the units `temperature_scale` or `tau_scale="std"`, its own temperature.
-        temp_end: temperature after `temp_decay_steps`, > 0. None: 0.005, or likewise. With neither given, the
-            temperature of such a loss is never set.
+        temp_end: temperature after `temp_decay_steps`, > 0. None: 0.005, or as for `temp_start`. With neither given,
+            the temperature of such a loss is never set.
         temp_decay_steps, blend_steps: as in `imbalanced_jax.warmup_blend`.
-        final_main_weight: w after the ramp, in (0, 1]. Below 1 the warm-up loss is never dropped, which protects from
-            the collapse of `docs/collapse.md`; at 1 nothing does.
-        deterministic: whether the wrapper starts in `eval()` mode; the mode of `main_loss` is its own.
+        final_main_weight: w after the ramp, in (0, 1]. Below 1 the warm-up loss is never dropped, which protects
+            against the collapse described in `docs/collapse.md`; at 1 nothing does.
+        deterministic: whether the wrapper starts in `eval()` mode; `main_loss` has its own mode.
 
     Raises:
-        ValueError: on a bad number.
+        ValueError: on an invalid number.
         TypeError: if a loss is not callable.
     """
 
@@ -70,7 +69,7 @@ class LossWarmupWrapper(nnx.Module):
         for name, loss in (("warmup_loss", warmup_loss), ("main_loss", main_loss)):
             if not callable(loss) or isinstance(loss, type):
                 raise TypeError(f"{name} must be a loss module or function, got {loss!r}")
-        blend_schedule(warmup_steps, blend_steps, final_main_weight)  # they check the numbers
+        blend_schedule(warmup_steps, blend_steps, final_main_weight)  # checks the numbers
         keeps = isinstance(main_loss, PooledLoss) and keeps_temperature(main_loss)
         self._sets_temperature = not (keeps and temp_start is None and temp_end is None)
         if self._sets_temperature:
@@ -108,7 +107,7 @@ class LossWarmupWrapper(nnx.Module):
         )
 
     def reset(self) -> None:
-        """Restarts the schedule for another run: step 0 and an empty queue."""
+        """Restarts the schedule for a new run: step 0 and an empty queue."""
         self.step[...] = jnp.zeros((), jnp.int32)
         if isinstance(self.main_loss, PooledLoss):
             self.main_loss.reset()
@@ -138,7 +137,7 @@ class LossWarmupWrapper(nnx.Module):
         *,
         sample_weight: jax.Array | None = None,
     ) -> Any:
-        """The loss of a batch at the current step, which in training mode then is the next.
+        """The loss of a batch at the current step; in training mode, then advances the step.
 
         Args:
             logits: as both losses accept them, such as [N, C].
@@ -146,7 +145,7 @@ class LossWarmupWrapper(nnx.Module):
             iid_mask: passed to a main loss with a queue.
             return_per_class: as in the ranking modules; NaN and False while the main loss is not computed.
             return_diagnostics: likewise, NaN.
-            sample_weight: passed to each loss that accepts it; a warning names one that does not.
+            sample_weight: passed to each loss that accepts it; a loss that does not is named in a warning.
 
         Returns:
             As the ranking modules.

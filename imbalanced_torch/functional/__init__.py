@@ -1,13 +1,12 @@
-"""The losses as functions without state, under the names and with the arguments of `imbalanced_jax`.
+"""The losses as stateless functions, with the names and arguments of `imbalanced_jax`.
 
-A queue goes in and the next one comes out, so that they work under `torch.func`: gradients by sample, ensembles of
-models under `vmap`, second passes over a batch. They see the rows that they are given and communicate with no other
-process.
+Each takes a queue and returns the next one, so they work under `torch.func`: per-sample gradients, ensembles of models
+under `vmap`, second passes over a batch. They use only the rows passed to them and run no collective.
 
     loss, aux = smooth_ap_loss(logits, targets, queue, temperature=0.1)
     queue = aux.queue
 
-The classes of `imbalanced_torch` keep queue, temperature and schedule for you, and gather the rows of all processes.
+The classes of `imbalanced_torch` hold the queue, temperature and schedule, and gather the rows of all processes.
 """
 
 from imbalanced_torch.functional.hard_examples import asymmetric_loss, hard_negative_loss, poly1_loss

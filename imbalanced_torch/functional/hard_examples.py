@@ -1,4 +1,4 @@
-"""Losses that treat hard and easy examples differently; own options as for the classes of `imbalanced_torch`."""
+"""Losses that treat hard and easy examples differently; for their options see the classes of `imbalanced_torch`."""
 
 from functools import partial
 from typing import Unpack
@@ -21,7 +21,7 @@ from imbalanced_torch.functional.ranking import Number
 def poly1_loss(logits: Tensor, targets: Tensor, *, epsilon: Number = 1.0, **options: Unpack[ClassOptions]) -> Tensor:
     """Poly-1 cross entropy: the loss of `imbalanced_torch.Poly1Loss`.
 
-    Arguments as for `softmax_focal_loss`, own options as for the class.
+    Common arguments as for `softmax_focal_loss`, the others as for the class.
     """
     return class_loss(partial(hard_examples.poly1, epsilon=epsilon), logits, targets, **options)
 
@@ -38,7 +38,7 @@ def asymmetric_loss(
 ) -> Tensor:
     """Asymmetric loss: the loss of `imbalanced_torch.AsymmetricLoss`.
 
-    Arguments as for `sigmoid_focal_loss`, own options as for the class.
+    Common arguments as for `sigmoid_focal_loss`, the others as for the class.
     """
     function = partial(hard_examples.asymmetric, gamma_pos=gamma_pos, gamma_neg=gamma_neg, clip=clip)
     return label_loss(function, logits, targets, **options)
@@ -48,8 +48,8 @@ def asymmetric_loss(
 def hard_negative_loss(
     logits: Tensor, targets: Tensor, *, share: float = 0.25, axis: int | None = 0, **options: Unpack[LabelOptions]
 ) -> Tensor:
-    """Binary cross entropy of positives and of the hardest negatives: the loss of `imbalanced_torch.HardNegativeLoss`.
+    """Binary cross entropy over positives and the hardest negatives: the loss of `imbalanced_torch.HardNegativeLoss`.
 
-    Arguments as for `sigmoid_focal_loss`, own options as for the class.
+    Common arguments as for `sigmoid_focal_loss`, the others as for the class.
     """
     return label_loss(partial(hard_examples.hard_negative, share=share, axis=axis), logits, targets, **options)

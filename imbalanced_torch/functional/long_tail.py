@@ -1,4 +1,4 @@
-"""Losses of long-tailed classes as functions; own options as for the classes of `imbalanced_torch`."""
+"""Losses for long-tailed classes as functions; for their options see the classes of `imbalanced_torch`."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -30,7 +30,7 @@ def logit_adjusted_loss(
 ) -> Tensor:
     """Logit-adjusted cross entropy: the loss of `imbalanced_torch.LogitAdjustedLoss`.
 
-    Arguments as for `softmax_focal_loss`, own options as for the class.
+    Common arguments as for `softmax_focal_loss`, the others as for the class.
     """
     counts = _counts(class_counts, logits)
     return class_loss(partial(long_tail.logit_adjusted, class_counts=counts, tau=tau), logits, targets, **options)
@@ -48,7 +48,7 @@ def vector_scaling_loss(
 ) -> Tensor:
     """Vector-scaling loss: the loss of `imbalanced_torch.VectorScalingLoss`.
 
-    Arguments as for `softmax_focal_loss`, own options as for the class.
+    Common arguments as for `softmax_focal_loss`, the others as for the class.
     """
     function = partial(long_tail.vector_scaling, class_counts=_counts(class_counts, logits), gamma=gamma, tau=tau)
     return class_loss(function, logits, targets, **options)
@@ -66,7 +66,7 @@ def ldam_loss(
 ) -> Tensor:
     """Label-distribution-aware margin loss: the loss of `imbalanced_torch.LDAMLoss`.
 
-    Arguments as for `softmax_focal_loss`, own options as for the class.
+    Common arguments as for `softmax_focal_loss`, the others as for the class.
     """
     counts = _counts(class_counts, logits)
     function = partial(long_tail.ldam, class_counts=counts, max_margin=max_margin, scale=scale)
@@ -79,7 +79,7 @@ def sigmoid_logit_adjusted_loss(
 ) -> Tensor:
     """Logit-adjusted binary cross entropy: the loss of `imbalanced_torch.SigmoidLogitAdjustedLoss`.
 
-    Arguments as for `sigmoid_focal_loss`, own options as for the class.
+    Common arguments as for `sigmoid_focal_loss`, the others as for the class.
     """
     if not isinstance(positive_rate, (int, float)):
         positive_rate = validation.as_tensor("positive_rate", positive_rate).to(logits.device)

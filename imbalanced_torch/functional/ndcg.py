@@ -1,4 +1,4 @@
-"""Normalised discounted cumulative gain of lists with graded labels as a function."""
+"""Normalised discounted cumulative gain (NDCG) of lists with graded labels, as a function."""
 
 from typing import Unpack
 

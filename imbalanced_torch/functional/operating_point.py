@@ -1,4 +1,4 @@
-"""Recall and precision at a count, at a precision and at a recall as functions."""
+"""Recall at k and at a precision, and precision at k and at a recall, as functions."""
 
 from typing import Unpack
 

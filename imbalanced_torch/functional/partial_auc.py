@@ -1,4 +1,4 @@
-"""Partial AUC at a budget of false positives as a function."""
+"""Partial AUC at a budget of false positives, as a function."""
 
 from typing import Any, Unpack
 
@@ -27,7 +27,8 @@ def pauc_at_budget_loss(
 ) -> Result:
     """One minus the smooth partial AUC at a budget of false positives: the loss of `imbalanced_torch.PAUCAtBudgetLoss`.
 
-    Arguments and results as for `smooth_ap_loss`, own options as for the class, but for the default of `surrogate`.
+    Arguments and results as for `smooth_ap_loss`, other options as for the class, except for the default of
+    `surrogate`.
     """
     own: dict[str, Any] = {"alpha": alpha, "beta": beta, "surrogate": surrogate, "n_knots": n_knots, "min_tpr": min_tpr}
     own |= {"tau_scale": tau_scale, "budget_basis": budget_basis, "quantile_interpolation": quantile_interpolation}

@@ -1,4 +1,4 @@
-"""Focal losses and symmetric cross entropy as functions."""
+"""Focal losses and symmetric cross entropy, as functions."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,11 +18,11 @@ from imbalanced_torch.validation import readable
 
 
 class LabelOptions(TypedDict, total=False):
-    """Keywords of the losses of independent labels.
+    """Keywords of the losses for independent labels.
 
     Attributes:
-        where: bool, the shape of the logits: the entries that count. The others may hold anything. None: all.
-        ignore_index: the target of entries that do not count; None for none.
+        where: bool, the shape of the logits; False masks an entry, which may then hold anything. None: no mask.
+        ignore_index: target value of masked entries; None for no such value.
         sample_weight: >= 0, one per entry or per row; carries no gradient. None: all 1.
         reduction: "mean", "mean_positive", "sum" or "none".
     """
@@ -34,14 +34,14 @@ class LabelOptions(TypedDict, total=False):
 
 
 class ClassOptions(TypedDict, total=False):
-    """Keywords of the losses of exclusive classes.
+    """Keywords of the losses for exclusive classes.
 
     Attributes:
-        where: bool, one per position: the positions that count. The others may hold anything. None: all.
-        ignore_index: the class id of positions that do not count.
+        where: bool, one per position; False masks a position, which may then hold anything. None: no mask.
+        ignore_index: class id of masked positions.
         sample_weight: >= 0, one per position or per row; carries no gradient. None: all 1.
-        reduction: "mean", "sum" or "none"; of the focal loss "mean_positive" too.
-        axis: the class axis; the last one, unlike in the classes.
+        reduction: "mean", "sum" or "none"; for the focal loss also "mean_positive".
+        axis: the class axis. Default: the last one, unlike in the modules.
     """
 
     where: Tensor | None
@@ -55,17 +55,17 @@ COMMON = {"where": None, "sample_weight": None, "reduction": "mean"}
 
 
 def label_function(function: Function) -> Function:
-    """Fills in the keywords of `LabelOptions` that a call leaves out."""
+    """Decorator that fills in the keywords of `LabelOptions` that a call omits."""
     return with_options(function, LabelOptions, {**COMMON, "ignore_index": None})
 
 
 def class_function(function: Function) -> Function:
-    """Fills in the keywords of `ClassOptions` that a call leaves out."""
+    """Decorator that fills in the keywords of `ClassOptions` that a call omits."""
     return with_options(function, ClassOptions, {**COMMON, "ignore_index": -100, "axis": -1})
 
 
 def list_function(function: Function) -> Function:
-    """Fills in the keywords of `ListOptions` that a call leaves out."""
+    """Decorator that fills in the keywords of `ListOptions` that a call omits."""
     return with_options(function, ListOptions, LIST_DEFAULTS)
 
 
@@ -137,7 +137,7 @@ def symmetric_cross_entropy_loss(
 ) -> Tensor:
     """Cross entropy plus reverse cross entropy: the loss of `imbalanced_torch.SymmetricCrossEntropyLoss`.
 
-    Arguments as for `softmax_focal_loss`, own options as for the class.
+    Common arguments as for `softmax_focal_loss`, the others as for the class.
     """
     function = partial(pointwise.symmetric_cross_entropy, alpha=alpha, beta=beta, epsilon=epsilon)
     return class_loss(function, logits, targets, **options)
@@ -153,7 +153,7 @@ def label_loss(
     sample_weight: Tensor | None,
     reduction: str,
 ) -> Tensor:
-    """A loss of independent labels: `function` of the core, which may return which entries count beside the losses."""
+    """Reduced loss of independent labels; the core's `function` may also return the mask of entries."""
     if ignore_index is not None:
         checks.index("ignore_index", ignore_index)
     parts = label_parts(function, logits, targets, where, ignore_index, name="logits")
@@ -172,7 +172,7 @@ def class_loss(
     reduction: str,
     axis: int,
 ) -> Tensor:
-    """A loss of exclusive classes: `function` of the core; with a background class "mean_positive" is a reduction."""
+    """Reduced loss of exclusive classes, from the core's `function`; "mean_positive" needs a background class."""
     if background_class is None:
         checks.one_of("reduction", reduction, ("mean", "sum", "none"))
     checks.index("ignore_index", ignore_index)
@@ -194,7 +194,7 @@ def list_loss(
     reduction: str,
     **options: Any,
 ) -> Tensor:
-    """A loss of lists: `function` of the core, which takes the other options and returns which lists count."""
+    """Reduced loss of lists; the core's `function` takes the other options and returns losses and the mask of lists."""
     checks.one_of("reduction", reduction, reductions.CLASS_REDUCTIONS)
     parts = list_parts(partial(function, **options), scores, relevance, sample_weight, where)
     return _reduce(parts, reduction, sample_weight)

@@ -1,4 +1,4 @@
-"""Smooth average precision and recall at a quantile as functions, and what all ranking functions share."""
+"""Smooth average precision, recall at a quantile and AUC as functions, and shared code of all ranking functions."""
 
 import warnings
 from collections.abc import Callable
@@ -26,17 +26,17 @@ Number: TypeAlias = float | Tensor
 
 
 class RankingOptions(shared.RankingOptions, total=False):
-    """The keywords of every ranking function: those of `imbalanced_core.options.RankingOptions`, and one of torch.
+    """Keywords of all ranking functions: those of `imbalanced_core.options.RankingOptions` and one specific to torch.
 
     Attributes:
-        generator: source of the randomness of `max_pool_size`; None: the global one.
+        generator: random generator for `max_pool_size`. None: the global one.
     """
 
     generator: torch.Generator | None
 
 
 def ranking_function(**defaults: Any) -> Callable[[shared.Function], shared.Function]:
-    """Fills in the keywords of `RankingOptions` that a call leaves out; `defaults` go before the shared ones."""
+    """Decorator that fills in omitted keywords of `RankingOptions`; `defaults` override the shared defaults."""
     given = {**shared.RANKING_DEFAULTS, "generator": None, **defaults}
     return lambda function: shared.with_options(function, RankingOptions, given)
 
@@ -49,12 +49,12 @@ def init_queue(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str | None = None,
 ) -> Queue:
-    """A queue of `size` empty slots, for the ranking functions to fill: each returns the next queue in `aux.queue`.
+    """An empty queue of `size` slots for the ranking functions, which return the next queue in `aux.queue`.
 
     Args:
-        size: how many rows of earlier batches are remembered; 0 for none.
+        size: number of rows of earlier batches to keep; 0 for none.
         num_classes: C, the number of logits of a row; 1 is binary.
-        multilabel: targets are 0/1 per class instead of class ids.
+        multilabel: whether targets are 0/1 per class instead of class ids.
         dtype: of the logits.
         device: of all tensors.
 
@@ -66,7 +66,7 @@ def init_queue(
 
 
 def init_gate(num_classes: int, *, device: torch.device | str | None = None) -> Gate:
-    """The gate of a gated loss before its first step, for the keyword `gate`: Gate(reached, positives, negatives)."""
+    """The initial gate of a gated loss, for the keyword `gate`: Gate(reached, positives, negatives)."""
     return opened(num_classes, xp=xp, device=device)
 
 
@@ -79,19 +79,19 @@ def smooth_ap_loss(
     Args:
         logits: floating point [N, C]; C = 1 is binary.
         targets: class ids [N] or [N, 1], 0 or 1 for one class, or with `multilabel` 0/1 per class, [N, C].
-        queue: the rows of earlier batches, from `init_queue` or the `aux.queue` of the step before; constants in
-            differentiation. None: the batch alone.
-        **options: the keywords of `RankingOptions`.
+        queue: rows of earlier batches, from `init_queue` or the previous step's `aux.queue`; they carry no gradient.
+            None: only the batch.
+        **options: see `RankingOptions`.
 
     Returns:
         (loss, aux), for `torch.func.grad(..., has_aux=True)`. The loss is 0-d, or [C] for reduction "none", within
         [0, 1] per class; 0 with zero gradient if no class counts. aux = (queue, per_class, valid, diagnostics): the
         next queue; the loss [C] of each class, NaN where invalid; which classes are valid, bool [C]; and a dict of
-        figures [C], constants, without those that this loss lacks.
+        diagnostics [C], without gradient, with only those that this loss computes.
 
     Raises:
-        TypeError, ValueError: if dtypes, shapes or options do not fit, or a readable target or weight is out of range;
-            a value that cannot be read, as under `vmap`, makes the loss NaN.
+        TypeError, ValueError: on invalid dtypes, shapes or options, or if a readable target or weight is out of range;
+            an invalid value that cannot be read, as under `vmap`, makes the loss NaN.
     """
     return ranking_loss(ranking.average_precision, logits, targets, queue, options)
 
@@ -108,7 +108,7 @@ def recall_at_quantile_loss(
 ) -> Result:
     """One minus the smooth recall of the top `quantile`: the loss of `imbalanced_torch.RecallAtQuantileLoss`.
 
-    Arguments and results as for `smooth_ap_loss`, own options as for the class.
+    Arguments and results as for `smooth_ap_loss`, other options as for the class.
     """
     own: dict[str, Any] = {"quantile": quantile, "quantile_interpolation": quantile_interpolation}
     return ranking_loss(ranking.recall, logits, targets, queue, options, **own)
@@ -116,7 +116,7 @@ def recall_at_quantile_loss(
 
 @ranking_function()
 def auc_loss(logits: Tensor, targets: Tensor, queue: Queue | None = None, **options: Unpack[RankingOptions]) -> Result:
-    """One minus the smooth area under the ROC curve: the loss of `imbalanced_torch.AUCLoss`, as `smooth_ap_loss`."""
+    """One minus the smooth ROC AUC: the loss of `imbalanced_torch.AUCLoss`; arguments as for `smooth_ap_loss`."""
     return ranking_loss(ranking.pairs_in_order, logits, targets, queue, options)
 
 
@@ -130,7 +130,7 @@ def ranking_loss(
     iid_aware: bool = False,
     **own: Any,
 ) -> Result:
-    """The step of a ranking function: `options` are all there, `own` are further options of the objective."""
+    """One step of a ranking function: `options` are complete, `own` are further options of the objective."""
     of_objective, rest = shared.split(options)
     generator, gate, positive_rate = (rest.pop(name) for name in ("generator", "gate", "positive_rate"))
     temperature = rest.pop("temperature")
@@ -161,5 +161,5 @@ def ranking_loss(
             objective, logits, targets, queue, noise=noise, iid_aware=iid_aware, live_aware=live_aware, **rest
         )
     gate = aux.gate if gate is None or rest["update_queue"] else gate
-    # `torch.func` refuses None in an aux
+    # `torch.func` rejects None in an aux
     return loss, ops.replaced(aux, gate=gate, diagnostics=ops.present(aux.diagnostics))

@@ -5,6 +5,7 @@ from functools import partial
 
 import presets_on_contested_top
 import presets_on_digits
+import presets_on_wrong_labels
 import pytest
 import torch
 from as_users import settings_of_users  # noqa: F401  (used by every test here)
@@ -96,6 +97,13 @@ def test_the_presets_are_compared_on_digits(capsys):
     assert all(0 < float(line.split()[-1]) < 1 for line in scores)
 
 
+def test_the_presets_are_compared_on_wrong_labels(capsys):
+    presets_on_wrong_labels.main(["--seeds", "2", "--steps", "3"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:22].rstrip() for line in lines[1:]] == presets_on_wrong_labels.METHODS
+    assert all(0 < float(score) < 1 for score in lines[1].split()[2:])
+
+
 def test_the_presets_are_compared_by_sgd(capsys):
     asked = ["--digits", "9", "--seeds", "2", "--steps", "3", "--sgd"]
     presets_on_digits.main([*asked, "0.1"])
@@ -137,7 +145,8 @@ def test_the_pull_falls_where_scores_are_far_apart(preset):
 
 
 @pytest.mark.parametrize("arguments", [["--seeds", "1"], ["--steps", "0"]])
-def test_a_comparison_needs_two_splits_and_a_step(arguments, capsys):
+@pytest.mark.parametrize("comparison", [presets_on_digits, presets_on_wrong_labels])
+def test_a_comparison_needs_two_splits_and_a_step(comparison, arguments, capsys):
     with pytest.raises(SystemExit):
-        presets_on_digits.main(arguments)
+        comparison.main(arguments)
     assert "--seeds must be at least 2 and --steps at least 1" in capsys.readouterr().err

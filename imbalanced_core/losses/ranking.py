@@ -91,7 +91,8 @@ def average_precision(
     kinds = ops.astype(xp.stack([items.negatives, items.positives], axis=-2), items.scores.dtype)
     kinds = kinds if items.multiplicity is None else kinds * items.multiplicity[..., None, :]
     counts = soft_counts_at(with_margin(items, margin, tau), kinds, tau, items.numerator > 0)
-    itself = ops.constant(((0.0,), (0.5,)), like=tau, dtype=tau.dtype)  # σ(0), a positive with itself
+    itself = ops.constant(((0.0,), (0.5,)), like=tau, dtype=tau.dtype)  # σ(0), of a positive with itself
+    itself = xp.reshape(itself, (1,) * tau.ndim + (2, 1))
     if items.multiplicity is not None:
         itself = itself * of_counted(weight_of(items.positives, items), counts)[..., None, :]
     portion, has_positive = portions(of_counted(items.numerator, counts))

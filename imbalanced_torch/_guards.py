@@ -45,7 +45,7 @@ class SpreadWatch:
             self._has_warned = True
             warnings.warn(
                 f"the spread of the scores has shrunk to less than 1/{_COLLAPSE} of what it was: they become equal, "
-                f"which is the least of some ranking losses where labels are noisy (docs/collapse.md){self._advice}",
+                f"which minimises some ranking losses where labels are noisy (docs/collapse.md){self._advice}",
                 stacklevel=8,
             )
 

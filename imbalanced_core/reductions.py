@@ -117,7 +117,8 @@ def reduce_elements(
         losses = _masked(losses, where, is_masked)
         return losses if weights is None else losses * _position_weights(weights, losses, where)
     if reduction == "mean" and where is None and weights is None and math.prod(losses.shape):
-        return array_namespace(losses).mean(losses)
+        # the derivative of a library's mean is an array; that of a sum is one number, broadcast
+        return array_namespace(losses).sum(losses) / math.prod(losses.shape)
     total, divisor = element_sum_and_mass(
         losses, reduction=reduction, where=where, weights=weights, positives=positives, is_masked=is_masked
     )

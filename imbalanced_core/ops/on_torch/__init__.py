@@ -169,7 +169,11 @@ def odds_of_others(
 
 
 def logaddexp(a: torch.Tensor, b: torch.Tensor, p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-    return generic.logaddexp(a, b, p, q) if is_eager_cpu(a) else torch.logaddexp(a, b)
+    if not is_eager_cpu(a):
+        return torch.logaddexp(a, b)
+    if torch.is_grad_enabled():
+        return generic.logaddexp(a, b, p, q)
+    return torch.maximum(a, b).sub_(torch.minimum(p, q).neg_().log1p_())
 
 
 def divide(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

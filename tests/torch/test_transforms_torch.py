@@ -58,6 +58,15 @@ def test_make_fx_traces_what_runs(case):
     torch.testing.assert_close(make_fx(lambda x: gradient(loss_fn, x, y))(x)(x), gradient(loss_fn, x, y))
 
 
+@every_loss
+def test_batched_gradients_are_those_of_each(case):
+    x, y = batch(case=case)
+    loss = make(case, queue_size=0)(x.requires_grad_(), y)
+    several = torch.autograd.grad(loss, x, torch.tensor([1.0, -2.0]), is_grads_batched=True, retain_graph=True)[0]
+    one = torch.autograd.grad(loss, x)[0]
+    torch.testing.assert_close(several, torch.stack([one, -2 * one]))
+
+
 @every_ranking
 def test_accumulated_gradients_are_those_of_the_sum(case):
     first, second = make(case, queue_size=24), make(case, queue_size=24)

@@ -15,11 +15,12 @@ _NUMBERS_PER_PIECE = 2**19  # per thread, for functions of many calls that each 
 
 
 def is_eager(x: torch.Tensor) -> bool:
-    """Whether x is an ordinary tensor, outside the compiler, the transforms of `torch.func` and `make_fx`."""
+    """Whether x is an ordinary tensor, outside the compiler, `vmap` and other transforms, and `make_fx`."""
     return (
         not torch.compiler.is_compiling()
         and type(x) in (torch.Tensor, torch.nn.Parameter)
         and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+        and not torch._C._functorch.is_legacy_batchedtensor(x)  # of `torch.autograd.functional` and `is_grads_batched`
         and torch._C._get_dispatch_mode(_TRACING) is None
     )
 

@@ -138,7 +138,7 @@ def floating(name: str, array: Array) -> None:
 
 def real(name: str, array: Array) -> None:
     """TypeError unless the array holds bools, integers or floating-point numbers."""
-    if not array_namespace(array).isdtype(array.dtype, ("bool", "integral", "real floating")):
+    if not array_namespace(array).isdtype(array.dtype, ("real floating", "integral", "bool")):
         raise TypeError(f"{name} must be an array of bools, integers or floats, got dtype {array.dtype}")
 
 

@@ -1,4 +1,4 @@
-"""Rows for `test_ranking_*.py`, and how every ranking objective of the table is called on them."""
+"""Rows for `test_ranking_*.py`, and helpers that call every ranking objective of the table on them."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from imbalanced_core.ops.namespace import array_namespace
 
 
 def options_of(case, rng, shape):
-    """Every optional array, drawn; `is_iid` for those that know it."""
+    """Random values for every optional array; `is_iid` only for objectives that accept it."""
     options = {"where": rng.random(shape) < 0.8}
     if case.kind == "lists":
         return options
@@ -26,12 +26,12 @@ def draw(rng, shape, dtype=np.float64, rate=0.3):
 
 
 def labels_of(case, positives):
-    """What the loss takes: the positives, or grades of 0 to 3 for a loss of lists."""
+    """The labels that the loss expects: the positives, or grades of 0 to 3 for a listwise loss."""
     return positives * (1 + np.arange(positives.shape[-1]) % 3) if case.kind == "lists" else positives
 
 
 def call(case, *keys):
-    """The objective with its optional arrays as positional ones, as a backend runs it; without diagnostics."""
+    """The objective with its optional arrays passed by position, as backends need it; without diagnostics."""
     return lambda scores, positives, *arrays: case.objective(scores, positives, **dict(zip(keys, arrays, strict=True)))[
         :2
     ]
@@ -52,7 +52,7 @@ def run(case, backend, scores, positives, **options):
 
 
 def degenerate_rows(rng, n=12):
-    """Name -> (scores, positives, where): rows without a loss, or, of positives alone, with one that ranks nothing."""
+    """Name -> (scores, positives, where): rows without a loss, and all-positive rows, whose loss ranks nothing."""
     scores, positives = draw(rng, (n,))
     positives[:3] = True
     everywhere = np.ones(n, bool)

@@ -1,4 +1,4 @@
-"""Prior correction inverts what weights, resampling and logit adjustment do to the best logits, exactly."""
+"""Prior correction exactly inverts the effect of weights, resampling and logit adjustment on the optimal logits."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ PRIOR = np.array([0.9, 0.08, 0.02])
 
 
 def population(rng):
-    """The joint distribution of 50 inputs and 3 classes with the shares of PRIOR, and p(c|x)."""
+    """The joint distribution of 50 inputs and 3 classes with class shares PRIOR, and p(c|x)."""
     joint = rng.dirichlet(np.ones(50), size=3).T * PRIOR
     return joint, joint / joint.sum(axis=1, keepdims=True)
 
@@ -23,7 +23,7 @@ def test_softmax_of_weighted_resampled_and_adjusted_training(every_backend, rng)
     joint, expected = population(rng)
     weights, train_prior, tau = np.array([1.0, 3.0, 9.0]), np.array([0.5, 0.3, 0.2]), 0.7
     seen = joint / PRIOR * train_prior * weights  # the weight of each input and class in the loss
-    logits = np.log(seen) - tau * np.log(train_prior) + rng.normal(size=(50, 1))  # a softmax fixes them up to a shift
+    logits = np.log(seen) - tau * np.log(train_prior) + rng.normal(size=(50, 1))  # unique up to a shift in a softmax
 
     def corrected(*arrays):
         return prior_correction(arrays[0], weights=arrays[1], train_prior=arrays[2], prior=arrays[3], tau=tau)
@@ -40,7 +40,7 @@ def test_adjustment_alone_takes_either_prior(rng):
 
 
 def test_sigmoid_of_several_labels(rng):
-    """Each label has its own share and weight; counts of joint tables [input, label]."""
+    """Each label has its own share and weight; the joint tables are [input, label]."""
     share, train_share, weights, tau = np.array([0.01, 0.2]), np.array([0.3, 0.4]), np.array([5.0, 2.0]), 0.5
     positive, negative = (
         rng.dirichlet(np.ones(20), size=2).T * share,

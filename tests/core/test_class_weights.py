@@ -57,7 +57,7 @@ def test_empty_classes_have_weight_0_and_change_no_other(value_backend, scheme):
     weights = value_backend.run(lambda counts: class_weights(counts, scheme=scheme), counts.astype(np.float64))
     assert np.all(weights[4:] == 0)
     np.testing.assert_allclose(weights[:4], class_weights(counts[:4], scheme=scheme), rtol=1e-10)
-    if scheme == "balanced":  # a blend with another loss keeps its balance
+    if scheme == "balanced":  # the mean weight is 1, so a blend with another loss keeps its balance
         np.testing.assert_allclose(np.sum(weights * counts) / np.sum(counts), 1.0, rtol=1e-10)
         np.testing.assert_allclose(weights[:4], [48128 / (4 * n) for n in counts[:4]], rtol=1e-10)
 

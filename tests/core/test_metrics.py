@@ -1,4 +1,4 @@
-"""The ranking metrics against scikit-learn, with ties, weights and masks, and against their definitions by loops."""
+"""The ranking metrics against scikit-learn, with ties, weights and masks, and against their definitions."""
 
 from functools import partial
 
@@ -35,7 +35,7 @@ def tied_rows(rng, rows=3, n=80):
 
 
 def area_of_band(fpr, tpr, alpha, beta):
-    """The integral of the lines between the points, over their own abscissas and the ends of the band."""
+    """The integral over the band of the linear interpolation between the points."""
     inner = np.unique(np.r_[alpha, fpr[(fpr > alpha) & (fpr < beta)], beta])
     upper = [np.interp(x, fpr, tpr) if x not in fpr else tpr[fpr == x].max() for x in inner[:-1]]
     lower = [np.interp(x, fpr, tpr) if x not in fpr else tpr[fpr == x].min() for x in inner[1:]]
@@ -45,7 +45,7 @@ def area_of_band(fpr, tpr, alpha, beta):
 
 
 def expected_precision(scores, positives, weights, k):
-    """The k best, with the share of the tie at place k that still fits."""
+    """Precision of the k best items; a tie at rank k counts with the fraction that fits into the top k."""
     threshold = np.sort(scores)[::-1][min(k, len(scores)) - 1]
     above, tied = scores > threshold, scores == threshold
     share = above + tied * (min(k, len(scores)) - above.sum()) / tied.sum()
@@ -76,10 +76,10 @@ def test_every_metric_equals_scikit_learn(every_backend, rng):
     good = zip(scores[:3], positives[:3], where[:3], weights[:3], strict=True)
     expected = np.full((6, len(METRICS)), np.nan)
     expected[:3] = [of_sklearn(s[m], p[m], w[m]) for s, p, m, w in good]
-    scores[~where] = np.nan  # what is masked does not matter
+    scores[~where] = np.nan  # masked values do not matter
     weights[~where] = -1.0
-    positives[3], where[4], scores[5, 0] = False, False, np.nan  # no positive, no item, broken
-    chosen = METRICS[:2] if every_backend.name == "jax" else METRICS  # it compiles one operation at a time
+    positives[3], where[4], scores[5, 0] = False, False, np.nan  # no positive, no item, NaN
+    chosen = METRICS[:2] if every_backend.name == "jax" else METRICS  # JAX compiles one operation at a time
     values = every_backend.run(partial(all_metrics, chosen=chosen), scores, positives, where, weights)
     np.testing.assert_allclose(np.stack(values, axis=-1), expected[:, : len(chosen)], rtol=1e-12)
     assert all(value.shape == (6,) and value.dtype == np.float64 for value in values)
@@ -138,7 +138,7 @@ def test_what_an_item_of_weight_0_holds_does_not_matter(backend):
     np.testing.assert_allclose(np.stack(values), np.stack(expected))
     assert (
         metrics.recall_at_quantile(scores, positives, quantile=0.15, weights=weights) == 0
-    )  # a score moves the quantile
+    )  # the item of weight 0 moves the quantile
     mean = metrics.of_classes(metrics.roc_auc, scores[:, None], positives, weights=weights)
     assert mean == metrics.roc_auc(scores[[1, 3, 4]], positives[[1, 3, 4]])
 
@@ -157,13 +157,13 @@ def test_recall_is_what_the_loss_tends_to(rng):
 
 
 def test_classes_against_the_rest(rng):
-    logits, targets = rng.normal(size=(60, 4)), rng.integers(0, 3, size=60)  # nobody is of class 3
+    logits, targets = rng.normal(size=(60, 4)), rng.integers(0, 3, size=60)  # class 3 is empty
     targets[:5] = -100
     logits[:5] = np.nan
     options = {"weights": rng.random(60)}
     per_class = metrics.of_classes(metrics.roc_auc, logits, targets, average="none", **options)
     mean = metrics.of_classes(metrics.roc_auc, logits, targets, **options)
-    broken = metrics.of_classes(metrics.roc_auc, logits[:, :1], targets * 0 + 5, **options)  # 5 is no class
+    broken = metrics.of_classes(metrics.roc_auc, logits[:, :1], targets * 0 + 5, **options)  # 5 is not a class
     weights = options["weights"]
     expected = [roc_auc_score(targets[5:] == c, logits[5:, c], sample_weight=weights[5:]) for c in range(3)]
     np.testing.assert_allclose(per_class, [*expected, np.nan], rtol=1e-12)

@@ -27,7 +27,7 @@ def test_decay_keeps_the_digits_of_all_normal_numbers(every_backend, dtype, leas
     x = np.concatenate([np.linspace(least, 0.0, 50), [2 * least, -1e30]]).astype(dtype)
     inside = ops.with_vjp(
         ops.decay, lambda cotangent, _: (cotangent,)
-    )  # of a derivative, where PyTorch records nothing
+    )  # inside a derivative, where PyTorch records nothing
     result = every_backend.run(inside, x)
     np.testing.assert_allclose(result[:50], np.exp(x[:50].astype(np.float64)), rtol=100 * np.finfo(dtype).eps)
     assert np.all(result[50:] == 0)
@@ -54,7 +54,7 @@ def test_sorting_without_an_order_and_nan_last(every_backend, rng):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("n", [1, 2, 257, 5000])
 def test_sorting_of_all_kinds_of_numbers(every_backend, rng, n, dtype):
-    """Infinities, NaN and zeros of either sign, the least numbers, ties: floats may be sorted as integers."""
+    """Infinities, NaN and zeros of either sign, the smallest normal numbers, ties: floats may be sorted as integers."""
     kinds = np.array([np.inf, -np.inf, np.nan, 0.0, -0.0, np.finfo(dtype).max, np.finfo(dtype).tiny, 1.0], dtype)
     x = np.where(rng.random((2, n)) < 0.5, rng.choice(kinds, (2, n)), rng.standard_normal((2, n)).astype(dtype))
     x = np.copysign(x, rng.choice([-1.0, 1.0], (2, n)).astype(dtype))

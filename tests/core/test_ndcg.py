@@ -1,4 +1,4 @@
-"""What is NDCG's own: its limit, the best order, and labels that are none. The rest is in the table of the losses."""
+"""Tests specific to NDCG: its limit, the best order, and invalid labels. The table of losses covers the rest."""
 
 import numpy as np
 import pytest

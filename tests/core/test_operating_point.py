@@ -1,4 +1,4 @@
-"""Recall and precision at an operating point: the metrics that they tend to, ties, and what no threshold reaches."""
+"""Recall and precision at an operating point: the metrics they converge to, ties, and unreachable targets."""
 
 import numpy as np
 import pytest
@@ -38,12 +38,12 @@ def test_they_tend_to_the_points_of_the_curve_of_scikit_learn(rng, share):
 
 def test_tied_items_are_flagged_together_or_count_one_half():
     scores, positives = np.array([3.0, 2.0, 2.0, 2.0, 1.0]), np.array([True, True, False, False, True])
-    # k: the tie lies across the threshold, so each of it counts one half
+    # k: the tie straddles the threshold, so each tied item counts one half
     assert 1 - recall_at(scores, positives, k=2, **RATE)[0] == pytest.approx(1.5 / 3)
     assert 1 - precision_at(scores, positives, k=2, **RATE)[0] == pytest.approx(1.5 / 2.5)
     # two thirds of the positives need the whole tie: 2 of 4
     assert 1 - precision_at(scores, positives, recall=2 / 3, **RATE)[0] == pytest.approx(0.5)
-    # a precision of 2/3 holds for the best alone, not with the tie, and again for nothing lower
+    # the best item alone has a precision of at least 2/3; neither the tie nor any lower threshold does
     assert 1 - recall_at(scores, positives, precision=2 / 3, **RATE)[0] == pytest.approx(1 / 3)
     assert 1 - recall_at(scores, positives, precision=0.5, **RATE)[0] == pytest.approx(2.5 / 3)  # 3 of 5; the last is θ
 
@@ -71,7 +71,7 @@ def test_equal_scores_have_one_half_of_recall_and_the_prevalence_as_precision():
 
 
 def test_a_share_is_reached_in_spite_of_rounding():
-    """0.55 of 100 positives are 55, though 0.55 · 100 = 55.00000000000001."""
+    """A recall of 0.55 needs 55 of 100 positives, although 0.55 · 100 = 55.00000000000001."""
     scores, positives = -np.arange(200.0), np.arange(200) % 2 == 0
     assert 1 - precision_at(scores, positives, recall=0.55, **RATE)[0] == pytest.approx(55 / 109)
 

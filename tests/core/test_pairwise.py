@@ -24,14 +24,14 @@ REGIMES = [  # n, spread of the scores, temperature
 
 @pytest.fixture(params=["one matrix", "blocks"], autouse=True)
 def way(request, monkeypatch):
-    """Both ways of the engine, whatever the length of a row and the backend."""
+    """Both implementations of the engine, for every row length and backend."""
     most = {"one matrix": 2**24, "blocks": 0}[request.param]
     for limit in ("_PAIRS_EAGER_CPU", "_PAIRS_CPU", "_PAIRS_JAX_CPU"):
         monkeypatch.setattr(_counts, limit, most)
 
 
 def above():
-    """The function as a new one, so that nothing compiled for another way is found again."""
+    """A new function object, so that no code compiled for the other implementation is reused."""
     return lambda *arrays: soft_counts_above(*arrays)
 
 
@@ -75,7 +75,7 @@ def test_gradients_equal_those_of_all_pairs(grad_backend, n, spread, temperature
         return lambda first, *rest: total(*rest[:position], first, *rest[position:])
 
     inputs = [scores, weights, np.array(temperature), cotangent]
-    if grad_backend.name.startswith("jax"):  # its derivative computes all three, whichever is asked for
+    if grad_backend.name.startswith("jax"):  # JAX's derivative computes all three, whichever is requested
         import jax
 
         gradients = grad_backend.run(jax.grad(total, argnums=(0, 1, 2)), *inputs)
@@ -119,7 +119,7 @@ def test_infinite_scores_are_the_ends_of_the_ranking(every_grad_backend):
 
 
 def test_nan_scores_and_temperatures_that_are_not_positive_give_nan(backend):
-    scores = np.tile(np.linspace(-1, 1, 100), (5, 1))  # a row for each case, in one program
+    scores = np.tile(np.linspace(-1, 1, 100), (5, 1))  # one row per case, in one program
     scores[4, 40] = np.nan
     counts = backend.run(above(), scores, np.ones((5, 1, 100)), np.array([0.1, 0.0, -1.0, np.nan, 0.1]))
     assert not np.isnan(counts[0]).any()
@@ -144,7 +144,7 @@ def test_any_row(n, spread, temperature, ties):
 
 
 def test_second_derivative(grad_backend):
-    """The derivative of the derivative, against central differences of it."""
+    """The second derivative, against central differences of the first."""
     scores, weights, cotangent = drawn(40, 1.0, np.float64)
     direction = np.random.default_rng(1).standard_normal(40)
 

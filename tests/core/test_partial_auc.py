@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from imbalanced_core.losses.partial_auc import partial_auc
 
-FIGURES = "t_alpha", "t_beta", "tau_eff", "band_neg_count", "pauc_var"  # in the order of the reference
+FIGURES = "t_alpha", "t_beta", "tau_eff", "band_neg_count", "pauc_var"  # in the order that the reference returns them
 
 
 def drawn(rng, shape=(2, 200), rate=0.2):
@@ -17,7 +17,7 @@ def drawn(rng, shape=(2, 200), rate=0.2):
 
 
 def partial_auc_by_pairs(scores, positives, alpha, beta):
-    """The share of right pairs among the positives and the negatives between the two thresholds."""
+    """The fraction of correctly ordered pairs of a positive and a negative between the two thresholds."""
     negatives = scores[~positives]
     t_alpha, t_beta = np.quantile(negatives, [1 - alpha, 1 - beta], method="higher")
     band = negatives[(t_beta <= negatives) & (negatives <= t_alpha)]
@@ -44,7 +44,7 @@ def test_pairwise_over_all_rates_tends_to_the_roc_auc_of_scikit_learn(value_back
 
 @pytest.mark.parametrize("surrogate", ["trapezoid", "pairwise"])
 def test_both_surrogates_tend_to_the_partial_auc_of_scikit_learn(rng, surrogate):
-    """scikit-learn standardises the area (McClish); this undoes it. One step of the curve is 1/2000 wide."""
+    """scikit-learn standardises the area (McClish); the test undoes it. One step of the curve is 1/2000 wide."""
     scores, positives = drawn(rng, (1, 2400))
     budget = 0.2
     loss, *_ = partial_auc(
@@ -105,7 +105,7 @@ def test_diagnostics_tell_why_there_is_no_loss():
     np.testing.assert_array_equal(valid, [False, True, True])
     np.testing.assert_array_equal(figures["band_neg_count"], [0, 3, np.nan])
     np.testing.assert_array_equal(figures["t_alpha"], [0.0, 5.0, np.nan])
-    np.testing.assert_array_equal(figures["tau_eff"], [0.1, 0.1, np.nan])  # of equal scores, and of none, the unit is 1
+    np.testing.assert_array_equal(figures["tau_eff"], [0.1, 0.1, np.nan])  # the unit is 1 for equal scores and for none
 
 
 def test_hand_picked_negatives_set_no_threshold_but_are_in_the_band():
@@ -116,7 +116,7 @@ def test_hand_picked_negatives_set_no_threshold_but_are_in_the_band():
     loss, _, figures = partial_auc(scores, positives, **options)
     assert (figures["t_alpha"][0], figures["t_beta"][0]) == (3.0, 2.0)
     assert figures["band_neg_count"][0] == 2
-    assert loss[0] == pytest.approx(1 / 3)  # of 2, 2.5 and 3 one is above; 9 is beyond the band
+    assert loss[0] == pytest.approx(1 / 3)  # one of 2, 2.5 and 3 is above 2.6; 9 is outside the band
     assert not partial_auc(scores, positives, is_iid=np.zeros(7, bool))[1][0]
 
 
@@ -129,7 +129,7 @@ def test_a_population_budget_flags_a_share_of_all_items():
 
 
 def test_an_empty_band_is_no_loss_for_pairwise_only():
-    """Every score of the top fifth of the population is a positive's."""
+    """The top fifth of the population contains only positives."""
     scores, positives = np.arange(11.0)[None], np.arange(11)[None] >= 8
     options = {"beta": 0.2, "budget_basis": "population"}
     assert partial_auc(scores, positives, **options)[1][0]

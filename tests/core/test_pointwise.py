@@ -1,4 +1,4 @@
-"""Every property that the pointwise losses share, over every loss and every backend."""
+"""The properties that all pointwise losses share, for every loss and backend."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -87,7 +87,7 @@ CASES = [
 ]
 BY_NAME = {one.name: one for one in CASES}
 every_loss = pytest.mark.parametrize("case", CASES, ids=lambda one: one.name)
-# compiling costs a second each: there, one loss of each kind
+# each compilation takes a second, so compiled backends test one loss of each kind
 BRIEF = ("sigmoid-soft", "softmax", "softmax-soft", "symmetric")
 
 
@@ -100,7 +100,7 @@ def is_elementwise(case):
     return case.name.startswith("sigmoid")
 
 
-@cache  # one function for each loss, so that the tests of one shape share its program
+@cache  # one function per loss, so that tests with the same shape share its compiled program
 def total(case):
     def summed(logits, targets):
         losses = case.loss(logits, targets)
@@ -174,7 +174,7 @@ def case_shape(case, logits):
 
 
 def spread(case, where, logits):
-    """The mask of positions as a mask of logits."""
+    """Expands a mask of positions to a mask of logits."""
     return where if is_elementwise(case) else np.broadcast_to(where[..., None], logits.shape)
 
 
@@ -237,13 +237,13 @@ CONFIDENT = {
 
 @cache
 def confident_batch(name, dtype):
-    """Logits, targets and the expected gradient. The logits are multiples of 1/8, whose differences are exact."""
+    """Logits, targets and the expected gradient. The logits are multiples of 1/8, so their differences are exact."""
     loss, targets, options = CONFIDENT[name]
     tops = np.array([0.0, 1.0, 4.0, 8.125, 16.0, 17.5, 23.0, 28.875, 40.0])
     rest = [[-0.25, 0.5], [0.0, -0.625], [-40.0, -7.0], [-40.0, -40.0]]
     rows = np.array([[top, *others] for top in tops for others in rest])
     logits = np.concatenate([np.roll(rows, shift, axis=1) for shift in range(3)] * 2)
-    # the class on top is the right one in the first half, and the next one is in the second
+    # the class with the highest logit is correct in the first half; in the second half the next class is
     labels = np.repeat([0, 1, 2, 1, 2, 0], len(rows))
     y = targets[labels] if targets.ndim == 1 else targets[labels].astype(dtype)
     definition = partial(getattr(reference, loss.__name__), **options)
@@ -256,7 +256,7 @@ def confident_batch(name, dtype):
 @pytest.mark.parametrize("name", CONFIDENT)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_no_digit_of_a_gradient_is_lost_up_to_logits_of_40(value_grad_backend, name, dtype):
-    """Also where p_t rounds to 1."""
+    """Even where p_t rounds to 1."""
     loss, targets, options = CONFIDENT[name]
     logits, y, expected = confident_batch(name, dtype)
 
@@ -268,7 +268,7 @@ def test_no_digit_of_a_gradient_is_lost_up_to_logits_of_40(value_grad_backend, n
     digits = 4e-6 if dtype == np.float32 else 2e-13
     floor = 100 * float(np.finfo(dtype).smallest_normal)
     assert np.all(np.abs(gradient - expected) <= digits * of_row + floor)
-    if targets.ndim == 1 and not options.get("label_smoothing"):  # sums of terms of one sign: every entry is as good
+    if targets.ndim == 1 and not options.get("label_smoothing"):  # terms of one sign: every entry is as accurate
         np.testing.assert_allclose(gradient, expected, rtol=4 * digits, atol=floor)
 
 
@@ -462,7 +462,7 @@ def test_other_bad_parameters_are_refused():
         softmax_focal(x, np.zeros(2))
 
 
-NEUTRAL = {  # options that leave the cross entropy
+NEUTRAL = {  # options that reduce each loss to the cross entropy
     logit_adjusted: {"class_counts": COUNTS, "tau": 0.0},
     vector_scaling: {"class_counts": COUNTS, "gamma": 0.0, "tau": 0.0},
     ldam: {"class_counts": COUNTS, "max_margin": 0.0, "scale": 1.0},

@@ -15,7 +15,7 @@ def make_pool(logits, labels):
 
 
 def imbalanced_pool():
-    """A pool whose logit is the number of the row: 90 rows, of which 83 are not ignored."""
+    """A pool in which each logit is the row number: 90 rows, 83 of them not ignored."""
     labels = np.repeat(np.arange(5), [*CLASS_SIZES, 7]).astype(np.int32)
     labels[labels == 4] = -1
     labels = np.random.default_rng(1).permutation(labels)

@@ -10,7 +10,7 @@ from imbalanced_core.pool.step import pooled_loss
 
 
 def step(logits, targets, *queue, objective=toy.gap, **options):
-    """`pooled_loss` of flat arrays, with the result flattened for numpy."""
+    """`pooled_loss` on flat arrays, with the result flattened for numpy."""
     loss, result = pooled_loss(objective, logits, targets, Queue(*queue), **options)
     return loss, result.queue, result.per_class, result.valid, result.diagnostics
 
@@ -103,7 +103,7 @@ def test_ignored_rows_may_hold_anything(every_grad_backend, rng):
 def test_missing_labels_are_missing_for_their_class_only(backend, rng):
     logits = rng.standard_normal((8, 2)).astype(np.float32)
     labels = np.asarray([[1, 0], [0, 1], [1, -100], [0, 0], [-100, 1], [0, 0], [1, 1], [-100, -100]])
-    logits[4, 0] = np.nan  # no harm: the label of class 0 is missing there
+    logits[4, 0] = np.nan  # harmless: the label of class 0 is missing there
     loss, queue, per_class, _, diagnostics = backend.run(
         partial(step, multilabel=True), logits, labels, *empty(8, 2, multilabel=True)
     )
@@ -273,7 +273,7 @@ def test_subsampling_counts_kept_rows_with_their_multiplicity(value_backend, rng
         return pooled_loss(toy.total, a, b, Queue(*queue), max_pool_size=12, noise=noise)[1].diagnostics
 
     diagnostics = value_backend.run(run, np.ones_like(logits), targets, rng.random(40, np.float32), *empty(0, 1))
-    np.testing.assert_array_equal(diagnostics.grad_pos_count, [3])  # a quota of 3 keeps all
+    np.testing.assert_array_equal(diagnostics.grad_pos_count, [3])  # a quota of 3 keeps all positives
 
 
 def test_dtypes_of_the_loss(value_backend, rng):

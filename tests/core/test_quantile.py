@@ -19,12 +19,12 @@ EDGE_LEVELS = (1 - 2.0**-53, 2.0**-53, math.nextafter(0.5, 0), math.nextafter(0.
 
 
 def _as_numpy_does(values, interpolation, levels=LEVELS):
-    """Row by row over the values that are kept; numpy's levels are float64 as long as the values are."""
+    """Row by row over the kept values, in float64, since numpy's levels are only float64 if the values are."""
     return np.stack([np.quantile(row.astype(np.float64), levels, method=interpolation) for row in values])
 
 
 def in_all_ways(levels=LEVELS, *keys):
-    """The quantiles of one row or more by every interpolation, as one function to compile."""
+    """The quantiles of one or more rows by every interpolation, as one function to compile."""
 
     def function(values, *arrays):
         options = dict(zip(keys, arrays, strict=True))
@@ -97,11 +97,11 @@ def test_fractional_multiplicity(value_backend, rng):
 
 def test_inverse_inclusion_probabilities_restore_the_quantiles_of_the_whole(rng):
     values = rng.standard_normal(20_000)
-    inclusion = np.where(values > 1.5, 1.0, 0.05)  # the tail was kept whole, the bulk thinned out
+    inclusion = np.where(values > 1.5, 1.0, 0.05)  # all of the tail is kept, the bulk is subsampled
     kept = rng.random(20_000) < inclusion
     estimate = masked_quantile(values, (0.5, 0.99), where=kept, multiplicity=1 / inclusion)
     np.testing.assert_allclose(estimate, np.quantile(values, (0.5, 0.99)), atol=0.1)
-    assert masked_quantile(values, (0.5,), where=kept)[0] > 0.4  # what ignoring it would give
+    assert masked_quantile(values, (0.5,), where=kept)[0] > 0.4  # the result if it is ignored
 
 
 def test_nothing_takes_part(value_backend):
@@ -186,7 +186,7 @@ def test_positions_without_float64_are_multiples_of_2_to_the_minus_22(backend, r
     np.testing.assert_allclose(actual.lower + actual.fraction.astype(np.float64), place, atol=2.0**-21)
     np.testing.assert_array_equal(actual.upper - actual.lower, actual.fraction > 0)
     np.testing.assert_array_equal(actual.nearest, np.round(actual.lower + actual.fraction.astype(np.float64)))
-    is_whole = (place == np.round(place)) & (last[:, None] < 2**28)  # also where only rounding made them so
+    is_whole = (place == np.round(place)) & (last[:, None] < 2**28)  # including those that are whole only by rounding
     assert is_whole.sum() > 1000
     np.testing.assert_array_equal(actual.lower[is_whole], place[is_whole])
     np.testing.assert_array_equal(actual.upper[is_whole], place[is_whole])
@@ -195,7 +195,7 @@ def test_positions_without_float64_are_multiples_of_2_to_the_minus_22(backend, r
 
 
 def test_many_entries_agree_with_numpy(monkeypatch, grad_backend, rng):
-    """More than a table is made for."""
+    """More entries than are tabulated."""
     monkeypatch.setattr(quantile, "_MOST_TABULATED", 100)
     values, where = rng.standard_normal((4, 301)), rng.random((4, 301)) < 0.7
     where[3] = False
@@ -209,7 +209,7 @@ def test_many_entries_agree_with_numpy(monkeypatch, grad_backend, rng):
 
 
 def test_masked_quantiles_are_few_device_calls():
-    """On the device `meta`, where values cannot be looked at and any host sync raises."""
+    """On the device `meta`, where values cannot be read and any host sync raises."""
     torch = pytest.importorskip("torch")
     from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -227,7 +227,7 @@ def test_masked_quantiles_are_few_device_calls():
     scores = torch.empty(10, 1056, device="meta")
     where = torch.empty(10, 1056, dtype=torch.bool, device="meta")
     for most, options in ((8, {"where": where}), (4, {}), (20, {"where": where, "interpolation": "linear"})):
-        masked_quantile(scores, (0.995, 0.5), **options)  # makes what is made once
+        masked_quantile(scores, (0.995, 0.5), **options)  # fills the caches
         with Calls() as calls:
             masked_quantile(scores, (0.995, 0.5), **options)
         assert len(calls.names) <= most, calls.names
@@ -258,15 +258,15 @@ def test_counts_above_2_to_the_24_are_exact():
 
 @pytest.mark.parametrize("tenths", range(1, 10))
 def test_shares_of_whole_items_are_whole(tenths):
-    """Of eleven items, whatever the binary digits of 1 − share are."""
+    """For eleven items, whatever the rounding of 1 − share."""
     share, scores, is_one = tenths / 10, np.arange(11.0), np.ones(11, bool)
     recall = metrics.recall_at_quantile(scores, is_one, quantile=share)
-    loss, _ = recall_at_quantile(scores, is_one, quantile=share, temperature=1e-9)  # counts the last as a half
+    loss, _ = recall_at_quantile(scores, is_one, quantile=share, temperature=1e-9)  # counts the last as one half
     np.testing.assert_allclose([recall, 1 - loss + 0.5 / 11], (tenths + 1) / 11)
     assert hard_negative(scores, ~is_one, share=share)[1].sum() == tenths + 1
-    all_scores, positives = np.append(scores, 0.5), np.append(is_one, False)  # a negative above one of the positives
+    all_scores, positives = np.append(scores, 0.5), np.append(is_one, False)  # the negative is above one positive
     loss, *_ = partial_auc(all_scores, positives, min_tpr=share, temperature=1e-9, temperature_scale="absolute")
-    assert loss == pytest.approx(1 / (11 - tenths))  # of as many of the lowest positives
+    assert loss == pytest.approx(1 / (11 - tenths))  # one of the 11 − tenths lowest positives
 
 
 def test_no_gradient_flows(value_grad_backend, rng):

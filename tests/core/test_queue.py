@@ -8,7 +8,7 @@ from imbalanced_core.pool.step import pooled_loss
 
 
 def numbered(first, n, num_classes=2, *, multilabel=False):
-    """Rows whose logits, targets and weights tell their number."""
+    """Rows whose logits, targets and weights identify the row number."""
     number = np.arange(first, first + n)
     logits = (number[:, None] * np.ones(num_classes)).astype(np.float32)
     targets = np.tile(number[:, None] % 2, num_classes) if multilabel else number % num_classes

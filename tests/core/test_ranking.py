@@ -1,4 +1,4 @@
-"""Smooth average precision and recall: their limits, and their accuracy over all scales."""
+"""Smooth average precision and recall: their limits, and their accuracy at all scales."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_average_precision_of_weighted_positives_by_hand():
 def test_recall_tends_to_recall_among_the_flagged(value_backend, rng, quantile):
     scores, positives = rng.standard_normal((2, 150)), rng.random((2, 150)) < 0.2
     scores += positives
-    # just below the threshold item, so that the item itself counts as flagged and not as one half
+    # `>=` counts an item at the threshold as flagged; the loss counts it as one half, corrected below
     thresholds = np.quantile(scores, 1 - quantile, axis=-1, method="higher")
     expected = [recall_score(p, s >= t) for s, p, t in zip(scores, positives, thresholds, strict=True)]
     at_threshold = positives & (scores == thresholds[:, None])
@@ -45,7 +45,7 @@ def test_the_gradient_of_recall_reaches_positives_only(value_grad_backend, rng):
         lambda s, p: recall_at_quantile(s, p, quantile=0.2, temperature=1.0)[0].sum(), scores, positives
     )
     np.testing.assert_array_equal(gradient[~positives], 0.0)
-    assert (gradient[positives] < 0).all()  # every one is pushed up
+    assert (gradient[positives] < 0).all()  # every positive is pushed up
 
 
 def test_multiplicity_counts_in_the_threshold_of_recall():
@@ -60,11 +60,11 @@ def test_multiplicity_counts_in_the_threshold_of_recall():
         multiplicity=np.where(scores == 9, 5, 1),
     )[0]
     assert one == pytest.approx(0.5)  # it is the threshold
-    assert many == pytest.approx(1.0)  # five items above it are flagged instead
+    assert many == pytest.approx(1.0)  # the five copies above it are flagged instead
 
 
 def test_gradient_does_not_vanish_with_the_scale_of_the_scores(rng):
-    """What `temperature_scale` is for."""
+    """The purpose of `temperature_scale`."""
     torch = pytest.importorskip("torch")
     scores, positives = rng.standard_normal((1, 500)), rng.random((1, 500)) < 0.05
 
@@ -97,7 +97,7 @@ def _drawn_case(seed, dtype):
     n, rows = int(np.exp(rng.uniform(0, np.log(5000)))), rng.integers(1, 4)
     spread, temperature = 10 ** rng.uniform(-3, 4), 10 ** rng.uniform(-4, 1)
     positives = rng.random((rows, n)) < rng.choice([0.01, 0.1, 0.5])
-    if seed % 8:  # the loops of the reference take their time for each
+    if seed % 8:  # the reference loops slowly over each positive
         positives &= np.cumsum(positives, axis=-1) <= 200
     scores = rng.standard_normal((rows, n)) * spread + positives * spread
     if seed % 3 == 0:
@@ -111,9 +111,9 @@ def _drawn_case(seed, dtype):
     ("dtype", "value_error", "gradient_error"), [(np.float32, 1e-6, 5e-6), (np.float64, 1e-11, 1e-11)]
 )
 def test_accuracy_at_every_size_spread_and_temperature(case, dtype, value_error, gradient_error):
-    """The gradient's error relative to its norm, or, where it vanishes, to 1e-6/τ.
+    """The error of the gradient is relative to its norm or, where that vanishes, to 1e-6/τ.
 
-    A margin is added to the scores of negatives, which rounds them once more: by half a spacing.
+    A margin is added to the scores of negatives, which rounds them once more, by half a unit in the last place.
     """
     torch = pytest.importorskip("torch")
     checked = 0
@@ -139,7 +139,7 @@ def test_accuracy_at_every_size_spread_and_temperature(case, dtype, value_error,
 
 @pytest.mark.parametrize("spread", [1e-3, 0.02])
 def test_scores_far_inside_the_temperature_keep_their_digits(spread):
-    """All decays are near 1 there, and powers of them, summed with coefficients of either sign, would lose digits."""
+    """All decays are near 1 there, and summing their powers with coefficients of either sign would lose precision."""
     torch = pytest.importorskip("torch")
     for seed, (n, count) in enumerate([(60, 3), (330, 3), (543, 61), (2100, 13), (4800, 280)]):
         rng = np.random.default_rng(seed)
@@ -160,7 +160,7 @@ def _unit(case, scores, positives, where):
 
 
 def test_the_gradient_of_hopeless_positives_keeps_its_precision(rng):
-    """A positive 40 τ below the threshold has a gradient of e^-40, and it is the only one there is."""
+    """A positive 40 τ below the threshold has a gradient of e^-40, and no other gradient hides its error."""
     torch = pytest.importorskip("torch")
     for scores in ([-40.0, 0.0, 1.0], [40.0, 0.0, -1.0]):
         s = torch.tensor(scores, requires_grad=True)

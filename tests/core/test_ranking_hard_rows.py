@@ -1,4 +1,4 @@
-"""Every ranking objective on masked, degenerate, extreme and spoiled rows."""
+"""Every ranking objective on masked, degenerate, extreme and NaN rows."""
 
 import numpy as np
 import pytest
@@ -84,7 +84,7 @@ def test_degenerate_rows_have_loss_zero_and_zero_gradient_and_leave_others_alone
 
 @every_objective_variant
 def test_a_head_that_starts_at_zero_gets_a_gradient(eager, rng, case):
-    """A row of equal scores has no spread; the temperature is then in units of 1."""
+    """A row of equal scores has no spread; the temperature is then absolute."""
     _, positives = draw(rng, (3, 30))
     positives[:, :2] = [True, False]
     scores = np.repeat([[0.0], [0.1], [-7.7]], 30, axis=1)
@@ -144,7 +144,7 @@ def test_extreme_scores_have_finite_losses_and_gradients(eager, rng, case, dtype
 def test_nan_scores_and_unfit_weights_give_nan_in_their_row_alone(eager, rng, case):
     scores, positives = draw(rng, (6, 20))
     positives[:, :2] = [True, False]
-    positives[3] = False  # even a row without positives does not hide a NaN
+    positives[3] = False  # a NaN shows even in a row without positives
     weights = np.ones((6, 20))
     scores[0, 1], scores[1, 0], scores[3, 5] = np.nan, np.nan, np.nan
     weights[2, 1], weights[4, 0] = -1.0, np.inf

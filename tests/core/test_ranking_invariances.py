@@ -1,4 +1,4 @@
-"""What changes no ranking objective, and what several items or weights amount to."""
+"""Transformations that leave the ranking objectives unchanged, and the meaning of weights and multiplicities."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_vmap_is_a_batch_of_rows(rng, case):
 
 @every_objective_variant
 def test_whole_weights_repeat_positives_in_the_mean(rng, case):
-    """A weight of 2 counts a positive's contribution twice, and changes no rank and no threshold."""
+    """A weight of 2 counts a positive's contribution twice, without changing any rank or threshold."""
     scores, positives = draw(rng, (1, 30))
     weights = rng.integers(0, 4, (1, 30)).astype(np.float64)
     alone, valid, *_ = case.objective(np.tile(scores, (30, 1)), np.tile(positives, (30, 1)), weights=np.eye(30))
@@ -73,8 +73,8 @@ def test_whole_weights_repeat_positives_in_the_mean(rng, case):
 
 @every_objective_variant
 def test_whole_multiplicity_repeats_items(rng, case):
-    """Exactly, where an item is not ranked against itself. In smooth AP a repeated negative is exact as well, while the
-    copies of a positive would also rank softly above each other, which a multiplicity does not."""
+    """Exact where an item is not ranked against itself. Repeated negatives are exact in smooth AP as well, but copies
+    of a positive would also be ranked softly against each other, which a multiplicity does not model."""
     scores, positives = draw(rng, (30,))
     repeats = rng.integers(1, 4, 30)
     if case.copies_compete:

@@ -58,7 +58,7 @@ def test_gradient_is_that_of_the_reference(rng, eager, case):
 
 @each(case for case in OBJECTIVES if case.threshold_of != "all items")
 def test_the_reference_gradient_is_that_of_the_reference_loss(rng, case):
-    """By central differences, moving only scores that no constant (threshold or scale) hangs on."""
+    """By central differences, moving only scores that do not determine a constant (threshold or scale)."""
     scores, positives = draw(rng, (1, 25))
     options = options_of(case, rng, scores.shape)
     gradient = case.definition_of_rows(scores, positives, **options)[2]

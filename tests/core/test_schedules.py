@@ -44,7 +44,7 @@ def test_float64_steps_give_float64(every_backend):
 
 
 def test_steps_up_to_the_largest_int32(every_backend):
-    """No wrap-around and no float32 counting: neighbours of 2^31 differ in float32 by 256 steps."""
+    """No wrap-around and no counting in float32, whose spacing near 2^31 is up to 256 steps."""
     last = 2**31 - 1
     steps = np.array([0, last - 11, last - 10, last - 9, last - 1, last], dtype=np.int32)
     weights = every_backend.run(lambda step: blend_weight(step, warmup=last - 10, blend=3), steps)
@@ -58,7 +58,7 @@ def test_steps_up_to_the_largest_int32(every_backend):
 
 
 def test_the_ends_may_be_arrays(every_grad_backend):
-    """Start, end and final may be traced: a sweep of them never recompiles."""
+    """Start, end and final may be traced, so sweeping over them never recompiles."""
 
     def both(start, end, final):
         weight = blend_weight(5, warmup=5, blend=1, final=final)

@@ -1,4 +1,4 @@
-"""Counts of requested items: one matrix, blocks for the few, blocks for all."""
+"""Counts of requested items: one matrix, blocks for the requested items, blocks for all."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from imbalanced_core import ops
 from imbalanced_core.ops.namespace import array_namespace
 from imbalanced_core.pairwise.counts import soft_counts_at
 
-# asked for, of how many, with how many of weight 0: every pair, blocks for the few, blocks for all, a shorter row
+# (requested, items, items of weight 0): every pair, blocks for the requested, blocks for all, a shorter row
 CASES = [(3, 40, 0), (60, 1200, 0), (300, 2000, 0), (700, 1200, 0), (130, 3000, 2400), (5, 5, 0), (0, 30, 10)]
 
 
@@ -17,13 +17,13 @@ def drawn(wanted, n, weightless, rows, *, spread=1.0, ties=False):
     scores = rng.standard_normal((rows, n)) * spread
     scores = np.round(scores / spread * 3) * spread if ties else scores
     at = np.argsort(rng.random((rows, n)), axis=-1) < wanted
-    at[1:] &= rng.random((rows - 1, n)) < 0.8  # rows of fewer
+    at[1:] &= rng.random((rows - 1, n)) < 0.8  # rows with fewer requests
     weights = rng.standard_normal((rows, 2, n)) * (np.arange(n) >= weightless)
     return scores, weights, at, rng.standard_normal((rows, 2, n)) * at[:, None, :]
 
 
 def all_counts(scores, weights, temperature, at):
-    """The counts where they are asked for, in the order of the scores, and 0 elsewhere."""
+    """The requested counts, in the order of the scores, and 0 elsewhere."""
     counts, indices = soft_counts_at(scores, weights, temperature, at)
     xp = array_namespace(scores)
     if indices is None:
@@ -91,7 +91,7 @@ def test_rows_of_unequal_numbers_of_participants(wanted):
 
 @pytest.mark.parametrize(("wanted", "n"), [(3, 40), (300, 2000), (900, 2000)])
 def test_second_derivative(wanted, n):
-    """The derivative of the derivative, against central differences of it."""
+    """The second derivative, against central differences of the first."""
     torch = pytest.importorskip("torch")
 
     scores, weights, at, cotangent = (x[0] for x in drawn(wanted, n, 0, 1))
@@ -112,7 +112,7 @@ def test_second_derivative(wanted, n):
 
 
 def test_the_few_do_not_pay_for_all():
-    """Unrequested counts are skipped where values can be looked at, and only there."""
+    """Unrequested counts are skipped where values can be read, and only there."""
     torch = pytest.importorskip("torch")
 
     for wanted, n, left in ((3, 1000, 3), (150, 1000, 150), (600, 1000, 1000)):
@@ -145,7 +145,7 @@ def test_a_nan_makes_its_row_nan(bad):
 
 
 def test_one_matrix_is_few_device_calls():
-    """Forward and backward on the device `meta`, where values cannot be looked at and any host sync raises."""
+    """Forward and backward on the device `meta`, where values cannot be read and any host sync raises."""
     torch = pytest.importorskip("torch")
     from torch.utils._python_dispatch import TorchDispatchMode
 

@@ -1,4 +1,4 @@
-"""Everything about `torch.distributed` that is not the matrix of losses."""
+"""Distributed cases other than the matrix of losses."""
 
 import copy
 import datetime
@@ -29,7 +29,7 @@ def ranking_loss(**options: object) -> RecallAtQuantileLoss:
 
 
 def before_initialisation() -> SimpleNamespace:
-    """Losses that have been used, and compiled, before there was a process group."""
+    """Losses used, and compiled, before the process group exists."""
     x = torch.ones(2, 3, dtype=torch.float64)
     eager, compiled = SigmoidFocalLoss(), SigmoidFocalLoss()
     compiled = torch.compile(compiled, fullgraph=True, backend="eager")
@@ -103,7 +103,7 @@ def public_gathers(ranks: Ranks, groups: dict[int, dist.ProcessGroup]) -> None:
     assert torch.equal(gathered, full)
     assert gathered.requires_grad
     (gathered * full).sum().backward()
-    assert torch.equal(own.grad, own.detach())  # its own slice, unscaled
+    assert torch.equal(own.grad, own.detach())  # the rank's own slice, unscaled
     constant = distributed.all_gather_no_grad(own)
     assert torch.equal(constant, full)
     assert not constant.requires_grad
@@ -148,7 +148,7 @@ def disagreements(ranks: Ranks) -> None:
         other = copy.deepcopy(loss_fn)
         other.queue_size = 12 + is_odd_one
         assert "queue_size must be the same" in agree_on_error(ranks, call(other))
-        assert (loss_fn.queue_targets == QUEUE_IGNORED).all()  # nothing of this has changed the state
+        assert (loss_fn.queue_targets == QUEUE_IGNORED).all()  # the failed calls left the state unchanged
     seeded = ranking_loss(max_pool_size=5, generator=torch.Generator().manual_seed(ranks.rank))
     assert "initial_seed" in agree_on_error(ranks, call(seeded))
     by_class = ranking_loss(class_parallel=True)
@@ -170,7 +170,7 @@ def bad_values(ranks: Ranks) -> None:
 
 
 def bad_pointwise_calls(ranks: Ranks) -> None:
-    """Whatever is wrong on one rank, no rank waits for it, at the price of one number in the all-reduce."""
+    """No error on one rank makes another wait, at the cost of one more number in the all-reduce."""
     batch = rows_of(make_batch(10, 3, 0, ignore=False), ranks)
     x, y, w = batch.features[:, :3], batch.targets, batch.sample_weight
     for loss_fn in (SoftmaxFocalLoss(), SymmetricCrossEntropyLoss(reduction="sum"), SigmoidFocalLoss()):
@@ -191,7 +191,7 @@ def bad_pointwise_calls(ranks: Ranks) -> None:
             "TypeError: inputs must be a floating-point array": (x_.long(), y_, w_),
             "TypeError: targets must be a torch.Tensor, got None": (x_, None, w_),
         }
-        for culprits in ((2,), (0, 2)):  # they hold rows
+        for culprits in ((2,), (0, 2)):  # ranks that hold rows
             others = f"inputs must be valid on every rank, got an error on {_header.say_list(culprits)}; it says which"
             for message, bad in bad_calls.items():
                 arguments = bad if ranks.rank in culprits else good
@@ -203,14 +203,14 @@ def bad_pointwise_calls(ranks: Ranks) -> None:
         with distributed_traffic() as traffic:
             call(*good)
         assert traffic.received == 3 * 8 * (ranks.size - 1) // ranks.size
-        loss_fn.eval()  # nothing is exchanged, so nobody else hears of it
+        loss_fn.eval()  # nothing is exchanged, so the other ranks do not notice
         if ranks.rank == 2:
             with pytest.raises(ValueError, match="got 7"):
                 loss_fn(x_, y_ * 0 + 7)
 
 
 def equal_rows(ranks: Ranks) -> None:
-    """The average of local means, which DDP makes, without a collective."""
+    """The average of local means, which DDP computes; the loss itself uses no collective."""
     batch = make_batch(4 * ranks.size, 3, 0, ignore=False)
     own = batch.part((4,) * ranks.size, ranks.rank)
     loss_fn = SoftmaxFocalLoss(equal_rows=True)
@@ -224,7 +224,7 @@ def equal_rows(ranks: Ranks) -> None:
 
 
 def skipped_pointwise(ranks: Ranks) -> None:
-    """Those that wait for the rank are told what is wrong when the time limit of the group is over."""
+    """The ranks that wait for it get an explanation when the group times out."""
     group = dist.new_group(list(range(ranks.size)), timeout=datetime.timedelta(seconds=2))
     if ranks.rank != 2:
         with pytest.raises(RuntimeError, match="must be called by every rank in every step"):
@@ -233,7 +233,7 @@ def skipped_pointwise(ranks: Ranks) -> None:
 
 
 def failure_before_mining(ranks: Ranks) -> None:
-    """Or after it: no rank waits in vain, and the next step works."""
+    """Before or after mining, no rank waits forever, and the next step works."""
     loss_fn, x = HardNegativeLoss(process_group=ranks.group), torch.zeros(4, 3)
     is_bad = ranks.rank == 1
     agree_on_error(ranks, lambda: loss_fn(x, x + 5 * is_bad))
@@ -242,7 +242,7 @@ def failure_before_mining(ranks: Ranks) -> None:
 
 
 def failures_of_many_ranks(ranks: Ranks) -> None:
-    """A number holds the bits of 52 ranks; here of 2."""
+    """One number holds the bits of 52 ranks; here, of 2."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_header, "_BITS", 2)
 
@@ -258,7 +258,7 @@ def failures_of_many_ranks(ranks: Ranks) -> None:
         )
         assert message == (f"rank {ranks.rank}" if bad else message)
         assert bad or "got an error on ranks 1, 2, 3; " in message
-        patch.setattr(distributed.validation, "can_read", lambda _: False)  # as on an accelerator: no look, no error
+        patch.setattr(distributed.validation, "can_read", lambda _: False)  # as on an accelerator: no read, no error
         bad = ranks.rank == 3
         if bad:
             with pytest.raises(ValueError, match="rank 3"):
@@ -348,7 +348,7 @@ def class_parallel_state(ranks: Ranks) -> None:
 
 
 def class_parallel_alone(ranks: Ranks) -> None:
-    """Validation between steps of training leaves the queue of the block alone."""
+    """Validation between training steps does not change the queue of the block."""
     loss_fn, gathering = ranking_loss(class_parallel=True), ranking_loss()
     for number in range(3):
         own = rows_of(make_batch(10, 3, number), ranks)
@@ -362,7 +362,7 @@ def class_parallel_alone(ranks: Ranks) -> None:
 
 
 def class_parallel_bad_rows(ranks: Ranks) -> None:
-    """A row with a NaN in one class is kept out of the queues of all classes, as it is when gathered."""
+    """A row with a NaN in one class is kept out of the queues of all classes, as with gathered rows."""
     loss_fn, gathering = ranking_loss(class_parallel=True), ranking_loss()
     for number in range(3):
         own = rows_of(make_batch(10, 3, number), ranks)
@@ -447,14 +447,14 @@ def fsdp2(ranks: Ranks) -> None:
 
 
 def compiled(ranks: Ranks) -> None:
-    """Pointwise losses are one graph, the collective included; ranking losses break where rows are exchanged.
+    """Pointwise losses are one graph, including the collective; ranking losses break where rows are exchanged.
 
-    Compiling takes long, so each half of the ranks does a part of it, as two processes.
+    Compiling is slow, so each half of the ranks tests one part, as a group of two processes.
     """
     halves = [dist.new_group([0, 1]), dist.new_group([2, 3])]
     half = Ranks(ranks.rank % 2, 2, halves[ranks.rank // 2])
     own = make_batch(10, 3, 0).part((7, 3), half.rank)
-    # the tracer looks at the `grad` of its inputs, which are no leaves here
+    # the tracer reads the `grad` of its inputs, which are not leaves here
     warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
 
     def losses(make: Callable[..., nn.Module], **options: object) -> list[tuple[Tensor, Tensor]]:
@@ -478,7 +478,7 @@ def compiled(ranks: Ranks) -> None:
 
 
 def bytes_moved(ranks: Ranks) -> None:
-    """For many classes each rank receives less when the classes are divided; the count is of what is handed over."""
+    """With many classes, each rank receives fewer bytes if the classes are divided; counts what collectives receive."""
     received = {}
     for classes in (1, 200):
         for class_parallel in (False, True):
@@ -490,7 +490,7 @@ def bytes_moved(ranks: Ranks) -> None:
     payload = 3 * 8 * 200 * 4
     assert payload < received[200, False] < 1.2 * payload
     assert received[200, True] < 0.8 * received[200, False]
-    assert 0.4 * payload < received[200, True]  # half of it, forward and back: the count sees the all-to-all
+    assert 0.4 * payload < received[200, True]  # half of it, forward and backward: the count includes the all-to-all
 
 
 class distributed_traffic:  # noqa: N801

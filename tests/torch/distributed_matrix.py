@@ -1,4 +1,4 @@
-"""Every loss × reduction × split of the rows × queue: W processes against one."""
+"""Every loss × reduction × split of the rows × queue: W processes against one process."""
 
 from collections.abc import Callable, Iterator
 
@@ -15,9 +15,9 @@ Case = Callable[[Ranks], None]
 
 
 def cases(size: int) -> Iterator[tuple[str, Case]]:
-    """Every loss over two ranks; what all of them share, the gathering and what comes after it, with the first alone.
+    """Every loss on two ranks; the code they share (gathering and the steps after it) with the first loss only.
 
-    More ranks change what is shared: there, one pointwise loss of each kind and the first ranking loss.
+    More ranks only affect the shared code, so they run one pointwise loss of each kind and the first ranking loss.
     """
     pointwise = POINTWISE if size == 2 else {case.kind: case for case in POINTWISE}.values()
     for case in pointwise:
@@ -91,7 +91,7 @@ def _ranking(
             max_pool_size=max_pool_size,
             class_parallel=class_parallel and group is not None,
         ).double()
-        loss_fn._has_warned = True  # of max_pool_size
+        loss_fn._has_warned = True  # about max_pool_size
         return lambda logits, batch: loss_fn(logits, batch.targets, batch.iid_mask, sample_weight=batch.sample_weight)
 
     def case(ranks: Ranks) -> None:
@@ -110,7 +110,7 @@ def _ranking(
 
 
 def _blend(ranks: Ranks) -> None:
-    """A loss of local rows needs the plain averaging, a gathered one its own scale: their sum must get both right."""
+    """A loss of local rows needs plain averaging, a gathered one its own scale; their sum must get both right."""
 
     def bce(logits: Tensor, batch: Batch) -> Tensor:
         return F.binary_cross_entropy_with_logits(logits, (batch.targets == 1).double()[:, None])
@@ -137,7 +137,7 @@ def _blend(ranks: Ranks) -> None:
 
 
 def _averaged(loss: Tensor, ranks: Ranks) -> Tensor:
-    """The mean of the ranks' values, with this rank's gradient: what is logged of a loss that differs by rank."""
+    """The mean over the ranks, as would be logged for a loss that differs by rank, with this rank's gradient."""
     mean = loss.detach().clone()
     torch.distributed.all_reduce(mean, group=ranks.group)
     return loss + (mean / ranks.size - loss.detach())

@@ -1,7 +1,7 @@
-"""One of the processes that `test_distributed_torch.py` starts once for all its tests.
+"""One of the processes that `test_distributed_torch.py` starts once for all of its tests.
 
-Run as `python distributed_worker.py RANK WORLD_SIZE FOLDER`: runs every case and writes `FOLDER/RANK.json`, a dict from
-the name of the case to the traceback of its failure, or null.
+Run as `python distributed_worker.py RANK WORLD_SIZE FOLDER`: runs every case and writes `FOLDER/RANK.json`, which maps
+the name of each case to the traceback of its failure, or null.
 """
 
 import datetime
@@ -35,7 +35,7 @@ class Ranks(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Rows of a linear model's input, with what the losses want to know of them."""
+    """Input rows of a linear model, with the targets, weights and mask that the losses take."""
 
     features: Tensor  # [N, 5]
     targets: Tensor
@@ -64,7 +64,7 @@ def make_parameters(classes: int) -> Tensor:
 
 
 def value_and_grad(step: Callable[[Tensor, Batch], Tensor], batch: Batch, classes: int) -> tuple[Tensor, Tensor]:
-    """The loss of one process, and its gradient by the parameters of a linear model."""
+    """The loss of one process, and its gradient with respect to the parameters of a linear model."""
     parameters = make_parameters(classes)
     loss = step(batch.features @ parameters, batch)
     loss.nansum().backward()
@@ -82,9 +82,9 @@ def check_against_one_process(
     reduction: str = "mean",
     what: str = "",
 ) -> None:
-    """The value on every rank, and the gradient after the usual reduction, are those of one process with all rows.
+    """The value on every rank and the gradient after the usual reduction equal those of one process with all rows.
 
-    `make_step(is_distributed)` makes a loss of its own: `step(logits, batch) -> loss`.
+    `make_step(is_distributed)` returns a step with a new loss: `step(logits, batch) -> loss`.
     """
     step, reference = make_step(True), make_step(False)
     largest = torch.zeros(())
@@ -154,7 +154,7 @@ def main(rank: int, world_size: int, folder: pathlib.Path) -> None:
             results[name] = None
         except Exception:
             results[name] = traceback.format_exc()
-        # rewritten after every case, so that a hang does not take the others along
+        # rewritten after every case, so that a hang does not lose the other results
         (folder / f"{rank}.json").write_text(json.dumps(results))
 
     for size in (2, 3, 4):

@@ -1,4 +1,4 @@
-"""The soft counts under `torch.compile` against eager mode: one matrix, and long rows that are not compiled."""
+"""The soft counts under `torch.compile` against eager mode: one matrix, and long rows, which are not compiled."""
 
 import functools
 import subprocess
@@ -17,7 +17,7 @@ from imbalanced_torch import AUCLoss, PAUCAtBudgetLoss, SmoothAPLoss
 def fresh_compiler():
     torch.compiler.reset()
     yield
-    torch.compiler.reset()  # what was compiled must not meet other tests
+    torch.compiler.reset()  # compiled code must not affect other tests
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_short_rows_are_one_graph(positives):
     assert_equal(torch.compile(loss_of, fullgraph=True, backend="aot_eager"), inputs, expected)
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # by torch, which hides it
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch itself hides it
 @pytest.mark.parametrize("positives", [0, 30])
 def test_long_rows_break_the_graph_and_are_evaluated_eagerly(long_rows, positives):
     inputs, graphs = drawn(positives), []
@@ -120,7 +120,7 @@ def test_long_rows_are_compiled_where_the_graph_must_not_break(long_rows):
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @pytest.mark.parametrize("fullgraph", [True, False])
 def test_long_rows_inside_of_transforms(long_rows, fullgraph):
-    """Compiled `torch.func` transforms, against the loss row by row."""
+    """Compiled `torch.func` transforms against the loss row by row."""
     scores, positives, where, _ = drawn(30, rows=3, n=60)
 
     def of_row(s, p, w):

@@ -1,6 +1,6 @@
-"""What a second module, or another batch size, makes of a program that was compiled for the first.
+"""How a program that was compiled for one module behaves with a second module or another batch size.
 
-PyTorch's compiler then turns numbers that differ into variables of the program, options among them.
+PyTorch's compiler then turns numbers that differ, including options, into variables of the program.
 """
 
 import numpy as np

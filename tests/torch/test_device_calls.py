@@ -1,4 +1,4 @@
-"""How many calls a step of a loss makes on an accelerator: on device meta, where any host sync raises."""
+"""The number of calls per step of a loss on an accelerator: run on the device `meta`, where any host sync raises."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ from imbalanced_torch import (
 VIEWS = ("view", "expand", "slice", "select", "transpose", "permute", "unsqueeze", "squeeze", "detach", "alias")
 NO_KERNEL = (*VIEWS, "t", "split", "unbind", "as_strided", "empty", "empty_like")
 
-# name: module, shape of the logits, the dtype of targets in their shape or None for class ids, most calls
+# name: module, shape of the logits, dtype of targets of that shape or None for class ids, maximum number of calls
 STEPS = {
     "sigmoid focal": (SigmoidFocalLoss(), (32, 10), torch.float32, 24),
     "sigmoid focal, ids": (SigmoidFocalLoss(alpha=None), (32, 10), torch.int64, 24),

@@ -1,4 +1,4 @@
-"""W processes against one, over gloo. Four processes are started once and run all cases; see `distributed_worker`."""
+"""W processes against one, with gloo. Four processes are started once and run all cases; see `distributed_worker`."""
 
 import json
 import os
@@ -19,7 +19,7 @@ OTHERS = list(distributed_cases.cases(None, {}))
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str | None]]:
-    """By rank: the traceback of every case, None where it passed. Started once, also for several pytest workers."""
+    """For each rank, the traceback of every case, or None if it passed. Run once, even with several pytest workers."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "ranks"
     try:
@@ -38,7 +38,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str | No
 
 def run_processes(folder: pathlib.Path) -> None:
     worker = pathlib.Path(__file__).with_name("distributed_worker.py")
-    path = os.pathsep.join(filter(None, sys.path))  # with the folder of the table of losses
+    path = os.pathsep.join(filter(None, sys.path))  # includes the folder of the table of losses
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     processes = []
     for rank in range(WORLD_SIZE):

@@ -1,4 +1,4 @@
-"""The functions without state: the values and gradients of the modules, and the transformations of `torch.func`."""
+"""The stateless functions: they equal the modules in value and gradient, and work under `torch.func` transforms."""
 
 import inspect
 from functools import partial
@@ -106,7 +106,7 @@ def test_func_grad(case):
 
 @every_ranking
 def test_an_ensemble_of_models_is_a_loop_over_models(case):
-    """Each model has its parameters and its queue: `torch.func.functional_call` and `vmap`, as for any other loss."""
+    """Each model has its own parameters and queue: `torch.func.functional_call` and `vmap`, as for any other loss."""
     function, options = function_of(case), case.options
     models = [torch.nn.Linear(5, CLASSES, dtype=torch.float64) for _ in range(3)]
     parameters, _ = torch.func.stack_module_state(models)
@@ -136,7 +136,7 @@ def test_gradients_by_sample(case):
     targets = targets_of(case, targets)
     options = dict(options, reduction="sum")
     if case.kind == "labels" and "axis" in inspect.signature(function).parameters:
-        options["axis"] = -1  # else rows compete
+        options["axis"] = -1  # otherwise rows would be ranked against each other
     each = torch.func.vmap(torch.func.grad(lambda x, y: function(x[None], y[None], **options)))(logits, targets)
     whole = torch.func.grad(lambda x: function(x, targets, **options))(logits)
     torch.testing.assert_close(each, whole)
@@ -157,7 +157,7 @@ def test_the_queue_moves_only_when_asked_to():
     _, aux = F.smooth_ap_loss(logits, targets, queue, gate=gate, update_queue=False)
     assert all(map(torch.equal, (*aux.queue, *aux.gate), (*queue, *gate)))
     _, aux = F.smooth_ap_loss(logits, targets, queue, gate=type(gate)(*(part.half() for part in gate)))
-    assert {part.dtype for part in aux.gate} == {torch.float32}  # in half precision its counts would stop
+    assert {part.dtype for part in aux.gate} == {torch.float32}  # counts in half precision would stop growing
 
 
 @pytest.mark.parametrize(("name", "prefix"), [("temprature", "temperature"), ("multi_label", "multilabel")])

@@ -1,4 +1,4 @@
-"""Presets and warm-ups in real trainings with the Trainer of transformers, on a tiny model made from a config."""
+"""Presets and warm-ups in real training runs with the Trainer of transformers, on a tiny model made from a config."""
 
 import json
 
@@ -175,7 +175,7 @@ def test_a_step_of_padding_alone_trains_nothing(num_items):
 
 
 def test_accumulated_batches_train_as_one(tmp_path):
-    """The last step of an epoch accumulates fewer batches: 24 rows are 10 + 10 + 4, or 5 batches of 5 less one row."""
+    """The last step of an epoch accumulates fewer batches: 24 rows are 10 + 10 + 4, or four batches of 5 and one of 4."""
     parameters = []
     for batch, accumulate in ((10, 1), (5, 2)):
         trainer, _ = make_trainer(make_loss(warmup_epochs=9), tmp_path, batch=batch, accumulate=accumulate)
@@ -199,7 +199,7 @@ def test_evaluation_leaves_the_queue_alone(tmp_path):
 
 @pytest.mark.parametrize("stop", [2, 5, 8], ids=["warm-up", "blend", "decay"])
 def test_resume_is_bitwise(tmp_path, stop):
-    """The folder of the checkpoint is found by itself, and in another output folder by `resume_from`."""
+    """The checkpoint folder is found automatically; with another output folder, `resume_from` names it."""
     schedule = {"warmup_epochs": 1, "blend_epochs": 1, "reset_queue_each_epoch": True}
     saving = {"save_strategy": "steps", "save_steps": stop, "save_only_model": False}
     unbroken, _ = make_trainer(make_loss(**schedule), tmp_path / "a", **saving)
@@ -228,7 +228,7 @@ def test_a_missing_state_is_named(tmp_path):
 
 
 class Sum(nn.Module):
-    """A loss of a user, with a preset and a wrapper inside."""
+    """A user-defined loss that contains a preset and a wrapper."""
 
     def __init__(self):
         super().__init__()

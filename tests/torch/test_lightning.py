@@ -1,4 +1,4 @@
-"""The callback in real Lightning trainings."""
+"""The callback in real Lightning training runs."""
 
 import sys
 
@@ -20,7 +20,7 @@ pytestmark = [  # Lightning's own advice
 
 
 class Model(lightning.LightningModule):
-    """A module without any hook of its own."""
+    """A module without hooks of its own."""
 
     def __init__(self, **schedule):
         super().__init__()
@@ -70,7 +70,7 @@ class WithoutWrapper(Model):
 
 
 class WithHooks(Model):
-    """The wiring by hand, as the wrapper's documentation has it."""
+    """Hooks written by hand, as in the wrapper's documentation."""
 
     def on_train_epoch_start(self):
         self.loss_fn.on_train_epoch_start(self.current_epoch)

@@ -1,4 +1,4 @@
-"""Half precision, autocast and loss scaling: the losses are computed in float32 whatever comes in."""
+"""Half precision, autocast and loss scaling: the losses are computed in float32 whatever the input."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from losses import POINTWISE, RANKING, each, every_loss, with_variants
 from torch import nn
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-HALVES = {torch.float16: 2.0**-10, torch.bfloat16: 2.0**-7}  # dtype: what a rounding may change
+HALVES = {torch.float16: 2.0**-10, torch.bfloat16: 2.0**-7}  # dtype: relative rounding error
 every_case = each([*RANKING, *with_variants(POINTWISE)])
 every_half = pytest.mark.parametrize("dtype", HALVES)
 every_device = pytest.mark.parametrize("device", DEVICES)
@@ -32,7 +32,7 @@ def value_and_grad(loss_fn, x, y):
 @every_case
 def test_half_precision_is_float64_up_to_the_rounding_of_the_gradient(case, dtype, device):
     of_halves, of_doubles = make(case, device), make(case, device).double()
-    for seed in range(2):  # the second with a queue
+    for seed in range(2):  # in the second step the queue is filled
         x, y = batch(seed, case, device)
         x = x.to(dtype)
         value, gradient = value_and_grad(of_halves, x, y)
@@ -40,7 +40,7 @@ def test_half_precision_is_float64_up_to_the_rounding_of_the_gradient(case, dtyp
         assert value.dtype == torch.float32
         assert gradient.dtype == dtype
         torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=1e-6)
-        # subnormal half-precision numbers keep an absolute precision only
+        # subnormal half-precision numbers have absolute precision only
         torch.testing.assert_close(gradient.double(), slope, rtol=HALVES[dtype], atol=1e-6)
 
 
@@ -85,7 +85,7 @@ def test_a_scaled_run_is_the_run_and_an_overflow_costs_one_step(case, device):
             logits = model(inputs)
             targets = (inputs[:, :3] > 0.5).float() if case.has_label_of_each else inputs[:, :3].argmax(1)
             if step == 2:
-                logits = logits * torch.inf  # what an overflow in the model leaves: inf, and NaN where a logit was 0
+                logits = logits * torch.inf  # the result of an overflow in the model: inf, and NaN where a logit was 0
                 logits = torch.where(torch.arange(64, device=device)[:, None] == 3, torch.nan, logits)
             optimizer.zero_grad()
             scaler.scale(loss_fn(logits, targets)).backward()

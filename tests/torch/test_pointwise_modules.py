@@ -1,4 +1,4 @@
-"""The pointwise losses as modules: configuration, reductions, bad input, and what only torch can get wrong."""
+"""The pointwise losses as modules: configuration, reductions, bad input, and torch-specific behaviour."""
 
 import numpy as np
 import pytest
@@ -137,7 +137,7 @@ def test_symmetric_cross_entropy_is_the_common_recipe():
 @pytest.mark.parametrize("gamma", [0.5, 2.0, torch.tensor(1.3, dtype=torch.float64)])
 def test_second_derivatives(generator, gamma):
     x = draw(generator, 4, 3)
-    x[0] = 0.0  # where the formula changes sides
+    x[0] = 0.0  # where the formula switches branches
     x.requires_grad_()
     y = torch.tensor([[0.0, 1.0, 0.25]] * 4, dtype=torch.float64)
     assert torch.autograd.gradgradcheck(lambda x: SigmoidFocalLoss(gamma=gamma)(x, y), x)
@@ -368,7 +368,7 @@ def test_one_logit_has_no_softmax(loss_fn, shape):
 
 
 def test_an_ignore_index_that_could_be_a_class_is_ignored(generator):
-    """Not so if all targets were taken for classes because they are in range."""
+    """Fails if all targets are taken as classes because they are in range."""
     x, y = draw(generator, 6, 3), torch.tensor([0, 1, 2, 1, 0, 2])
     value, gradient = value_and_grad(SoftmaxFocalLoss(ignore_index=1), x, y)
     expected, slope = value_and_grad(SoftmaxFocalLoss(), x[y != 1], y[y != 1])
@@ -378,7 +378,7 @@ def test_an_ignore_index_that_could_be_a_class_is_ignored(generator):
 
 
 def test_a_backward_can_be_repeated_and_differentiated_again(generator):
-    """The forward pass keeps temporaries that it has overwritten."""
+    """The forward pass saves temporaries that it overwrote in place."""
     x, y = draw(generator, 5, 3).requires_grad_(), torch.tensor([0, 1, 2, IGNORED, 1])
     before = x.detach().clone()
     loss = SoftmaxFocalLoss(gamma=1.5)(x, y)
@@ -488,7 +488,7 @@ def test_a_mix_of_targets_is_the_mix_of_the_hard_losses(generator):
 
 
 def test_class_weights_with_smoothing_of_ids_differ_from_pytorch():
-    """PyTorch weighs each term of the smoothed sum; both figures are pinned, as the documentation says."""
+    """PyTorch weights each term of the smoothed sum; both results are checked against their documented formulas."""
     x, y = torch.tensor([[2.0, 0.0, -1.0]], dtype=torch.float64), torch.tensor([0])
     options = {"label_smoothing": 0.3, "reduction": "none"}
     ours = SoftmaxFocalLoss(alpha=[1.0, 5.0, 5.0], gamma=0.0, **options).double()(x, y)
@@ -584,7 +584,7 @@ def test_second_derivatives_of_confident_rows_are_finite(gamma, size):
 
 
 def test_gradients_by_probabilities_and_numbers(generator):
-    """Where they are asked for, and mixed second derivatives."""
+    """First derivatives where they are requested, and mixed second derivatives."""
     x = draw(generator, 3, 4)
     y, alpha = torch.softmax(draw(generator, 3, 4), dim=1), torch.rand(4, generator=generator, dtype=torch.float64)
     gamma = torch.tensor(1.5, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""The ranking modules against a plain-numpy replay, and what a user of them meets."""
+"""The ranking modules against a replay in plain numpy, and their behaviour in use."""
 
 import inspect
 import warnings
@@ -150,7 +150,7 @@ def test_a_call_decides_whether_its_rows_enter_the_queue(case, gated):
     with torch.inference_mode():
         module(6 * logits, targets)
     np.testing.assert_array_equal(module.queue_logits, queue_after(expected, 6 * logits))
-    module.train()(logits.requires_grad_(), targets).backward()  # the buffers still serve in training
+    module.train()(logits.requires_grad_(), targets).backward()  # the buffers still work in training
     with pytest.raises(ValueError, match="update_queue must be True or False, got 1"):
         module(logits, targets, update_queue=1)
 
@@ -182,7 +182,7 @@ def test_a_temperature_may_change_at_any_time(module):
 
 
 def test_two_steps_before_one_backward(module):
-    """The queue is changed in place; nothing of it may be saved for backward."""
+    """The queue is changed in place, so it must not be saved for backward."""
     (first, first_targets), (second, second_targets) = small_batch(seed=1), small_batch(seed=2)
     first.requires_grad_()
     losses = module(first, first_targets) + module(second, second_targets)
@@ -201,7 +201,7 @@ def test_bad_values_are_errors_that_leave_the_queue_alone(module):
         module(logits, targets, sample_weight=weights)
     targets[3] = IGNORED
     weights[3] = float("nan")
-    module.eval()(logits, targets, sample_weight=weights)  # of an ignored row
+    module.eval()(logits, targets, sample_weight=weights)  # NaN weight of an ignored row
     assert (module.queue_targets == QUEUE_IGNORED).all()
     with pytest.raises(ValueError, match=r"targets must be 0 or 1 or the ignore_index -100, got 0\.5"):
         SmoothAPLoss(1)(logits[:, :1], torch.full((16,), 0.5))
@@ -224,7 +224,7 @@ def test_wrong_calls_are_named(module, mistake):
         call(module, *small_batch())
 
 
-WRONG_OPTIONS = [  # `test_every_option.py` gives every option a value of another type
+WRONG_OPTIONS = [  # `test_every_option.py` tests values of the wrong type for every option
     (lambda: SmoothAPLoss(0), "num_classes must be an integer >= 1, got 0"),
     (lambda: SmoothAPLoss(2, queue_size=-1), "queue_size must be an integer >= 0, got -1"),
     (lambda: SmoothAPLoss(5, max_pool_size=4), "max_pool_size must be an integer >= 5, got 4"),

@@ -73,7 +73,7 @@ def test_a_queue_of_another_size_keeps_the_newest_rows(size, assign):
 
 @pytest.mark.parametrize("persistent", [False, True])
 def test_a_queue_that_is_not_in_the_state(persistent):
-    """A state without a queue empties the queue; a state with one fills it, whether or not the module saves it."""
+    """Loading a state without a queue empties the queue; one with a queue fills it, whether or not the module saves it."""
     without, filled_one = filled(persistent_queue=False), filled()
     assert [name for name in without.state_dict() if name.startswith("queue")] == []
     loss_fn = filled(persistent_queue=persistent)
@@ -144,7 +144,7 @@ def test_casts_do_not_round_the_state():
 
 
 def test_a_device_without_float64():
-    """`fn` as on such a device: it refuses float64."""
+    """A function passed to `_apply` rejects float64, as such a device does."""
 
     def move(tensor):
         if tensor.dtype == torch.float64:
@@ -196,10 +196,10 @@ def test_scores_that_become_equal_are_a_warning_once(monkeypatch):
         loss_fn(logits, targets)
         loss_fn(logits / 50, targets)
         loss_fn.eval()(logits / 200, targets)
-        loss_fn.train()(logits[:4] / 200, targets[:4])  # few rows say little
+        loss_fn.train()(logits[:4] / 200, targets[:4])  # too few rows to judge
         assert not caught
         for _ in range(2):
-            loss_fn(logits / torch.tensor([1.0, 200.0]), targets)  # one class of two
+            loss_fn(logits / torch.tensor([1.0, 200.0]), targets)  # one of two classes
     assert [str(w.message)[:60] for w in caught] == [
         "the spread of the scores has shrunk to less than 1/100 of wha"[:60]
     ]
@@ -234,7 +234,7 @@ def test_the_advice_where_scores_become_equal(make, advice, monkeypatch):
     monkeypatch.setattr(_guards, "_STEPS", 1)
     logits, targets = torch.randn(64, 1, generator=torch.Generator().manual_seed(0)), torch.arange(64) % 2
     loss_fn, first = make(), logits.clone()
-    first[0] = 400.0  # a single score is no spread
+    first[0] = 400.0  # a single outlier is not spread
     loss_fn(first, targets)
     loss_fn(logits, targets)
     with pytest.warns(UserWarning, match=re.escape(advice) + "$"):
@@ -316,7 +316,7 @@ def test_a_generator_resumes_when_it_is_saved_beside_the_module():
         return [other(*batch(step, 40)) for step in (1, 2)]
 
     assert resumed(with_generator=True) == expected
-    assert resumed(with_generator=False) != expected  # the state_dict alone does not hold it
+    assert resumed(with_generator=False) != expected  # the state_dict alone does not include it
 
 
 def test_the_queue_takes_all_rows_of_a_subsampled_batch():
@@ -371,7 +371,7 @@ def test_a_compiled_module_subsamples_as_the_eager_one():
     torch.compiler.reset()
     eager = subsampled()
     compiled_module = copy.deepcopy(eager)
-    compiled_module._has_warned = False  # no warning, hence no break of the graph
+    compiled_module._has_warned = False  # no warning, hence no graph break
     counter = CompileCounterWithBackend("eager")
     compiled = torch.compile(compiled_module, fullgraph=True, backend=counter)
     for step in range(3):
@@ -390,7 +390,7 @@ def test_a_compiled_module_answers_bad_targets_with_nan():
     assert compiled(logits, targets).isfinite()
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # of the compiler itself
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # raised by the compiler itself
 def test_inductor():
     torch.compiler.reset()
     eager = SmoothAPLoss(2, queue_size=24, temperature=0.1)

@@ -1,4 +1,4 @@
-"""The balanced batch sampler: shares, processes, epochs, resuming, and the loaders that drive it."""
+"""The balanced batch sampler: shares, processes, epochs, resuming, and the loaders that use it."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from imbalanced_torch.samplers import BalancedBatchSampler
 
-LABELS = np.arange(103) % 20  # five or six rows of each of 20 classes
+LABELS = np.arange(103) % 20  # five or six rows in each of 20 classes
 ADDED = {3: 2, 7: 4}
 
 
@@ -26,13 +26,13 @@ def chi_square(observed, expected):
 def test_a_batch_is_uniform_rows_then_positives():
     balanced = sampler()
     batches = list(balanced)
-    assert len(batches) == len(balanced) == 11  # of 10 uniform rows
+    assert len(batches) == len(balanced) == 11  # 10 uniform rows each
     assert balanced.iid_mask.tolist() == [True] * 10 + [False] * 6
     for batch in batches:
         assert len(batch) == 16
         assert (LABELS[batch[10:]] == [3, 3, 7, 7, 7, 7]).all()
     uniform = [row for batch in batches for row in batch[:10]]
-    assert sorted(uniform[:103]) == list(range(103))  # every row once, then the beginning again
+    assert sorted(uniform[:103]) == list(range(103))  # every row once, then rows repeat
     assert set(uniform[103:]) <= set(range(103))
     assert len(list(sampler(drop_last=True))) == 10
 
@@ -47,7 +47,7 @@ def test_shares_are_right():
         np.add.at(first, batches[0][:10], 1)
     seven = LABELS == 7
     assert counts[~seven & (LABELS != 3)].sum() == 0
-    # draws without replacement scatter less than a multinomial, so the usual bound at 1e-6 is a safe one
+    # draws without replacement scatter less than a multinomial, so the usual bound at 1e-6 is safe
     assert chi_square(counts[seven], 400 * 11 * 4 / seven.sum()) < 40
     assert chi_square(first, 400 * 10 / 103) < 102 + 5 * np.sqrt(2 * 102)
 
@@ -62,7 +62,7 @@ def test_processes_together_draw_as_one(world_size, drop_last):
     shared = min(len(alone), len(together))
     assert shared >= 9
     assert together[:shared] == alone[:shared]
-    # the same rows per step as one process with batches of all processes
+    # the same rows per step as one process with the batches of all processes combined
     large = BalancedBatchSampler(
         LABELS, 16 * world_size, {c: n * world_size for c, n in ADDED.items()}, drop_last=drop_last
     )
@@ -80,7 +80,7 @@ def test_passes_differ_and_repeat():
     other.set_epoch(0)
     assert list(other) == passes[0]
     assert list(sampler(seed=1)) != passes[0]
-    next(iter(other))  # a pass that is left early is a pass
+    next(iter(other))  # a pass that is stopped early counts as a pass
     assert list(other) == passes[2]
 
 
@@ -94,7 +94,7 @@ def test_resumes_to_the_bit(at):
     begun = [next(iterator) for _ in range(at)]
     second = sampler()
     second.load_state_dict(first.state_dict() if at else first.state_dict(batches=0))
-    second.set_epoch(3)  # as trainers do at the start of the epoch that they resume
+    second.set_epoch(3)  # as trainers do at the start of a resumed epoch
     assert begun + list(second) == expected
     assert list(second) == after
 
@@ -185,7 +185,7 @@ WORKER = """
 
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_under_torchrun(world_size, tmp_path):
-    """Each process finds its rank; together they draw as one, resume, and draw every positive alike."""
+    """Each process finds its rank; together they draw as one, resume, and draw all positives equally often."""
     (tmp_path / "worker.py").write_text(textwrap.dedent(WORKER))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={world_size}"]
     finished = subprocess.run([*command, "worker.py"], cwd=tmp_path, capture_output=True, text=True, timeout=200)

@@ -1,4 +1,4 @@
-"""The metrics as `torchmetrics.Metric`, and the functions on tensors of an accelerator without data."""
+"""The metrics as `torchmetrics.Metric`, and the functions on meta tensors."""
 
 import sys
 from functools import partial
@@ -88,7 +88,7 @@ def test_bad_input_is_refused():
         metrics.PrecisionAtK(3, k=0)
     with pytest.raises(ValueError, match="Unexpected keyword"):
         metrics.PrecisionAtK(3, k=1, budget=0.1)
-    assert not metric.logits  # a refused batch leaves nothing behind
+    assert not metric.logits  # a rejected batch is not stored
 
 
 def test_weights_of_ignored_rows_do_not_matter():

@@ -1,4 +1,4 @@
-"""What torch does to a loss besides calling it: transforms, recomputation, accumulation, copies, graphs."""
+"""Losses under torch's transforms, recomputation, accumulation, copies and graphs."""
 
 import copy
 
@@ -48,7 +48,7 @@ def test_recomputation_is_refused_where_a_state_has_moved_on(case, use_reentrant
     loss = checkpoint(loss_fn, x.requires_grad_(), y, use_reentrant=use_reentrant)
     with pytest.raises(RuntimeError, match=r"must not be computed again during backward; keep it out of torch\.utils"):
         loss.backward()
-    checkpoint(loss_fn.eval(), x, y, use_reentrant=use_reentrant).backward()  # nothing moves
+    checkpoint(loss_fn.eval(), x, y, use_reentrant=use_reentrant).backward()  # no state changes
 
 
 @every_loss
@@ -110,7 +110,7 @@ def test_a_queue_inside_of_a_transform_is_an_error():
     torch.func.grad(loss_fn.eval())(*batch())
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*")  # of torch itself: of one category, then of another
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*")  # from torch itself; the category varies
 @each(case for case in LOSSES if "torch" in case.forward_mode)
 def test_forward_mode(case):
     loss_fn = make(case, queue_size=0)
@@ -120,7 +120,7 @@ def test_forward_mode(case):
     torch.testing.assert_close(slope, (gradient(loss_fn, x, y) * direction).sum())
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*")  # of torch itself: of one category, then of another
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*")  # from torch itself; the category varies
 @each(case for case in LOSSES if "torch" not in case.forward_mode)
 def test_forward_mode_that_is_not_there_is_an_error(case):
     x, y = batch(case=case)
@@ -130,13 +130,13 @@ def test_forward_mode_that_is_not_there_is_an_error(case):
 
 @every_ranking
 def test_second_derivatives_are_those_of_the_first(case):
-    """Of the scores that set no threshold and no scale, which are constants in differentiation."""
+    """Only with respect to scores that set no threshold or scale, since these are constants in differentiation."""
     x, y = batch(case=case, dtype=np.float64)
     loss_fn = make(case, queue_size=0).double()
     moving = torch.nn.functional.one_hot(y, 3).bool()
     if case.threshold_of == "no item" and case.scale == "absolute":
         moving = torch.ones_like(x, dtype=torch.bool)
-    if case.threshold_of == "all items":  # hold the threshold, and what it lies between
+    if case.threshold_of == "all items":  # fix the threshold and its two neighbours
         threshold = loss_fn(x, y, return_diagnostics=True)[1]["t_beta"]
         moving = moving & (x < torch.where(x < threshold, x, -torch.inf).amax(dim=0))
 
@@ -158,7 +158,7 @@ def test_second_derivatives_of_pointwise_losses_are_finite(case, size):
 
 
 def test_a_number_changed_on_a_compiled_module_is_noticed():
-    """It compiles anew, where a 0-d tensor would not; but it is never a stale number."""
+    """It recompiles, which a 0-d tensor would avoid, but never uses a stale number."""
     torch.compiler.reset()
     x, y = batch()
     loss_fn = SoftmaxFocalLoss()
@@ -172,7 +172,7 @@ def test_a_number_changed_on_a_compiled_module_is_noticed():
 
 
 class Group:
-    """As a process group, which can be neither copied nor pickled."""
+    """Like a process group, can be neither copied nor pickled."""
 
     def __reduce_ex__(self, protocol):
         raise TypeError("cannot pickle 'ProcessGroup' object")
@@ -187,7 +187,7 @@ def test_a_copy_works_with_the_same_processes():
     assert other.main_loss.process_group is other.warmup_loss.process_group is group
     assert other(*batch(1)) == loss_fn(*batch(1))
     other.main_loss.reset_queue()
-    assert (loss_fn.main_loss.queue_targets >= 0).all()  # 24 rows of 32
+    assert (loss_fn.main_loss.queue_targets >= 0).all()  # 24 of 32 rows
     twins = copy.deepcopy([loss_fn.main_loss, loss_fn.main_loss])
     assert twins[0] is twins[1]
 
@@ -196,7 +196,7 @@ def test_a_queue_that_ddp_has_overwritten_is_noticed():
     loss_fn = SmoothAPLoss(4, queue_size=8, class_parallel=True)
     loss_fn._hold((2, 2))
     loss_fn._check_block()
-    loss_fn.queue_block.copy_(torch.tensor([0, 2]))  # as the buffers of rank 0
+    loss_fn.queue_block.copy_(torch.tensor([0, 2]))  # like the buffers of rank 0
     with pytest.raises(ValueError, match=r"queue_block must be .*broadcast_buffers=False .*, got \(0, 2\)"):
         loss_fn._check_values(torch.tensor([1]), None, with_block=True)
     loss_fn.reset_queue()

@@ -1,4 +1,4 @@
-"""How often a schedule compiles: counted, with the real ranking loss."""
+"""Counts how often a schedule compiles, with the real ranking loss."""
 
 import pytest
 import torch
@@ -49,11 +49,11 @@ def test_each_compiled_loss_compiles_exactly_once():
     assert [counter.frame_count for counter in counters] == [1, 1]
     for actual, wanted in zip(result, expected(), strict=True):
         torch.testing.assert_close(actual, wanted)
-    assert losses[1].temperature == pytest.approx(0.05)  # it reached the loss inside the compiled module
+    assert losses[1].temperature == pytest.approx(0.05)  # the temperature reached the loss inside the compiled module
 
 
 def test_a_compiled_wrapper_compiles_once_per_combination_of_losses():
-    """Warm-up, both, main: no graph can hold a loss that is not called, and no weight or temperature adds one."""
+    """Warm-up, both, main: a graph holds only the losses it calls, and no weight or temperature adds a graph."""
     counter = CompileCounter()
     wrapper = LossWarmupWrapper(nn.BCEWithLogitsLoss(), SmoothAPLoss(1, queue_size=16), **SCHEDULE)
     result = run(wrapper, torch.compile(wrapper, fullgraph=True, backend=counter))

@@ -1,4 +1,4 @@
-"""Stop and resume, with the real ranking loss: the losses of the two halves are bitwise those of the unbroken run."""
+"""Stop and resume with the real ranking loss: the losses of the two halves are bitwise those of an unbroken run."""
 
 import io
 
@@ -18,7 +18,7 @@ SCHEDULES = {
 
 
 class PlainTemperature(nn.Module):
-    """A user's own loss, with its temperature in a plain attribute that no state_dict holds."""
+    """A user-defined loss whose temperature is a plain attribute, which is not in the state_dict."""
 
     def __init__(self):
         super().__init__()
@@ -29,7 +29,7 @@ class PlainTemperature(nn.Module):
 
 
 class Run:
-    """A model, its optimizer and its loss: all that a checkpoint holds."""
+    """A model, its optimizer and its loss: everything a checkpoint holds."""
 
     def __init__(self, main_loss, **schedule):
         torch.manual_seed(0)

@@ -18,7 +18,7 @@ from imbalanced_torch.warmup import LossWarmupWrapper
 
 
 class ToyRanking(nn.Module):
-    """What the wrapper needs of a ranking loss: a queue, a temperature in a buffer, results on request."""
+    """The parts of a ranking loss that the wrapper needs: a queue, a temperature in a buffer, results on request."""
 
     def __init__(self, queue_size=4):
         super().__init__()
@@ -53,7 +53,7 @@ class ToyRanking(nn.Module):
 
 
 class PlainTemperature(nn.Module):
-    """A user's own loss, with its temperature in a plain attribute and no queue."""
+    """A user-defined loss with its temperature in a plain attribute and no queue."""
 
     def __init__(self):
         super().__init__()
@@ -78,7 +78,7 @@ def batch(seed=0, rows=6):
 )
 @pytest.mark.parametrize("unit", ["epochs", "steps"])
 def test_the_whole_schedule_is_the_definition(unit, warmup, blend, final):
-    """Weight, flags, temperature, which losses are called, and the blend itself, at every batch."""
+    """Weight, flags, temperature, the losses called, and the blend itself, at every batch."""
     wrapper = make(
         **{f"warmup_{unit}": warmup, f"blend_{unit}": blend},
         final_main_weight=final,
@@ -135,7 +135,7 @@ def test_the_seeds_blend_example():
 
 def test_queue_is_untouched_in_warmup_and_emptied_at_the_switch():
     wrapper = make(warmup_steps=2)
-    wrapper.main_loss(*batch(9))  # something is in the queue
+    wrapper.main_loss(*batch(9))  # puts rows into the queue
     filled = wrapper.main_loss.queue.clone()
     for step in range(2):
         wrapper.on_train_batch_start(step)
@@ -155,7 +155,7 @@ def test_reset_queue_each_epoch_only_in_the_main_phase_and_once_per_epoch():
     resets = []
     for epoch in range(4):
         wrapper.on_train_epoch_start(epoch)
-        wrapper.on_train_epoch_start(epoch)  # a resumed trainer repeats it in the middle of an epoch
+        wrapper.on_train_epoch_start(epoch)  # a trainer that resumes within an epoch repeats this call
         resets.append(wrapper.main_loss.resets)
     assert resets == [0, 1, 2, 3]
 
@@ -206,7 +206,7 @@ def test_cross_entropy_warm_up_with_class_ids():
     ],
 )
 def test_a_softmax_over_one_class_is_refused(warmup_loss, blend):
-    """Its gradient is 0 whatever the targets: the warm-up would pass and nothing be trained."""
+    """Its gradient is 0 whatever the targets, so the warm-up would train nothing."""
     wrapper = make(warmup_loss, ToyRanking(), warmup_steps=2 * (not blend), blend_steps=blend)
     wrapper.step()
     for targets in (torch.tensor([[0.0], [1.0], [0.0], [1.0]]), torch.zeros(4, dtype=torch.int64)):
@@ -270,7 +270,7 @@ def test_going_back_empties_the_queue_at_once():
     for step in (0, 2, 3, 6):
         wrapper.on_train_batch_start(step)
         wrapper(*batch(step))
-    wrapper.on_train_batch_start(5)  # back, but not before the switch
+    wrapper.on_train_batch_start(5)  # goes back, but not to before the switch
     assert (wrapper.main_loss.resets, wrapper.switch_step) == (1, 2)
     assert wrapper.main_loss.queue.any()
     wrapper.on_train_batch_start(1)
@@ -316,7 +316,7 @@ def test_a_preset_and_relative_units_keep_their_temperature(make_loss, own):
     for _ in range(5):
         wrapper.step()
         assert wrapper.current_temperature == wrapper.main_loss.temperature == own
-    wrapper.main_loss.temperature = 0.3  # the user's
+    wrapper.main_loss.temperature = 0.3  # set by the user
     wrapper.step()
     assert wrapper.current_temperature == wrapper.main_loss.temperature == 0.3
 
@@ -482,7 +482,7 @@ def test_absent_results_have_the_form_of_the_real_ones(keywords):
     in_warmup = wrapper(logits, targets, **keywords)
     wrapper.step()
     in_main = wrapper(logits, targets, **keywords)
-    if "return_diagnostics" in keywords:  # every figure that a ranking loss may have, so also those of this one
+    if "return_diagnostics" in keywords:  # the warm-up returns those of all ranking losses
         assert in_main[-1].keys() <= in_warmup[-1].keys()
         in_warmup = (in_warmup[0], *(in_warmup[-1][name] for name in in_main[-1]))
         in_main = (in_main[0], *in_main[-1].values())

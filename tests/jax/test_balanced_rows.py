@@ -38,7 +38,7 @@ def test_several_labels_and_a_class_without_positives():
     rows, _ = balanced_rows(jax.random.key(0), labels, 12, {1: 4})
     assert set(np.asarray(rows[-4:]).tolist()) <= {4, 9}
     rows, _ = jax.jit(partial(balanced_rows, batch=12, added={0: 4}))(jax.random.key(0), jnp.asarray(labels))
-    assert ((rows >= 0) & (rows < 50)).all()  # unreadable: uniform rows instead
+    assert ((rows >= 0) & (rows < 50)).all()  # traced labels cannot be read, so the rows are uniform
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The debugging modes of JAX: each ranking loss is traced, and one step computed, with them on."""
+"""The debugging modes of JAX: each ranking loss is traced and runs one step in each of them."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Devices of a mesh against one device: every loss, every way to map, over virtual CPU devices."""
+"""A mesh of devices against one device: every loss, every way to map, on virtual CPU devices."""
 
 import zlib
 from functools import partial
@@ -18,9 +18,9 @@ from imbalanced_jax.class_parallel import queue_specs
 from imbalanced_jax.pooled import init_queue
 from imbalanced_jax.ranking import smooth_ap_loss
 
-C, FEATURES, ROWS, QUEUE = 3, 5, 4, 14  # ROWS is of one device
+C, FEATURES, ROWS, QUEUE = 3, 5, 4, 14  # ROWS is per device
 PADDED = {"equal": lambda n: n % 1 > 0, "unequal": lambda n: n % 3 == 2, "one empty": lambda n: n // ROWS == 1}
-DEVICES = {2: "d", 3: "d", 4: ("a", "b")}  # the names of the axes
+DEVICES = {2: "d", 3: "d", 4: ("a", "b")}  # number of devices: axis names
 WAYS = [
     *((devices, "shard_map") for devices in DEVICES),
     (4, "shard_map, check_vma=False"),
@@ -41,7 +41,7 @@ def make_mesh(devices, **options):
 
 
 def make_batch(devices, seed, *, padded="equal", classes=C):
-    """The rows of all devices. Padding is ignored, and its features are NaN: whatever it holds must not be seen."""
+    """The rows of all devices. Padding is ignored and its features are NaN, so that reading them is noticed."""
     rng = np.random.default_rng(zlib.crc32(f"{devices} {seed}".encode()))
     n = devices * ROWS
     is_padding = PADDED[padded](np.arange(n))
@@ -60,7 +60,7 @@ def parameters(classes=C):
 
 
 def logits_of(w, features):
-    padding = jnp.isnan(features[:, :1])  # 0 · NaN would reach the gradient of w in any model
+    padding = jnp.isnan(features[:, :1])  # otherwise 0 · NaN would reach the gradient of w in any model
     return jnp.where(padding, jnp.nan, jnp.where(padding, 0.0, features) @ w)
 
 
@@ -69,7 +69,7 @@ def value_and_grad(loss_fn, names=None):
 
     def total(w, batch, queue):
         losses, aux = loss_fn(w, batch, queue, names)
-        # one number that every reduction has its own share in
+        # one number in which every reduction has its own weight
         return jnp.nansum(losses * jnp.linspace(0.3, 1.0, losses.size)), (losses, aux)
 
     def step(w, batch, queue):
@@ -80,7 +80,7 @@ def value_and_grad(loss_fn, names=None):
 
 
 def on_devices(way, devices, loss_fns, out_specs=None, queue_spec=None):
-    """All losses, `{name: loss_fn}`, compiled together: `step(w, batch, queues) -> {name: (loss, gradient, aux)}`."""
+    """Compiles all losses `{name: loss_fn}` as one `step(w, batch, queues) -> {name: (loss, gradient, aux)}`."""
     names, shape = axes(devices)
     queue_spec = P() if queue_spec is None else queue_spec
     specs = {"mesh": make_mesh(devices), "in_specs": (P(), P(names), queue_spec)}
@@ -130,8 +130,8 @@ def on_one_device(loss_fns):
 
 
 def assert_same(got, expected):
-    """Value, gradient and everything else of each loss."""
-    assert max(np.abs(grad).max() for _, grad, _ in expected.values()) > 1e-6  # else nothing was tested
+    """Compares the value, gradient and aux of each loss."""
+    assert max(np.abs(grad).max() for _, grad, _ in expected.values()) > 1e-6  # otherwise nothing is tested
     for name, (loss, grad, _) in expected.items():
         jax.tree.map(
             partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-12, err_msg=name), got[name], expected[name]
@@ -162,7 +162,7 @@ ONE_OF_EACH_KIND = list({case.kind: case for case in POINTWISE}.values())
 
 @pytest.mark.parametrize(("devices", "way"), WAYS)
 def test_pointwise_losses(devices, way):
-    # the loss comes before the collectives and the reduction after them, so all of them are seen once
+    # losses precede the collectives and reductions follow them, so one way of mapping tests them all
     is_first = (devices, way) == WAYS[0]
     loss_fns = pointwise_loss_fns(reductions=None) if is_first else pointwise_loss_fns(ONE_OF_EACH_KIND)
     none = dict.fromkeys(loss_fns)
@@ -176,7 +176,7 @@ REDUCTIONS = ("mean", "sum", "none")
 
 
 def ranking_loss_fn(case, reductions=("mean",), **options):
-    """Some reductions of a ranking loss, and its aux."""
+    """A function that returns some reductions of a ranking loss, and its aux."""
     loss = case.in_jax()
 
     def loss_fn(w, batch, queue, axis_name):
@@ -198,9 +198,9 @@ def ranking_loss_fns(cases=RANKING, **options):
 
 @pytest.mark.parametrize(("devices", "way"), WAYS)
 def test_ranking_losses_over_five_steps_of_a_queue(devices, way):
-    """All losses where a step is mapped as documented; elsewhere, the collectives being the same, the first."""
+    """All losses where a step is mapped as documented; elsewhere the first only, since the collectives are the same."""
     is_usual = way == "shard_map"
-    # the reduction comes after the collectives, so all of them are seen once
+    # the reductions follow the collectives, so one way of mapping tests them all
     loss_fns = ranking_loss_fns((RANKING if devices == 2 else STEPS) if is_usual else RANKING[:1])
     loss_fns |= ranking_loss_fns(RANKING[:1], reductions=REDUCTIONS) if is_usual and devices == 2 else {}
     step, expected_step = on_devices(way, devices, loss_fns), on_one_device(loss_fns)
@@ -215,7 +215,7 @@ def test_ranking_losses_over_five_steps_of_a_queue(devices, way):
 
 @pytest.mark.parametrize(("classes", "options"), [(C, {"multilabel": True}), (1, {}), (C, {"max_pool_size": 7})])
 def test_ranking_losses_of_other_kinds(classes, options):
-    """Without a queue: multi-label, binary, and cut to a part of the rows, which is the same part everywhere."""
+    """Without a queue: multi-label, binary, and with the pool subsampled to the same rows on every device."""
     if "max_pool_size" in options:
         options = {**options, "key": jax.random.key(3)}
     loss_fns = ranking_loss_fns(RANKING[:1], **options)
@@ -265,7 +265,7 @@ def test_class_parallel_over_five_steps_of_a_queue(devices, way, classes, multil
 
 
 def queues_of(results):
-    # on the host, since arrays on other devices than those of the first step would be compiled for anew
+    # on the host, since arrays on other devices than in the first step would cause a recompilation
     return {name: jax.tree.map(np.asarray, aux.queue) for name, (_, _, aux) in results.items()}
 
 
@@ -285,7 +285,7 @@ def test_jit_over_sharded_arrays_needs_nothing(devices):
 
 
 def test_explicit_sharding_mesh():
-    """On an explicit mesh the losses reshard by themselves, inside `jit` and out of it."""
+    """On an explicit mesh the losses reshard by themselves, inside and outside `jit`."""
     mesh = make_mesh(2, axis_types=(AxisType.Explicit,))
     loss_fns = ranking_loss_fns(RANKING[:1]) | pointwise_loss_fns()
     queues = {name: init_queue(QUEUE, C, dtype=jnp.float64) if name == RANKING[0].name else None for name in loss_fns}
@@ -302,7 +302,7 @@ def test_explicit_sharding_mesh():
 
 
 def test_explicit_sharding_needs_no_mesh_context():
-    """`jax.make_mesh` makes explicit meshes; inside `jit` arrays carry theirs along."""
+    """`jax.make_mesh` makes explicit meshes; inside `jit` each array carries its mesh."""
     mesh = jax.make_mesh((2,), ("d",))
     batch = make_batch(2, 0)
     sharded = jax.tree.map(lambda array: jax.device_put(array, NamedSharding(mesh, P("d"))), batch)
@@ -341,7 +341,7 @@ def test_class_parallel_needs_an_axis():
 
 
 def test_class_parallel_moves_and_holds_less():
-    """The compiled program of the gather holds the logits of all classes; that of class-parallel never does."""
+    """The compiled program holds the logits of all classes with a gather, but never if class-parallel."""
     devices, classes = 4, 8
     n = devices * ROWS
 

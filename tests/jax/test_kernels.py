@@ -1,4 +1,4 @@
-"""How many kernels XLA makes of a default step, compiled as an accelerator has it: small pools as one matrix."""
+"""The number of XLA kernels in a default step, compiled as for an accelerator: small pools as one matrix."""
 
 import re
 
@@ -19,9 +19,9 @@ LOSSES = {
 
 
 def kernels_of(text):
-    """The operations of the program at its top level.
+    """The top-level operations of the program.
 
-    The CPU reduces a long row in stages, each a `reduce-window`; a GPU does it at once.
+    `reduce-window` is left out: it is a stage of a long reduction on the CPU, which a GPU does at once.
     """
     entry = text[text.index("\nENTRY") :]
     found = re.findall(r"%(\S+) = .*?\s([a-z][\w-]*)\(", entry)
@@ -31,7 +31,7 @@ def kernels_of(text):
 @pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_default_step_is_forty_kernels(name, monkeypatch):
-    """Loss, gradient and queue; what is not used of the result costs nothing."""
+    """Loss, gradient and queue; unused results cost nothing."""
     monkeypatch.setattr(counts, "_PAIRS_JAX_CPU", counts._PAIRS_JAX_ACCELERATOR)
 
     def loss_fn(logits, targets, queue):

@@ -1,4 +1,4 @@
-"""The Flax NNX modules: the pure functions with their state, through the transformations and checkpoints of Flax."""
+"""The Flax NNX modules: the pure functions plus state, under the transformations and checkpoints of Flax."""
 
 import inspect
 import subprocess
@@ -45,7 +45,7 @@ RANKING = {
     "recall": (RecallAtQuantileLoss, recall_at_quantile_loss, {"quantile": 0.3, "quantile_interpolation": "linear"}),
     "pauc": (PAUCAtBudgetLoss, pauc_at_budget_loss, {"beta": 0.4, "surrogate": "pairwise", "tau_scale": "std"}),
 }
-OPTIMIZER = optax.sgd(0.3, momentum=0.9)  # one for all: NNX compiles anew for another
+OPTIMIZER = optax.sgd(0.3, momentum=0.9)  # shared, because NNX recompiles for another optimizer
 
 
 def batch(seed, classes=CLASSES):
@@ -75,7 +75,7 @@ def evaluate(loss_fn, *arguments, **weights):
 
 
 def blended():
-    """A loss with a warm-up; always the same options, so that what is compiled for one test serves the others."""
+    """A loss with a warm-up; always with the same options, so that tests share compiled code."""
     return LossWarmupWrapper(SoftmaxFocalLoss(gamma=0.0), SmoothAPLoss(CLASSES, QUEUE), **SCHEDULE)
 
 
@@ -85,7 +85,7 @@ def make_run(loss_fn, classes=CLASSES):
 
 
 def pure_run(function, steps, *, classes=CLASSES):
-    """The same training with nothing but functions: losses, parameters and queue after every step."""
+    """The same training with functions only: losses, parameters and queue after every step."""
     kernel, bias = network(classes).kernel[...], network(classes).bias[...]
     parameters, queue = (kernel, bias), init_queue(QUEUE, classes)
     state = OPTIMIZER.init(parameters)
@@ -109,7 +109,7 @@ def same_arrays(left, right):
 
 
 def state_of(*modules):
-    """The raw arrays, keys of random streams included, in a form that can be compared."""
+    """The raw arrays, including keys of random streams, in a comparable form."""
     leaves = jax.tree.leaves(nnx.state(modules))
     return [jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else np.asarray(x) for x in leaves]
 
@@ -257,7 +257,7 @@ def test_options_may_be_lists_and_numpy_arrays():
     expected = softmax_focal_loss(logits, y, alpha=[1.0, 0.5, 2.0])
     for alpha in ([1.0, 0.5, 2.0], np.array([1.0, 0.5, 2.0], np.float32), jnp.array([1.0, 0.5, 2.0], jnp.float32)):
         np.testing.assert_allclose(evaluate(SoftmaxFocalLoss(alpha), logits, y), expected, rtol=1e-6)
-    SoftmaxFocalLoss(reduction="mean_positive", background_class=4)  # of how many classes is not known yet
+    SoftmaxFocalLoss(reduction="mean_positive", background_class=4)  # the number of classes is not known yet
 
 
 def test_masks_and_weights_reach_the_function():
@@ -293,7 +293,7 @@ def test_state_is_of_its_own_type():
 
 
 class Whole(nnx.Module):
-    """A model that owns its loss, as some users will write it."""
+    """A model that owns its loss, as some users may write it."""
 
     def __init__(self):
         self.layer = network()
@@ -372,7 +372,7 @@ def test_update_queue_in_eval():
 def test_a_call_may_say_whether_its_rows_are_stored():
     loss_fn = SmoothAPLoss(CLASSES, QUEUE, 0.2)
     logits, y = batch(0)[0][:, :CLASSES], batch(0)[1]
-    first = loss_fn(logits, y, update_queue=False)  # the first pass of a method that makes two
+    first = loss_fn(logits, y, update_queue=False)  # the first pass of a method with two passes
     same_arrays(loss_fn.queue, init_queue(QUEUE, CLASSES))
     assert loss_fn(logits, y) == first
     queue = loss_fn.queue
@@ -397,7 +397,7 @@ def test_wrapper_stands_still_in_eval():
     same_arrays(frozen, state_of(wrapper))
     wrapper.train()
     assert losses[0] == losses[1]
-    np.testing.assert_allclose(evaluate(wrapper, logits, y), losses[0], rtol=1e-6)  # announced: it was the coming one
+    np.testing.assert_allclose(evaluate(wrapper, logits, y), losses[0], rtol=1e-6)  # eval used the coming step's weight
     wrapper.reset_queue()
     assert not np.any(wrapper.main_loss.queue.targets >= 0)
 
@@ -427,7 +427,7 @@ def test_a_preset_and_relative_units_keep_their_temperature():
     evaluate(wrapper, logits, y)
     assert wrapper.current_temperature == wrapper.main_loss.temperature[...] == 0.25
     assert np.array_equal(wrapper.main_loss.gate, init_gate(CLASSES))
-    for _ in range(2):  # the gate is that of the loss alone from the switch on
+    for _ in range(2):  # from the switch on, the gate equals that of the loss alone
         np.testing.assert_allclose(evaluate(wrapper, logits, y), evaluate(alone, logits, y), rtol=1e-6)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), wrapper.main_loss.gate, alone.gate)
     assert not np.array_equal(alone.gate, init_gate(CLASSES))
@@ -494,12 +494,12 @@ def test_sample_weight_goes_to_each_loss_that_takes_it():
 
 
 def sampled_wrapper(seed=0):
-    main = SmoothAPLoss(CLASSES, QUEUE, max_pool_size=16, rngs=nnx.Rngs(seed))  # random, and with every kind of state
+    main = SmoothAPLoss(CLASSES, QUEUE, max_pool_size=16, rngs=nnx.Rngs(seed))  # random, with every kind of state
     return LossWarmupWrapper(SoftmaxFocalLoss(gamma=0.0), main, **SCHEDULE)
 
 
 def last_of_run(interrupt=lambda run: run):
-    """The last losses and the final state of a run of 9 steps that is interrupted after 5."""
+    """The last losses and the final state of a run of 9 steps, interrupted after 5."""
     run = make_run(sampled_wrapper())
     for step in range(5):
         train_step(*run, *batch(step))
@@ -655,7 +655,7 @@ def test_losses_that_cannot_be_called():
     "warmup_loss", [SoftmaxFocalLoss(), SymmetricCrossEntropyLoss(), partial(softmax_focal_loss, gamma=0.0)]
 )
 def test_a_warm_up_with_a_softmax_over_one_class_is_refused(warmup_loss):
-    """Its gradient is 0 whatever the targets: the warm-up would pass and nothing be trained."""
+    """Its gradient is 0 whatever the targets, so the warm-up would train nothing."""
     wrapper = LossWarmupWrapper(warmup_loss, SmoothAPLoss(1, QUEUE), warmup_steps=2)
     with pytest.raises(ValueError, match=r"logits must be of at least 2 classes .*sigmoid.*, got \(4, 1\)"):
         wrapper(jnp.zeros((4, 1)), jnp.zeros(4, jnp.int32))

@@ -29,7 +29,7 @@ def function(request):
 
 @pytest.fixture
 def smooth_ap():
-    """One function will do where only the shared step is on trial."""
+    """One function is enough to test the shared step."""
     return partial(smooth_ap_loss, temperature=0.1)
 
 
@@ -38,7 +38,7 @@ VARIANTS = list(with_variants(RANKING))
 
 @pytest.mark.parametrize(
     ("case", "task"),
-    [(case, list(TASKS)[i % 3]) for i, case in enumerate(VARIANTS[::2])],  # each is a compilation
+    [(case, list(TASKS)[i % 3]) for i, case in enumerate(VARIANTS[::2])],  # each needs a compilation
     ids=lambda argument: getattr(argument, "name", argument),
 )
 def test_functions_do_what_the_definition_says(case, task):
@@ -140,7 +140,7 @@ def test_a_donated_queue_is_not_copied(function):
     compiled = step.lower(logits, targets, queue).compile()
     assert compiled.memory_analysis().alias_size_in_bytes == sum(array.nbytes for array in queue)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # JAX warns of donated buffers that it cannot use
+        warnings.simplefilter("error")  # JAX warns about donated buffers that it cannot use
         _, new = step(logits, targets, queue)
     assert all(array.is_deleted() for array in queue)
     assert not any(array.is_deleted() for array in new)
@@ -183,7 +183,7 @@ def test_subsampling():
     assert float(step(key=jax.random.PRNGKey(0))[0]) == losses[0]
     kept = step(key=jax.random.key(0))[1].queue.logits
     np.testing.assert_array_equal(kept, queue_after(np.zeros((20, 2)), logits))
-    step(max_pool_size=60)  # nothing is cut, so no key is needed
+    step(max_pool_size=60)  # the pool is not subsampled, so no key is needed
 
 
 def test_concrete_bad_values_are_errors_and_traced_ones_nan(function):
@@ -290,7 +290,7 @@ def test_a_batch_without_rows_may_have_weights(function):
 
 @pytest.mark.usefixtures("optimised")
 def test_the_gradient_of_a_preset_without_positives_is_finite():
-    """XLA may move factors about: one that overflows, times the 0 of a class without a ranking, would be NaN."""
+    """XLA may reorder factors: one that overflows, times the 0 of a class that is not ranked, would be NaN."""
     scores, targets = 5.0 * small_batch(1, 512)[0], jnp.zeros(512, jnp.int32)
     state = presets.init_state(1, queue_size=0)
     gate = state.gate._replace(reached=jnp.full(1, 0.5), positives=jnp.full(1, 8e2), negatives=jnp.full(1, 4e5))

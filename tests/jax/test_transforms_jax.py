@@ -1,4 +1,4 @@
-"""The transformations of JAX on the ranking losses, and what is read of arrays and when."""
+"""The transformations of JAX on the ranking losses, and which arrays are read."""
 
 from types import SimpleNamespace
 
@@ -22,11 +22,11 @@ def scalar(case, targets):
 
 @each(case for case in RANKING if "jax" not in case.forward_mode)
 def test_second_derivatives_are_those_of_the_first(case):
-    """Along the positives, which set no threshold here: thresholds are constants in differentiation."""
+    """With respect to the positives, which set no threshold here; thresholds are constants in differentiation."""
     x, y = batch()
     loss = scalar(case, y)
     moving = jax.nn.one_hot(y, 2, dtype=x.dtype)
-    if case.threshold_of == "all items":  # hold the threshold, and what it lies between
+    if case.threshold_of == "all items":  # fix the threshold and its two neighbours
         threshold = case.in_jax()(x, y)[1].diagnostics.t_beta
         moving = jnp.where(x < jnp.max(jnp.where(x < threshold, x, -jnp.inf), axis=0), moving, 0.0)
     direction = moving * jax.random.normal(jax.random.key(1), x.shape, dtype=x.dtype)
@@ -51,7 +51,7 @@ def test_forward_mode_works_or_says_that_it_is_not_there(case):
 
 
 def test_recomputation_is_right():
-    """State goes in and comes out, so `jax.checkpoint` computes the same twice."""
+    """State is passed in and returned, so `jax.checkpoint` recomputes the same result."""
     x, y = batch()
     loss = scalar(RANKING[0], y)
     np.testing.assert_allclose(jax.grad(jax.checkpoint(loss))(x), jax.grad(loss)(x), rtol=1e-9)
@@ -60,7 +60,7 @@ def test_recomputation_is_right():
 def test_only_arrays_on_the_cpu_of_this_process_are_read(monkeypatch):
     def array(platform, *, addressable=True):
         devices = [SimpleNamespace(platform=platform)]
-        # the class that `isinstance` sees is that of `__class__`
+        # `isinstance` also accepts the class in `__class__`
         return type(
             "Array",
             (),
@@ -76,7 +76,7 @@ def test_only_arrays_on_the_cpu_of_this_process_are_read(monkeypatch):
     assert not validation.can_read(array("gpu"))
     assert not validation.can_read(array("tpu"))
 
-    # as on an accelerator: no array is turned into numpy, and bad values are told by the loss
+    # as on an accelerator: no array is converted to numpy, and the loss reports bad values
     def asarray(numbers):
         assert isinstance(numbers, (list, tuple, float, int))
         return np.asarray(numbers)

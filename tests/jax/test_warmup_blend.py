@@ -264,7 +264,7 @@ def test_main_losses_without_a_queue_or_with_their_own_aux():
 
 
 def test_a_preset_starts_fresh_at_the_switch():
-    """Its state is the first part of what it returns beside the loss: until the switch no rows and an open gate."""
+    """Its state is the first part of its auxiliary output: no rows and an open gate until the switch."""
     logits, targets = model(initial_parameters(), batch(0)[0]), batch(0)[1]
     fresh = state = expected = presets.init_state(1, queue_size=12)
 
@@ -352,7 +352,7 @@ def test_resume_is_bitwise(stop, storage, tmp_path):
 
 
 def test_inject_hyperparams_counts_the_steps_and_records_the_schedules():
-    """The optimizer's own count drives the loss, and its hyperparameters are those of the step: ready to be logged."""
+    """The optimizer's own count drives the loss, and its hyperparameters are those of the step, ready for logging."""
 
     @optax.inject_hyperparams
     def make_optimizer(learning_rate, main_weight, temperature):
@@ -381,7 +381,7 @@ def test_inject_hyperparams_counts_the_steps_and_records_the_schedules():
 
 @pytest.mark.parametrize("check_vma", [True, False])
 def test_sharded_steps_equal_one_device(check_vma):
-    """The warm-up loss is a local mean here, so the branches differ in what varies over the mesh."""
+    """The warm-up loss is a local mean here, so only one of the branches varies over the mesh."""
     axis = "data"
     mesh = jax.make_mesh((4,), (axis,), axis_types=(jax.sharding.AxisType.Auto,))
 

@@ -175,7 +175,7 @@ def test_a_step_of_padding_alone_trains_nothing(num_items):
 
 
 def test_accumulated_batches_train_as_one(tmp_path):
-    """The last step of an epoch accumulates fewer batches: 24 rows are 10 + 10 + 4, or four batches of 5 and one of 4."""
+    """The last step of an epoch accumulates fewer batches: 24 rows are 10 + 10 + 4, or 4 batches of 5 and one of 4."""
     parameters = []
     for batch, accumulate in ((10, 1), (5, 2)):
         trainer, _ = make_trainer(make_loss(warmup_epochs=9), tmp_path, batch=batch, accumulate=accumulate)

@@ -73,7 +73,7 @@ def test_a_queue_of_another_size_keeps_the_newest_rows(size, assign):
 
 @pytest.mark.parametrize("persistent", [False, True])
 def test_a_queue_that_is_not_in_the_state(persistent):
-    """Loading a state without a queue empties the queue; one with a queue fills it, whether or not the module saves it."""
+    """A state without a queue empties the queue; one with a queue fills it, even if the module does not save it."""
     without, filled_one = filled(persistent_queue=False), filled()
     assert [name for name in without.state_dict() if name.startswith("queue")] == []
     loss_fn = filled(persistent_queue=persistent)

@@ -1,4 +1,4 @@
-"""One list of losses and one way to call them in both frameworks, for `test_bad_input.py` and its neighbours."""
+"""One list of losses and one way to call them in both frameworks, for `test_bad_input.py` and other tests."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ QUEUE = 8
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A loss of the table, or something that is called like one, in both frameworks."""
+    """A loss of the table, or a function with the same signature, in both frameworks."""
 
     name: str
     torch: Callable[[int], Callable]  # number of classes -> module
     jax: Callable[..., Any]  # (logits, targets, sample_weight=None) -> loss
-    case: Loss  # whose traits it has
+    case: Loss  # the loss with the same traits
 
     def batch(self, num_classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
         return self.case.batch(0, ROWS, num_classes)
@@ -67,7 +67,7 @@ def _blend_in_jax(logits: Any, targets: Any, sample_weight: Any = None) -> Any:
 
 
 def _class_parallel_in_jax(logits: Any, targets: Any, sample_weight: Any = None) -> Any:
-    """On a mesh axis of one device: the code path without its traffic."""
+    """On a mesh axis of one device, which runs the same code without communication."""
     arrays = {"logits": logits, "targets": targets, "sample_weight": sample_weight}
     arrays = {name: jnp.asarray(array)[None] for name, array in arrays.items() if array is not None}
 
@@ -88,7 +88,7 @@ LOSSES = [*map(_of_table, [*STEPS, *with_variants(POINTWISE)]), BLEND]
 
 
 def call(library: str, loss: Subject, logits: Any, targets: Any, weights: Any = None) -> Any:
-    """The loss, called as a user calls it: eagerly, on whatever is given; numpy arrays in the framework's own."""
+    """Calls the loss eagerly, as a user does, on any arguments; numpy arrays become the framework's own."""
     arguments = {} if weights is None else {"sample_weight": weights}
     if library == "jax":
         return loss.jax(_to_jax(logits), _to_jax(targets), **{k: _to_jax(v) for k, v in arguments.items()})
@@ -98,15 +98,15 @@ def call(library: str, loss: Subject, logits: Any, targets: Any, weights: Any = 
 
 @cache
 def compiled(loss: Subject) -> Callable:
-    """Value and gradient in JAX, compiled once for each shape, so without a look at any value."""
-    quickly = {"xla_backend_optimization_level": 0}  # to compile, which takes longer here than all the rest
+    """Value and gradient in JAX, compiled once for each shape, so values are never read."""
+    quickly = {"xla_backend_optimization_level": 0}  # compilation dominates the run time
     return jax.jit(jax.value_and_grad(lambda x, y, w: loss.jax(x, y, sample_weight=w)), compiler_options=quickly)
 
 
 def evaluate(
     library: str, loss: Subject, logits: Any, targets: Any, weights: Any = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The loss and its gradient in numpy; in JAX compiled."""
+    """The loss and its gradient as numpy arrays; compiled in JAX."""
     if weights is None:
         weights = np.ones(len(logits), np.float32)
     if library == "jax":

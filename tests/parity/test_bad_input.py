@@ -1,4 +1,4 @@
-"""Whatever a loss is fed, it works or says what is wrong: every loss, every bad input, both frameworks."""
+"""Every loss on every bad input, in both frameworks: it works or its error says what is wrong."""
 
 import re
 from functools import partial
@@ -30,7 +30,7 @@ def change(array, index, value):
 
 
 ONES = np.ones(ROWS, np.float32)
-# what is changed, the error, and what its message says: what must hold, what was given
+# the change, the error, and the parts of its message: the condition and the value given
 WRONG_CALLS = {
     "integer logits": (lambda x, y: (x.astype(np.int64), y), TypeError, "(logits|inputs) must be a floating-point"),
     "complex logits": (lambda x, y: (x + 0j, y), TypeError, "must be .* got dtype .*complex64"),
@@ -94,7 +94,7 @@ BAD_VALUES = {
 @every_library
 @every_loss_and_class_parallel
 def test_bad_values_that_cannot_be_seen_make_the_loss_nan(library, loss, monkeypatch):
-    """In torch as on an accelerator, where looking would wait for the device."""
+    """In torch as on an accelerator, where reading values would wait for the device."""
     looking = on_torch, pieces, order
     for module in (imbalanced_torch.validation, *looking):
         monkeypatch.setattr(module, "can_read" if hasattr(module, "can_read") else "is_eager_cpu", lambda _: False)
@@ -118,7 +118,7 @@ def test_ignored_rows_may_hold_anything(library, loss):
     np.testing.assert_allclose(gradient, expected[1], rtol=1e-5, atol=1e-9)
     assert (gradient[[0, 5, 6]] == 0).all()
     assert np.abs(gradient).max() > 0
-    assert np.isfinite(np.asarray(call(library, loss, dirty, targets, weights)))  # nor are they refused
+    assert np.isfinite(np.asarray(call(library, loss, dirty, targets, weights)))  # nor does an eager call reject them
 
 
 @every_library
@@ -130,7 +130,7 @@ def test_batches_without_a_loss_are_zero_with_zero_gradient(library, loss):
         "all ignored": (logits, np.full_like(targets, IGNORED), ONES),
         "all weights zero": (logits, targets, 0 * ONES),
     }
-    if loss.case.ranks and (library == "torch" or loss is LOSSES[0]):  # a compilation each
+    if loss.case.ranks and (library == "torch" or loss is LOSSES[0]):  # each needs a compilation
         column, labels = logits[:, :1], np.arange(ROWS) % 2
         batches["no positive"] = (column, 0 * labels, ONES)
         if loss.case.needs_a_negative:
@@ -148,7 +148,7 @@ def test_a_head_that_starts_at_zero_is_trained(library, loss):
     value, gradient = evaluate(library, loss, 0 * logits, targets)
     assert np.isfinite(value)
     assert np.isfinite(gradient).all()
-    assert np.abs(gradient).max(axis=0).min() > 0  # of every class
+    assert np.abs(gradient).max(axis=0).min() > 0  # in every class
 
 
 @every_library
@@ -167,7 +167,7 @@ def test_huge_and_infinite_logits(library, loss):
 
 @class_losses
 def test_targets_of_any_integer_type(loss):
-    """In torch, which cannot compare the larger unsigned types; in JAX all integers are alike."""
+    """Torch only, since it cannot compare the larger unsigned types; JAX treats all integers alike."""
     logits, targets = loss.batch()
     expected = call("torch", loss, logits, targets)
     for dtype in (np.uint8, np.int8, np.uint16, np.int32, np.uint32, np.uint64):
@@ -176,7 +176,7 @@ def test_targets_of_any_integer_type(loss):
 
 @every_loss
 def test_layout_does_not_matter(loss):
-    """JAX arrays have no layout."""
+    """Torch only, since JAX arrays have no layout."""
     logits, targets = loss.batch()
     expected = evaluate("torch", loss, logits, targets)
     spread = torch.zeros(3, 2 * ROWS).T[::2]
@@ -197,7 +197,7 @@ def test_layout_does_not_matter(loss):
 t, j = imbalanced_torch, imbalanced_jax
 X, Y = BLEND.batch()
 TX, TY, JX, JY = torch.from_numpy(X), torch.from_numpy(Y), jnp.asarray(X), jnp.asarray(Y)
-NUMBERS = {  # parameter, calls in both frameworks, bad values, what the message says
+NUMBERS = {  # parameter: calls in both frameworks, bad values, expected message
     "sigmoid gamma": (
         lambda v: t.SigmoidFocalLoss(gamma=v)(TX, TX > 0),
         lambda v: j.sigmoid_focal_loss(JX, JX > 0, gamma=v),
@@ -246,7 +246,7 @@ def test_numbers_out_of_range_are_refused_whatever_holds_them(name):
         for run, form in forms:
             with pytest.raises(ValueError, match=rf"{message}.*, got (np\.float\d\d\()?{value}"):
                 run(form)
-    # no weights are legal, and so is one for each label
+    # None is legal, and so is one weight per label
     for nonsense in ("1", 1j, *(() if name == "sigmoid alpha" else ([0.1],)), *(() if "alpha" in name else (None,))):
         for run in (of_torch, of_jax):
             with pytest.raises(ValueError, match=f"{message} or a 0-d array, got"):
@@ -275,12 +275,12 @@ def test_a_temperature_known_at_run_time_only_is_nan_when_it_is_none(library):
         loss_fn = t.SmoothAPLoss(3, queue_size=0)
         losses = []
         for tau in (0.1, 0.0, -1.0, np.nan):
-            loss_fn._temperature.fill_(tau)  # as a loaded checkpoint might
+            loss_fn._temperature.fill_(tau)  # as loading a checkpoint might do
             losses.append(loss_fn(TX, TY))
     assert [np.isfinite(float(loss)) for loss in losses] == [True, False, False, False]
 
 
-INTEGERS = [  # a call, the message
+INTEGERS = [  # call, expected message
     (lambda: t.SoftmaxFocalLoss(ignore_index=None), "ignore_index must be an integer of 32 bits, got None"),
     (lambda: t.SoftmaxFocalLoss(ignore_index=1.5), r"ignore_index must be an integer of 32 bits, got 1\.5"),
     (lambda: t.SigmoidFocalLoss(ignore_index=np.nan), "ignore_index must be an integer of 32 bits, got nan"),
@@ -320,7 +320,7 @@ def test_one_hot_targets_are_told_what_to_pass(of_torch, of_jax, instead):
 
 
 HALF = torch.tensor(0.5)
-PYTHON_NUMBERS = [  # a call, the message
+PYTHON_NUMBERS = [  # call, expected message
     (
         lambda: t.SmoothAPLoss.recommended(3, positive_rate=HALF),
         r"positive_rate must be a Python number in \(0, 1\), got tensor\(0\.5000\); call \.item\(\)",
@@ -359,9 +359,9 @@ def test_no_more_rows_than_k_are_a_warning():
     for name in ("RecallAtKLoss", "PrecisionAtKLoss"):
         loss_fn = getattr(t, name)(3, k=12, queue_size=0)
         with pytest.warns(UserWarning, match="batch and queue have 12 rows, no more than k=12: the loss is 0") as seen:
-            assert loss_fn(TX, TY) == loss_fn(TX, TY) == 0  # once
+            assert loss_fn(TX, TY) == loss_fn(TX, TY) == 0  # warns once
         assert [warning.filename for warning in seen] == [__file__]
-        assert getattr(t, name)(3, k=12, queue_size=1)(TX, TY) == 0  # a queue that will fill
+        assert getattr(t, name)(3, k=12, queue_size=1)(TX, TY) == 0  # the queue will fill up
     for package, x, y in ((j, JX, JY), (functional, TX, TY)):
         for function in (package.recall_at_k_loss, package.precision_at_k_loss):
             with pytest.warns(
@@ -384,7 +384,7 @@ def test_integers_of_numpy_are_integers():
 QUEUE = imbalanced_jax.init_queue(4, 3)
 smooth_ap = partial(imbalanced_jax.smooth_ap_loss, JX, JY)
 STATE = j.presets.init_state(3, queue_size=4)
-JAX_MISTAKES = [  # a call, the error, the message
+JAX_MISTAKES = [  # call, error, expected message
     (lambda: j.presets.smooth_ap(JX, JY, QUEUE), TypeError, "state must be a PresetState, .*, got Queue"),
     (lambda: j.presets.smooth_ap(JX, JY, STATE._asdict()), TypeError, "state must be a PresetState, .*, got dict"),
     (lambda: j.presets.pauc_at_budget(JX, JY, None, budget=0.1), TypeError, "state must be .*, got NoneType"),
@@ -442,7 +442,7 @@ def test_mistakes_in_the_blend(mistake, error, message):
 
 
 def test_the_mark_of_emptied_slots_need_not_be_given():
-    """Whatever the ignore_index of the main loss, the slots that the switch empties are ignored."""
+    """The slots that the switch empties are ignored for any ignore_index of the main loss."""
 
     def loss(of_main):
         def main(queue, temperature):
@@ -499,7 +499,7 @@ def test_class_weights_of_every_kind_of_numbers(package):
     np.testing.assert_allclose(package.class_weights([5_000_000_000, 5]), [1e-9, 1])
     make = torch.tensor if package is imbalanced_torch else jnp.array
     small = [make(np.array([n], np.uint8)) for n in (20, 10)]
-    with pytest.raises(ValueError, match="total - positives must be finite and >= 0, got -10"):  # not 246
+    with pytest.raises(ValueError, match="total - positives must be finite and >= 0, got -10"):  # in uint8, 246
         package.pos_weight(*small)
     for dtype in (np.uint16, np.int8, np.bool_, np.float32):
         np.testing.assert_allclose(package.class_weights(make(np.array([1, 1], dtype))), [1, 1])

@@ -1,4 +1,4 @@
-"""An error names the option as the user spelt it: every option of every class and function, given nonsense."""
+"""Errors name the option as the user spelt it: every option of every class and function, given an invalid value."""
 
 import inspect
 import typing
@@ -24,12 +24,12 @@ DATA = {
     "num_classes",
     "self",
 }
-# objects of the frameworks, which complain of them themselves
+# objects of the frameworks, which check them
 FOREIGN = {"process_group", "axis_name", "generator", "dtype", "deterministic", "rngs"}
 
 
 def options_of(function):
-    """The keywords, those of an unpacked TypedDict among them."""
+    """The keywords, including those of an unpacked TypedDict."""
     names = []
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is parameter.VAR_KEYWORD:
@@ -40,7 +40,7 @@ def options_of(function):
 
 
 def calls():
-    """(kind, loss, option) of every option."""
+    """The (kind, loss, option) of every option."""
     seen = set()
     for case in LOSSES:
         for kind, function in (

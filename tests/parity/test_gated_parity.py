@@ -1,4 +1,4 @@
-"""Gated losses: the presets of PyTorch, JAX and nnx, and the formula of `imbalanced_core.losses.gated` in numpy."""
+"""Gated losses: the presets of PyTorch, JAX and nnx against the formula of `imbalanced_core.losses.gated` in numpy."""
 
 from functools import partial
 
@@ -17,7 +17,7 @@ from imbalanced_jax import presets
 
 CLASSES, QUEUE, STEPS, BUDGET = 3, 20, 5, 0.2
 PAUC = {"beta": 2 * BUDGET, "surrogate": "pairwise", "temperature_scale": "std"}
-PRESETS = {  # class, function, their arguments, definition, its temperature, limits of the weight
+PRESETS = {  # class, function, arguments, definition, its temperature, limits of the gate
     "smooth AP": ("SmoothAPLoss", presets.smooth_ap, {}, reference.smooth_ap, 0.2, (0.05, 0.3)),
     "pAUC": (
         *("PAUCAtBudgetLoss", presets.pauc_at_budget, {"budget": BUDGET}),
@@ -27,7 +27,7 @@ PRESETS = {  # class, function, their arguments, definition, its temperature, li
 
 
 class Formula:
-    """A gated loss of the batch and the queue, step after step, in float64."""
+    """A gated loss of the batch and the queue, step by step, in float64."""
 
     def __init__(self, definition, temperature, limits, positive_rate):
         self.definition, self.temperature = definition, temperature
@@ -60,7 +60,7 @@ class Formula:
         low, high = self.limits
         w = 0.25 + 0.75 * np.clip((self.reached[c] - low) / (high - low), 0, 1)
         odds = max(self.positives[c], 1) / max(self.negatives[c], 1)
-        if self.positive_rate is not None:  # as 100 rows more
+        if self.positive_rate is not None:  # counts as 100 more rows
             expected = 100 * self.positive_rate
             odds = (self.positives[c] + expected) / (self.negatives[c] + 100 - expected)
         shifted = z + 1.5 * np.log(odds)
@@ -72,7 +72,7 @@ class Formula:
 
 
 def draw(step, dtype=np.float32):
-    """The first batch lacks the last class; logits rank better and better, so that the weight of the ranking moves."""
+    """The first batch lacks the last class; the ranking improves at each step, so that the gate changes its weight."""
     rng = np.random.default_rng(step)
     ids = rng.integers(0, CLASSES - (step == 0), 12)
     ids[: CLASSES - (step == 0)] = np.arange(CLASSES - (step == 0))
@@ -81,14 +81,14 @@ def draw(step, dtype=np.float32):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_ranking_loss_begins_with_all_the_weight(preset):
-    """And keeps it until some tens of steps have shown that it does not succeed."""
+    """It keeps the full weight until some tens of steps have shown that the ranking does not improve."""
     name, function, arguments, *_ = PRESETS[preset]
     of_torch = getattr(imbalanced_torch, name).recommended(CLASSES, queue_size=QUEUE, **arguments)
     state, weights = presets.init_state(CLASSES, queue_size=QUEUE), []
     step = jax.jit(partial(function, **arguments))
     for number in range(100):
         rng = np.random.default_rng(number)
-        x, y = np.float32(rng.standard_normal((12, CLASSES))), np.arange(12) % CLASSES  # no skill
+        x, y = np.float32(rng.standard_normal((12, CLASSES))), np.arange(12) % CLASSES  # uninformative logits
         _, (state, aux) = step(x, y, state)
         _, figures = of_torch(torch.from_numpy(x), torch.from_numpy(y), return_diagnostics=True)
         weights.append(np.asarray(aux.diagnostics.ranking_weight))
@@ -109,7 +109,7 @@ def test_five_steps_are_the_same_everywhere(preset, positive_rate):
     state = presets.init_state(CLASSES, queue_size=QUEUE)
     jax_step = jax.jit(jax.value_and_grad(partial(function, **arguments), has_aux=True))
     nnx_step = nnx.jit(nnx.value_and_grad(lambda loss_fn, x, y: loss_fn(x, y), argnums=1))
-    # so near the limits that a few steps of the slow running mean cross them
+    # so near the limit that a few steps of the slow running mean cross it
     start = np.full(CLASSES, limits[0] - 0.005)
     formula.reached = start.copy()
     of_torch.gate.reached.copy_(torch.from_numpy(start))
@@ -136,4 +136,4 @@ def test_five_steps_are_the_same_everywhere(preset, positive_rate):
             np.testing.assert_array_equal(gate.negatives, formula.negatives, err_msg=told)
         assert v.dtype == jnp.float32
     weight = np.asarray(aux.diagnostics.ranking_weight)
-    assert ((weight > 0.26) & (weight < 1)).all()  # the weight is on trial between its limits
+    assert ((weight > 0.26) & (weight < 1)).all()  # strictly between the limits, so the comparison tests the weight

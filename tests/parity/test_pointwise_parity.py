@@ -1,4 +1,4 @@
-"""Torch modules and JAX functions give one value and one gradient, which are those of the float64 reference."""
+"""Torch modules and JAX functions agree with the float64 reference in value and gradient."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ import imbalanced_jax
 import imbalanced_torch
 
 ALPHA = [0.5, 2.0, 1.0, 0.25]
-# name, torch module, JAX function, definition, kind of target, options of all of them
+# name, torch module, JAX function, definition, kind of target, options for all of them
 LOSSES = [
     ("SigmoidFocalLoss", "sigmoid_focal_loss", "sigmoid_focal", "binary", {}),
     ("SigmoidFocalLoss", "sigmoid_focal_loss", "sigmoid_focal", "unit", {"gamma": 0.5, "alpha": None}),
@@ -66,7 +66,7 @@ def test_values_and_gradients(name, function, definition, kind, options, reducti
     near = {"rtol": tolerance, "atol": tolerance * np.abs(slope).max()}
     assert of_jax.dtype == dtype
     assert of_torch.detach().numpy().dtype == dtype
-    tiny = tolerance * 1e-6  # a loss of 1e-7 has some units of rounding more, from the power of a difference
+    tiny = tolerance * 1e-6  # a loss near 1e-7 has more rounding error, from the power of a difference
     np.testing.assert_allclose(of_torch.detach(), expected, rtol=tolerance, atol=tiny)
     np.testing.assert_allclose(of_jax, expected, rtol=tolerance, atol=tiny)
     np.testing.assert_allclose(x.grad, slope, **near)

@@ -1,4 +1,4 @@
-"""Every public function on drawn shapes, masks, ties, extremes and dtypes: a small part of `python -m tests.fuzz`."""
+"""Every public function on random shapes, masks, ties, extremes and dtypes: a small part of `python -m tests.fuzz`."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from losses import LOSSES, Loss
 
-pytestmark = pytest.mark.filterwarnings("ignore:batch and queue have:UserWarning")  # k of few rows, on purpose
+pytestmark = pytest.mark.filterwarnings("ignore:batch and queue have:UserWarning")  # intended: rows <= k
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -36,7 +36,7 @@ def assert_near(errors):
 @given(data=st.data())
 def test_torch_losses_are_the_reference(name, data):
     plan = data.draw(st.sampled_from(fuzz.make_plans(name)))
-    least = {"ranking": 0, "labels": 1, "ids": 2, "lists": 1}[plan.case.kind]  # a softmax needs two classes
+    least = {"ranking": 0, "labels": 1, "ids": 2, "lists": 1}[plan.case.kind]  # a softmax needs two
     columns = st.integers(least, 20 if plan.case.ranks else 7)
     shape = (data.draw(st.integers(1, 30)), data.draw(columns))
     plan = dataclasses.replace(plan, shape=shape, dtype=data.draw(st.sampled_from(list(DTYPES))))
@@ -48,7 +48,7 @@ def test_torch_losses_are_the_reference(name, data):
 @few(10)
 @given(seed=SEEDS)
 def test_jax_losses_are_the_reference(name, seed):
-    """One plan, hence one compilation."""
+    """A single plan, to compile only once."""
     assert_near(run(fuzz.make_plans(name)[0], "jax", seed))
 
 
@@ -61,7 +61,7 @@ def test_other_functions_are_the_reference(name, library, seed):
 
 
 def test_a_wrong_loss_would_be_noticed():
-    """The comparison itself: a loss with a small margin fails, and its line repeats it."""
+    """Tests the comparison: a loss with a small margin fails, and the reported line reproduces the failure."""
     name = LOSSES[0].name
     plan = fuzz.make_plans(name)[0]
     fields = {field.name: getattr(plan.case, field.name) for field in dataclasses.fields(plan.case)}

@@ -1,4 +1,4 @@
-"""A run that starts in one framework and goes on in the other: the queue is the same, so the losses are."""
+"""A run that starts in one framework and continues in the other has the same queue, and hence the same losses."""
 
 import functools
 
@@ -75,7 +75,7 @@ def test_a_run_goes_on_in_the_other_framework(task):
     after, queue = run_jax(to_jax(first), task, range(SWITCH, STEPS))
     np.testing.assert_allclose(losses + after, expected, rtol=1e-5)
     for ours, theirs in zip(queue, unbroken.queue, strict=True):
-        np.testing.assert_array_equal(ours, theirs)  # to the bit, and in the same dtypes
+        np.testing.assert_array_equal(ours, theirs)  # bitwise, with the same dtypes
         assert ours.dtype == theirs.numpy().dtype
 
     classes, multilabel = TASKS[task]

@@ -1,4 +1,4 @@
-"""Torch modules and JAX functions: the same losses, gradients and queues, step after step."""
+"""Torch modules and JAX functions have the same losses, gradients and queues at every step."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from replay import TASKS, draw_batch
 import imbalanced_jax
 
 STEPS = 50
-ROWS = (12, 7)  # batches take turns, so the queue is cut at changing places
+ROWS = (12, 7)  # batch sizes alternate, so the queue wraps around at different slots
 CASES = [
     (case, task, dtype)
     for i, case in enumerate(RANKING)
@@ -23,7 +23,7 @@ CASES = [
 
 
 def batch(step, task, dtype):
-    """A batch with ignored rows; every seventh has a row of NaN, or one with an infinite logit."""
+    """A batch with ignored rows; every seventh batch has a NaN or an infinite logit."""
     arrays = draw_batch(np.random.default_rng(step), task, rows=ROWS[step % 2], dtype=dtype)
     if step % 7 == 3:
         arrays[0][2, 0] = np.nan if step % 2 else np.inf
@@ -66,6 +66,6 @@ def test_fifty_steps_are_the_same(case, task, dtype):
         for name, torch_array, jax_array in zip(queue._fields, loss_fn.queue, queue, strict=True):
             np.testing.assert_array_equal(torch_array, jax_array, err_msg=f"{name}, step {step}")
         finite += bool(value.isfinite())
-    assert finite >= STEPS - STEPS // 14 - 1  # only steps with NaN are NaN
+    assert finite >= STEPS - STEPS // 14 - 1  # only steps with a NaN are NaN
     assert np.isfinite(queue.logits).all()
     assert 0 < (np.asarray(queue.targets) == QUEUE_IGNORED).mean() < 0.5

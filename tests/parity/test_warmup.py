@@ -1,4 +1,4 @@
-"""The same run in torch and in JAX: the same weight, temperature and loss at every step, and the same queue."""
+"""A run in torch and in JAX has the same weight, temperature and loss at every step, and the same queue."""
 
 import jax
 import jax.numpy as jnp

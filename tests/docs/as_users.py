@@ -1,4 +1,4 @@
-"""README, guides and examples run as their readers run them, with the settings that a framework starts with."""
+"""Runs README, guides and examples as their readers do, with each framework's default settings."""
 
 import functools
 
@@ -11,7 +11,7 @@ import torch
 
 @pytest.fixture(autouse=True)
 def settings_of_users():
-    """JAX without the strict settings of the other tests; seeded generators; nothing of the test is left behind."""
+    """JAX without the strict settings of the other tests, and seeded generators; cleans up after the test."""
     random_state, default_dtype, threads = torch.get_rng_state(), torch.get_default_dtype(), torch.get_num_threads()
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 - a page may use the global generator
@@ -24,9 +24,9 @@ def settings_of_users():
 
 @pytest.fixture
 def steady_adam(monkeypatch):
-    """Adam with an epsilon above rounding errors, for runs of both frameworks that are compared step by step.
+    """Adam with an epsilon above rounding errors, for step-by-step comparison of runs in both frameworks.
 
-    A ranking loss has gradients that are 0 but for rounding, such as that of the last bias. Adam scales each to a whole
+    Some gradients of a ranking loss, such as that of the last bias, are 0 up to rounding. Adam scales each to a full
     step, whose direction then differs between the frameworks.
     """
     monkeypatch.setattr(torch.optim, "Adam", functools.partial(torch.optim.Adam, eps=1e-3))

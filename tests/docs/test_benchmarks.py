@@ -1,4 +1,4 @@
-"""The benchmarks in small: contenders that compute the same number, a table of what was measured, honest verdicts."""
+"""Small benchmark runs: contenders compute the same number, the table shows the measurements, verdicts are correct."""
 
 import json
 import math
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def environment_of_users(monkeypatch):
-    """What a child would inherit: threads and settings that the other tests need."""
+    """Removes settings that the other tests need and child processes would inherit."""
     for name in ("XLA_FLAGS", "JAX_ENABLE_X64", "JAX_NUMPY_DTYPE_PROMOTION"):
         monkeypatch.delenv(name, raising=False)
 
@@ -52,7 +52,7 @@ def test_ours_computes_what_the_definition_does(backend):
 def test_ours_computes_what_optax_does():
     contenders = measured("sigmoid_focal:1024:5%", "jax")
     assert assert_same_number(contenders) == 1
-    assert contenders["BCE"]["value"] > contenders["jit"]["value"]  # focal loss is the smaller one
+    assert contenders["BCE"]["value"] > contenders["jit"]["value"]  # the focal loss is smaller
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_the_command_from_the_root_of_a_clone(environment_of_users, tmp_path):
     ways = [row[2] for row in rows]
     expected = ["PyTorch: eager", "PyTorch: torch.sort", "PyTorch: all pairs", "JAX: jit", "JAX: jnp.sort"]
     assert {*expected, "PyTorch: cross entropy", "JAX: cross entropy"} <= set(ways)
-    assert all(float(row[3]) > 0 for row in rows[2:])  # milliseconds, below the header and its rule
+    assert all(float(row[3]) > 0 for row in rows[2:])  # milliseconds, below the header and the rule
     assert done.stdout.partition("## Growth")[0].count("| not measured |") == len(targets.all_targets())
     results = json.loads((tmp_path / "new" / "results.json").read_text())
     assert set(results["cases"]) == set(names)
@@ -113,7 +113,7 @@ def test_memory_of_a_step():
 
 
 def synthetic(factor):
-    """Results in which every figure is its target's bound, times a factor > 1 for the worse."""
+    """Results in which every figure is its target's bound made worse by `factor`."""
     made = {}
     for target in targets.all_targets():
         if target.figure == "growth":
@@ -244,7 +244,7 @@ def test_nothing_to_draw(tmp_path):
 def test_data(loss):
     case = next(case for case in cases.all_cases() if case.loss == loss)
     logits, targets = cases.make_batches(case)[0]
-    assert logits.dtype == "float32"  # a wider type would double the time
+    assert logits.dtype == "float32"  # float64 would double the time
     assert logits.shape == case.shape
     if not case.rate and targets.shape == logits.shape:  # probabilities
         targets = targets.argmax(axis=1)

@@ -1,7 +1,7 @@
-"""Every ```python block of README.md and docs/ runs, without a warning, as it stands on the page.
+"""Every ```python block of README.md and docs/ runs as written, without a warning.
 
-The blocks of one page run from top to bottom in one namespace, as a reader tries them; every page starts afresh, in an
-empty folder. A ```text block right below a ```python block is what that block prints, to the letter. A traceback names
+The blocks of a page run from top to bottom in one namespace, as a reader would run them; each page starts afresh in an
+empty folder. A ```text block right below a ```python block is the exact output of that block. A traceback names
 the page and its line.
 """
 
@@ -22,7 +22,7 @@ INTEGRATIONS = {
     "lightning",
     "torchmetrics",
     "transformers",
-}  # extras: without them the blocks that import them are left out
+}  # optional packages: blocks that import a missing one are skipped
 IMPORT = re.compile(r"^(?:import|from) (\w+)", re.MULTILINE)
 FENCE = re.compile(r"^```(?P<language>.*)\n(?P<code>(?:.*\n)*?)```\s*$", re.MULTILINE)
 
@@ -40,13 +40,13 @@ def code_blocks(page: str) -> list[tuple[str, int, str]]:
 
 
 def blocks_with_output(page: str) -> list[tuple[int, str, str | None]]:
-    """The line, the code and the promised output (None: none) of every ```python block."""
+    """The line, the code and the expected output, if any, of every ```python block."""
     blocks = code_blocks(page)
     found = []
     for (language, line, code), following in itertools.zip_longest(blocks, blocks[1:], fillvalue=("", 0, "")):
         next_language, next_line, text = following
         if language == "python":
-            # after the code its closing fence, an empty line and the opening fence
+            # the code is followed by its closing fence, an empty line and the opening fence
             is_output = next_language == "text" and next_line - (line + code.count("\n")) == 3
             found.append((line, code, text if is_output else None))
     return found
@@ -65,7 +65,7 @@ def test_blocks_run(path, tmp_path, monkeypatch):
             continue
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            # the empty lines before the code give a traceback the line numbers of the page
+            # the empty lines before the code make the line numbers of a traceback those of the page
             exec(compile("\n" * (line - 1) + code, str(path), "exec"), namespace)
         if output is not None:
             assert printed.getvalue().rstrip() == output.rstrip(), f"what line {line} of {path.name} prints"

@@ -1,4 +1,4 @@
-"""The demos in small: they run in both backends, which agree, print their tables, draw their plots, refuse nonsense."""
+"""Small runs of the demos: both backends agree, tables are printed, plots are drawn, invalid arguments are rejected."""
 
 import contextlib
 import importlib

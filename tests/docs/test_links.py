@@ -1,4 +1,4 @@
-"""What README.md and docs/ point to is there: links, images, headings, files named in the text, public names."""
+"""What README.md and docs/ refer to exists: links, images, headings, files named in the text, public names."""
 
 import importlib.util
 import re
@@ -49,7 +49,7 @@ def links(page: Path) -> list[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """The names of the headings, as the usual Markdown hosts make them."""
+    """The anchors of the headings, as the usual Markdown hosts generate them."""
     headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

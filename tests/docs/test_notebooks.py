@@ -1,4 +1,4 @@
-"""The notebooks of docs/ run from top to bottom, and print what they show."""
+"""The notebooks of docs/ run from top to bottom and reproduce their stored output."""
 
 import contextlib
 import io
@@ -28,7 +28,7 @@ def test_notebook_runs(path, tmp_path, monkeypatch):
             exec(compile("".join(cell["source"]), path.name, "exec"), names)
         for now, then in zip(printed.getvalue().splitlines(), "".join(map("".join, shown)).splitlines(), strict=True):
             assert NUMBER.sub("#", now) == NUMBER.sub("#", then)
-            # training amplifies the last digit of another processor
+            # training amplifies rounding differences between processors
             assert [float(x) for x in NUMBER.findall(now)] == pytest.approx(
                 list(map(float, NUMBER.findall(then))), abs=0.05
             )

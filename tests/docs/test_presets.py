@@ -1,4 +1,4 @@
-"""The recommended options: what they set, that they can be changed, and that they learn where the defaults do not."""
+"""The recommended options: their values, that they can be overridden, and that they learn where the defaults do not."""
 
 import inspect
 from functools import partial
@@ -67,7 +67,7 @@ def test_jax_compares_pairs_by_default():
 
 
 def trained_average_precision(loss_fn: nn.Module) -> float:
-    """Of a small network on 2% positives, from the first step on."""
+    """The average precision of a small network on 2% positives that uses the loss from the first step."""
     torch.manual_seed(0)
     x = torch.randn(4000, 6)
     y = (x[:, 0] * x[:, 1] + 0.3 * torch.randn(4000) > 1.9).long()
@@ -130,7 +130,7 @@ def test_the_presets_are_compared_on_the_contested_top(monkeypatch, capsys):
     "preset", [partial(PAUCAtBudgetLoss.recommended, 1, 0.01), partial(SmoothAPLoss.recommended, 1)]
 )
 def test_the_pull_falls_where_scores_are_far_apart(preset):
-    """Otherwise scores that grow make the gradients of the weights grow, and training by SGD diverges."""
+    """Otherwise growing scores would make the gradients of the weights grow, and training with SGD would diverge."""
     scores, y = torch.randn(256, 1), (torch.arange(256) % 10 == 0).long()
 
     def pull(scale):

@@ -1,4 +1,4 @@
-"""The quickstart in small: from the same weights and batches, both halves have the same loss at every step."""
+"""Small runs of the quickstart: with the same weights and batches, both halves have the same loss at every step."""
 
 import sys
 
@@ -38,7 +38,7 @@ def test_same_trajectory(problem, name):
 
     assert torch_losses.shape == (STEPS,)
     assert torch_losses.dtype == np.float32
-    assert np.ptp(torch_losses) > 0  # it does train
+    assert np.ptp(torch_losses) > 0  # the losses change
     np.testing.assert_allclose(torch_losses, jax_losses, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(torch_scores, jax_scores, rtol=1e-4, atol=1e-4)
 
@@ -80,7 +80,7 @@ def test_recall_at_a_false_positive_rate(problem):
     scores = np.where(problem.test_y == 1, 1.0, 0.0)
     assert quickstart_data.recall_at(problem, scores) == 1
     negatives = np.flatnonzero(problem.test_y == 0)
-    scores[negatives[:4]] = 2  # 4 of 812 is within 0.5%
+    scores[negatives[:4]] = 2  # 4 of 812 is below 0.5%
     assert quickstart_data.recall_at(problem, scores) == 1
     scores[negatives[4]] = 2
     assert quickstart_data.recall_at(problem, scores) == 0

@@ -1,4 +1,4 @@
-"""The study and the grid of the presets in small: splits, losses, files that are resumed, and the statistics."""
+"""Small runs of the study and the grid of presets: splits, losses, resuming from files, and the statistics."""
 
 import shutil
 import sys
@@ -22,7 +22,7 @@ TINY = Training(0.1, batch=16, queue=16, steps=150, hidden=(8,), learning_rates=
 
 @pytest.fixture
 def tiny():
-    """Five lanes of 200 rows; the first feature tells the positives."""
+    """Five lanes of 200 rows; the first feature identifies the positives."""
     rng = np.random.default_rng(0)
     y = (np.arange(200) % 8 == 0).astype(np.int32)
     x = rng.standard_normal((200, 3)).astype(np.float32) * 100
@@ -116,7 +116,7 @@ def test_cross_entropies_of_known_numbers():
 
 def test_two_percent_of_the_negatives_are_hard():
     z, y = np.linspace(-3, 3, 102).astype(np.float32), np.zeros(102, int)
-    y[[3, 101]] = 1  # the highest score is no negative
+    y[[3, 101]] = 1  # the highest score is not a negative
     weights = np.ones(102)
     weights[[99, 100]] = 10
     bce = np.log1p(np.exp(np.where(y == 1, -z, z)))
@@ -186,7 +186,7 @@ def test_a_lane_is_scaled_by_its_own_training_rows(tiny):
 def test_the_learning_rate_is_chosen_on_validation(tiny, monkeypatch):
     split = tiny.splits[0]
     scores = np.stack([np.zeros(200), np.zeros(200)])
-    scores[0, split.test] = tiny.y[split.test]  # right on the test rows alone
+    scores[0, split.test] = tiny.y[split.test]  # correct on the test rows only
     scores[1, split.valid] = tiny.y[split.valid]
     monkeypatch.setattr(runs, "networks", lambda *_: [([0.1, 0.2], scores)])
     (row,) = runs.run(tiny._replace(splits=[split]), "BCE")
@@ -210,7 +210,7 @@ def test_the_file_of_runs(tmp_path):
     store.add("a", "BCE", rows)
     store.add("a", "pairs alone", rows)
     assert store.read() == {("a", "BCE"): rows, ("a", "pairs alone"): rows}
-    store.path.write_text(store.path.read_text()[:-12])  # cut off within the last line
+    store.path.write_text(store.path.read_text()[:-12])  # truncated within the last line
     assert store.read() == {("a", "BCE"): rows}
 
 
@@ -260,8 +260,8 @@ def test_ranks_and_tests_of_made_up_runs():
     text = report.keel_report(found, names, "made up")
     table = [line.split() for line in text.splitlines() if "preset" in line]
     assert table[0][3] == "1.00"  # mean rank; trees are not ranked
-    assert table[1][3:5] == ["8", "0"]  # all sets won
-    assert float(table[1][5]) == pytest.approx(2 * 2 / 2**8, abs=6e-4)  # the smallest p of 8 sets, twice
+    assert table[1][3:5] == ["8", "0"]  # wins on all sets
+    assert float(table[1][5]) == pytest.approx(2 * 2 / 2**8, abs=6e-4)  # the smallest p of 8 sets, doubled (Holm)
     assert "AP against weighted BCE" in text
 
 

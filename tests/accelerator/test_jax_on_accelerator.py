@@ -1,4 +1,4 @@
-"""JAX on an accelerator: every loss and option, the queue, no transfer in a step, bounded memory."""
+"""JAX on an accelerator: every loss and option, the queue, no transfers within a step, bounded memory."""
 
 import os
 
@@ -24,7 +24,7 @@ import imbalanced_jax
 from imbalanced_core.pairwise import counts
 from imbalanced_jax import presets
 
-# asked only where JAX may look for a device: a backend that is started at collection would be forked by other tests
+# asked only where JAX may use a device: other tests would fork a process whose backend was started at collection
 skip_without(os.environ.get("JAX_PLATFORMS") != "cpu" and jax.default_backend() != "cpu")
 
 
@@ -48,7 +48,7 @@ def test_value_and_gradient_in_float64(case):
 
 @each(RANKING)
 def test_long_rows(case, monkeypatch):
-    """In blocks, as beyond the limit of pairs."""
+    """Computed in blocks, as for rows above the limit of pairs."""
     for limit in ("_PAIRS_JAX_ACCELERATOR", "_PAIRS_JAX_CPU"):
         monkeypatch.setattr(counts, limit, 0)
     logits, targets = batch_of(case, rows=1000)
@@ -89,7 +89,7 @@ STEPS = {name: (case, lambda case=case, make=make: make(case)) for name, (case, 
 
 @pytest.mark.parametrize("name", STEPS)
 def test_twenty_steps_without_a_transfer(name):
-    """A model, its update, and the state of the loss; ranking losses are compared with the queue of the CPU."""
+    """A model, its update, and the state of the loss; for ranking losses, the queue is compared with the CPU's."""
     case, make = STEPS[name]
     state, loss_fn = make()
 

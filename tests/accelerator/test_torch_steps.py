@@ -1,4 +1,4 @@
-"""Whole training steps in PyTorch on an accelerator: no host sync, captured in a CUDA graph, compiled, their memory."""
+"""Whole training steps in PyTorch on an accelerator: without host sync, in a CUDA graph, compiled, and their memory."""
 
 import contextlib
 import copy
@@ -21,7 +21,7 @@ every_module = pytest.mark.parametrize("name", MODULES)
 
 
 class Training:
-    """A linear model with its loss and optimizer; a step reads the batch from tensors that stay where they are."""
+    """A linear model with its loss and optimizer; a step reads the batch from tensors at fixed addresses."""
 
     def __init__(self, name, autocast=False):
         case, make = MODULES[name]
@@ -52,7 +52,7 @@ class Training:
 
 @contextlib.contextmanager
 def no_sync():
-    """Any wait for the device raises."""
+    """Raises an error on any wait for the device."""
     if DEVICE != "cpu":
         torch.cuda.synchronize()
         torch.cuda.set_sync_debug_mode("error")
@@ -64,7 +64,7 @@ def no_sync():
 
 
 def captured(training, warm_up=3):
-    """A function that replays the step, and an equal `Training` that was not captured; `warm_up` steps came before."""
+    """A function that replays the step, and an equal `Training` that is not captured, both after `warm_up` steps."""
     stream = torch.cuda.Stream() if DEVICE != "cpu" else None
     if stream is not None:
         stream.wait_stream(torch.cuda.current_stream())
@@ -89,7 +89,7 @@ def captured(training, warm_up=3):
 
 
 def assert_same(training, twin):
-    """Parameters, queue, gate and draws."""
+    """Compares parameters, queue, gate and random draws."""
     for module, other in ((training.model, twin.model), (training.loss_fn, twin.loss_fn)):
         for name, tensor in module.state_dict().items():
             torch.testing.assert_close(tensor, other.state_dict()[name], rtol=1e-3, atol=1e-5, msg=name)
@@ -106,7 +106,7 @@ def test_the_debug_mode_sees_a_sync():
 @pytest.mark.parametrize("autocast", [False, True], ids=["float32", "bfloat16"])
 def test_a_step_does_not_wait(name, autocast):
     training = Training(name, autocast)
-    for _ in range(2):  # the first fill caches of constants
+    for _ in range(2):  # the first calls fill caches of constants
         training.step()
     with no_sync():
         for k in range(3):
@@ -132,12 +132,12 @@ def test_a_captured_step_is_the_eager_step(name):
 
 @pytest.mark.parametrize("name", [name for name, (case, _) in MODULES.items() if case.ranks])
 def test_a_graphed_loss_is_the_eager_loss(name):
-    """The loss alone, forward and backward, as a CUDA graph in a loop that is not captured."""
+    """Only the loss, forward and backward, is a CUDA graph; the training loop is not captured."""
     training, twin = Training(name), Training(name)
     if DEVICE != "cpu":
         example = training.model(training.inputs).detach().requires_grad_()
         torch.cuda.make_graphed_callables(training.loss_fn, (example, training.targets))
-        training.loss_fn.reset_parameters()  # it was called to warm up
+        training.loss_fn.reset_parameters()  # the warm-up called the loss
     for k in range(6):
         for one in (training, twin):
             one.load(k)

@@ -1,4 +1,4 @@
-"""PyTorch on an accelerator computes what the CPU does: every loss and option, and the queue step after step."""
+"""PyTorch on an accelerator agrees with the CPU: every loss and option, and the queue step by step."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def test_autocast(case):
 @each(RANKING)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_long_rows(case, dtype, monkeypatch):
-    """In blocks, as beyond the limit of pairs."""
+    """Computed in blocks, as for rows above the limit of pairs."""
     for limit in ("_PAIRS_ACCELERATOR", "_PAIRS_EAGER_CPU"):
         monkeypatch.setattr(counts, limit, 0)
     logits, targets = batch_of(case, rows=1000, dtype=dtype)
@@ -51,10 +51,10 @@ def test_long_rows(case, dtype, monkeypatch):
 
 @pytest.fixture
 def tf32():
-    """What many training scripts allow their models."""
+    """Many training scripts allow this for their models."""
     torch.set_float32_matmul_precision("high")
     yield
-    assert torch.get_float32_matmul_precision() == "high"  # the losses leave it as it is
+    assert torch.get_float32_matmul_precision() == "high"  # the losses do not change it
     torch.set_float32_matmul_precision("highest")
 
 
@@ -85,7 +85,7 @@ OF_ONE_CLASS = {case.name: lambda case=case: module_of(case, num_classes=1) for 
 
 @pytest.mark.parametrize("name", OF_ONE_CLASS)
 def test_a_compiled_loss_of_one_class(name):
-    """Its kernels are others than those of several classes: Triton 3.6 could not compile some of them."""
+    """Its kernels differ from those for several classes; Triton 3.6 could not compile some of them."""
     logits, targets = batch_of(next((case for case in RANKING if case.name == name), RANKING[0]), 0, 200, num_classes=1)
     compiled = torch.compile(OF_ONE_CLASS[name]().to(DEVICE), fullgraph=True, backend=COMPILER)
     found = value_and_gradient(compiled, *on_device((logits, targets)))
@@ -113,7 +113,7 @@ def test_twenty_steps_with_a_queue(name):
     for step in range(20):
         logits, targets = batch_of(RANKING[0], seed=step, rows=32)
         if step == 7:
-            logits[3, 1] = np.inf  # is not stored
+            logits[3, 1] = np.inf  # the row is not stored in the queue
         found = value_and_gradient(module, *on_device((logits, targets)))
         right = value_and_gradient(twin, torch.from_numpy(logits), torch.from_numpy(targets))
         assert_close(found, tuple(x.double().numpy() for x in right), "float32")

@@ -499,7 +499,7 @@ def test_class_weights_of_every_kind_of_numbers(package):
     np.testing.assert_allclose(package.class_weights([5_000_000_000, 5]), [1e-9, 1])
     make = torch.tensor if package is imbalanced_torch else jnp.array
     small = [make(np.array([n], np.uint8)) for n in (20, 10)]
-    with pytest.raises(ValueError, match="total - positives must be finite and >= 0, got -10"):  # in uint8, 246
+    with pytest.raises(ValueError, match="total - positives must be finite and >= 0, got -10"):  # not 246 (uint8)
         package.pos_weight(*small)
     for dtype in (np.uint16, np.int8, np.bool_, np.float32):
         np.testing.assert_allclose(package.class_weights(make(np.array([1, 1], dtype))), [1, 1])

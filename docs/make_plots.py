@@ -2,7 +2,7 @@
 
     python docs/make_plots.py
 
-Every curve is a loss of `imbalanced_torch` or `imbalanced_core`, evaluated and differentiated; none is drawn by hand.
+Every curve is computed with the losses of `imbalanced_torch` and `imbalanced_core`; none is drawn by hand.
 """
 
 import argparse
@@ -32,7 +32,7 @@ GREY = "#999999"
 
 
 def panels(count: int = 2, width: float = 4.2, height: float = 3.1) -> tuple[Figure, list[Axes]]:
-    """A figure with panels side by side."""
+    """A figure with panels side by side, and its axes."""
     figure = Figure(figsize=(width * count, height), layout="constrained")
     axes = list(figure.subplots(1, count, squeeze=False)[0])
     for ax in axes:
@@ -50,7 +50,7 @@ def value_and_slope(loss: Callable[[Tensor], Tensor], x: Tensor) -> tuple[np.nda
 
 
 def finish(axes: list[Axes], xlabels: list[str], ylabels: list[str]) -> None:
-    """Labels all panels, and puts a legend where a panel has named curves and none yet."""
+    """Labels all panels and adds a legend to each panel that has named curves but no legend."""
     for ax, xlabel, ylabel in zip(axes, xlabels, ylabels, strict=True):
         ax.set_xlabel(xlabel)
         ax.set_ylabel(ylabel)
@@ -74,7 +74,7 @@ def sigmoid_focal() -> Figure:
 
 
 def softmax_focal() -> Figure:
-    """Loss and gradient by the true class's logit against its probability, of three classes."""
+    """Loss and gradient with respect to the true class's logit, against its probability, for three classes."""
     figure, axes = panels()
     p = torch.linspace(0.005, 0.995, 199, dtype=torch.float64)
     x = torch.log(p) - torch.log((1 - p) / 2)
@@ -95,7 +95,7 @@ def softmax_focal() -> Figure:
 
 
 def symmetric_cross_entropy() -> Figure:
-    """Loss and gradient against the probability of the given label, of three classes."""
+    """Loss and gradient against the probability of the given label, for three classes."""
     figure, axes = panels()
     p = torch.linspace(0.002, 0.998, 199, dtype=torch.float64)
     x = torch.log(p) - torch.log((1 - p) / 2)
@@ -116,7 +116,7 @@ def symmetric_cross_entropy() -> Figure:
 
 
 def one_positive_among(negatives: Tensor, loss_fn: SmoothAPLoss | PAUCAtBudgetLoss) -> Callable[[Tensor], Tensor]:
-    """The loss of a single positive at each of several scores, among the same negatives."""
+    """The loss of a single positive among fixed negatives, as a function of its score."""
     targets = torch.zeros(len(negatives) + 1, dtype=torch.int64)
     targets[0] = 1
 
@@ -183,7 +183,7 @@ def pauc_at_budget() -> Figure:
 
 
 def warmup() -> Figure:
-    """Weight of the main loss and temperature at every step of a schedule."""
+    """Main-loss weight and temperature at every step of a schedule."""
     figure, axes = panels()
     loss_fn = LossWarmupWrapper(
         SigmoidFocalLoss(),
@@ -211,7 +211,7 @@ def warmup() -> Figure:
 
 
 def engine() -> Figure:
-    """How the pairs of a sorted row are visited, and the error of the sums in both precisions."""
+    """How the pairs of a sorted row are visited, and the error of the sums in float32 and float64."""
     figure, axes = panels(2, height=3.4)
     items, block = 64, 16
     place = np.arange(items) // block
@@ -243,7 +243,7 @@ def _error_of_counts(n: int, dtype: torch.dtype) -> float:
 
 
 def logit_scale() -> Figure:
-    """Size of the gradient when the same ranking is expressed in larger and larger logits."""
+    """Size of the gradient when the same ranking is expressed with ever larger logits."""
     figure, axes = panels()
     torch.manual_seed(0)
     targets = (torch.arange(2000) < 20).long()
@@ -264,7 +264,7 @@ def logit_scale() -> Figure:
 
 
 def collapse() -> Figure:
-    """Losses of the true ranking and of equal scores, and which way a loss moves the spread, against the best pAUC."""
+    """Losses of the true ranking and of equal scores, and how a loss moves the spread, against the best pAUC."""
     figure, axes = panels()
     band = 0.02
     normal = torch.distributions.Normal(torch.zeros((), dtype=torch.float64), 1.0)
@@ -310,7 +310,7 @@ PLOTS = {
 
 
 def main() -> None:
-    """Draws all plots, or those that are named."""
+    """Draws all plots, or the named ones."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(PLOTS)}; none: all")
     parser.add_argument("--folder", type=Path, default=Path(__file__).parent / "images")

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The fast part of the tests in an environment for each set of versions, and a table of what came out.
+# Runs the fast tests in one environment for each set of versions, and prints a table of the results.
 #
 #   tests/versions.sh                           lowest-torch pinned-torch newest-torch lowest-jax pinned-jax newest-jax
-#   tests/versions.sh lowest-jax torch==2.10.0  these: of tests/lowest.txt, or of a release with what pip takes for it
+#   tests/versions.sh lowest-jax torch==2.10.0  these: from tests/lowest.txt, or a release and what pip installs with it
 #
-# Every environment is deleted after its tests. One with a released torch takes up to 8 GB while it lives, most of it
-# libraries for GPUs. PYTHON chooses the interpreter, FAST other arguments for pytest, and EXTRAS what is installed
-# besides, such as "integrations".
+# Every environment is deleted after its tests. One with a released torch takes up to 8 GB while it exists, most
+# of it GPU libraries. PYTHON sets the interpreter, FAST the arguments for pytest, and EXTRAS further extras to install,
+# such as "integrations".
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,7 +15,7 @@ unset PYTHONPATH JAX_COMPILATION_CACHE_DIR
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# What each framework has of its own: values and gradients, state, compilers, transforms, collectives.
+# The framework-specific parts: values and gradients, state, compilers, transforms, collectives.
 fast_torch="tests/torch/test_pointwise_modules.py tests/torch/test_ranking_modules.py
   tests/torch/test_ranking_modules_state.py tests/torch/test_functional.py tests/torch/test_transforms_torch.py
   tests/torch/test_device_calls.py tests/torch/test_mixed_precision.py tests/core/test_queue.py"
@@ -27,7 +27,7 @@ fast_jax="tests/jax/test_ranking_functions.py tests/jax/test_pointwise_functions
   tests/jax/test_distributed_jax.py::test_ranking_losses_over_five_steps_of_a_queue[3-pmap]
   tests/jax/test_warmup_blend.py::test_sharded_steps_equal_one_device"
 
-try() { # NAME: makes the environment and runs the tests
+try() { # NAME: creates the environment and runs the tests
   local framework=${1##*-} with=""
   case $1 in
     lowest-*) with="-c tests/lowest.txt" ;;
@@ -36,7 +36,7 @@ try() { # NAME: makes the environment and runs the tests
     *) framework=${1%%[^a-z]*} with=$1 ;;
   esac
   "${PYTHON:-python3}" -m venv "$work/env" && . "$work/env/bin/activate" || return 1
-  # shellcheck disable=SC2086  # several words
+  # shellcheck disable=SC2086  # split into words
   python -m pip install $with -e ".[$framework,test,${EXTRAS:-test}]" || return 1
   python -c "import platform, $framework as f; print('Python', platform.python_version(), '|', f.__name__, f.__version__)"
   local tests=fast_$framework

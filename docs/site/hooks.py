@@ -1,4 +1,4 @@
-"""What the site shows other than a Markdown viewer does: the start page, formulas, tabs of the two frameworks."""
+"""How the site differs from a Markdown viewer: the start page, formulas, tabs for the two frameworks."""
 
 import json
 import re
@@ -19,7 +19,7 @@ _LINK = re.compile(r"(\]\()(?!https?:|#)([^)\s]+)(\))")
 
 
 def on_files(files, config):
-    """README.md is the start page; CHANGELOG.md has a page."""
+    """Makes README.md the start page and adds a page for CHANGELOG.md."""
     for source, page in (("README.md", "index.md"), ("CHANGELOG.md", "changelog.md")):
         text = _LINK.sub(lambda m: m[1] + m[2].removeprefix("docs/") + m[3], (ROOT / source).read_text())
         files.append(File.generated(config, page, content=text.replace("](README.md)", "](index.md)")))
@@ -27,7 +27,7 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, **_):
-    """Formulas become MathML, which browsers draw by themselves; the code of both frameworks becomes tabs."""
+    """Turns formulas into MathML, which browsers render natively, and the code of both frameworks into tabs."""
     if page.file.src_uri != "index.md":
         markdown = re.sub(
             r"\]\((?:\.\./)+README\.md", "](" + "../" * page.file.src_uri.count("/") + "index.md", markdown
@@ -37,7 +37,7 @@ def on_page_markdown(markdown, page, **_):
 
 
 def _formula(tex):
-    """Its letters, without their arrangement, would be no text to find."""
+    """Converts a formula; search excludes it, since its letters without their layout are not useful text."""
     return f'<div class="formula" data-search-exclude>{convert(tex, display="block")}</div>'
 
 
@@ -47,11 +47,11 @@ def _tab(title, code):
 
 @event_priority(-100)  # after the plugin that writes the index
 def on_post_build(config):
-    """Fails if the search has no entry of the API pages for a public name, or none that explains one of its options."""
+    """Fails if a public name or one of its options is missing from the search entries of the API pages."""
     index = json.loads((Path(config.site_dir) / "search" / "search_index.json").read_text())
     entries = {e["location"].partition("#")[2]: e["text"] for e in index["docs"] if e["location"].startswith("api/")}
     text = _TAG.sub(" ", " ".join(entries.values()))
-    words = set(re.split(index["config"]["separator"], text))  # "option:" of code is none of them
+    words = set(re.split(index["config"]["separator"], text))  # "option:" in code does not count
     loader = griffe.GriffeLoader(search_paths=[ROOT])
     loader.load("imbalanced_core")
     for package in ("imbalanced_torch", "imbalanced_torch.functional", "imbalanced_jax", "imbalanced_jax.nnx"):

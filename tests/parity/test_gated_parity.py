@@ -81,7 +81,7 @@ def draw(step, dtype=np.float32):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_ranking_loss_begins_with_all_the_weight(preset):
-    """It keeps the full weight until some tens of steps have shown that the ranking does not improve."""
+    """It keeps the full weight until some tens of steps have shown that the ranking does not succeed."""
     name, function, arguments, *_ = PRESETS[preset]
     of_torch = getattr(imbalanced_torch, name).recommended(CLASSES, queue_size=QUEUE, **arguments)
     state, weights = presets.init_state(CLASSES, queue_size=QUEUE), []

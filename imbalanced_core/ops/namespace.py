@@ -48,6 +48,14 @@ def common_library(*arrays: Array) -> str:
     return found
 
 
+def imported(module: str) -> Any:
+    """A module for torch arrays, faster than by an import statement, if it is imported; None under `torch.compile`.
+
+    Its first call may be the one that imports, and it can trace only statements.
+    """
+    return None if sys.modules["torch"].compiler.is_dynamo_compiling() else sys.modules.get(module)
+
+
 def array_namespace(*arrays: Array) -> ModuleType:
     """The array-API namespace of the arrays: `numpy`, `jax.numpy` or that of `ops.on_torch`.
 
@@ -59,8 +67,9 @@ def array_namespace(*arrays: Array) -> ModuleType:
     """
     library = (library_of(arrays[0]) if len(arrays) == 1 else None) or common_library(*arrays)
     if library == "torch":
-        import imbalanced_core.ops.on_torch.namespace as namespace
-
+        namespace = imported("imbalanced_core.ops.on_torch.namespace")
+        if namespace is None:
+            import imbalanced_core.ops.on_torch.namespace as namespace
         return namespace
     if library == "jax":
         return sys.modules["jax"].numpy

@@ -102,7 +102,8 @@ def make_loss(method: str, y: Tensor, last: nn.Linear) -> Callable[[Tensor, Tens
     if method == "weighted BCE":
         weight = pos_weight(y.sum(), len(y))
     else:
-        nn.init.constant_(last.bias, torch.logit(y.double().mean().round(decimals=2)).item())
+        prior = round(float(y.double().mean()), 2)
+        nn.init.constant_(last.bias, math.log(prior / (1 - prior)))
     cross_entropy = nn.BCEWithLogitsLoss(pos_weight=weight)
     return lambda logits, labels, _: cross_entropy(logits[:, 0], labels.float())
 

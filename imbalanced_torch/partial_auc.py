@@ -17,8 +17,8 @@ class PAUCAtBudgetLoss(PooledLoss):
     The scores of the iid negatives in batch and queue set, without gradient, the thresholds t(f) at false-positive
     rates f and the unit of the temperature. Per positive, "trapezoid" integrates σ((s_i − t(f))/τ) over the band;
     "pairwise" averages σ((s_i − s_j)/τ) over the negatives j in the band, which then receive gradient too. The loss is
-    one minus the mean over positives, in [0, 1]. A class counts if it has a positive (of weight > 0), an iid negative,
-    a score scale > 1e-12 and, for "pairwise", a negative in the band. See
+    one minus the mean over positives, in [0, 1]. A class counts if it has a positive (of weight > 0), an iid negative
+    and, for "pairwise", a negative in the band. Where the scores have no spread, the unit of the temperature is 1. See
     `imbalanced_core.losses.partial_auc.partial_auc`.
 
     Args:

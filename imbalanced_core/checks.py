@@ -30,44 +30,32 @@ def flag(name: str, value: object) -> None:
     require(isinstance(value, (bool, np.bool_)), name, "True or False", value)
 
 
-def positive(name: str, value: Array) -> None:
-    """The number is finite and > 0."""
-    _number(name, value, lambda x: 0 < x < math.inf, "a finite number > 0")
+def _number(rule: str, holds: Callable[[float], bool]) -> Callable[[str, Array], None]:
+    def check(name: str, value: Array) -> None:
+        if _is_number(value):
+            require(holds(float(value)), name, rule, value)
+        else:
+            require(getattr(value, "shape", None) == (), name, rule + " or a 0-d array", value)
+
+    return check
 
 
-def finite(name: str, value: Array) -> None:
-    """The number is finite."""
-    _number(name, value, lambda x: -math.inf < x < math.inf, "a finite number")
+# The value is a number of the interval, or a 0-d array.
+positive = _number("a finite number > 0", lambda x: 0 < x < math.inf)
+finite = _number("a finite number", lambda x: -math.inf < x < math.inf)
+non_negative = _number("a finite number >= 0", lambda x: 0 <= x < math.inf)
+at_least_minus_one = _number("a finite number >= -1", lambda x: -1 <= x < math.inf)
+in_unit_interval = _number("a number in [0, 1]", lambda x: 0 <= x <= 1)
+open_unit_interval = _number("a number in (0, 1)", lambda x: 0 < x < 1)
 
 
-def not_below(name: str, value: Array, least: float) -> None:
-    """The number is finite and >= `least`."""
-    _number(name, value, lambda x: least <= x < math.inf, f"a finite number >= {least:g}")
-
-
-def non_negative(name: str, value: Array) -> None:
-    """The number is finite and >= 0."""
-    _number(name, value, lambda x: 0 <= x < math.inf, "a finite number >= 0")
-
-
-def in_unit_interval(name: str, value: Array) -> None:
-    """The number lies in [0, 1]."""
-    _number(name, value, lambda x: 0 <= x <= 1, "a number in [0, 1]")
-
-
-def open_unit_interval(name: str, value: Array) -> None:
-    """The number lies in (0, 1)."""
-    _number(name, value, lambda x: 0 < x < 1, "a number in (0, 1)")
-
-
-def python_number(name: str, value: object, interval: str = "[0, 1]") -> None:
-    """The value is a Python number, fixed at compile time, between 0 and 1; square brackets include the ends."""
-    if _is_number(value):
-        fits = 0 < value < 1 or (value == 0 and "[" in interval) or (value == 1 and "]" in interval)  # type: ignore
-        require(fits, name, f"a Python number in {interval}", value)
-    else:
+def python_number(name: str, value: Any, interval: str = "[0, 1]") -> None:
+    """The value is a Python number, fixed at compile time, in an interval from 0 to 1."""
+    rule = f"a Python number in {interval}"
+    if not _is_number(value):
         hint = "; call .item()" if hasattr(value, "item") else ""
-        raise ValueError(f"{name} must be a Python number in {interval}, got {value!r}{hint}")
+        raise ValueError(f"{name} must be {rule}, got {value!r}{hint}")
+    require(0 < value < 1 or (value == 0 and "[" in interval) or (value == 1 and "]" in interval), name, rule, value)
 
 
 def less(name: str, value: float, other_name: str, other: float) -> None:
@@ -82,15 +70,14 @@ def numbers(rules: Mapping[str, Callable[[str, Any], None]], **values: Any) -> N
         rules[name](name, value)
 
 
-def at_least(name: str, value: object, least: int) -> None:
+def at_least(name: str, value: Any, least: int) -> None:
     """The value is an integer >= `least`."""
-    require(_is_integer(value) and value >= least, name, f"an integer >= {least}", value)  # type: ignore[operator]
+    require(_is_integer(value) and value >= least, name, f"an integer >= {least}", value)
 
 
-def index(name: str, value: object) -> None:
+def index(name: str, value: Any) -> None:
     """The value is an integer that any class id can be compared with."""
-    fits = _is_integer(value) and -(2**31) <= value < 2**31  # type: ignore[operator]
-    require(fits, name, "an integer of 32 bits", value)
+    require(_is_integer(value) and -(2**31) <= value < 2**31, name, "an integer of 32 bits", value)
 
 
 def _is_integer(value: object) -> bool:
@@ -98,15 +85,7 @@ def _is_integer(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-
-
-def _number(name: str, value: Array, holds: Callable[[float], bool], rule: str) -> None:
-    if _is_number(value):
-        require(holds(float(value)), name, rule, value)
-    else:
-        shape = getattr(value, "shape", None)
-        require(shape is not None and len(shape) == 0, name, rule + " or a 0-d array", value)
+    return _is_integer(value) or isinstance(value, (float, np.floating))
 
 
 def balanced_batch(labels: Any, added: Mapping[int, int], name: str, size: int) -> tuple[Any, int]:

@@ -14,7 +14,7 @@ from imbalanced_core.quantile import level_below, masked_quantile
 
 #: checks of the options; "clip", "share" and "axis" are Python numbers
 RULES = {
-    "epsilon": lambda name, value: checks.not_below(name, value, -1.0),
+    "epsilon": checks.at_least_minus_one,
     "gamma_pos": checks.non_negative,
     "gamma_neg": checks.non_negative,
     "clip": lambda name, value: checks.python_number(name, value, "[0, 1)"),

@@ -1,44 +1,14 @@
 """Operations that the array-API standard lacks; a call to `ops.` marks where the core leaves the standard.
 
-Every function works on numpy, torch and JAX arrays. `elementwise`, `arrays` and `derivatives` document the operations,
-`generic` defines them, and `on_torch` and `on_jax`, imported only when such an array is seen, hold faster or
-differentiable versions.
+Every function works on numpy, torch and JAX arrays. `generic` defines them; `on_torch` and `on_jax`, imported only when
+such an array is seen, hold faster or differentiable versions.
 """
 
-from imbalanced_core.ops.arrays import (
-    add_rows,
-    any_in_row,
-    arange,
-    astype,
-    constant,
-    count,
-    count_in_row,
-    cumulative_sum,
-    few_places,
-    for_each_row,
-    greatest_count,
-    has_exact_float64,
-    in_memory,
-    inverse_permutation,
-    is_eager_cpu,
-    is_on_accelerator,
-    known_within,
-    matmul,
-    places,
-    prefers_tables,
-    present,
-    put,
-    put_along,
-    rearrange,
-    replaced,
-    row_by_row,
-    sort,
-    sort_with_order,
-    table,
-    tabulated,
-    take_rows,
-    widen,
-)
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
 from imbalanced_core.ops.derivatives import (
     in_pieces,
     outside_compiler,
@@ -47,23 +17,277 @@ from imbalanced_core.ops.derivatives import (
     with_partials,
     with_vjp,
 )
-from imbalanced_core.ops.elementwise import (
-    add_product,
-    clear,
-    decay,
-    differences,
-    divide,
-    lerp,
-    logaddexp,
-    logistic,
-    odds_of_others,
-    probabilities,
-    rows_and_geometric_sums,
-    sigmoid,
-    softplus,
-    times_logistic_derivative,
-    times_unit,
-    where,
-    zero_below,
-)
-from imbalanced_core.ops.generic import Table
+from imbalanced_core.ops.dispatch import backend
+from imbalanced_core.ops.generic import Table, table
+from imbalanced_core.ops.namespace import Array, array_namespace
+
+# ------------------------------------------------------------------- sorting, indexing, dtypes, devices and constants
+
+
+def sort_with_order(x: Array) -> tuple[Array, Array]:
+    """The last axis in ascending order, NaN last (differentiable), and its argsort."""
+    return backend(x).sort_with_order(x)
+
+
+def sort(x: Array) -> Array:
+    """The last axis in ascending order, NaN last; a constant in differentiation."""
+    return backend(x).sort(x)
+
+
+def rearrange(x: Array, order: Array) -> Array:
+    """x gathered at the indices `order` of the last axis, which must be in range."""
+    return backend(x).rearrange(x, order)
+
+
+def inverse_permutation(order: Array) -> Array:
+    """The permutation that undoes `order` on the last axis: argsort(order), in linear time."""
+    return backend(order).inverse_permutation(order)
+
+
+def cumulative_sum(x: Array) -> Array:
+    """Σ_{j <= i} x_j along the last axis."""
+    return backend(x).cumulative_sum(x)
+
+
+def is_eager_cpu(x: Array) -> bool:
+    """Whether x is a torch CPU tensor outside the compiler and transforms, so that reading its values is free."""
+    return backend(x).is_eager_cpu(x)
+
+
+def is_on_accelerator(x: Array) -> bool:
+    """Whether operations on x run on an accelerator, as far as is known; affects only speed."""
+    return backend(x).is_on_accelerator(x)
+
+
+def row_by_row(x: Array) -> Array:
+    """x in a contiguous layout, the last axis innermost, where that matters."""
+    return backend(x).row_by_row(x)
+
+
+def in_memory(x: Array) -> Array:
+    """x, materialised: PyTorch's compiler would otherwise recompute it for each entry it is broadcast to."""
+    return backend(x).in_memory(x)
+
+
+def matmul(a: Array, b: Array) -> Array:
+    """a @ b in full precision, where an accelerator would round float32 factors to half of their digits."""
+    return backend(a).matmul(a, b)
+
+
+def constant(numbers: Any, *, like: Array, dtype: Any = None) -> Array:
+    """A number, nested tuples of numbers or a table as an array, in the library and on the device of `like`."""
+    return backend(like).constant(numbers, like, dtype)
+
+
+def tabulated(function: Callable[..., np.ndarray], *arguments: Any, like: Array, dtype: Any = None) -> Array:
+    """The array function(*arguments), for hashable arguments, in the library and on the device of `like`; cached.
+
+    Without a dtype it must be integer, and gets the dtype of indices.
+    """
+    return backend(like).tabulated(function, arguments, like, dtype)
+
+
+def for_each_row(number: Array, x: Array) -> Array:
+    """A 0-d array broadcast to the rows [...] of x [..., n], varying over a device mesh as x does."""
+    return backend(x).for_each_row(number, x)
+
+
+def prefers_tables(x: Array) -> bool:
+    """Whether a table lookup is faster than evaluating the formula: not where a compiler fuses the formula."""
+    return backend(x).prefers_tables(x)
+
+
+def has_exact_float64(x: Array) -> bool:
+    """Whether the device of x has float64 arithmetic that follows IEEE 754."""
+    return backend(x).has_exact_float64(x)
+
+
+def any_in_row(mask: Array) -> Array:
+    """Whether each row (last axis) has a True: bool [...]."""
+    return backend(mask).any_in_row(mask)
+
+
+def count_in_row(mask: Array) -> Array:
+    """The number of True in each row (last axis): integers [...]."""
+    return backend(mask).count_in_row(mask)
+
+
+def known_within(x: Array, least: float, greatest: float) -> bool:
+    """Whether all entries are known to lie in [least, greatest]; False where reading is slow or breaks a trace."""
+    return backend(x).known_within(x, least, greatest)
+
+
+def greatest_count(mask: Array) -> int | None:
+    """The greatest number of True in a row (last axis); None where reading is slow or breaks a trace."""
+    return backend(mask).greatest_count(mask)
+
+
+def places(mask: Array, count: int) -> Array:
+    """The indices [..., count] of all True in each row of a mask [..., n], in any order, padded with others.
+
+    No row has more than `count` True, a Python int in [1, n], so that shapes do not depend on values.
+    """
+    return backend(mask).places(mask, count)
+
+
+def put_along(x: Array, places: Array, values: Array | float, *, reuse: bool = False) -> Array:
+    """x [..., n] with the entries at `places` [..., m] replaced by values [..., m] or a number; `reuse`: see `put`."""
+    return backend(x).put_along(x, places, values, reuse=reuse)
+
+
+def take_rows(x: Array, index: Array) -> Array:
+    """The rows of x [m, ...] at index [q]: [q, ...]."""
+    return backend(x).take_rows(x, index)
+
+
+def add_rows(x: Array, index: Array, rows: Array) -> Array:
+    """x [m, ...] with rows [q, ...] added at index [q], which may have duplicates."""
+    return backend(x).add_rows(x, index, rows)
+
+
+def count(mask: Array, dtype: Any) -> Array:
+    """The number of True, 0-d, exact below 2³¹: in the given dtype, or an integer that divides it without a cast."""
+    return backend(mask).count(mask, dtype)
+
+
+def put(x: Array, ids: Array, values: Array | float, *, axis: int, reuse: bool = False) -> Array:
+    """x with the entry at index `ids`, in range, along one axis replaced; with `reuse`, x may be overwritten."""
+    return backend(x).put(x, ids, values, axis=axis, reuse=reuse)
+
+
+def arange(n: int, *, like: Array) -> Array:
+    """The int32 numbers 0 ... n − 1, on the device of `like`."""
+    return backend(like).arange(n, like)
+
+
+def astype(x: Array, dtype: Any) -> Array:
+    """x cast to a dtype; x itself if it already has it, where the standard's function copies."""
+    return x if x.dtype == dtype else array_namespace(x).astype(x, dtype)
+
+
+def widen(x: Array) -> Array:
+    """Half-precision floats cast to float32, other floats unchanged: the dtype every loss is computed in."""
+    xp = array_namespace(x)
+    return xp.astype(x, xp.float32) if xp.finfo(x.dtype).bits < 32 else x
+
+
+# The compiler of torch 2.8 traces neither `_replace` nor `_asdict` of a named tuple.
+def replaced(record: Any, **fields: Any) -> Any:
+    """A named tuple with some fields replaced."""
+    return type(record)(*(fields.get(name, value) for name, value in zip(type(record)._fields, record, strict=True)))
+
+
+def present(record: Any) -> dict[str, Any]:
+    """The fields of a named tuple that are not None, by name."""
+    return {name: value for name, value in zip(type(record)._fields, record, strict=True) if value is not None}
+
+
+# ------------------------------------- elementwise functions and their sums, without overflow or loss of precision
+
+
+def differences(x: Array, y: Array, unit: Array) -> Array:
+    """(x_j − y_i) / unit, [..., i, j], for x [..., j], y [..., i] and unit [...].
+
+    Scores are subtracted before they are scaled: the other order loses a digit.
+    """
+    return backend(x).differences(x, y, unit)
+
+
+def decay(x: Array) -> Array:
+    """exp(x), elementwise, for x <= 0; subnormal results may be flushed to 0."""
+    return backend(x).decay(x)
+
+
+def sigmoid(x: Array, *, reuse: bool = False, absolute: bool = False) -> Array:
+    """1 / (1 + exp(-x)), elementwise; `reuse`: x may be overwritten; `absolute`: errors of 1e-34 are allowed."""
+    return backend(x).sigmoid(x, reuse=reuse, absolute=absolute)
+
+
+def times_logistic_derivative(x: Array, at: Array, *, reuse: bool = False, reuse_at: bool = False) -> Array:
+    """x · σ'(at), elementwise, precise at both ends; `reuse`: x may be overwritten, `reuse_at`: `at` may."""
+    return backend(x).times_logistic_derivative(x, at, reuse=reuse, reuse_at=reuse_at)
+
+
+def rows_and_geometric_sums(rows: Sequence[Array], start: Array, ratio: Array, count: int) -> Array:
+    """The rows [..., m], then start · (1 + ratio + ... + ratio^i) for i < count, on a new axis before the last."""
+    return backend(start).rows_and_geometric_sums(rows, start, ratio, count)
+
+
+def lerp(a: Array | float, b: Array | float, weight: Array) -> Array:
+    """a (1 − weight) + b weight, elementwise; for arrays, exactly a at weight 0 and b at weight 1."""
+    return backend(weight).lerp(a, b, weight)
+
+
+def add_product(x: Array, a: Array, b: Array, factor: Array | float = 1.0) -> Array:
+    """x + factor · a · b, elementwise, in one call where possible."""
+    return backend(x).add_product(x, a, b, factor)
+
+
+def times_unit(x: Array, y: Array) -> Array:
+    """x · y, elementwise, NaN where y lies outside [0, 1]."""
+    return backend(x).times_unit(x, y)
+
+
+def logaddexp(a: Array, b: Array, p: Array, q: Array) -> Array:
+    """log(exp(a) + exp(b)), elementwise, given p = σ(a − b) and q = σ(b − a)."""
+    return backend(a).logaddexp(a, b, p, q)
+
+
+def divide(a: Array, b: Array) -> Array:
+    """a / b, elementwise, for |a| <= b, with finite derivatives even where b² underflows."""
+    return backend(a).divide(a, b)
+
+
+def softplus(x: Array) -> Array:
+    """log(1 + exp(x)), elementwise, without overflow."""
+    return backend(x).softplus(x)
+
+
+def zero_below(x: Array, least: float) -> Array:
+    """x where it is greater than `least`, else 0, elementwise."""
+    return backend(x).zero_below(x, least)
+
+
+def probabilities(x: Array, *, axis: int) -> tuple[Array, Array, Array]:
+    """(p, 1 − p, −log p) for the softmax p along one axis, each finite and accurate where it is small; 1 − p > 0."""
+    return backend(x).probabilities(x, axis=axis)
+
+
+def odds_of_others(
+    x: Array, ids: Array, *, axis: int, may_underflow: bool, reuse: bool = False
+) -> tuple[Array, Array | float, Array, Array]:
+    """Softmax over the classes other than one id per position, in two parts, and their log odds.
+
+    Args:
+        x: class logits; with `reuse` they may be overwritten.
+        ids: one for each position, in range.
+        axis: the class axis.
+        may_underflow: whether the softmax may be 0 where all others underflow relative to x_id; faster on the CPU.
+        reuse: see x.
+
+    Returns:
+        (others, total, n, own): others / total is the softmax along `axis` over the classes other than `ids`, 0 at
+        `ids`, and others may be overwritten; n = log Σ_{c≠id} exp(x_c) − x_id; own = x_id. Only others has the axis.
+    """
+    return backend(x).odds_of_others(x, ids, axis=axis, may_underflow=may_underflow, reuse=reuse)
+
+
+def where(condition: Array, x: Array | float, y: Array | float) -> Array:
+    """x where the condition holds, else y, in one call; one of them may be a number."""
+    return backend(condition).where(condition, x, y)
+
+
+def clear(x: Array, where: Array, largest: float) -> tuple[Array, Array]:
+    """x [..., n] clipped to [−largest, largest], 0 where masked or NaN; and bool [...], whether an unmasked one is NaN.
+
+    The derivative is that of the identity where `where`, bool and broadcastable to x, holds, and 0 elsewhere.
+    """
+    return backend(x).clear(x, where, largest)
+
+
+def logistic(x: Array) -> Array:
+    """1 / (1 + exp(−x)), whose derivative keeps its relative precision at both ends.
+
+    The libraries' own derivative, σ (1 − σ), is 0 long before exp(−|x|) is.
+    """
+    return backend(x).logistic(x)

@@ -108,6 +108,16 @@ class Table(NamedTuple):
         return np.array(self.text.split(), dtype=np.float64).reshape(self.shape)
 
 
+def table(numbers: Any) -> Table:
+    """Nested numbers for `constant`, to be stored at module level.
+
+    `torch.compile` guards on module globals at every call: hundreds of floats are as slow as hundreds of options, while
+    a table is one comparison.
+    """
+    array = np.asarray(numbers, dtype=np.float64)
+    return Table(" ".join(map(str, array.flat)), array.shape)
+
+
 def constant(numbers: Any, like: Array, dtype: Any) -> Array:
     numbers = numbers.array() if isinstance(numbers, Table) else numbers
     return array_namespace(like).asarray(numbers, dtype=dtype, device=like.device)

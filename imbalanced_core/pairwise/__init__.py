@@ -2,7 +2,7 @@
 
 - `counts`: the operator, and the choice of algorithm
 - `few`: sums at a few of the items
-- `blocks`, `expansions`, `translation`: near field, moments and local expansions, and their translation along a tree
+- `blocks`, `translation`: near field, moments and local expansions, and their translation along a tree
 - `kernels`: the logistic function and its derivative as polynomials
 """
 

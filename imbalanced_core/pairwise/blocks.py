@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from imbalanced_core import ops
 from imbalanced_core.ops.namespace import Array, array_namespace
-from imbalanced_core.pairwise import expansions, translation
+from imbalanced_core.pairwise import translation
 from imbalanced_core.pairwise.kernels import Kernel
 
 _BLOCK, _LARGE_BLOCK = 16, 32  # items per block; all pairs within a block are visited
@@ -52,9 +52,6 @@ def sums_over_pairs(blocks: Blocks, kernel: Kernel, arrived: Array, in_block: Ca
         in_block: returns the sums, [block, m, item], from the weights [block, k, item], the differences (s_j − s_i)/τ
             within each block [block, j, i], and Σ_j weights[k, j] · kernel((s_j − s_i)/τ) over the items j of all other
             blocks, [block, k, item].
-
-    Returns:
-        [block, m, item].
     """
 
     def of_items(s: Array, w: Array, tau: Array, coefficients: Array) -> Array:
@@ -71,21 +68,15 @@ def moments(blocks: Blocks, kernel: Kernel) -> Array:
     """The moments of each block about each of its ends: [block, k, end · power]."""
 
     def of_block(s: Array, w: Array, tau: Array) -> Array:
-        return expansions.moments(distances(s, s), tau, w, kernel)
+        return ops.matmul(w, basis(s, s, tau, kernel).mT)
 
     return ops.in_pieces(of_block, (blocks.s, blocks.w, tau_of_blocks(blocks)), size=temporaries(blocks, kernel))
 
 
 def between_blocks(blocks: Blocks, kernel: Kernel, moments: Array) -> Array:
-    """The moments that arrive at each block from all others of its row, about its ends.
+    """The moments that arrive at each block from all others, about its ends: [row, k, end, power, block of the row].
 
-    Args:
-        blocks: the rows.
-        kernel: the summed function of a pair; only its powers are used.
-        moments: of each block, [block, k, end · power].
-
-    Returns:
-        [row, k, end, power, block of the row].
+    `moments` are those of each block, [block, k, end · power]; only the powers of the kernel are used.
     """
     xp = array_namespace(moments)
     k, powers = moments.shape[1], kernel.size
@@ -102,9 +93,7 @@ def between_blocks(blocks: Blocks, kernel: Kernel, moments: Array) -> Array:
 def coefficients(kernel: Kernel, arrived: Array) -> Array:
     """Coefficients of the sums from all other blocks in the basis of each block: [block, k, end · power].
 
-    Args:
-        kernel: the summed function of a pair.
-        arrived: moments from `between_blocks`; they may include power 0 even if the kernel does not.
+    They follow from `between_blocks`, whose moments may include power 0 even if the kernel does not.
     """
     xp = array_namespace(arrived)
     arrived = arrived[:, :, :, arrived.shape[3] - kernel.size :, :]
@@ -114,7 +103,24 @@ def coefficients(kernel: Kernel, arrived: Array) -> Array:
 
 def expanded(scores: Array, s: Array, tau: Array, kernel: Kernel, coefficients: Array) -> Array:
     """The sums from other blocks at scores [block, m] within the block of scores s [block, item]: [block, k, m]."""
-    return expansions.expansions(distances(scores, s), tau, coefficients, kernel)
+    return ops.matmul(coefficients, basis(scores, s, tau, kernel))
+
+
+def basis(scores: Array, s: Array, tau: Array, kernel: Kernel) -> Array:
+    """The basis of the kernel expansions at scores [block, m] within the block of scores s: [block, end · power, m].
+
+    With t = exp(−distance/τ) for the distance from an end of the block, it is t, t² − t, t³ − t ..., after 1 if the
+    kernel needs a constant. Plain powers of t span the same space, but at distances far below τ all are nearly 1, and
+    sums that nearly cancel accumulate the rounding of each. This basis is nearly 0 there, and far away it decays at
+    least as fast as t. It is formed as t (t − 1) (1 + t + t² + ...), with one exponential for all and without
+    cancellation.
+    """
+    xp = array_namespace(s)
+    x = xp.abs(scores[:, None, :] - ends_of(s)[:, :, None]) / -tau[:, :, None]
+    t, excess = ops.decay(x), xp.expm1(x)
+    rows = [xp.ones_like(t), t] if kernel.first == 0 else [t]
+    values = ops.rows_and_geometric_sums(rows, t * excess, t, kernel.last - 1)
+    return xp.reshape(values, (values.shape[0], -1, values.shape[3]))
 
 
 def in_rows(sums: Array, blocks: Blocks, shape: tuple[int, ...]) -> Array:
@@ -138,11 +144,6 @@ def tau_of_blocks(blocks: Blocks) -> Array:
 def ends_of(s: Array) -> Array:
     """The lowest and the highest score of each block, [block, end]."""
     return s[:, :: s.shape[1] - 1]
-
-
-def distances(scores: Array, s: Array) -> Array:
-    """Distances of scores from the lowest and the highest score of their block, [block, end, m]."""
-    return array_namespace(s).abs(scores[:, None, :] - ends_of(s)[:, :, None])
 
 
 def _filled(x: Array, n: int, padding: Array) -> Array:

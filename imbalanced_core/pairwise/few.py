@@ -7,7 +7,6 @@ each of which then visits its near field, the pairs of its own block. In the gra
 from imbalanced_core import ops
 from imbalanced_core.ops.namespace import Array, array_namespace
 from imbalanced_core.pairwise import blocks as _blocks
-from imbalanced_core.pairwise import expansions
 from imbalanced_core.pairwise.kernels import LOGISTIC, LOGISTIC_DERIVATIVE
 
 _BLOCK, _LARGE_BLOCK = 32, 64  # larger than in `blocks`: only the requested items visit their block
@@ -58,8 +57,8 @@ def gradient_at(
     of_weights = _blocks.coefficients(kernel, arrived)
 
     def moments_of_item(at: Array, block: Array, c: Array) -> Array:
-        distances = _blocks.distances(at, ops.take_rows(blocks.s, block))
-        return expansions.moments(distances, ops.take_rows(tau, block), c, kernel)
+        s, of_block = ops.take_rows(blocks.s, block), ops.take_rows(tau, block)
+        return ops.matmul(c, _blocks.basis(at, s, of_block, kernel).mT)
 
     numbers = _temporaries(blocks, of_weights)
     of_cotangents = ops.in_pieces(moments_of_item, (at, block, c), size=numbers)
@@ -86,9 +85,8 @@ def gradient_at(
     gradient = ops.in_pieces(of_all, arrays, size=_blocks.temporaries(blocks, kernel))
     gradient = ops.add_rows(gradient, block, inside[:, :-1])
     gradient = ops.add_rows(xp.reshape(gradient, (-1,)), block * size + own[:, 0], inside[:, -1])
-    return (
-        _blocks.in_rows(xp.reshape(gradient, (-1, 1, size)), blocks, scores.shape)[..., 0, :] / temperature[..., None]
-    )
+    gradient = _blocks.in_rows(xp.reshape(gradient, (-1, 1, size)), blocks, scores.shape)[..., 0, :]
+    return gradient / temperature[..., None]
 
 
 def block_size(n: int, m: int) -> int:

@@ -1,8 +1,8 @@
 """Translation of moments between the blocks of the pairwise engine, up and down a tree of blocks.
 
-What a block of sorted items adds to any item outside it is a function of its moments about the nearer end, defined in
-`expansions.moments`. Moments are translated to another point by a product with a number per power, and moments about
-the same point add up.
+What a block of sorted items adds to any item outside it is a function of its moments about the nearer end, sums over
+`blocks.basis`. Moments are translated to another point by a product with a number per power, and moments about the
+same point add up.
 """
 
 from typing import TypeAlias
@@ -56,23 +56,17 @@ def _joined(moments: Array, shifts: list[_Shift], first: int) -> Array:
 
 
 def _parted(moments: Array, arriving: Array, shifts: list[_Shift], first: int) -> Array:
-    """The moments that arrive at each block of a pair from all others, including the other block of the pair.
+    """The moments that arrive at each block of a pair from all others, [row, k, end, power, pair, block].
 
-    Args:
-        moments: of the blocks, [row, k, end, power, pair, block].
-        arriving: at the pairs, [row, k, end, power, pair].
-        shifts: across the lower block, across the upper block, and from the lower to the upper block.
-        first: the first power.
-
-    Returns:
-        [row, k, end, power, pair, block].
+    They follow from the moments of the blocks, of that shape, which the other block of the pair receives, and those
+    arriving at the pairs, [row, k, end, power, pair].
     """
     xp = array_namespace(moments)
     from_below, from_above = arriving[:, :, 0, ...], arriving[:, :, 1, ...]
     over_lower, over_upper, gap = shifts
-    upper_from_below = _shifted(from_below, over_lower, first)
+    upper_from_below = _plus_shifted(None, from_below, over_lower, first)
     upper_from_below = _plus_shifted(upper_from_below, moments[:, :, 1, ..., 0], gap, first)
-    lower_from_above = _shifted(from_above, over_upper, first)
+    lower_from_above = _plus_shifted(None, from_above, over_upper, first)
     lower_from_above = _plus_shifted(lower_from_above, moments[:, :, 0, ..., 1], gap, first)
     pairs = (from_below, upper_from_below), (lower_from_above, from_above)
     return xp.stack([xp.stack(pair, axis=-1) for pair in pairs], axis=2)
@@ -99,16 +93,8 @@ def _between_few_blocks(ends: Array, moments: Array, rates: Array, first: int) -
 def _shift(distance: Array, rates: Array, first: int) -> _Shift:
     """u^p for every power p, and u^p − u for p >= 2, else 0, where u = exp(−distance/τ).
 
-    They translate moments by this distance, since (t u)^p − t u = (t^p − t) u^p + t (u^p − u). The difference is
-    computed by `expm1`, because rounding accumulates along the tree.
-
-    Args:
-        distance: numbers >= 0, [row, i, 1, m].
-        rates: −p/τ for every power, [row, power].
-        first: the first power.
-
-    Returns:
-        [row, i, power, m], twice.
+    They translate moments by distances [row, i, 1, m] >= 0, since (t u)^p − t u = (t^p − t) u^p + t (u^p − u), and have
+    the shape [row, i, power, m]. The difference is computed by `expm1`, because rounding accumulates along the tree.
     """
     xp = array_namespace(distance)
     rates = rates[:, None, :, None]
@@ -117,16 +103,11 @@ def _shift(distance: Array, rates: Array, first: int) -> _Shift:
     return powers, _first_power(powers, first) * xp.expm1(distance * excess)
 
 
-def _shifted(moments: Array, shift: _Shift, first: int) -> Array:
-    """Moments [row, k, power, m] about points a `_shift` away."""
+def _plus_shifted(x: Array | None, moments: Array, shift: _Shift, first: int) -> Array:
+    """x, or 0, plus moments [row, k, power, m] about points a `_shift` away."""
     powers, differences = shift
-    return ops.add_product(moments * powers, _first_power(moments, first), differences)
-
-
-def _plus_shifted(x: Array, moments: Array, shift: _Shift, first: int) -> Array:
-    """x plus `_shifted` moments."""
-    powers, differences = shift
-    return ops.add_product(ops.add_product(x, moments, powers), _first_power(moments, first), differences)
+    x = moments * powers if x is None else ops.add_product(x, moments, powers)
+    return ops.add_product(x, _first_power(moments, first), differences)
 
 
 def _first_power(x: Array, first: int) -> Array:

@@ -8,6 +8,7 @@ from imbalanced_core.quantile import masked_quantile
 
 POSITIVE_NUMERATORS = ("pool", "live")
 LEAST_SCALE = 1e-12  # a smaller spread of scores is rounding: the unit is 1
+_FEW = 0.25  # share of the items up to which a selection costs less than all
 
 
 class Items(NamedTuple):
@@ -160,9 +161,10 @@ def select_numerator(items: Items) -> tuple[Array, Array]:
 
     Where values can be read and positives are few, other items are dropped to save their evaluation.
     """
-    indices = ops.few_places(items.numerator > 0)
-    if indices is None or ops.greatest_count(items.has_nan[..., None]):  # NaN must reach the gradient of all items
-        return items.scores, items.numerator
+    count = ops.greatest_count(items.numerator > 0)
+    if count is None or count > _FEW * items.scores.shape[-1] or ops.greatest_count(items.has_nan[..., None]):
+        return items.scores, items.numerator  # also with NaN, which must reach the gradient of all items
+    indices = ops.places(items.numerator > 0, max(1, count))
     return ops.rearrange(items.scores, indices), ops.rearrange(items.numerator, indices)
 
 

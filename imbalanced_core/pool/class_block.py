@@ -14,19 +14,12 @@ _BAD_ID, _BAD_LABEL = -2, 2  # mark a target that is neither a class nor ignored
 
 
 def block_width(num_classes: int, processes: int) -> int:
-    """The number of classes per block: ⌈C / W⌉."""
+    """⌈C / W⌉."""
     return -(-num_classes // processes)
 
 
 def row_labels(targets: Array, *, shape: tuple[int, ...], ignore_index: int, multilabel: bool) -> Array:
-    """The labels of this process's rows, int32 [N] or with `multilabel` [N, C]; −1 is ignored, bad targets are marked.
-
-    Args:
-        targets: as in `pooled_loss`.
-        shape: of the logits, (N, C).
-        ignore_index: the target that is ignored.
-        multilabel: whether a row has a label per class.
-    """
+    """The labels of `read_labels` for logits of this shape, (N, C), with bad targets marked."""
     rows, num_classes = shape
     labels, is_bad = read_labels(
         targets, rows=rows, num_classes=num_classes, ignore_index=ignore_index, multilabel=multilabel
@@ -43,7 +36,7 @@ def block_labels(labels: Array, *, first: Array, width: int, num_classes: int) -
         labels: from `row_labels`: class ids [M], or the 0/1 labels of the block [M, width].
         first: the first class of the block, an int or a 0-d array.
         width: the number of classes of the block.
-        num_classes: C; columns of the block from C on are padding.
+        num_classes: C.
 
     Returns:
         int32 [M, width]: 1 for the row's own class, 0 for others, −1 for ignored rows and padding; 2, which makes the
@@ -68,11 +61,8 @@ def live_positive_count(logits: Array, labels: Array) -> Array:
 def pack_block(total: Array, per_class: Array, valid: Array, diagnostics: Diagnostics) -> Array:
     """The results of a block for the other processes, as one vector [1 + (2 + figures) · width].
 
-    Args:
-        total: the sum of the block's valid losses, 0-d; NaN for invalid input.
-        per_class: [width], NaN where invalid.
-        valid: bool [width].
-        diagnostics: [width] each, or None.
+    They are the sum of the block's valid losses (NaN for invalid input), and, [width] each, its losses (NaN where
+    invalid), whether they are valid, and the figures that are not None.
     """
     xp = array_namespace(total)
     rows = [per_class, valid, *(figure for figure in diagnostics if figure is not None)]
@@ -82,24 +72,17 @@ def pack_block(total: Array, per_class: Array, valid: Array, diagnostics: Diagno
 def unpack_blocks(
     blocks: Array, like: Diagnostics, *, num_classes: int, reduction: str
 ) -> tuple[Array, Array, Array, Diagnostics]:
-    """The loss, per_class [C], valid [C] and diagnostics of all classes, from the vectors of all blocks.
+    """The loss, reduced as by `reduce_classes`, per_class [C], valid [C] and diagnostics of all classes.
 
-    Args:
-        blocks: [W, 1 + (2 + figures) · width], from `pack_block`, in the order of the processes.
-        like: the diagnostics of one block, for the names of the figures.
-        num_classes: C.
-        reduction: "mean", "sum" or "none", as in `reduce_classes`.
+    `blocks` are the vectors of `pack_block` in the order of the processes, [W, ...]; `like` are the diagnostics of one
+    block, for the names of the figures.
     """
     xp = array_namespace(blocks)
     names = list(ops.present(like))
     fields = xp.reshape(blocks[:, 1:], (blocks.shape[0], 2 + len(names), -1))
     per_class, valid, *figures = (xp.reshape(fields[:, i, :], (-1,))[:num_classes] for i in range(fields.shape[1]))
-    is_valid = valid > 0.5
-    if reduction == "none":
-        loss = per_class
-    else:
-        # Totals, not `reduce_classes` of per_class: there the NaN of invalid input looks like that of an invalid class.
-        loss = xp.sum(blocks[:, 0])
-        if reduction == "mean":
-            loss = safe_divide(loss, xp.sum(valid))
-    return loss, per_class, is_valid, Diagnostics(**dict(zip(names, figures, strict=True)))
+    # Totals, not `reduce_classes` of per_class: there the NaN of invalid input looks like that of an invalid class.
+    loss = per_class if reduction == "none" else xp.sum(blocks[:, 0])
+    if reduction == "mean":
+        loss = safe_divide(loss, xp.sum(valid))
+    return loss, per_class, valid > 0.5, Diagnostics(**dict(zip(names, figures, strict=True)))

@@ -58,12 +58,7 @@ def make_items(
     live: Array | None = None,
     is_iid: Array | None = None,
 ) -> Items:
-    """The items of rows of scores [..., n], from unchecked arguments.
-
-    Raises:
-        ValueError: for a bad parameter, or shapes that do not fit.
-        TypeError: if scores are not floats or masks not bool.
-    """
+    """The items of rows of scores [..., n], from unchecked arguments; errors as for `smooth_ap`."""
     checks.one_of("pos_numerator", pos_numerator, POSITIVE_NUMERATORS)
     checks.floating("scores", scores)
     xp = array_namespace(scores, positives, where, weights, multiplicity, live, is_iid)
@@ -127,15 +122,8 @@ def assemble(
 
 
 def settle(loss: Array, valid: Array, items: Items) -> tuple[Array, Array]:
-    """The loss [...], 0 in invalid rows and NaN (value and gradient) in rows with NaN; and which rows are valid.
-
-    Args:
-        loss: finite, [...].
-        valid: bool [...].
-        items: what the loss was computed from.
-    """
-    xp = array_namespace(loss)
-    factor = ops.where(items.has_nan, xp.nan, ops.astype(valid, loss.dtype))
+    """A finite loss [...], 0 in invalid rows and NaN (value and gradient) in rows with NaN; and which rows are valid."""
+    factor = ops.where(items.has_nan, array_namespace(loss).nan, ops.astype(valid, loss.dtype))
     return loss * factor, valid | items.has_nan
 
 
@@ -184,19 +172,15 @@ def portions(numerator: Array) -> tuple[Array, Array]:
 def row_temperature(temperature: Array, scale: Array | None, items: Items) -> Array:
     """The temperature τ of each row in units of its scores, [...]; NaN where it is not > 0.
 
-    Args:
-        temperature: in units of the scale, a number or a 0-d array.
-        scale: a spread of scores [...], or None for 1. Where it is at most 1e-12, as for equal scores, the unit is 1,
-            so that a model whose scores are all equal still has a gradient.
-        items: of the rows.
+    `scale`, the unit of the temperature, is a spread of scores [...], or None for 1. Where it is at most 1e-12, as for
+    equal scores, the unit is 1, so that a model whose scores are all equal still has a gradient.
     """
     checks.positive("temperature", temperature)
-    xp = array_namespace(items.scores)
     if isinstance(temperature, (int, float)):
         temperature = ops.constant(float(temperature), like=items.scores, dtype=items.scores.dtype)
     else:  # known only at run time
         temperature = ops.astype(temperature, items.scores.dtype)
-        temperature = ops.where(temperature > 0, temperature, xp.nan)
+        temperature = ops.where(temperature > 0, temperature, array_namespace(items.scores).nan)
     if scale is None:
         return ops.for_each_row(temperature, items.scores)
     return temperature * ops.where(scale > LEAST_SCALE, scale, 1.0)

@@ -28,17 +28,8 @@ def taking_part(targets: Array, *, ignore_index: int) -> Array:
 def foreground(targets: Array, *, num_classes: int, background_class: int = 0, axis: int = -1) -> Array:
     """The weight of each position in reduction "mean_positive": one minus its share of the background class.
 
-    Args:
-        targets: class ids, or probabilities (floating point) with the classes on `axis`.
-        num_classes: C.
-        background_class: a class id in [0, C).
-        axis: the class axis of probabilities.
-
-    Returns:
-        One per position: bool for class ids, 1 − y_background for probabilities.
-
-    Raises:
-        ValueError: if `background_class` is not a class.
+    It is bool for class ids, and 1 − y_background for probabilities (floating point) with the classes on `axis`.
+    ValueError if `background_class` is not a class.
     """
     rule = f"a class id in [0, {num_classes})"
     checks.require(0 <= background_class < num_classes, "background_class", rule, background_class)
@@ -52,13 +43,9 @@ def read_labels(
 ) -> tuple[Array, Array | None]:
     """The labels of a ranking loss, read from its targets.
 
-    Args:
-        targets: class ids [N] or [N, 1] of any integer or bool dtype (binary: 0 or 1, floats too); with `multilabel`
-            0/1 per class, [N, C], of any dtype.
-        rows: N.
-        num_classes: C; 1 is binary.
-        ignore_index: the target that is ignored.
-        multilabel: whether a row has a label per class.
+    Targets are class ids [N] or [N, 1] of any integer or bool dtype (binary, C = 1: 0 or 1, floats too); with
+    `multilabel` 0/1 per class, [N, C], of any dtype. Entries equal to `ignore_index` are ignored: a row, or with
+    `multilabel` a row for that class only.
 
     Returns:
         Labels, int32 [N] or [N, C], −1 where ignored; and bool [N], the rows with a target that is neither a class nor
@@ -106,15 +93,7 @@ def _shaped(targets: Array, rows: int, num_classes: int, *, multilabel: bool) ->
 
 
 def one_vs_rest(labels: Array, num_classes: int) -> Array:
-    """The positive rows of each class.
-
-    Args:
-        labels: int32: class ids [M] (0 or 1 when there is one class), or 0/1 per class, [M, C]; −1 is ignored.
-        num_classes: C, the number of logits of a row; 1 is binary.
-
-    Returns:
-        bool [C, M].
-    """
+    """The positive rows of each class, bool [C, M], from the labels of `read_labels`."""
     if labels.ndim == 2:
         return array_namespace(labels).matrix_transpose(labels == 1)
     if num_classes == 1:

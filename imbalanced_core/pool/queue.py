@@ -63,11 +63,7 @@ def push(queue: Queue, new: Queue) -> Queue:
     """The queue after a batch: the last Q of the old rows followed by those of the batch, in order.
 
     Nothing in the queue carries gradient. A row whose logits or weight are not finite in the queue's dtype is stored as
-    an empty slot, so that one bad step does not affect later ones.
-
-    Args:
-        queue: Q rows.
-        new: the rows of the batch, as a queue; its `is_iid` may be None, for all.
+    an empty slot, so that one bad step does not affect later ones. `new.is_iid` may be None, for all.
     """
     xp = array_namespace(queue.logits, new.logits)
     size = queue.logits.shape[0]

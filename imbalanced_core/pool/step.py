@@ -16,7 +16,7 @@ from imbalanced_core.pool.items import (
 )
 from imbalanced_core.pool.labels import one_vs_rest, read_labels
 from imbalanced_core.pool.queue import Queue, push
-from imbalanced_core.pool.subsampling import Pool, strata_count, subsample
+from imbalanced_core.pool.subsampling import Pool, subsample
 from imbalanced_core.reductions import CLASS_REDUCTIONS, reduce_classes
 
 
@@ -70,31 +70,20 @@ def pooled_loss(
 ) -> tuple[Array, PooledResult]:
     """A ranking loss over the batch and the queue, one class against the rest, and the queue for the next step.
 
-    Args:
-        objective: the loss of `Items` of shape [C, M], such as `functools.partial(ranking.average_precision,
-            temperature=0.01)`: called with the items and the keyword `diagnostics`, it returns losses [C], valid
-            bool [C] and a dict of fields of `Diagnostics`.
-        logits: floating point [N, C]; C = 1 is binary. Half precision is computed in float32.
-        targets: class ids [N] or [N, 1] of any integer or bool dtype (binary: 0 or 1, floats too); with `multilabel`
-            0/1 per class, [N, C], of any dtype. Entries equal to `ignore_index` are ignored: a row, or with
-            `multilabel` a row for that class only. Their logits may hold NaN.
-        queue: the rows of earlier batches, constants in differentiation.
-        reduction: "mean" or "sum" over the valid classes, or "none": one loss per class, NaN where invalid.
-        ignore_index: the target of ignored rows.
-        multilabel: whether a row has a label per class instead of one class.
-        pos_numerator: the mean is over all positives ("pool") or over those of the batch ("live").
-        sample_weight: >= 0, [N]; the weights of positives, constants in differentiation. None: all 1.
-        iid_mask: bool [N], rows drawn from the population, for objectives that use it. None: all.
-        local: bool [N], this process's rows of a gathered batch. None: all.
-        is_storable: bool [N], rows that may enter the queue. None: all.
-        max_pool_size: rank at most this many rows, see `subsample`. None: all.
-        noise: uniform in [0, 1), [N + Q]; needed only when the pool is larger than `max_pool_size`.
-        update_queue: whether the batch enters the queue.
-        iid_aware: whether `objective` uses `Items.is_iid`.
-        live_aware: whether `objective` uses `Items.live`.
-        per_class: whether to return the loss of each class.
-        diagnostics: whether to return figures of each class.
-        undefined: the loss of an invalid class in `per_class` and for reduction "none".
+    - objective: the loss of `Items` of shape [C, M], such as `functools.partial(ranking.average_precision,
+      temperature=0.01)`: called with the items and the keyword `diagnostics`, it returns losses [C], valid bool [C] and
+      a dict of fields of `Diagnostics`.
+    - logits: floating point [N, C]; C = 1 is binary. Half precision is computed in float32. Ignored ones may be NaN.
+    - targets: as for `read_labels`.
+    - queue: the rows of earlier batches, constants in differentiation.
+    - reduction, ignore_index, multilabel, pos_numerator, sample_weight, iid_mask, max_pool_size, update_queue: as in
+      `imbalanced_core.options.RankingOptions`.
+    - local: bool [N], this process's rows of a gathered batch. None: all.
+    - is_storable: bool [N], rows that may enter the queue. None: all.
+    - noise: uniform in [0, 1), [N + Q]; needed only when the pool is larger than `max_pool_size`.
+    - iid_aware, live_aware: whether `objective` uses `Items.is_iid`, `Items.live`.
+    - per_class, diagnostics: whether to return the loss, and figures, of each class.
+    - undefined: the loss of an invalid class in `per_class` and for reduction "none".
 
     Returns:
         The loss (0 with zero gradient when no class is valid), 0-d or [C], and a `PooledResult`. If a target is not a
@@ -115,7 +104,7 @@ def pooled_loss(
     pool = _join(queue, rows, local=local, with_masks=with_masks, with_iid=iid_aware)
     if max_pool_size is not None:
         is_bad = _with_nan(pool, is_bad)  # the drawn rows may not include it
-        pool = _cut_to_size(pool, max_pool_size, noise)
+        pool = subsample(pool, size=max_pool_size, noise=noise)
     items = _one_vs_rest_items(pool, is_bad, only_live=only_live)
     losses, valid, figures = objective(items, diagnostics=diagnostics)
     gate = figures.pop("gate", ())
@@ -255,13 +244,3 @@ def _with_nan(pool: Pool, is_bad: Array | None) -> Array:
     where = pool.labels >= 0
     has_nan = xp.any(xp.isnan(pool.logits) & (where[:, None] if where.ndim == 1 else where), axis=0)
     return has_nan if is_bad is None else has_nan | is_bad
-
-
-def _cut_to_size(pool: Pool, max_pool_size: int, noise: Array | None) -> Pool:
-    least = strata_count(pool.logits.shape[1], multilabel=pool.labels.ndim == 2)
-    checks.at_least("max_pool_size", max_pool_size, least)
-    if pool.logits.shape[0] <= max_pool_size:
-        return pool
-    if noise is None:
-        raise ValueError(f"noise must be given when the pool has more than max_pool_size rows, got {noise!r}")
-    return subsample(pool, size=max_pool_size, noise=noise)

@@ -44,7 +44,7 @@ def strata(pool: Pool) -> Array:
     return xp.where(is_ignored, strata_count(num_classes, multilabel=multilabel), of_row)
 
 
-def subsample(pool: Pool, *, size: int, noise: Array) -> Pool:
+def subsample(pool: Pool, *, size: int, noise: Array | None) -> Pool:
     """At most `size` rows of the pool, rare classes first, with the multiplicities that keep sums unbiased.
 
     With n_c unmasked rows of class c, S classes present, and n = Σ n_c, r_c = min(quota, n_c) random rows of each
@@ -59,23 +59,25 @@ def subsample(pool: Pool, *, size: int, noise: Array) -> Pool:
     Args:
         pool: the full pool of M rows; for the class of a multi-label row see `strata`.
         size: the number of rows to keep, at least the number of classes (2 when binary, C + 1 when multi-label).
-        noise: floats [M], independent and uniform in [0, 1). The same noise picks the same rows.
+        noise: floats [M], independent and uniform in [0, 1). The same noise picks the same rows. None: if M <= `size`.
 
     Returns:
-        A pool of min(size, M) rows. Unfilled rows are ignored.
+        A pool of min(size, M) rows, the pool itself if M <= `size`. Unfilled rows are ignored.
 
     Raises:
-        ValueError: if `size` is smaller than the number of classes.
+        ValueError: if `size` is smaller than the number of classes, or noise is missing.
 
     Cost: three sorts of M numbers.
     """
     xp = array_namespace(pool.logits)
     count = strata_count(pool.logits.shape[1], multilabel=pool.labels.ndim == 2)
-    of_row = strata(pool)
     checks.at_least("max_pool_size", size, count)
+    if pool.logits.shape[0] <= size:
+        return pool
+    if noise is None:
+        raise ValueError(f"noise must be given when the pool has more than max_pool_size rows, got {noise!r}")
+    of_row = strata(pool)
     checks.shaped("noise", noise, tuple(of_row.shape), "[rows]")
-    if of_row.shape[0] <= size:
-        return ops.replaced(pool, multiplicity=xp.ones_like(pool.logits[:, 0]))
     by_noise = xp.argsort(noise)
     order = xp.take(by_noise, xp.argsort(xp.take(of_row, by_noise, axis=0), stable=True), axis=0)
     of_row = xp.take(of_row, order, axis=0)  # from here on sorted by class, then noise

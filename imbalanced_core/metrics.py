@@ -5,9 +5,9 @@ One implementation for numpy, torch and JAX arrays: static shapes, no host sync,
 Every function takes scores, floating point [..., n], positives, bool [..., n], `where`, the mask of the items that
 count (None: all; masked items may hold anything), and `weights` >= 0 of the items (None: all 1; weight 0 is masked,
 except in `recall_at_quantile`), both broadcastable to the scores.
-It returns one value in [0, 1] per row, in the dtype of the scores, half precision in float32: NaN where undefined,
-where an unmasked score is NaN, and where a weight is negative or not finite. ±inf are ordinary scores. Cost: two sorts
-of each row, O(n log n) time and O(n) memory, unless stated otherwise.
+It returns one value in [0, 1] per row, [...], in the dtype of the scores, half precision in float32: NaN where
+undefined, where an unmasked score is NaN, and where a weight is negative or not finite. ±inf are ordinary scores. Cost:
+two sorts of each row, O(n log n) time and O(n) memory, unless stated otherwise.
 """
 
 from collections.abc import Callable
@@ -27,10 +27,8 @@ def average_precision(
     """Average precision: Σ_k (R_k − R_{k−1}) P_k over the distinct scores in descending order.
 
     R_k and P_k are recall and precision of the items that score at least the k-th of them: tied items count together.
-    This is scikit-learn's `average_precision_score`, and for distinct scores the limit of `smooth_ap` as τ → 0.
-
-    Returns:
-        [...], in (0, 1]. NaN without a positive; 1 without a negative.
+    This is scikit-learn's `average_precision_score`, and for distinct scores the limit of `smooth_ap` as τ → 0. It is
+    > 0, NaN without a positive and 1 without a negative.
     """
     curve = curve_of(scores, positives, where, weights)
     precision = safe_divide(curve.positives, curve.positives + curve.negatives)[..., 1:]
@@ -41,18 +39,13 @@ def average_precision(
 def roc_auc(scores: Array, positives: Array, *, where: Array | None = None, weights: Array | None = None) -> Array:
     """Area under the ROC curve: the weighted share of pairs with the positive above the negative, ties count ½.
 
-    Returns:
-        [...], in [0, 1]; NaN without a positive or without a negative. Equal to scikit-learn's `roc_auc_score`.
+    Equal to scikit-learn's `roc_auc_score`; NaN without a positive or without a negative.
     """
     return partial_auc(scores, positives, beta=1.0, where=where, weights=weights)
 
 
 def tied_pairs(scores: Array, positives: Array, *, where: Array | None = None, weights: Array | None = None) -> Array:
-    """The weighted share of positive–negative pairs with equal scores: 1 for a constant model.
-
-    Returns:
-        [...], in [0, 1]; NaN without a positive or without a negative.
-    """
+    """The weighted share of positive–negative pairs with equal scores: 1 for a constant model; NaN without a pair."""
     curve = curve_of(scores, positives, where, weights)
     tied = array_namespace(scores).sum(steps(curve.positives) * steps(curve.negatives), axis=-1)
     return _ratio(tied, curve.positives[..., -1] * curve.negatives[..., -1])
@@ -70,10 +63,8 @@ def partial_auc(
     """The mean true-positive rate over a band of false-positive rates: ∫_α^β TPR(f) df / (β − α).
 
     TPR(f) interpolates the points of the ROC curve, one per distinct score, linearly. At α = 0 this is scikit-learn's
-    area for `max_fpr=β` before standardisation, divided by β. A random model has (α + β) / 2.
-
-    Returns:
-        [...], in [0, 1]; NaN without a positive or without a negative.
+    area for `max_fpr=β` before standardisation, divided by β. A random model has (α + β) / 2. NaN without a positive or
+    without a negative.
 
     Raises:
         ValueError: unless 0 <= alpha < beta <= 1, Python numbers.
@@ -97,10 +88,8 @@ def coverage_at_budget(
 ) -> Array:
     """The highest recall of a threshold whose false-positive rate is at most the budget.
 
-    Tied items pass a threshold together, so a tie that exceeds the budget is not found at all.
-
-    Returns:
-        [...], in [0, 1]; NaN without a positive or without a negative.
+    Tied items pass a threshold together, so a tie that exceeds the budget is not found at all. NaN without a positive
+    or without a negative.
 
     Raises:
         ValueError: if the budget is not a Python number in [0, 1].
@@ -126,10 +115,7 @@ def recall_at_quantile(
 
     θ is the quantile of all unmasked items at level 1 − `quantile`, as in the loss of this name, with the
     `interpolation` of `masked_quantile`. Weights do not move it: an item of weight 0 still counts, unless it is NaN.
-    Items tied with θ are above it.
-
-    Returns:
-        [...], in [0, 1]; NaN without a positive.
+    Items tied with θ are above it. NaN without a positive.
 
     Raises:
         ValueError: if the quantile is not a Python number in [0, 1], or for an unknown interpolation.
@@ -151,10 +137,7 @@ def precision_at_k(
     """The weighted share of positives among the k highest-scoring items, or among all if there are fewer.
 
     Items tied at rank k count by the share that still fits, which is the expectation over random orders of the tie.
-    Ranks count items of weight > 0, whatever the weight.
-
-    Returns:
-        [...], in [0, 1]; NaN without a positive.
+    Ranks count items of weight > 0, whatever the weight. NaN without a positive.
 
     Raises:
         ValueError: if k is not a Python integer of at least 1.

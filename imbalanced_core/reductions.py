@@ -30,13 +30,10 @@ share = ops.with_vjp(_share, _share_vjp)
 
 
 def reduce_classes(losses: Array, valid: Array, *, reduction: str) -> Array:
-    """The training loss from one loss per class [C].
+    """The training loss from one loss per class [C], 0 where it is not valid, bool [C].
 
-    Args:
-        losses: one loss per class, [C]; 0 where invalid.
-        valid: bool [C]; which classes have a loss.
-        reduction: "mean" or "sum" over the valid classes (0 with zero gradient when there is none), or "none":
-            one entry per class, NaN where invalid.
+    The reduction is "mean" or "sum" over the valid classes (0 with zero gradient when there is none), or "none": one
+    entry per class, NaN where invalid.
     """
     checks.one_of("reduction", reduction, CLASS_REDUCTIONS)
     xp = array_namespace(losses)
@@ -116,16 +113,17 @@ def reduce_elements(
     if reduction == "none":
         losses = _masked(losses, where, is_masked)
         return losses if weights is None else losses * _position_weights(weights, losses, where)
+    xp = array_namespace(losses)
     if reduction == "mean" and where is None and weights is None and math.prod(losses.shape):
         # the derivative of a library's mean is an array; that of a sum is one number, broadcast
-        return array_namespace(losses).sum(losses) / math.prod(losses.shape)
+        return xp.sum(losses) / math.prod(losses.shape)
     total, divisor = element_sum_and_mass(
         losses, reduction=reduction, where=where, weights=weights, positives=positives, is_masked=is_masked
     )
     if divisor is None:
         return total
-    if weights is None and (positives is None or array_namespace(total).isdtype(positives.dtype, "bool")):
-        return total / array_namespace(total).clip(divisor, min=1)
+    if weights is None and (positives is None or xp.isdtype(positives.dtype, "bool")):
+        return total / xp.clip(divisor, min=1)
     return safe_divide(total, divisor)
 
 

@@ -192,16 +192,21 @@ def _symmetric_ids_by_numbers(
 def _symmetric_mix(
     x: Array, y: Array, where: Mask, _valid: Mask, alpha: Array, beta: Array, *, axis: int, epsilon: float
 ) -> tuple[Array, Array, Array]:
-    xp = array_namespace(x)
-    y = _clean(y, where, axis)
-    p, q, loss = _probabilities(x, where, axis)
-    height = -xp.log(xp.clip(y, min=epsilon))
-    value = alpha * xp.sum(y * loss, axis=axis) + beta * xp.sum(xp.clip(p, min=epsilon) * height, axis=axis)
+    y, p, q, height, ce, reverse = _symmetric_mix_parts(x, y, where, axis, epsilon)
+    value = alpha * ce + beta * reverse
     # derivatives by log p_c, separate for the two terms: their sum would lose precision in the smaller one
-    g, reverse = alpha * y, ops.zero_below(p, epsilon) * height * beta
-    slope = ops.add_product(q * (reverse - g), p, _others(g, axis) - _others(reverse, axis))
+    g, h = alpha * y, ops.zero_below(p, epsilon) * height * beta
+    slope = ops.add_product(q * (h - g), p, _others(g, axis) - _others(h, axis))
     factor = _factor(value, where)
     return value * factor, factor, slope
+
+
+def _symmetric_mix_parts(x: Array, y: Array, where: Mask, axis: int, epsilon: float) -> tuple[Array, ...]:
+    """(y, p, 1 − p, −log max(y, ε), cross entropy, reverse cross entropy)."""
+    xp, y = array_namespace(x), _clean(y, where, axis)
+    p, q, loss = _probabilities(x, where, axis)
+    height = -xp.log(xp.clip(y, min=epsilon))
+    return y, p, q, height, xp.sum(y * loss, axis=axis), xp.sum(xp.clip(p, min=epsilon) * height, axis=axis)
 
 
 def _symmetric_mix_by_targets(
@@ -218,10 +223,6 @@ def _symmetric_mix_by_targets(
 def _symmetric_mix_by_numbers(
     x: Array, y: Array, where: Mask, _valid: Mask, *_: Array, axis: int, epsilon: float
 ) -> tuple[Array, Array]:
-    xp = array_namespace(x)
-    y = _clean(y, where, axis)
-    p, _q, loss = _probabilities(x, where, axis)
-    forward = xp.sum(y * loss, axis=axis)
-    reverse = -xp.sum(xp.clip(p, min=epsilon) * xp.log(xp.clip(y, min=epsilon)), axis=axis)
-    factor = _factor(forward, where)
-    return forward * factor, reverse * factor
+    *_parts, ce, reverse = _symmetric_mix_parts(x, y, where, axis, epsilon)
+    factor = _factor(ce, where)
+    return ce * factor, reverse * factor

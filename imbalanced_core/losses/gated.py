@@ -88,13 +88,9 @@ def gated(
     apart, τ > 1, it falls as 1/τ: otherwise growing scores would grow ever faster, and training could diverge. τ, w, n₊
     and n₋ are constants in differentiation.
 
-    Args:
-        items: of shape [C, M], with `live`.
-        ranking: an objective that takes `temperature`.
-        gate: the state before the step.
-        temperature: of the ranking loss.
-        positive_rate: the expected share of positives in the batches, in (0, 1); counts as 100 rows seen.
-        diagnostics: whether to return figures.
+    The items are of shape [C, M], with `live`; `ranking` is an objective that takes `temperature`, `gate` the state
+    before the step, and `positive_rate` the expected share of positives in the batches, in (0, 1), which counts as 100
+    rows seen.
 
     Returns:
         (loss [C] >= 0, valid bool [C], figures). A class is valid with a row in the batch. figures["gate"] is the state

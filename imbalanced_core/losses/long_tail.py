@@ -37,16 +37,7 @@ def logit_adjusted(
     loss = CE(logits + τ log π, y) with π_c = n_c / Σn. The trained scores are those of balanced classes: omit the
     adjustment at prediction; `prior_correction(..., tau=τ)` gives the probabilities of the data.
 
-    Args:
-        logits: C classes on `axis`.
-        targets: class ids or probabilities.
-        class_counts: [C], see above.
-        tau: τ, finite; 0 gives the cross entropy.
-        axis: the class axis.
-        where: one per position.
-
-    Returns:
-        Losses >= 0, the shape of `logits` without `axis`.
+    Logits, targets, axis, mask and result as for `softmax_focal`; `tau` is τ, finite; 0 gives the cross entropy.
 
     Cost: that of cross entropy, and one pass over the logits.
 

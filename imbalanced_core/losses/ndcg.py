@@ -41,8 +41,7 @@ def ndcg(
         scores: floats [..., n]; ±inf counts as a very large number. Half precision is computed in float32.
         relevance: labels >= 0 in the shape of scores, constants; integers, bool or floats. Label 0 has no gain.
         temperature: τ > 0, in units of temperature_scale; a number or a 0-d array.
-        temperature_scale: the unit of the temperature: "absolute" is 1; "iqr" and "std" are the interquartile range and
-            the standard deviation of the scores of the list, as constants; 1 where that is at most 1e-12.
+        temperature_scale: as for `smooth_ap`, but of all scores of the list.
         gain: "exponential", 2^y − 1, or "linear", y.
         where: bool, broadcastable to scores; False masks an item, such as padding. None: all True.
 
@@ -52,8 +51,7 @@ def ndcg(
         valid, with loss NaN.
 
     Raises:
-        ValueError: for a bad parameter, or shapes that do not fit.
-        TypeError: if scores are not floats or the mask is not bool.
+        ValueError, TypeError: as for `smooth_ap`.
 
     Cost: O(n log n) time and O(n) memory per list.
 

@@ -39,14 +39,6 @@ class Cut(NamedTuple):
         return ((self.last - scores) + (self.rest - scores)) / 2.0
 
 
-class Ranked(NamedTuple):
-    """A row in descending order, [..., n], constants; −inf after the last unmasked item."""
-
-    scores: Array
-    items: Array  # number of items down to each, with multiplicities
-    positives: Array  # number of positives, likewise
-
-
 def recall_at(
     scores: Array,
     positives: Array,
@@ -184,18 +176,18 @@ def _cut(items: Items, k: Any, **share: float | None) -> tuple[Cut, Array]:
     checks.require(k is None or value is None, "k", f"None where a {name} is given", k)
     if value is not None:
         checks.python_number(name, value, "(0, 1]")
-    xp, ranked = array_namespace(items.scores), _ranked(items)
-    scores, valid = ranked.scores, count_of(items.negatives, items) > 0
+    xp, (scores, counted, positives) = array_namespace(items.scores), _ranked(items)
+    valid = count_of(items.negatives, items) > 0
     if value is None:
         checks.at_least("k", k, 1)
-        last, rest = (_highest(scores, ranked.items >= k + half) for half in (-0.5, 0.5))
+        last, rest = (_highest(scores, counted >= k + half) for half in (-0.5, 0.5))
         valid = valid & (rest[..., 0] > -xp.inf)
     elif name == "recall":  # the highest cut with that share of the positives above it
-        last = _highest(scores, ranked.positives >= value * (1.0 - ROUNDING) * ranked.positives[..., -1:])
+        last = _highest(scores, positives >= value * (1.0 - ROUNDING) * positives[..., -1:])
         rest = _highest(scores, scores < last)
     else:  # the lowest cut above which that share is positive
         is_last = xp.concat([scores[..., 1:] < scores[..., :-1], xp.ones_like(items.positives[..., :1])], axis=-1)
-        is_pure = ranked.positives >= value * (1.0 - ROUNDING) * ranked.items
+        is_pure = positives >= value * (1.0 - ROUNDING) * counted
         last = -_highest(-scores, is_last & is_pure & (scores > -xp.inf))  # +inf if there is none;
         rest = _highest(scores, scores < last)  # then the highest score
         last = ops.where(last < xp.inf, last, rest)
@@ -203,12 +195,15 @@ def _cut(items: Items, k: Any, **share: float | None) -> tuple[Cut, Array]:
     return Cut(last, ops.where(rest > -xp.inf, rest, last)), valid
 
 
-def _ranked(items: Items) -> Ranked:
+def _ranked(items: Items) -> tuple[Array, Array, Array]:
+    """Scores [..., n] in descending order, −inf after the last unmasked item, and the items and positives so far."""
     xp = array_namespace(items.scores)
     weight = weight_of(xp.broadcast_to(items.where, items.scores.shape), items)
     ascending, order = ops.sort_with_order(ops.where(weight > 0, -ops.stop_gradient(items.scores), xp.inf))
-    counts = (ops.cumulative_sum(ops.rearrange(x, order)) for x in (weight, weight_of(items.positives, items)))
-    return Ranked(-ascending, *counts)
+    counted, positives = (
+        ops.cumulative_sum(ops.rearrange(x, order)) for x in (weight, weight_of(items.positives, items))
+    )
+    return -ascending, counted, positives
 
 
 def _highest(scores: Array, mask: Array) -> Array:

@@ -62,31 +62,24 @@ def partial_auc(
     With `min_tpr` it is the two-way partial AUC, over true-positive rates of at least `min_tpr`: the mean is only over
     the hardest positives, those at or below the (1 − min_tpr)-quantile ("lower") of the scores of all positives.
 
-    Args:
-        scores: floats [..., n]; ±inf counts as a very large number. Half precision is computed in float32.
-        positives: bool, of the shape of scores.
-        alpha: the lowest false-positive rate of the band; Python numbers, 0 <= alpha < beta <= 1.
-        beta: the highest, the budget.
-        surrogate: "trapezoid" or "pairwise".
-        n_knots: K >= 2, the number of thresholds of the trapezoidal rule.
-        temperature: τ in units of temperature_scale, > 0; a number or a 0-d array.
-        temperature_scale: the unit of the temperature: "iqr" and "std", the interquartile range and the standard
-            deviation of the reference scores; "band", t(α) − t(β); or "absolute", 1.
-        margin: μ >= 0, in units of τ: the differences in σ are (s_i − t)/τ − μ and (s_i − s_j)/τ − μ.
-        min_tpr: the lowest true-positive rate, a Python number in [0, 1); 0 for all positives.
-        budget_basis: "fpr", or "population": α and β are then fractions of all iid items.
-        quantile_interpolation: of the thresholds: "higher", "lower", "linear", "nearest" or "midpoint".
-        **rows: where, weights, multiplicity, live, is_iid and pos_numerator, see `RowArrays`.
+    Arguments and errors as for `smooth_ap`, with the options
+
+    - alpha, beta: the lowest false-positive rate of the band and the highest, the budget; Python numbers, 0 <= alpha <
+      beta <= 1.
+    - surrogate: "trapezoid" or "pairwise".
+    - n_knots: K >= 2, the number of thresholds of the trapezoidal rule.
+    - temperature_scale: the unit of the temperature: "iqr" and "std", the interquartile range and the standard deviation
+      of the reference scores; "band", t(α) − t(β); or "absolute", 1.
+    - margin: μ >= 0, in units of τ: the differences in σ are (s_i − t)/τ − μ and (s_i − s_j)/τ − μ.
+    - min_tpr: the lowest true-positive rate, a Python number in [0, 1); 0 for all positives.
+    - budget_basis: "fpr", or "population": α and β are then fractions of all iid items.
+    - quantile_interpolation: of the thresholds: "higher", "lower", "linear", "nearest" or "midpoint".
 
     Returns:
         (loss [...] in [0, 1], valid bool [...], diagnostics). A row is valid with a positive of weight > 0 in the mean,
         an iid negative and, pairwise, a band that is not empty; else its loss is 0 with zero gradient. Where the scale
-        is at most 1e-12, as for equal scores, the unit is 1. A row with a NaN among its unmasked scores, or a
-        negative or non-finite unmasked weight, is valid, with loss NaN. Diagnostics: see `band_diagnostics`.
-
-    Raises:
-        ValueError: for a bad parameter, or shapes that do not fit.
-        TypeError: if scores are not floats or masks not bool.
+        is at most 1e-12, as for equal scores, the unit is 1. NaN as for `smooth_ap`; diagnostics as from
+        `band_diagnostics`.
 
     Cost: one sort per row; then O(n·K) time and memory for the trapezoid, O(n log n) and O(n) for pairwise.
 
@@ -136,7 +129,7 @@ def band_auc(
     checks.non_negative("margin", margin)
     checks.python_number("min_tpr", min_tpr, "[0, 1)")
     if min_tpr > 0:
-        items = items._replace(numerator=_of_hardest(items, min_tpr))
+        items = ops.replaced(items, numerator=_of_hardest(items, min_tpr))
     iid = items.where if items.is_iid is None else items.where & items.is_iid
     iid_negatives = items.negatives if items.is_iid is None else items.negatives & items.is_iid
     reference = iid_negatives if budget_basis == "fpr" else iid
@@ -171,15 +164,7 @@ def fpr_band(
 ) -> Band:
     """The thresholds of n_knots equally spaced false-positive rates from alpha to beta, and τ; constants.
 
-    Args:
-        items: the items of each row.
-        reference: bool [..., n]; the items whose scores set the thresholds.
-        alpha: the lowest rate, a Python number.
-        beta: the highest; 0 <= alpha < beta <= 1.
-        n_knots: the number of thresholds, >= 2.
-        temperature: in units of tau_scale.
-        tau_scale: "iqr", "std", "band" or "absolute".
-        quantile_interpolation: of the thresholds.
+    `reference`, bool [..., n], are the items whose scores set the thresholds; options as for `partial_auc`.
     """
     checks.one_of("tau_scale", tau_scale, BAND_TEMPERATURE_SCALES)
     checks.one_of("quantile_interpolation", quantile_interpolation, INTERPOLATIONS)
@@ -208,8 +193,8 @@ def fpr_band(
 
 def _of_hardest(items: Items, min_tpr: float) -> Array:
     """The numerator [..., n] of the hardest positives, those beyond a true-positive rate of `min_tpr`; else 0."""
-    level, options = level_below(min_tpr), {"where": items.positives, "multiplicity": items.multiplicity}
-    highest = masked_quantile(items.scores, (level,), interpolation="lower", **options)  # NaN without a positive
+    options = {"where": items.positives, "multiplicity": items.multiplicity, "interpolation": "lower"}
+    highest = masked_quantile(items.scores, (level_below(min_tpr),), **options)  # NaN without a positive
     return ops.where(ops.stop_gradient(items.scores) <= highest, items.numerator, 0.0)
 
 
@@ -217,10 +202,8 @@ def _trapezoid(scores: Array, band: Band, margin: float) -> Array:
     """1 − pAUC_i of each score: the trapezoidal mean over the band's thresholds of σ((t_k − s_i)/τ), [..., n]."""
     xp = array_namespace(scores)
     n_knots = band.thresholds.shape[-1]
-    missed = smooth_step(
-        xp.reshape(band.thresholds[..., None] - scores[..., None, :], (*scores.shape[:-1], -1)), band.tau, margin
-    )
-    missed = xp.reshape(missed, (*scores.shape[:-1], n_knots, scores.shape[-1]))
+    below = band.thresholds[..., None] - scores[..., None, :]
+    missed = xp.reshape(smooth_step(xp.reshape(below, (*scores.shape[:-1], -1)), band.tau, margin), below.shape)
     portions = [(0.5 if k in (0, n_knots - 1) else 1.0) / (n_knots - 1) for k in range(n_knots)]
     weights = ops.constant(tuple(portions), like=scores, dtype=scores.dtype)
     return xp.sum(missed * xp.reshape(weights, (*(1 for _ in scores.shape[:-1]), n_knots, 1)), axis=-2)

@@ -47,11 +47,8 @@ def blend_weight(step: Number, *, warmup: int, blend: int = 0, final: Number = 1
 def geometric_decay(elapsed: Number, *, start: Number, end: Number, steps: int) -> Number:
     """A temperature that moves geometrically from `start` to `end`.
 
-    With f = min(1, elapsed / steps) it is ::
-
-        start · (end / start)^f = start^(1 - f) · end^f
-
-    The second form, used here, is exact at both ends.
+    With f = min(1, elapsed / steps) it is start · (end / start)^f, computed as start^(1 - f) · end^f, which is exact at
+    both ends.
 
     Args:
         elapsed: steps since the decay began: a number, or an array of signed integers or floats. Below 0 counts as 0.
@@ -84,30 +81,19 @@ def keeps_temperature(loss: object) -> bool:
 
 
 def temperature_ends(start: Number | None, end: Number | None, *, own: Number | None = None) -> tuple[Number, Number]:
-    """The two ends of a temperature schedule, with defaults for those that are None.
+    """The temperatures at the switch and after the decay, with defaults for those that are None.
 
-    Args:
-        start: the temperature at the switch, or None.
-        end: the temperature after the decay, or None.
-        own: the temperature of a loss that keeps its own, the default of both ends; None: 0.05 and 0.005.
+    The default of both is `own`, the temperature of a loss that keeps its own; without it, 0.05 and 0.005.
     """
     first, last = (0.05, 0.005) if own is None else (own, own)
     return first if start is None else start, last if end is None else end
 
 
 def blend_losses(warmup_loss: Array, main_loss: Array, weight: Array) -> Array:
-    """(1 - weight) · warmup_loss + weight · main_loss.
+    """(1 - weight) · warmup_loss + weight · main_loss, for a 0-d weight in [0, 1], a constant in differentiation.
 
-    Args:
-        warmup_loss: the loss of the warm-up, of any shape.
-        main_loss: the loss that takes over, of the same shape.
-        weight: the weight of the main loss, in [0, 1], 0-d; a constant in differentiation.
-
-    Returns:
-        The blend, exactly `warmup_loss` at weight 0 and `main_loss` at weight 1, if both are finite.
-
-    Raises:
-        ValueError: if the shapes differ: broadcasting a mean against losses of rows or classes would hide a mistake.
+    If both losses are finite, it is exactly `warmup_loss` at weight 0 and `main_loss` at weight 1. ValueError if their
+    shapes differ: broadcasting a mean against losses of rows or classes would hide a mistake.
     """
     checks.same_shape("the warm-up loss", warmup_loss, "the main loss", main_loss)
     xp = array_namespace(warmup_loss, main_loss, weight)

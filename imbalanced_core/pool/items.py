@@ -122,7 +122,7 @@ def assemble(
 
 
 def settle(loss: Array, valid: Array, items: Items) -> tuple[Array, Array]:
-    """A finite loss [...], 0 in invalid rows and NaN (value and gradient) in rows with NaN; and which rows are valid."""
+    """A finite loss [...], made 0 in invalid rows and NaN (with its gradient) in rows with NaN; and which are valid."""
     factor = ops.where(items.has_nan, array_namespace(loss).nan, ops.astype(valid, loss.dtype))
     return loss * factor, valid | items.has_nan
 

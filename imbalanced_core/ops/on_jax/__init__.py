@@ -11,7 +11,6 @@ from imbalanced_core.ops import generic
 from imbalanced_core.ops.generic import Table, evaluate
 from imbalanced_core.ops.on_jax.order import (
     add_rows,
-    cumulative_sum,
     inverse_permutation,
     is_on_accelerator,
     put_along,

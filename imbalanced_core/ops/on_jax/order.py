@@ -42,10 +42,6 @@ def add_rows(x: jax.Array, index: jax.Array, rows: jax.Array) -> jax.Array:
     return x.at[index].add(rows)
 
 
-def cumulative_sum(x: jax.Array) -> jax.Array:
-    return jnp.cumsum(x, axis=-1)
-
-
 def _order(key: jax.Array) -> jax.Array:
     """Stable argsort of the last axis."""
     indices = jnp.broadcast_to(jnp.arange(key.shape[-1], dtype=jnp.int32), key.shape)

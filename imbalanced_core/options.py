@@ -109,15 +109,9 @@ def pauc_preset(budget: float) -> dict[str, Any]:
 
 
 def with_options(function: Function, kinds: type, defaults: Mapping[str, Any]) -> Function:
-    """A function ending in `**options: Unpack[kinds]`, with the defaults filled in and shown in its signature.
+    """A function or constructor ending in `**options: Unpack[kinds]`, with the defaults filled in and in its signature.
 
-    Args:
-        function: a function or constructor; its own keywords come first.
-        kinds: the TypedDict of the other keywords.
-        defaults: a value for each of them.
-
-    Returns:
-        A function of the same type. An unknown keyword raises a TypeError that names similar ones.
+    Its own keywords come first. An unknown keyword raises a TypeError that names similar ones.
     """
     signature = inspect.signature(function)
     *own, _ = signature.parameters.values()

@@ -59,16 +59,13 @@ def pos_weight(positives: Array, total: Array | float, *, scheme: str = "balance
     Args:
         positives: positives per label [C], or 0-d; >= 0, integer or floating point.
         total: the total number of items, per label or a single number.
-        scheme: "balanced" or "inverse" (which agree), or "effective".
-        beta: β of "effective", in [0, 1).
+        scheme: as for `class_weights`.
+        beta: as for `class_weights`.
 
     Returns:
         The shape of `positives`, floating point, > 0: the `pos_weight` of a binary cross entropy. A weight w acts as
         α = w / (1 + w) in the sigmoid focal loss, up to a factor of the whole loss. NaN where a count is negative,
         not finite or greater than the total.
-
-    Raises:
-        ValueError: if `scheme` or `beta` is invalid.
     """
     positives, negatives = binary_counts(positives, total)
     return _rarity(positives, scheme=scheme, beta=beta) / _rarity(negatives, scheme=scheme, beta=beta)
@@ -93,9 +90,9 @@ def _rarity(counts: Array, *, scheme: str, beta: float) -> Array:
     counts = as_floats(counts)
     counts = xp.where(counts == 0, 1.0, counts)
     counts = xp.where((counts > 0) & (counts < xp.inf), counts, xp.nan)
-    if scheme != "effective" or beta == 0:
-        return 1.0 / counts if scheme != "effective" else counts / counts
-    return (1.0 - beta) / -xp.expm1(counts * math.log(beta))
+    if scheme != "effective":
+        return 1.0 / counts
+    return (1.0 - beta) / -xp.expm1(counts * math.log(beta)) if beta > 0 else counts / counts
 
 
 def as_floats(counts: Array) -> Array:

@@ -104,14 +104,12 @@ def hard_negative(
     which for targets of 0 are those with the greatest loss. All ties with the last of them are kept as well. The
     selection is a constant in differentiation.
 
-    Args:
-        logits: any shape.
-        targets: probabilities in [0, 1], booleans, or integers 0 and 1, same shape.
-        share: in [0, 1], a Python number; 1 is the binary cross entropy, 0 keeps the hardest negative.
-        axis: the axis along which negatives compete: 0 for the rows of a batch, per label; −1 for the labels
-            of a row; None for all entries.
-        where: same shape.
-        gather: with axis 0 or None, appends the rows of the other devices to an array; None: there are none.
+    Logits, targets and mask as for `sigmoid_focal`, and
+
+    - share: in [0, 1], a Python number; 1 is the binary cross entropy, 0 keeps the hardest negative.
+    - axis: along which negatives compete: 0 for the rows of a batch, per label; −1 for the labels of a row; None for
+      all entries.
+    - gather: with axis 0 or None, appends the rows of the other devices to an array; None: there are none.
 
     Returns:
         Losses >= 0 in the shape of `logits`, 0 where not kept, and bool, which are kept.

@@ -68,8 +68,8 @@ def partial_auc(
       beta <= 1.
     - surrogate: "trapezoid" or "pairwise".
     - n_knots: K >= 2, the number of thresholds of the trapezoidal rule.
-    - temperature_scale: the unit of the temperature: "iqr" and "std", the interquartile range and the standard deviation
-      of the reference scores; "band", t(α) − t(β); or "absolute", 1.
+    - temperature_scale: the unit of the temperature: "iqr" and "std", the interquartile range and the standard
+      deviation of the reference scores; "band", t(α) − t(β); or "absolute", 1.
     - margin: μ >= 0, in units of τ: the differences in σ are (s_i − t)/τ − μ and (s_i − s_j)/τ − μ.
     - min_tpr: the lowest true-positive rate, a Python number in [0, 1); 0 for all positives.
     - budget_basis: "fpr", or "population": α and β are then fractions of all iid items.
@@ -134,7 +134,6 @@ def band_auc(
     iid_negatives = items.negatives if items.is_iid is None else items.negatives & items.is_iid
     reference = iid_negatives if budget_basis == "fpr" else iid
     band = fpr_band(items, reference, alpha=alpha, beta=beta, tau_scale=tau_scale, **band_options)
-    valid = ops.any_in_row(iid_negatives)
     in_band = None
     if surrogate == "pairwise" or diagnostics:
         scores = ops.stop_gradient(items.scores)  # edges are included
@@ -148,7 +147,7 @@ def band_auc(
     figures = {"tau_eff": band.tau}
     if diagnostics:
         figures = band_diagnostics(items, band, in_band & iid_negatives, missed, numerator)
-    return loss, valid & has_both, figures
+    return loss, ops.any_in_row(iid_negatives) & has_both, figures
 
 
 def fpr_band(

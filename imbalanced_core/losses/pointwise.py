@@ -36,13 +36,9 @@ def sigmoid_focal(
 
     With γ = 0 it is the (α-weighted) binary cross entropy.
 
-    Args:
-        logits: any shape.
-        targets: probabilities in [0, 1], booleans, or integers 0 and 1, same shape.
-        alpha: weight of the positive class in [0, 1], the negative class gets 1 − α; one number, or one per label
-            [logits.shape[-1]]; None for no weights.
-        gamma: focusing exponent, >= 0.
-        where: same shape.
+    Logits have any shape; targets are probabilities in [0, 1], booleans, or integers 0 and 1, in the same shape.
+    `alpha` is the weight of the positive class in [0, 1], the negative class gets 1 − α; one number, or one per label
+    [logits.shape[-1]]; None for no weights. `gamma` is the focusing exponent, >= 0.
 
     Returns:
         Losses >= 0 in the shape of `logits`.
@@ -81,14 +77,8 @@ def softmax_focal(
     With γ = 0 it is the (α-weighted) cross entropy. For class ids with smoothing, α_y weights the smoothed sum;
     `torch.nn.CrossEntropyLoss(weight, label_smoothing)` weights each term by α_c, as is done here for probabilities.
 
-    Args:
-        logits: C classes on `axis`.
-        targets: class ids or probabilities.
-        alpha: weight per class [C], >= 0; None for no weights.
-        gamma: focusing exponent, >= 0.
-        label_smoothing: ε in [0, 1].
-        axis: the class axis.
-        where: one per position.
+    `alpha` is a weight per class [C], >= 0, or None for no weights, `gamma` the focusing exponent, >= 0, and
+    `label_smoothing` ε in [0, 1].
 
     Returns:
         Losses >= 0, the shape of `logits` without `axis`.

@@ -58,14 +58,11 @@ def subsample(pool: Pool, *, size: int, noise: Array | None) -> Pool:
 
     Args:
         pool: the full pool of M rows; for the class of a multi-label row see `strata`.
-        size: the number of rows to keep, at least the number of classes (2 when binary, C + 1 when multi-label).
+        size: the number of rows to keep, at least `strata_count`; else ValueError.
         noise: floats [M], independent and uniform in [0, 1). The same noise picks the same rows. None: if M <= `size`.
 
     Returns:
         A pool of min(size, M) rows, the pool itself if M <= `size`. Unfilled rows are ignored.
-
-    Raises:
-        ValueError: if `size` is smaller than the number of classes, or noise is missing.
 
     Cost: three sorts of M numbers.
     """

@@ -153,9 +153,7 @@ def _position_weights(weights: Array, losses: Array, where: Array | None) -> Arr
 def spread_weights(weights: Array, positions: Array) -> Array:
     """Weights with as many dimensions as `positions`, to whose shape they broadcast.
 
-    Raises:
-        ValueError: if `weights` (the user's `sample_weight`) are neither one per row nor of that many dimensions with
-            the same first axis.
+    ValueError if they are neither one per row nor of that many dimensions with the same first axis.
     """
     shape, wanted = tuple(weights.shape), tuple(positions.shape)
     if len(wanted) > 0 and shape == wanted[:1]:

@@ -48,7 +48,7 @@ def logit_adjusted(
     """
     checks.numbers(RULES, tau=tau)
     x, y, valid, axis = class_inputs(logits, targets, axis=axis, where=where)
-    x = _centred(x, axis) + tau * _log_prior(x, class_counts, axis)
+    x = _centred(x, axis) + tau * _log_prior(_per_class(x, class_counts, axis))
     return cross_entropy(x, y, where, valid, axis=axis)
 
 
@@ -78,7 +78,7 @@ def vector_scaling(
     x, y, valid, axis = class_inputs(logits, targets, axis=axis, where=where)
     counts = _per_class(x, class_counts, axis)
     scale = (counts / array_namespace(x).max(counts)) ** gamma
-    x = _centred(x * scale, axis) + tau * _log_prior(x, class_counts, axis)
+    x = _centred(x * scale, axis) + tau * _log_prior(counts)
     return cross_entropy(x, y, where, valid, axis=axis)
 
 
@@ -173,6 +173,6 @@ def _centred(x: Array, axis: int) -> Array:
     return x - ops.stop_gradient(array_namespace(x).max(x, axis=axis, keepdims=True))
 
 
-def _log_prior(x: Array, class_counts: Array, axis: int) -> Array:
-    xp, counts = array_namespace(x), _per_class(x, class_counts, axis)
+def _log_prior(counts: Array) -> Array:
+    xp = array_namespace(counts)
     return xp.log(counts / xp.sum(counts))

@@ -57,11 +57,7 @@ def geometric_decay(elapsed: Number, *, start: Number, end: Number, steps: int) 
         steps: the length of the decay, at least 1.
 
     Returns:
-        The temperature: a Python float for Python numbers, else an array as in `blend_weight`.
-
-    Raises:
-        ValueError: if a temperature is not finite and positive, or `steps` is not a positive integer.
-        TypeError: if `elapsed` holds unsigned integers or bools.
+        The temperature: a Python float for Python numbers, else an array as from `blend_weight`, with the same errors.
     """
     checks.positive("start", start)
     checks.positive("end", end)

@@ -57,14 +57,7 @@ def imported(module: str) -> Any:
 
 
 def array_namespace(*arrays: Array) -> ModuleType:
-    """The array-API namespace of the arrays: `numpy`, `jax.numpy` or that of `ops.on_torch`.
-
-    Args:
-        *arrays: arrays of one library; Python scalars and None are ignored.
-
-    Raises:
-        TypeError: if arrays of several libraries are mixed, or none of the arguments is an array.
-    """
+    """The array-API namespace of the `common_library` of arrays: `numpy`, `jax.numpy` or that of `ops.on_torch`."""
     library = (library_of(arrays[0]) if len(arrays) == 1 else None) or common_library(*arrays)
     if library == "torch":
         namespace = imported("imbalanced_core.ops.on_torch.namespace")

@@ -32,11 +32,8 @@ def row_labels(targets: Array, *, shape: tuple[int, ...], ignore_index: int, mul
 def block_labels(labels: Array, *, first: Array, width: int, num_classes: int) -> Array:
     """The 0/1 labels of one block of classes, for `pooled_loss` with `multilabel` and ignore_index −1.
 
-    Args:
-        labels: from `row_labels`: class ids [M], or the 0/1 labels of the block [M, width].
-        first: the first class of the block, an int or a 0-d array.
-        width: the number of classes of the block.
-        num_classes: C.
+    Labels come from `row_labels`: class ids [M], or the 0/1 labels of the block [M, width]. `first` is the first class
+    of the block, an int or a 0-d array.
 
     Returns:
         int32 [M, width]: 1 for the row's own class, 0 for others, −1 for ignored rows and padding; 2, which makes the

@@ -85,7 +85,6 @@ def make_items(
         is_bad, weights = ops.any_in_row(where & ~fit), ops.where(fit, weights, 0.0)
     if multiplicity is not None:
         multiplicity = ops.astype(ops.stop_gradient(multiplicity), scores.dtype)
-        multiplicity = ops.where(where, multiplicity, 0.0)
     only_live = pos_numerator == "live"
     return assemble(scores, positives & where, where, weights, multiplicity, live, is_iid, is_bad, only_live=only_live)
 
@@ -108,12 +107,15 @@ def assemble(
     clean, has_nan = ops.clear(scores, where, largest)
     counted = positives & live if only_live and live is not None else positives
     numerator = ops.astype(counted, clean.dtype) if weights is None else ops.where(counted, weights, 0.0)
+    if multiplicity is not None:
+        multiplicity = ops.where(where, multiplicity, 0.0)
+        numerator = numerator * multiplicity
     return Items(
         scores=clean,
         where=where,
         positives=positives,
         negatives=where != positives,
-        numerator=numerator if multiplicity is None else numerator * multiplicity,
+        numerator=numerator,
         multiplicity=multiplicity,
         is_iid=is_iid,
         live=live,

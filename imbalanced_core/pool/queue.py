@@ -26,16 +26,12 @@ def empty(
     """A queue of `size` empty slots.
 
     Args:
-        size: Q, the number of rows to keep; 0 keeps none.
-        num_classes: C, the number of logits of a row; 1 is binary.
+        size: Q >= 0, the number of rows to keep; 0 keeps none.
+        num_classes: C >= 1, the number of logits of a row; 1 is binary.
         xp: the array namespace, such as numpy or jax.numpy.
-        dtype: of the logits; `xp.float32` by default. Weights use it too, but at least float32.
+        dtype: of the logits, floating point; `xp.float32` by default. Weights use it too, but at least float32.
         multilabel: whether targets are 0/1 per class, [Q, C], instead of class ids [Q].
         device: of the arrays.
-
-    Raises:
-        ValueError: if a number is not an integer, `size` is negative or `num_classes` is not positive.
-        TypeError: if `dtype` is not floating point.
     """
     checks.at_least("queue_size", size, 0)
     checks.at_least("num_classes", num_classes, 1)

@@ -203,8 +203,6 @@ def _one_vs_rest_items(pool: Pool, is_bad: Array | None, *, only_live: bool) -> 
     weights, multiplicity, live, is_iid = (
         None if array is None else array[None, :] for array in (pool.weights, pool.multiplicity, pool.live, pool.is_iid)
     )
-    if multiplicity is not None:
-        multiplicity = ops.where(where, multiplicity, 0.0)
     return assemble(
         ops.row_by_row(xp.matrix_transpose(pool.logits)),
         one_vs_rest(pool.labels, pool.logits.shape[1]),

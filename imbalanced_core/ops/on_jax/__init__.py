@@ -135,13 +135,17 @@ def with_partials(function: Callable, partials: tuple, with_slope: Callable) -> 
         terms = [
             partial(*primals) * tangent
             for partial, tangent in zip(partials, tangents, strict=True)
-            if partial is not None and type(tangent) is not jax.custom_derivatives.SymbolicZero
+            if partial is not None and _is_needed(tangent)
         ]
         return value, sum(terms[1:], start=terms[0]) if terms else jnp.zeros_like(value)
 
     differentiable = jax.custom_jvp(function)
     differentiable.defjvp(jvp, symbolic_zeros=True)
     return differentiable
+
+
+def _is_needed(tangent: Any) -> bool:
+    return tangent is not None and type(tangent) is not jax.custom_derivatives.SymbolicZero
 
 
 @jax.custom_jvp
@@ -198,19 +202,16 @@ def with_class_slope(
             return function(*arguments, axis=axis)[0]
 
         def jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-            def is_needed(tangent: Any) -> bool:
-                return tangent is not None and type(tangent) is not jax.custom_derivatives.SymbolicZero
-
             result, scale, slope = function(*primals, axis=axis)
             by_x, by_y, _, _, *by_n = tangents
             tangent = jnp.zeros_like(result)
-            if is_needed(by_x):
+            if _is_needed(by_x):
                 tangent += scale * jnp.sum(slope * by_x, axis=axis)
-            if by_targets is not None and is_needed(by_y):
+            if by_targets is not None and _is_needed(by_y):
                 tangent += jnp.sum(by_targets(*primals, axis=axis) * by_y, axis=axis)
-            if any(map(is_needed, by_n)):
+            if any(map(_is_needed, by_n)):
                 partials = by_numbers(*primals, axis=axis)
-                tangent += sum(d * t for d, t in zip(partials, by_n, strict=True) if is_needed(t))
+                tangent += sum(d * t for d, t in zip(partials, by_n, strict=True) if _is_needed(t))
             return result, tangent
 
         linear = jax.custom_jvp(value)  # ids are an argument: a custom_jvp must not close over a traced array

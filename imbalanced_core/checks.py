@@ -35,12 +35,13 @@ def _number(rule: str, holds: Callable[[float], bool]) -> Callable[[str, Array],
         if _is_number(value):
             require(holds(float(value)), name, rule, value)
         else:
-            require(getattr(value, "shape", None) == (), name, rule + " or a 0-d array", value)
+            shape = getattr(value, "shape", None)
+            require(shape is not None and len(shape) == 0, name, rule + " or a 0-d array", value)
 
     return check
 
 
-# The value is a number of the interval, or a 0-d array.
+# Rules of numbers: a 0-d array passes, since its value is known only at run time.
 positive = _number("a finite number > 0", lambda x: 0 < x < math.inf)
 finite = _number("a finite number", lambda x: -math.inf < x < math.inf)
 non_negative = _number("a finite number >= 0", lambda x: 0 <= x < math.inf)

@@ -151,10 +151,11 @@ def select_numerator(items: Items) -> tuple[Array, Array]:
 
     Where values can be read and positives are few, other items are dropped to save their evaluation.
     """
-    count = ops.greatest_count(items.numerator > 0)
-    if count is None or count > _FEW * items.scores.shape[-1] or ops.greatest_count(items.has_nan[..., None]):
+    counted = items.numerator > 0
+    count = ops.greatest_count(counted)
+    if count is None or count > _FEW * counted.shape[-1] or ops.greatest_count(items.has_nan[..., None]):
         return items.scores, items.numerator  # also with NaN, which must reach the gradient of all items
-    indices = ops.places(items.numerator > 0, max(1, count))
+    indices = ops.places(counted, max(1, count))
     return ops.rearrange(items.scores, indices), ops.rearrange(items.numerator, indices)
 
 

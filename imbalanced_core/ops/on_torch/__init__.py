@@ -2,13 +2,15 @@
 
 import functools
 import math
+import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
 
 from imbalanced_core.ops import generic
-from imbalanced_core.ops.on_torch.compiler import matmul, outside_compiler
+from imbalanced_core.ops.namespace import BACKENDS
+from imbalanced_core.ops.on_torch.compiler import matmul, prefers_untraced, untraced
 from imbalanced_core.ops.on_torch.constants import arange, constant, scalar, where
 from imbalanced_core.ops.on_torch.derivatives import with_class_slope, with_partials, with_vjp
 from imbalanced_core.ops.on_torch.order import (
@@ -26,6 +28,8 @@ from imbalanced_core.ops.on_torch.order import (
 )
 from imbalanced_core.ops.on_torch.pieces import in_pieces, is_eager, is_eager_cpu, may_overwrite
 from imbalanced_core.ops.on_torch.scores import clear, logistic, sigmoid, times_logistic_derivative
+
+BACKENDS[torch.Tensor] = BACKENDS[torch.nn.Parameter] = sys.modules[__name__]
 
 
 def differences(x: torch.Tensor, y: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:

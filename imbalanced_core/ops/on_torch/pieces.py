@@ -27,7 +27,7 @@ def is_eager(x: torch.Tensor) -> bool:
 
 def is_eager_cpu(x: torch.Tensor) -> bool:
     """`is_eager` on the CPU, where reading values is cheap."""
-    return is_eager(x) and x.device.type == "cpu"
+    return x.is_cpu and is_eager(x)
 
 
 def may_overwrite(x: torch.Tensor) -> bool:

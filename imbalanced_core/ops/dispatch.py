@@ -3,18 +3,16 @@
 from types import ModuleType
 
 from imbalanced_core.ops import generic
-from imbalanced_core.ops.namespace import BACKENDS, Array, library_of
+from imbalanced_core.ops.namespace import Array, imported, library_of
 
 
 def backend(array: Array) -> ModuleType:
     """The module of operations for an array; the public functions check that all arrays share a library."""
-    found = BACKENDS.get(type(array))
-    if found is not None:
-        return found
     library = library_of(array)
     if library == "torch":
-        import imbalanced_core.ops.on_torch as on_torch
-
+        on_torch = imported("imbalanced_core.ops.on_torch")
+        if on_torch is None:
+            import imbalanced_core.ops.on_torch as on_torch
         return on_torch
     if library == "jax":
         import imbalanced_core.ops.on_jax as on_jax

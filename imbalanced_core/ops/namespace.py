@@ -8,10 +8,6 @@ import numpy as np
 
 Array = Any  # a numpy, torch or jax array, or any other that follows the array-API standard
 
-# By the type of an array, filled by `on_torch`: a lookup costs a fifth of asking for the library and importing.
-BACKENDS: dict[type, ModuleType] = {}
-NAMESPACES: dict[type, ModuleType] = {}
-
 
 def library_of(array: Array) -> str | None:
     """The name "numpy", "torch", "jax" or "standard" (any other array-API array); None for a scalar or None.
@@ -52,6 +48,14 @@ def common_library(*arrays: Array) -> str:
     return found
 
 
+def imported(module: str) -> Any:
+    """A module for torch arrays, faster than by an import statement, if it is imported; None under `torch.compile`.
+
+    Its first call may be the one that imports, and it can trace only statements.
+    """
+    return None if sys.modules["torch"].compiler.is_dynamo_compiling() else sys.modules.get(module)
+
+
 def array_namespace(*arrays: Array) -> ModuleType:
     """The array-API namespace of the arrays: `numpy`, `jax.numpy` or that of `ops.on_torch`.
 
@@ -61,12 +65,11 @@ def array_namespace(*arrays: Array) -> ModuleType:
     Raises:
         TypeError: if arrays of several libraries are mixed, or none of the arguments is an array.
     """
-    if len(arrays) == 1 and (found := NAMESPACES.get(type(arrays[0]))) is not None:
-        return found
     library = (library_of(arrays[0]) if len(arrays) == 1 else None) or common_library(*arrays)
     if library == "torch":
-        import imbalanced_core.ops.on_torch.namespace as namespace
-
+        namespace = imported("imbalanced_core.ops.on_torch.namespace")
+        if namespace is None:
+            import imbalanced_core.ops.on_torch.namespace as namespace
         return namespace
     if library == "jax":
         return sys.modules["jax"].numpy

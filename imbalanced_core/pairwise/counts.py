@@ -237,35 +237,22 @@ def _vjp_of_all(cotangent: Array, arrived: Array, scores: Array, weights: Array,
 
 def _counts_everywhere(scores: Array, weights: Array, temperature: Array, at: Array) -> Array:
     """The counts of the requested items, [..., k, n], 0 for others."""
-    requested = ops.greatest_count(at)
-    if _are_few(requested, at):
-        indices = ops.places(at, max(1, requested))
-        is_long = dense.is_long(scores, indices)
-        arrays = scores, weights, temperature, indices
-        above = dense.counts_in_parts(*arrays) if is_long else dense.counts(*arrays)[0]
-    else:
-        above, indices = _in_blocks(scores, weights, temperature, at)
     xp = array_namespace(scores)
+    above, indices = _counts_at(scores, weights, temperature, at)
     return ops.put_along(xp.zeros_like(weights), xp.broadcast_to(indices[..., None, :], above.shape), above, reuse=True)
 
 
 def _gradient_everywhere(cotangent: Array, scores: Array, weights: Array, temperature: Array, at: Array) -> Array:
-    """The gradient of Σ_ki cotangent_ki · count_ki by the scores, which repeats what forward has computed."""
+    """The gradient of Σ_ki cotangent_ki · count_ki by the scores; repeats some of what forward computed."""
     requested = ops.greatest_count(at)
     if _are_few(requested, at):
         indices = ops.places(at, max(1, requested))
         return dense.gradient_in_parts(of_each_sum(cotangent, indices), scores, weights, temperature, indices)
-    ascending, order = _sorted_participants(scores, weights, at)
+    ascending, order = ops.sort_with_order(scores)
     weights, cotangent = of_each_sum(weights, order), of_each_sum(cotangent, order)
-    if requested > _FEW * order.shape[-1]:
-        arrived = counts_of_all(ascending, weights, temperature)[1]
-        gradient = gradient_of_all(cotangent, arrived, ascending, weights, temperature)
-    else:
-        indices = ops.places(ops.rearrange(at, order), max(1, requested))
-        arrived = few.counts_at(ascending, weights, temperature, indices)[1]
-        cotangent = of_each_sum(cotangent, indices)
-        gradient = few.gradient_at(cotangent, arrived, ascending, weights, temperature, indices)
-    return ops.put_along(array_namespace(scores).zeros_like(scores), order, gradient, reuse=True)
+    arrived = counts_of_all(ascending, weights, temperature)[1]
+    gradient = gradient_of_all(cotangent, arrived, ascending, weights, temperature)
+    return ops.rearrange(gradient, ops.inverse_permutation(order))
 
 
 def _everywhere_vjp(cotangent: Array, scores: Array, weights: Array, temperature: Array, at: Array) -> tuple:

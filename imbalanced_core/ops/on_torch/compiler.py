@@ -19,7 +19,8 @@ def _form(name: str, arrays: list[torch.Tensor], like: int) -> torch.Tensor:
 
 @torch.no_grad()
 def _evaluate(name: str, arrays: list[torch.Tensor], like: int) -> torch.Tensor:
-    return UNTRACED[name](*arrays)
+    with without_autocast("cpu"):
+        return UNTRACED[name](*arrays)
 
 
 _OPERATORS.impl("untraced", _evaluate, "CPU")

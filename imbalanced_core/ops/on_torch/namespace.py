@@ -1,14 +1,9 @@
 """The array-API namespace of torch tensors: array-api-compat, except for what compilers cannot trace."""
 
-import sys
 from typing import Any
 
 import torch
 from array_api_compat.torch import *  # noqa: F403
-
-from imbalanced_core.ops.namespace import NAMESPACES
-
-NAMESPACES[torch.Tensor] = NAMESPACES[torch.nn.Parameter] = sys.modules[__name__]
 
 
 def clip(x: torch.Tensor, /, min: Any = None, max: Any = None) -> torch.Tensor:  # noqa: A002

@@ -11,8 +11,9 @@ import numpy as np
 
 from imbalanced_core.ops.derivatives import (
     in_pieces,
-    outside_compiler,
+    prefers_untraced,
     stop_gradient,
+    untraced,
     with_class_slope,
     with_partials,
     with_vjp,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from imbalanced_core.ops.dispatch import backend
+from imbalanced_core.ops.generic import UNTRACED
 from imbalanced_core.ops.namespace import Array
 
 
@@ -32,13 +33,25 @@ def with_vjp(primal: Callable[..., Any], vjp: Callable[..., tuple], *, keeps: bo
     return function
 
 
-def outside_compiler(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, called eagerly from code that `torch.compile` compiles for the CPU, if graph breaks are allowed."""
+def untraced(function: Callable[..., Array], *, like: int) -> Callable[..., Array]:
+    """`function` of arrays as one operator without derivative, which compiled code calls in eager mode.
 
-    def call(*arrays: Array) -> Any:
-        return backend(arrays[0]).outside_compiler(function, arrays)
+    Args:
+        function: may read values; has a name in its module.
+        like: the index of the array that has the shape and dtype of the result.
+    """
+    name = f"{function.__module__}.{function.__qualname__}"
+    UNTRACED[name] = function
+
+    def call(*arrays: Array) -> Array:
+        return backend(arrays[0]).untraced(name, arrays, like)
 
     return call
+
+
+def prefers_untraced(x: Array) -> bool:
+    """Whether `untraced` functions are faster: where `torch.compile` compiles for the CPU, and no transform is active."""
+    return backend(x).prefers_untraced(x)
 
 
 def in_pieces(function: Callable[..., Array], arrays: tuple[Array, ...], *, size: int) -> Array:

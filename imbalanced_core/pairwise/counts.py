@@ -35,8 +35,9 @@ from imbalanced_core.pairwise.kernels import LOGISTIC, LOGISTIC_DERIVATIVE
 _PAIRS_EAGER_CPU = 400_000
 _PAIRS_PER_ITEM = 45  # plus this many per item, for its moments
 _DEAR_ITEMS = 2**14  # 2.4 times as many for the first items
-PAIRS_COMPILED_CPU = 2**16  # PyTorch's compiler fuses all pairs; beyond, eager mode reads what is requested
-_PAIRS_CPU = 2**22  # and up to this many where graph breaks are not allowed
+_PAIRS_TRACED_CPU = 2**16  # PyTorch's compiler fuses all pairs; beyond, untraced functions read what is requested
+PAIRS_COMPILED_CPU = 2**22  # beyond, modules leave the graph: in eager mode, forward keeps what backward needs
+_PAIRS_CPU = 2**22  # under transforms in a graph
 _PAIRS_JAX_CPU = 2**16  # 256 items: a third of the time of blocks; 512: four times; 1536: 18 times
 _PAIRS_ACCELERATOR, _PAIRS_JAX_ACCELERATOR = 2**24, 2**22  # measured on an H200, see docs/speed.md
 _FEW = 0.25  # share of the items up to which expanding them one by one costs less than all
@@ -80,7 +81,7 @@ def soft_counts_above(scores: Array, weights: Array, temperature: Array) -> Arra
     weights = xp.astype(weights, scores.dtype)
     if is_small(scores):
         return _dense(scores, weights, temperature)
-    return ops.outside_compiler(_at_all_in_blocks)(scores, weights, temperature)
+    return _at_all_in_blocks(scores, weights, temperature)
 
 
 def soft_counts_at(scores: Array, weights: Array, temperature: Array, at: Array) -> Counts:
@@ -105,8 +106,9 @@ def soft_counts_at(scores: Array, weights: Array, temperature: Array, at: Array)
     weights = ops.stop_gradient(weights)
     if weights.dtype != scores.dtype:
         weights = array_namespace(scores).astype(weights, scores.dtype)
-    counts_at = ops.outside_compiler(_counts_at) if _pairs(scores) > PAIRS_COMPILED_CPU else _counts_at
-    return counts_at(scores, weights, temperature, at)
+    if _pairs(scores) > _PAIRS_TRACED_CPU and ops.prefers_untraced(scores):
+        return Counts(_at_untraced(scores, weights, temperature, at), None)
+    return _counts_at(scores, weights, temperature, at)
 
 
 def _counts_at(scores: Array, weights: Array, temperature: Array, at: Array) -> Counts:
@@ -233,6 +235,35 @@ def _vjp_of_all(cotangent: Array, arrived: Array, scores: Array, weights: Array,
     return by_scores, by_weights, by_temperature(by_scores, scores, temperature)
 
 
+def _counts_everywhere(scores: Array, weights: Array, temperature: Array, at: Array) -> Array:
+    """The counts of the requested items, [..., k, n], 0 for others."""
+    xp = array_namespace(scores)
+    above, indices = _counts_at(scores, weights, temperature, at)
+    return ops.put_along(xp.zeros_like(weights), xp.broadcast_to(indices[..., None, :], above.shape), above, reuse=True)
+
+
+def _gradient_everywhere(cotangent: Array, scores: Array, weights: Array, temperature: Array, at: Array) -> Array:
+    """The gradient of Σ_ki cotangent_ki · count_ki by the scores; repeats some of what forward computed."""
+    requested = ops.greatest_count(at)
+    if _are_few(requested, at):
+        indices = ops.places(at, max(1, requested))
+        return dense.gradient_in_parts(of_each_sum(cotangent, indices), scores, weights, temperature, indices)
+    ascending, order = ops.sort_with_order(scores)
+    weights, cotangent = of_each_sum(weights, order), of_each_sum(cotangent, order)
+    arrived = counts_of_all(ascending, weights, temperature)[1]
+    gradient = gradient_of_all(cotangent, arrived, ascending, weights, temperature)
+    return ops.rearrange(gradient, ops.inverse_permutation(order))
+
+
+def _everywhere_vjp(cotangent: Array, scores: Array, weights: Array, temperature: Array, at: Array) -> tuple:
+    """The derivative of `_counts_everywhere`; the weights are constants."""
+
+    def by_scores() -> Array:
+        return _untraced_gradient(cotangent, scores, weights, temperature, at)
+
+    return by_scores, None, by_temperature(by_scores, scores, temperature), None
+
+
 def _few_vjp(cotangent: Array, arrived: Array, scores: Array, weights: Array, temperature: Array, at: Array) -> tuple:
     """The derivative of `few.counts_at`; the weights are constants."""
 
@@ -246,6 +277,8 @@ _dense = ops.with_vjp(dense.counts, dense.vjp, keeps=True)
 _dense_in_parts = ops.with_vjp(dense.counts_in_parts, dense.vjp_in_parts)
 _at_all = ops.with_vjp(counts_of_all, _vjp_of_all, keeps=True)
 _at_few = ops.with_vjp(few.counts_at, _few_vjp, keeps=True)
+_untraced_gradient = ops.untraced(_gradient_everywhere, like=1)
+_at_untraced = ops.with_vjp(ops.untraced(_counts_everywhere, like=1), _everywhere_vjp)
 
 
 def _counts_in_block(w: Array, x: Array, from_others: Array) -> Array:

@@ -70,9 +70,17 @@ def vjp_in_parts(cotangent: Array, scores: Array, weights: Array, temperature: A
     """`vjp` for `counts_in_parts`; the weights are constants."""
 
     def by_scores() -> Array:
-        return _row_by_row(_gradient_of_rows, scores, weights, temperature, indices, cotangent)
+        return gradient_in_parts(cotangent, scores, weights, temperature, indices)
 
     return by_scores, None, by_temperature(by_scores, scores, temperature), None
+
+
+def gradient_in_parts(cotangent: Array, scores: Array, weights: Array, temperature: Array, indices: Array) -> Array:
+    """The gradient of Σ_ki cotangent_ki · count_ki by the scores, [..., n]."""
+    if not is_long(scores, indices):
+        x = ops.differences(scores, ops.rearrange(scores, indices), temperature)
+        return _gradient(cotangent, x, weights, temperature, indices, reuse=True)
+    return _row_by_row(_gradient_of_rows, scores, weights, temperature, indices, cotangent)
 
 
 def _row_by_row(

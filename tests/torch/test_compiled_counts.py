@@ -1,4 +1,4 @@
-"""The soft counts under `torch.compile` against eager mode: one matrix, and long rows, which are not compiled."""
+"""The soft counts under `torch.compile` against eager mode: one matrix, and longer rows, which are not traced."""
 
 import functools
 import subprocess
@@ -23,7 +23,7 @@ def fresh_compiler():
 @pytest.fixture
 def long_rows(monkeypatch):
     """Every row is long."""
-    for limit in ("_PAIRS_CPU", "PAIRS_COMPILED_CPU"):
+    for limit in ("_PAIRS_CPU", "_PAIRS_TRACED_CPU"):
         monkeypatch.setattr(counts, limit, 0)
 
 
@@ -68,9 +68,11 @@ def test_short_rows_are_one_graph(positives):
     assert_equal(torch.compile(loss_of, fullgraph=True, backend="aot_eager"), inputs, expected)
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch itself hides it
-@pytest.mark.parametrize("positives", [0, 30])
-def test_long_rows_break_the_graph_and_are_evaluated_eagerly(long_rows, positives):
+@pytest.mark.parametrize("pairs_eager", [400_000, 0])  # few pairs, and blocks
+@pytest.mark.parametrize("positives", [0, 30, 300])
+def test_long_rows_are_one_operator_of_one_graph(long_rows, monkeypatch, positives, pairs_eager):
+    for limit in ("_PAIRS_EAGER_CPU", "_PAIRS_PER_ITEM"):
+        monkeypatch.setattr(counts, limit, min(pairs_eager, getattr(counts, limit)))
     inputs, graphs = drawn(positives), []
     expected = value_and_gradients(loss_of, *inputs)
 
@@ -79,10 +81,9 @@ def test_long_rows_break_the_graph_and_are_evaluated_eagerly(long_rows, positive
         return graph.forward
 
     assert_equal(torch.compile(loss_of, backend=backend), inputs, expected)
-    assert len(graphs) >= 2
-    assert not any(
-        "exp" in str(node.target).split(".")[-1].split("_") for graph in graphs for node in graph.graph.nodes
-    )
+    assert_equal(torch.compile(loss_of, fullgraph=True, backend="aot_eager"), inputs, expected)
+    assert len(graphs) == 1
+    assert not any("exp" in str(node.target).split(".")[-1].split("_") for node in graphs[0].graph.nodes)
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
@@ -94,7 +95,7 @@ def test_modules_that_compare_many_pairs_are_left_to_eager_mode():
         return graph.forward
 
     rng = np.random.default_rng(0)
-    for queue_size, compiles in ((300, False), (100, True)):  # 102 400 and 12 100 pairs
+    for queue_size, compiles in ((2100, False), (300, True), (100, True)):  # 4 494 400, 102 400 and 14 400 pairs
         for make in (SmoothAPLoss, AUCLoss, functools.partial(PAUCAtBudgetLoss, surrogate="pairwise", beta=0.5)):
             torch.compiler.reset()
             graphs.clear()
@@ -109,12 +110,6 @@ def test_modules_that_compare_many_pairs_are_left_to_eager_mode():
                 torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-12)
             torch.testing.assert_close(module.queue.logits, plain.queue.logits, rtol=0, atol=0)
             assert bool(graphs) == compiles
-
-
-def test_long_rows_are_compiled_where_the_graph_must_not_break(long_rows):
-    inputs = drawn(30)
-    expected = value_and_gradients(loss_of, *inputs)
-    assert_equal(torch.compile(loss_of, fullgraph=True, backend="aot_eager"), inputs, expected)
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")

@@ -7,9 +7,12 @@ import pytest
 import torch
 from losses import LOSSES, POINTWISE, RANKING, each, every_loss, every_ranking, with_variants
 from torch import nn
+from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.checkpoint import checkpoint
 
+from imbalanced_core.ops import on_torch
+from imbalanced_core.ops.on_torch import constants
 from imbalanced_torch import LossWarmupWrapper, SigmoidFocalLoss, SmoothAPLoss, SoftmaxFocalLoss
 
 
@@ -56,6 +59,32 @@ def test_make_fx_traces_what_runs(case):
     x, y = batch(case=case)
     loss_fn = make(case, queue_size=0)
     torch.testing.assert_close(make_fx(lambda x: gradient(loss_fn, x, y))(x)(x), gradient(loss_fn, x, y))
+
+
+@pytest.fixture
+def no_constants(monkeypatch):
+    """No constant has been made yet."""
+    monkeypatch.setattr(constants, "_SCALARS", {})
+    for kept in (constants._kept, constants._arange, on_torch._kept_table):
+        kept.cache_clear()
+
+
+@every_loss
+def test_constants_made_in_transforms_are_not_kept(case, no_constants):
+    x, y = batch(case=case)
+    loss_fn = make(case, queue_size=0)
+    first = torch.func.grad(lambda x: loss_fn(x, y))
+    torch.func.grad(lambda x: first(x).square().sum())(x)
+    torch.testing.assert_close(first(x), gradient(loss_fn, x, y))
+
+
+@every_loss
+def test_constants_made_among_fake_tensors_are_not_kept(case, no_constants):
+    x, y = batch(case=case)
+    loss_fn = make(case, queue_size=0)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        gradient(loss_fn, mode.from_tensor(x), mode.from_tensor(y))
+    assert type(gradient(loss_fn, x, y)) is torch.Tensor
 
 
 @every_loss

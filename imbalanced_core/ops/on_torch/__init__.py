@@ -8,8 +8,8 @@ from itertools import pairwise
 import torch
 
 from imbalanced_core.ops import generic
-from imbalanced_core.ops.on_torch.compiler import matmul, outside_compiler
-from imbalanced_core.ops.on_torch.constants import arange, constant, scalar, where
+from imbalanced_core.ops.on_torch.compiler import matmul, prefers_untraced, untraced
+from imbalanced_core.ops.on_torch.constants import arange, constant, makes_ordinary_tensors, scalar, where
 from imbalanced_core.ops.on_torch.derivatives import with_class_slope, with_partials, with_vjp
 from imbalanced_core.ops.on_torch.order import (
     add_rows,
@@ -52,7 +52,8 @@ def tabulated(table: Callable, arguments: tuple, like: torch.Tensor, dtype: torc
 
 @torch.compiler.assume_constant_result
 def _table(table: Callable, arguments: tuple, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    return _kept_table(table, arguments, device, dtype)
+    make = _kept_table if makes_ordinary_tensors() else _kept_table.__wrapped__
+    return make(table, arguments, device, dtype)
 
 
 @functools.cache

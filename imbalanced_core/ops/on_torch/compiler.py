@@ -1,4 +1,4 @@
-"""Functions kept out of `torch.compile`."""
+"""What `torch.compile` does not trace, or traces in another form."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -6,18 +6,49 @@ from typing import Any
 
 import torch
 
+from imbalanced_core.ops.generic import UNTRACED
 
-def outside_compiler(function: Callable, arrays: tuple) -> Any:
-    return eagerly(function, *arrays) if may_leave_compiler(arrays[0]) else function(*arrays)
+_OPERATORS = torch.library.Library("imbalanced", "FRAGMENT")
+_OPERATORS.define("untraced(str name, Tensor[] arrays, int like) -> Tensor")
+
+
+@torch.library.register_fake("imbalanced::untraced", lib=_OPERATORS)
+def _form(name: str, arrays: list[torch.Tensor], like: int) -> torch.Tensor:
+    return arrays[like].new_empty(arrays[like].shape)
+
+
+@torch.no_grad()
+def _evaluate(name: str, arrays: list[torch.Tensor], like: int) -> torch.Tensor:
+    with without_autocast("cpu"):
+        return UNTRACED[name](*arrays)
+
+
+_OPERATORS.impl("untraced", _evaluate, "CPU")
+
+
+def untraced(name: str, arrays: tuple, like: int) -> torch.Tensor:
+    return torch.ops.imbalanced.untraced(name, arrays, like)
+
+
+def prefers_untraced(x: torch.Tensor) -> bool:
+    return _is_compiled_for_cpu(x) and not _is_transformed()
 
 
 def may_leave_compiler(x: torch.Tensor) -> bool:
     """Whether x is being compiled for the CPU, with graph breaks allowed."""
-    is_compiled = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
-    return is_compiled and x.device.type == "cpu" and not _needs_one_graph()
+    return _is_compiled_for_cpu(x) and not _needs_one_graph()
 
 
-@torch.compiler.disable(reason="on the CPU pairs are summed eagerly: compiled, the sums of long rows take minutes")
+def _is_compiled_for_cpu(x: torch.Tensor) -> bool:
+    return torch.compiler.is_compiling() and not torch.compiler.is_exporting() and x.device.type == "cpu"
+
+
+@torch.compiler.assume_constant_result
+def _is_transformed() -> bool:
+    return torch._C._are_functorch_transforms_active()
+
+
+@torch.compiler.disable(reason="on the CPU the steps of long rows run eagerly, where they keep more for backward")
 def eagerly(function: Callable, *arguments: Any, **options: Any) -> Any:
     return function(*arguments, **options)
 

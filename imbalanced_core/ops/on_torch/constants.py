@@ -7,13 +7,21 @@ import torch
 
 from imbalanced_core.ops import generic
 
+_FAKE = torch._C._TorchDispatchModeKey.FAKE
+
+
+def makes_ordinary_tensors() -> bool:
+    """Whether new tensors may be kept for later calls: those of a transform or of `FakeTensorMode` fail outside of it."""
+    return not torch._C._are_functorch_transforms_active() and torch._C._get_dispatch_mode(_FAKE) is None
+
 
 def constant(numbers: Any, like: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
     if isinstance(numbers, (int, float)):  # filled on the device: a copy from the host would sync
         dtype = dtype or (torch.get_default_dtype() if isinstance(numbers, float) else torch.int64)
         return torch.full((), numbers, dtype=dtype, device=like.device)
     if not torch.compiler.is_compiling():
-        return _kept(numbers, dtype, like.device)
+        make = _kept if makes_ordinary_tensors() else _kept.__wrapped__
+        return make(numbers, dtype, like.device)
     if isinstance(numbers, generic.Table):  # numpy would break the graph
         flat = torch.tensor([float(x) for x in numbers.text.split()], dtype=dtype, device=like.device)
         return flat.reshape(numbers.shape)
@@ -37,14 +45,14 @@ def where(condition: torch.Tensor, x: Any, y: Any) -> torch.Tensor:
 
 
 def arange(n: int, like: torch.Tensor) -> torch.Tensor:
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or not makes_ordinary_tensors():
         return torch.arange(n, dtype=torch.int32, device=like.device)
     return _arange(n, like.device)
 
 
 def scalar(value: float, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """A cached 0-d constant: `torch.where` with a number fills a new tensor at every call."""
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or not makes_ordinary_tensors():
         return torch.full((), value, dtype=dtype, device=device)
     key = repr(value), dtype, device
     if key not in _SCALARS:

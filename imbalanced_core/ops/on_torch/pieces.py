@@ -19,7 +19,7 @@ def is_eager(x: torch.Tensor) -> bool:
     return (
         not torch.compiler.is_compiling()
         and type(x) in (torch.Tensor, torch.nn.Parameter)
-        and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+        and not torch._C._are_functorch_transforms_active()
         and not torch._C._functorch.is_legacy_batchedtensor(x)  # of `torch.autograd.functional` and `is_grads_batched`
         and torch._C._get_dispatch_mode(_TRACING) is None
     )
@@ -27,7 +27,7 @@ def is_eager(x: torch.Tensor) -> bool:
 
 def is_eager_cpu(x: torch.Tensor) -> bool:
     """`is_eager` on the CPU, where reading values is cheap."""
-    return is_eager(x) and x.device.type == "cpu"
+    return x.is_cpu and is_eager(x)
 
 
 def may_overwrite(x: torch.Tensor) -> bool:

@@ -90,6 +90,9 @@ class _Logistic(torch.autograd.Function):
 
 def _cleared(x: torch.Tensor, where: torch.Tensor, largest: float) -> tuple[torch.Tensor, torch.Tensor]:
     kept = constants.where(where, x, 0.0)
+    if torch.compiler.is_compiling():  # which evaluates isnan one by one
+        is_nan = kept != kept
+        return torch.where(is_nan, 0.0, kept.clamp(-largest, largest)), is_nan.any(dim=-1)
     return kept.clamp(-largest, largest).nan_to_num(nan=0.0), kept.isnan().any(dim=-1)
 
 

@@ -50,7 +50,7 @@ def untraced(function: Callable[..., Array], *, like: int) -> Callable[..., Arra
 
 
 def prefers_untraced(x: Array) -> bool:
-    """Whether `untraced` functions are faster: where `torch.compile` compiles for the CPU, and no transform is active."""
+    """Whether `untraced` functions are faster: if `torch.compile` compiles for the CPU, without a transform."""
     return backend(x).prefers_untraced(x)
 
 

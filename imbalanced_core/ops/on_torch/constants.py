@@ -11,7 +11,7 @@ _FAKE = torch._C._TorchDispatchModeKey.FAKE
 
 
 def makes_ordinary_tensors() -> bool:
-    """Whether new tensors may be kept for later calls: those of a transform or of `FakeTensorMode` fail outside of it."""
+    """Whether new tensors may be kept for later calls; those of a transform or of `FakeTensorMode` must not."""
     return not torch._C._are_functorch_transforms_active() and torch._C._get_dispatch_mode(_FAKE) is None
 
 

@@ -245,7 +245,7 @@ def _counts_everywhere(scores: Array, weights: Array, temperature: Array, at: Ar
 def _gradient_everywhere(cotangent: Array, scores: Array, weights: Array, temperature: Array, at: Array) -> Array:
     """The gradient of Σ_ki cotangent_ki · count_ki by the scores; repeats some of what forward computed."""
     requested = ops.greatest_count(at)
-    if _are_few(requested, at):
+    if requested is not None and _are_few(requested, at):
         indices = ops.places(at, max(1, requested))
         return dense.gradient_in_parts(of_each_sum(cotangent, indices), scores, weights, temperature, indices)
     ascending, order = ops.sort_with_order(scores)

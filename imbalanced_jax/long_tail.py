@@ -1,10 +1,9 @@
 """Losses for long-tailed classes: cross entropy of logits shifted, scaled or given a margin by class counts.
 
-Arguments as in `imbalanced_jax.pointwise`, with reductions "mean", "sum" and "none" (the binary loss also has
-"mean_positive"), and
-
-- class_counts: items per class in the training data [C], such as `jnp.bincount(targets, length=C)`; a sequence or
-  array, > 0. Only ratios matter, so frequencies work too. Use 1 for a class without items.
+Logits, targets and options as in `imbalanced_jax.pointwise`, with reductions "mean", "sum" and "none" (the binary loss
+also has "mean_positive"). `class_counts` are the items per class in the training data [C], such as
+`jnp.bincount(targets, length=C)`; a sequence or array, > 0. Only ratios matter, so frequencies work too. Use 1 for a
+class without items. Formulas, other arguments and papers: the functions of `imbalanced_core.losses.long_tail`.
 """
 
 from collections.abc import Sequence
@@ -27,18 +26,11 @@ Rates = Number | Sequence[float]
 def logit_adjusted_loss(
     logits: Array, targets: Array, *, class_counts: Counts, tau: Number = 1.0, **options: Unpack[ClassOptions]
 ) -> Array:
-    """Logit-adjusted cross entropy; with τ = 1 it is the balanced softmax.
+    """Logit-adjusted cross entropy, CE(logits + τ log π, y) with π_c = n_c / Σn; with τ = 1 it is the balanced softmax.
 
-    loss = CE(logits + τ log π, y) with π_c = n_c / Σn. Predict without the adjustment: the logits are then those for
-    balanced classes, and `prior_correction(logits, train_prior=shares, tau=τ)` gives those for the data.
-
-    Logits, targets and options as for `softmax_focal_loss`; `class_counts` are items per class [C], > 0, and `tau` is
-    τ, finite; 0 gives the cross entropy.
-
-    References:
-        Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021, https://arxiv.org/abs/2007.07314
-        Ren et al., Balanced Meta-Softmax for Long-Tailed Visual Recognition, NeurIPS 2020,
-        https://arxiv.org/abs/2007.10740
+    Predict without the adjustment: the logits are then those for balanced classes, and `prior_correction(logits,
+    train_prior=shares, tau=τ)` gives those for the data. `class_counts` [C], > 0: see `imbalanced_jax.long_tail`. `tau`
+    is finite; 0 gives the cross entropy. See `imbalanced_core.losses.long_tail.logit_adjusted`.
     """
     numbers = {"class_counts": class_counts, "tau": tau}
     return class_loss(long_tail.logit_adjusted, logits, targets, numbers, rules=RULES, **options)
@@ -54,15 +46,10 @@ def vector_scaling_loss(
     tau: Number = 1.0,
     **options: Unpack[ClassOptions],
 ) -> Array:
-    """Vector-scaling loss: a multiplicative and an additive adjustment of the logits.
+    """Vector-scaling loss, CE(Δ ⊙ logits + τ log π, y) with Δ_c = (n_c / max n)^γ and π_c = n_c / Σn.
 
-    loss = CE(Δ ⊙ logits + ι, y) with Δ_c = (n_c / max n)^γ and ι_c = τ log π_c, π_c = n_c / Σn.
-
-    Arguments as for `logit_adjusted_loss`, plus `gamma`, γ >= 0; 0 gives that loss.
-
-    References:
-        Kini et al., Label-Imbalanced and Group-Sensitive Classification under Overparameterization, NeurIPS 2021,
-        https://arxiv.org/abs/2103.01550
+    Arguments as for `logit_adjusted_loss`, plus `gamma`, γ >= 0; 0 gives that loss. See
+    `imbalanced_core.losses.long_tail.vector_scaling`.
     """
     numbers = {"class_counts": class_counts, "gamma": gamma, "tau": tau}
     return class_loss(long_tail.vector_scaling, logits, targets, numbers, rules=RULES, **options)
@@ -78,17 +65,11 @@ def ldam_loss(
     scale: Number = 30.0,
     **options: Unpack[ClassOptions],
 ) -> Array:
-    """Label-distribution-aware margin loss: the rarer the class, the greater its margin.
+    """Label-distribution-aware margin loss, CE(s · (logits − Δ_y e_y), y) with the margins Δ_c = m (min n / n_c)^¼.
 
-    loss = CE(s · (logits − Δ_y e_y), y) with Δ_c = m (min n / n_c)^¼. In the paper the logits are cosines of normalised
-    features and class weights, and class reweighting starts late in training: pass it as `sample_weight`.
-
-    Arguments as for `logit_adjusted_loss`, with `max_margin`, m >= 0, the margin of the rarest class, and `scale`,
-    s > 0, instead of `tau`; s · m must be at most 80.
-
-    References:
-        Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, NeurIPS 2019,
-        https://arxiv.org/abs/1906.07413
+    In the paper the logits are cosines, and class reweighting starts late in training: pass it as `sample_weight`.
+    Arguments as for `logit_adjusted_loss`, with `max_margin`, m >= 0, the margin of the rarest class, and `scale`, s >
+    0, instead of `tau`; s · m must be at most 80. See `imbalanced_core.losses.long_tail.ldam`.
     """
     long_tail.check_margin(validation.number(max_margin), validation.number(scale))
     numbers = {"class_counts": class_counts, "max_margin": max_margin, "scale": scale}
@@ -99,16 +80,12 @@ def ldam_loss(
 def sigmoid_logit_adjusted_loss(
     logits: Array, targets: Array, *, positive_rate: Rates, tau: Number = 1.0, **options: Unpack[LabelOptions]
 ) -> Array:
-    """Logit-adjusted binary cross entropy, for binary and multi-label classification.
+    """Logit-adjusted binary cross entropy, BCE(logit + τ log(π / (1 − π)), y), for binary and multi-label problems.
 
-    loss = BCE(logit + τ log(π / (1 − π)), y) with π the fraction of positives. Predict without the adjustment: the
-    logits are then those for balanced data, and `prior_correction(..., tau=τ, binary=True)` gives those for the data.
-
-    Logits, targets and options as for `sigmoid_focal_loss`; `positive_rate` is π in (0, 1), one number or one per label
-    [C], and `tau` is τ, finite; 0 gives the binary cross entropy.
-
-    References:
-        Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021, https://arxiv.org/abs/2007.07314
+    Predict without the adjustment: the logits are then those for balanced data, and `prior_correction(..., tau=τ,
+    binary=True)` gives those for the data. `positive_rate` is π in (0, 1), the fraction of positives, one number or one
+    per label [C]; `tau` is finite; 0 gives the binary cross entropy. See
+    `imbalanced_core.losses.long_tail.sigmoid_logit_adjusted`.
     """
     rate = validation.number(positive_rate)
     if isinstance(rate, (Sequence, Array)) and not isinstance(rate, str) and getattr(rate, "ndim", True):

@@ -12,24 +12,13 @@ from imbalanced_jax._pointwise import ListOptions, list_function, list_loss
 def ndcg_loss(scores: Array, relevance: Array, *, gain: str = "exponential", **options: Unpack[ListOptions]) -> Array:
     """One minus the smooth normalised discounted cumulative gain (NDCG), averaged over lists.
 
-    A list holds the items of one query: scores and graded labels [..., n]. There are no classes and no queue.
-
-        rank_i = 1 + Σ_{j≠i} σ((s_j − s_i)/τ),  DCG = Σ_i g_i / log₂(1 + rank_i),  loss = 1 − DCG / IDCG,
-
-    where IDCG is the DCG of the ideal order.
-
-    A list counts if its labels are not all equal.
+    A list holds the items of one query; there are no classes and no queue. It counts if its labels are not all equal.
+    Formula and papers: `imbalanced_core.losses.ndcg.ndcg`. Result and errors as for `imbalanced_jax.pointwise`.
 
     Args:
         scores: floating point [..., n].
         relevance: labels >= 0, of any dtype, in the shape of `scores`.
-        gain: g = 2^y − 1 ("exponential") or g = y ("linear").
+        gain: 2^y − 1 ("exponential") or y ("linear").
         **options: see `imbalanced_core.options.ListOptions`; `axis_name`: see `imbalanced_jax.pointwise`.
-
-    Returns, Raises: as the functions of `imbalanced_jax.pointwise`.
-
-    References:
-        Järvelin, Kekäläinen, Cumulated Gain-Based Evaluation of IR Techniques, TOIS 2002; Qin, Liu, Li, A General
-        Approximation Framework for Direct Optimization of Information Retrieval Measures, Information Retrieval 2010.
     """
     return list_loss(ndcg, scores, relevance, rules=RULES, gain=gain, **options)

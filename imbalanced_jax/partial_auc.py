@@ -27,26 +27,16 @@ def pauc_at_budget_loss(
 ) -> Result:
     """One minus the smooth partial AUC over the false-positive rates [alpha, beta], averaged over classes.
 
-    The scores of the iid negatives in batch and queue set, without gradient, the thresholds t(f) at false-positive
-    rates f and the unit of the temperature. Per positive, "trapezoid" integrates σ((s_i − t(f))/τ) over the band;
-    "pairwise" averages σ((s_i − s_j)/τ) over the negatives j in the band, which then receive gradient too. The loss is
-    one minus the mean over positives. A class counts if it has a positive (of weight > 0), an iid negative
-    and, for "pairwise", a negative in the band. Where the scores have no spread, the unit of the temperature is 1. See
-    `imbalanced_core.losses.partial_auc.partial_auc`.
+    Options, formulas and papers: `imbalanced_core.losses.partial_auc.partial_auc`, whose temperature_scale is
+    `tau_scale` here; `temperature_scale` overrides it. All else as for `smooth_ap_loss`. A class counts if it has a
+    positive (of weight > 0), an iid negative and, for "pairwise", a negative in the band.
 
-    Arguments, results and errors as for `smooth_ap_loss`, other options as for that function, whose temperature_scale
-    is `tau_scale` here; `temperature_scale` overrides it. `surrogate="trapezoid"`, the default of
-    `imbalanced_torch.PAUCAtBudgetLoss`, raises positives only and hardly learns without a second loss. On real data a
-    `temperature` of 1.0 with tau_scale="std" did better than the default. The pool needs several times 1/beta
-    negatives. `aux.diagnostics` has all fields: t_alpha and t_beta, the scores at the edges of the band; tau_eff, the
-    temperature in units of the logits; band_neg_count, the iid negatives in the band; pauc_var, the variance of the
-    contributions of single positives; grad_pos_count, the number of positives in the batch. Cost: one sort of all
-    scores per class.
-
-    References:
-        Narasimhan, Agarwal, A Structural SVM Based Approach for Optimizing Partial AUC, ICML 2013.
-        Yang et al., When All We Need is a Piece of the Pie: A Generic Framework for Optimizing Two-way Partial AUC,
-        ICML 2021, for min_tpr.
+    `surrogate="trapezoid"`, the default of `imbalanced_torch.PAUCAtBudgetLoss`, raises positives only and hardly learns
+    without a second loss. On real data a `temperature` of 1.0 with tau_scale="std" did better than the default. The
+    pool needs several times 1/beta negatives. `aux.diagnostics` has all fields: t_alpha and t_beta, the scores at the
+    edges of the band; tau_eff, the temperature in units of the logits; band_neg_count, the iid negatives in the band;
+    pauc_var, the variance of the contributions of single positives; grad_pos_count, the number of positives in the
+    batch. Cost: one sort of all scores per class.
     """
     own: dict[str, Any] = {"alpha": alpha, "beta": beta, "surrogate": surrogate, "n_knots": n_knots, "min_tpr": min_tpr}
     own |= {"tau_scale": tau_scale, "budget_basis": budget_basis, "quantile_interpolation": quantile_interpolation}

@@ -41,7 +41,8 @@ def sigmoid_focal_loss(
 ) -> jax.Array:
     """Focal loss of independent binary predictions: binary or multi-label classification.
 
-    loss = α_t (1 − p_t)^γ BCE(logit, y) with p = σ(logit), p_t = p·y + (1 − p)(1 − y), α_t = α·y + (1 − α)(1 − y).
+    loss = α_t (1 − p_t)^γ BCE(logit, y) with p = σ(logit), p_t = p·y + (1 − p)(1 − y), α_t = α·y + (1 − α)(1 − y). The
+    paper: `imbalanced_core.losses.pointwise.sigmoid_focal`.
 
     Args:
         logits: floating point, any shape.
@@ -50,9 +51,6 @@ def sigmoid_focal_loss(
             array [C] holds one weight per label (last axis): use w / (1 + w) for `w = imbalanced_jax.pos_weight(...)`.
         gamma: focusing exponent, >= 0; 0 is the binary cross entropy.
         **options: `ignore_index` (default None), `where`, `sample_weight`, `reduction` and `axis_name`, see above.
-
-    References:
-        Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, https://arxiv.org/abs/1708.02002
     """
     alpha = validation.positive_weight(alpha)
     numbers, rules = {"alpha": alpha, "gamma": gamma}, {"gamma": checks.non_negative}
@@ -72,9 +70,7 @@ def softmax_focal_loss(
 ) -> jax.Array:
     """Focal loss of mutually exclusive classes.
 
-    Class ids: loss = α_y (1 − p_y)^γ CE(logits, y; label_smoothing). Probabilities: loss = Σ_c y_c α_c (1 − p_c)^γ
-    (−log p_c), linear in y, with y mixed with the uniform distribution by `label_smoothing` first. For class ids with
-    both class weights and smoothing, α_y weights the smoothed sum; PyTorch's cross entropy weights each term by α_c.
+    The formula, for class ids and for probabilities, and the paper: `imbalanced_core.losses.pointwise.softmax_focal`.
 
     Args:
         logits: floating point, C classes on `axis`.
@@ -85,9 +81,6 @@ def softmax_focal_loss(
         label_smoothing: ε in [0, 1]: (1 − ε) y + ε/C; for class ids it acts on the cross entropy only.
         background_class: the class id that "mean_positive" does not count.
         **options: `ignore_index`, `axis`, the class axis, `sample_weight`, `reduction` and `axis_name`, see above.
-
-    References:
-        Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, https://arxiv.org/abs/1708.02002
     """
     checks.in_unit_interval("label_smoothing", validation.number(label_smoothing))
     if alpha is not None:
@@ -114,14 +107,9 @@ def symmetric_cross_entropy_loss(
 ) -> jax.Array:
     """Cross entropy plus reverse cross entropy, for noisy labels.
 
-    loss = α·CE + β·RCE with RCE = −Σ_c p_c log max(y_c, ε) and p_c clipped to [ε, 1].
-
-    Logits, targets and options as for `softmax_focal_loss`; the weights `alpha` and `beta` are >= 0, and `epsilon` is a
-    Python number in (0, 1): the paper's A = log ε = −4 is ε = exp(−4).
-
-    References:
-        Wang et al., Symmetric Cross Entropy for Robust Learning with Noisy Labels, ICCV 2019,
-        https://arxiv.org/abs/1908.06112
+    loss = α·CE + β·RCE with RCE = −Σ_c p_c log max(y_c, ε) and p_c clipped to [ε, 1]. Logits, targets and options as
+    for `softmax_focal_loss`; the weights `alpha` and `beta` are >= 0, and `epsilon` is a Python number in (0, 1). See
+    `imbalanced_core.losses.pointwise.symmetric_cross_entropy`.
     """
     validation.check_static(epsilon=epsilon)
     numbers, static = {"alpha": alpha, "beta": beta}, {"epsilon": epsilon}

@@ -40,11 +40,8 @@ def init_queue(size: int, num_classes: int, *, multilabel: bool = False, dtype: 
         dtype: of the logits.
 
     Returns:
-        Queue(logits [size, C], targets int32 [size] or [size, C], weights [size], is_iid bool [size]), a
-        pytree. The last row is the newest; the targets of empty slots are −1.
-
-    Raises:
-        ValueError: if a size is not an integer, `size` is negative or `num_classes` is not positive.
+        Queue(logits [size, C], targets int32 [size] or [size, C], weights [size], is_iid bool [size]), a pytree. The
+        last row is the newest; the targets of empty slots are −1. An invalid size raises a ValueError.
     """
     return queue.empty(size, num_classes, xp=jnp, dtype=dtype, multilabel=multilabel)
 
@@ -62,9 +59,8 @@ class RankingOptions(shared.RankingOptions, total=False):
         axis_name: mapped axis or axes whose devices' rows are ranked together, in `shard_map`, `vmap` or `pmap`. The
             gradient is then correct after the usual `lax.pmean`. Every device must pass the same queue.
         class_parallel: for many classes, needs `axis_name`: each device computes C/W of them from the rows of all
-            devices, which takes W times less memory, work and forward traffic than gathering all logits; same value and
-            gradient. Each device passes and receives the queue of its own classes:
-            `init_queue(size, num_classes, multilabel=True)` split by
+            devices, with the same value and gradient: see `imbalanced_jax.class_parallel`. Each device passes and
+            receives the queue of its own classes: `init_queue(size, num_classes, multilabel=True)` split by
             `imbalanced_jax.class_parallel.queue_specs(axis_name)`, with C rounded up to a multiple of W.
     """
 

@@ -19,13 +19,14 @@ def smooth_ap_loss(
 
         rank_i = 1 + Σ_{j∈V, j≠i} σ((s_j − s_i)/τ),  rank⁺_i = the same over P,  loss = 1 − mean_i rank⁺_i / rank_i.
 
-    A class counts if it has a positive (of weight > 0) and a negative.
+    A class counts if it has a positive (of weight > 0) and a negative. O(n log n) time and O(n) memory per class, for n
+    = N + queue size.
 
     Args:
         logits: floating point [N, C]; C = 1 is binary.
         targets: class ids [N] or [N, 1], of any integer or bool dtype; 0 or 1 (floats too) for one class. With
-            `multilabel` 0/1 per class, [N, C], of any dtype. `ignore_index` marks rows, or single labels, that are
-            ignored; their logits may hold anything.
+            `multilabel` 0/1 per class, [N, C], of any dtype. Where it is `ignore_index`, the row or label is ignored;
+            its logits may hold anything.
         queue: rows of earlier batches, from `init_queue` or the previous step's `aux.queue`; they carry no gradient.
             None: only the batch.
         **options: see `imbalanced_jax.RankingOptions`.
@@ -41,8 +42,6 @@ def smooth_ap_loss(
     Raises:
         TypeError, ValueError: on invalid dtypes, shapes or options, if a readable target or weight is out of range, or
             if a key is missing.
-
-    Cost: O(n log n) time and O(n) memory per class, for n = N + queue size.
 
     References:
         Brown et al., Smooth-AP: Smoothing the Path Towards Large-Scale Image Retrieval, ECCV 2020,
@@ -63,17 +62,13 @@ def recall_at_quantile_loss(
 ) -> Result:
     """One minus the smooth recall when the top `quantile` of the scores is flagged, averaged over classes.
 
-    With θ the (1 − quantile)-quantile of a class's scores in batch and queue, without gradient:
-
-        loss = 1 − mean over positives i of σ((s_i − θ)/τ).
-
-    The gradient pushes positives above the threshold. A class counts if it has a positive (of weight > 0). The pool
-    needs several times 1/quantile rows for a meaningful threshold, and the quantile should exceed the fraction of
-    positives.
+    The loss is 1 − mean over positives i of σ((s_i − θ)/τ), with θ the (1 − quantile)-quantile of a class's scores in
+    batch and queue, without gradient. The gradient raises positives only. A class counts if it has a positive (of
+    weight > 0). The pool needs several times 1/quantile rows, and the quantile should exceed the fraction of positives.
 
     Arguments, results and errors as for `smooth_ap_loss`; `quantile`, the flagged fraction, is a Python number within
     [0, 1], and `quantile_interpolation` "higher", "lower", "linear", "nearest" or "midpoint". `aux.diagnostics.t_beta`
-    is the threshold, always that of all rows. Cost: one sort of all scores per class.
+    is θ, always that of all rows. Cost: one sort of all scores per class.
     """
     own: dict[str, Any] = {"quantile": quantile, "quantile_interpolation": quantile_interpolation}
     return ranking_loss(ranking.recall, logits, targets, queue, options, **own)
@@ -83,12 +78,7 @@ def recall_at_quantile_loss(
 def auc_loss(logits: Array, targets: Array, queue: Queue | None = None, **options: Unpack[RankingOptions]) -> Result:
     """One minus the smooth area under the ROC curve, averaged over classes, of the batch and a queue of earlier rows.
 
-    Mean of σ((s_j − s_i)/τ + margin) over the positives i and negatives j of a class; ½ for a constant model.
-
-    Arguments, results, errors and cost as for `smooth_ap_loss`.
-
-    References:
-        Yan et al., Optimizing Classifier Performance via an Approximation to the Wilcoxon-Mann-Whitney Statistic,
-        ICML 2003.
+    Mean of σ((s_j − s_i)/τ + margin) over the positives i and negatives j of a class; ½ for a constant model. All else
+    as for `smooth_ap_loss`; the paper: `imbalanced_core.losses.ranking.auc`.
     """
     return ranking_loss(ranking.pairs_in_order, logits, targets, queue, options)

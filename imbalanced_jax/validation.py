@@ -92,8 +92,7 @@ def validate_targets(
 
     Raises:
         ValueError: naming the invalid values.
-        TypeError: inside `jit` or another transformation, where values cannot be read, and if `targets` are not real
-            numbers.
+        TypeError: inside `jit` or another transformation, and if `targets` are not real numbers.
     """
     if isinstance(targets, jax.core.Tracer):
         raise TypeError("targets must be concrete, got a tracer; call validate_targets outside jit, grad and vmap")

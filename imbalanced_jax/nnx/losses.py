@@ -1,4 +1,8 @@
-"""The losses as modules, each with the options and defaults of its function."""
+"""The losses as modules, each with the options and defaults of its function.
+
+`imbalanced_jax` documents the functions and their options; `PooledLoss` the arguments, attributes and errors of the
+ranking modules.
+"""
 
 from typing import Any, Self
 
@@ -9,10 +13,7 @@ from imbalanced_jax.nnx.pooled import PooledLoss
 
 
 class SmoothAPLoss(PooledLoss):
-    """One minus the smooth average precision of the batch and a queue: `imbalanced_jax.smooth_ap_loss` with state.
-
-    Arguments, attributes and errors as in `PooledLoss`.
-    """
+    """`imbalanced_jax.smooth_ap_loss`, average precision, with state; see `PooledLoss`."""
 
     loss = staticmethod(ranking.smooth_ap_loss)
 
@@ -24,10 +25,7 @@ class SmoothAPLoss(PooledLoss):
 
 
 class RecallAtQuantileLoss(PooledLoss):
-    """One minus the smooth recall of the top `quantile`: `imbalanced_jax.recall_at_quantile_loss` with state.
-
-    Arguments, attributes and errors as in `PooledLoss`; own options: `quantile`, `quantile_interpolation`.
-    """
+    """`imbalanced_jax.recall_at_quantile_loss` with state; see `PooledLoss`."""
 
     loss = staticmethod(ranking.recall_at_quantile_loss)
     positional = (
@@ -37,60 +35,41 @@ class RecallAtQuantileLoss(PooledLoss):
 
 
 class AUCLoss(PooledLoss):
-    """One minus the smooth area under the ROC curve: `imbalanced_jax.auc_loss` with state.
-
-    Arguments, attributes and errors as in `PooledLoss`.
-    """
+    """`imbalanced_jax.auc_loss`, the area under the ROC curve, with state; see `PooledLoss`."""
 
     loss = staticmethod(ranking.auc_loss)
 
 
 class RecallAtKLoss(PooledLoss):
-    """One minus the smooth recall among the k best rows: `imbalanced_jax.recall_at_k_loss` with state.
-
-    Arguments, attributes and errors as in `PooledLoss`; own option: `k`.
-    """
+    """`imbalanced_jax.recall_at_k_loss` with state; see `PooledLoss`."""
 
     loss = staticmethod(operating_point.recall_at_k_loss)
     positional = ("num_classes", "k", "queue_size", "temperature")
 
 
 class PrecisionAtKLoss(PooledLoss):
-    """One minus the smooth precision among the k best rows: `imbalanced_jax.precision_at_k_loss` with state.
-
-    Arguments, attributes and errors as in `PooledLoss`; own option: `k`.
-    """
+    """`imbalanced_jax.precision_at_k_loss` with state; see `PooledLoss`."""
 
     loss = staticmethod(operating_point.precision_at_k_loss)
     positional = ("num_classes", "k", "queue_size", "temperature")
 
 
 class PrecisionAtRecallLoss(PooledLoss):
-    """One minus the smooth precision at a recall: `imbalanced_jax.precision_at_recall_loss` with state.
-
-    Arguments, attributes and errors as in `PooledLoss`; own option: `recall`.
-    """
+    """`imbalanced_jax.precision_at_recall_loss` with state; see `PooledLoss`."""
 
     loss = staticmethod(operating_point.precision_at_recall_loss)
     positional = ("num_classes", "recall", "queue_size", "temperature")
 
 
 class RecallAtPrecisionLoss(PooledLoss):
-    """One minus the smooth recall at a precision: `imbalanced_jax.recall_at_precision_loss` with state.
-
-    Arguments, attributes and errors as in `PooledLoss`; own option: `precision`.
-    """
+    """`imbalanced_jax.recall_at_precision_loss` with state; see `PooledLoss`."""
 
     loss = staticmethod(operating_point.recall_at_precision_loss)
     positional = ("num_classes", "precision", "queue_size", "temperature")
 
 
 class PAUCAtBudgetLoss(PooledLoss):
-    """One minus the smooth partial AUC at a budget of false positives: `imbalanced_jax.pauc_at_budget_loss` with state.
-
-    Arguments, attributes and errors as in `PooledLoss`; own options: `alpha`, `beta`, `surrogate`, `n_knots`,
-    `tau_scale`, `budget_basis` and `min_tpr`.
-    """
+    """`imbalanced_jax.pauc_at_budget_loss`, partial AUC, with state; see `PooledLoss`."""
 
     loss = staticmethod(partial_auc.pauc_at_budget_loss)
     positional = (
@@ -176,10 +155,7 @@ class AsymmetricLoss(PointwiseLoss):
 
 
 class HardNegativeLoss(PointwiseLoss):
-    """Binary cross entropy over positives and the hardest negatives.
-
-    This is `imbalanced_jax.hard_negative_loss` with its options.
-    """
+    """Binary cross entropy over hard examples: `imbalanced_jax.hard_negative_loss` with its options."""
 
     loss = staticmethod(hard_examples.hard_negative_loss)
     positional = ("share", "axis")

@@ -77,8 +77,8 @@ class RankingMetric(nnx.Metric):
             sample_weight: >= 0, [N]; weight of each row. None: 1.
 
         Raises:
-            ValueError, TypeError: on a wrong shape or dtype, or a readable value out of range; elsewhere `compute` then
-                returns NaN.
+            ValueError, TypeError: on a wrong shape or dtype, or a readable value out of range; else `compute` returns
+                NaN.
         """
         validation.check_arrays(logits=logits, targets=targets)
         validation.check_optional_arrays(sample_weight=sample_weight)

@@ -80,11 +80,7 @@ class LossModule(nnx.Module):
 
 
 class PointwiseLoss(LossModule):
-    """Base class of the pointwise losses: a function with its options, without state.
-
-    Raises:
-        TypeError, ValueError: on an invalid option.
-    """
+    """Base class of the pointwise losses: a function with its options, without state; invalid options raise errors."""
 
     of_the_call = ("logits", "targets", "where", "sample_weight")
 
@@ -106,13 +102,7 @@ class PointwiseLoss(LossModule):
         jax.eval_shape(lambda: type(self).loss(logits, targets, **options))
 
     def __call__(self, logits: jax.Array, targets: jax.Array, *, sample_weight: jax.Array | None = None) -> jax.Array:
-        """The loss of logits against targets, as the function accepts them.
-
-        Args:
-            logits: floating point; `SigmoidFocalLoss`: any shape; else with C classes on `axis`.
-            targets: as in the function of `imbalanced_jax`.
-            sample_weight: >= 0; carries no gradient.
-        """
+        """The loss of logits against targets; arguments as those of the function."""
         return type(self).loss(logits, targets, sample_weight=sample_weight, **self.options())
 
 

@@ -19,15 +19,9 @@ from imbalanced_jax.warmup import blend_schedule, temperature_schedule, warmup_b
 class LossWarmupWrapper(nnx.Module):
     """Trains with an ordinary loss first, then blends into a ranking loss, then sharpens it: `warmup_blend` with state.
 
-    A preset (`recommended`) needs no wrapper.
-
-    The loss is (1 − w) · warmup_loss + w · main_loss, with w from `imbalanced_jax.blend_schedule` and the temperature
-    from `imbalanced_jax.temperature_schedule` at the number of calls made in training mode so far. At w = 0 the main
-    loss is not computed and its queue does not change; at w = 1 the warm-up loss is not computed. At step
-    `warmup_steps` the queue is emptied. One compilation serves the whole schedule. For a second run call `reset()`.
-
-    In `eval()` mode the step and the queue do not change (see `PooledLoss`): the loss is that of the next training
-    step.
+    A preset (`recommended`) needs no wrapper. The step of `imbalanced_jax.warmup_blend` is the number of calls made in
+    training mode so far; one compilation serves the whole schedule. For a second run call `reset()`. In `eval()` mode
+    the step and the queue do not change (see `PooledLoss`): the loss is that of the next training step.
 
     Attributes:
         step: the Variable of the number of training steps so far, an int32 0-d array; `loss_fn.step[...] = 9` sets it.
@@ -39,18 +33,16 @@ class LossWarmupWrapper(nnx.Module):
         main_loss: a ranking module of this package; or a loss without state, called as the warm-up loss is.
         warmup_steps: steps with w = 0; for epochs, multiply by the steps per epoch. 0 skips the warm-up: without a
             blend the wrapper then only schedules the temperature.
-        temp_start: temperature at the switch, > 0, in the units of the loss. None: 0.05; for a loss that is gated or
-            in the units `temperature_scale` or `tau_scale="std"`, its own temperature.
-        temp_end: temperature after `temp_decay_steps`, > 0. None: 0.005, or as for `temp_start`. With neither given,
-            the temperature of such a loss is never set.
+        temp_start, temp_end: as in `imbalanced_jax.warmup_blend`, in the units of the loss. A loss that is gated or in
+            the units `temperature_scale` or `tau_scale="std"` keeps its own temperature instead of 0.05 and 0.005; with
+            neither given, it is never set.
         temp_decay_steps, blend_steps: as in `imbalanced_jax.warmup_blend`.
         final_main_weight: w after the ramp, in (0, 1]. Below 1 the warm-up loss is never dropped, which protects
             against the collapse described in `docs/collapse.md`; at 1 nothing does.
         deterministic: whether the wrapper starts in `eval()` mode; `main_loss` has its own mode.
 
     Raises:
-        ValueError: on an invalid number.
-        TypeError: if a loss is not callable.
+        ValueError, TypeError: on an invalid number, or if a loss is not callable.
     """
 
     def __init__(

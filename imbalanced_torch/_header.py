@@ -36,11 +36,7 @@ class Fact(NamedTuple):
 def describe(
     tensors: Sequence[Tensor | None], *, names: Sequence[str], flags: Sequence[int] | Mapping[str, int] = ()
 ) -> list[Fact]:
-    """The facts of one call: device, dtypes, row shapes, flags.
-
-    Raises:
-        ValueError: on an unsupported tensor, different numbers of rows, or too many tensors or flags.
-    """
+    """The facts of one call: device, dtypes, row shapes, flags; ValueError on tensors or flags that cannot be sent."""
     if not isinstance(flags, Mapping):
         flags = {f"flags[{i}]": flag for i, flag in enumerate(flags)}
     checks.require(len(tensors) <= _MAX_TENSORS, "tensors", f"at most {_MAX_TENSORS}", len(tensors))
@@ -74,16 +70,9 @@ def _describe_tensor(tensor: Tensor | None, name: str) -> list[Fact]:
 def exchange(describe: Callable[[], list[Fact]], *, rows: int, device: torch.device, process_group: Any) -> list[int]:
     """Exchanges facts and row counts; returns the row counts of all ranks, in rank order.
 
-    Args:
-        describe: returns the facts. If it raises, a flag is sent instead, so that the other ranks raise too rather than
-            hang.
-        rows: this rank's number of rows.
-        device: device of the collective.
-        process_group: the ranks; None for all.
-
-    Raises:
-        Exception: on every rank: the error of `describe`, or one that names the ranks where it failed; or an error that
-            names a fact on which ranks disagree, with the values and ranks.
+    If `describe`, which returns the facts, raises, a flag is sent instead, so that the other ranks raise too rather
+    than hang: an error that names the ranks where it failed. If ranks disagree on a fact, all raise a ValueError that
+    names it, with the values and ranks.
     """
     facts: list[Fact] = []
     failure = None

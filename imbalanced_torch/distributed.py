@@ -59,10 +59,7 @@ def all_gather_with_grad(tensor: Tensor, *, process_group: Any = None) -> Tensor
 
 
 def all_gather_no_grad(tensor: Tensor, *, process_group: Any = None) -> Tensor:
-    """The rows (dimension 0) of all ranks, in rank order, without gradient: for targets, weights and masks.
-
-    Args, Raises: as `all_gather_with_grad`.
-    """
+    """As `all_gather_with_grad`, but without gradient: for targets, weights and masks."""
     _require_initialized("all_gather_no_grad")
     if dist.get_world_size(process_group) == 1:
         return tensor
@@ -75,14 +72,9 @@ def all_gather_no_grad(tensor: Tensor, *, process_group: Any = None) -> Tensor:
 def should_gather(gather_distributed: bool | None, *, training: bool, process_group: Any) -> bool:
     """Whether this call of a loss uses the rows of all ranks; evaluated at every call.
 
-    Args:
-        gather_distributed: None gathers in training with several ranks, so validation on a single rank cannot hang;
-            True gathers always, False never.
-        training: whether the module is in training mode and gradients are enabled.
-        process_group: the ranks to gather from; None for all.
-
-    Raises:
-        RuntimeError: if `gather_distributed` is True and `torch.distributed` is not available or not initialized.
+    `gather_distributed` None gathers in training (training mode with gradients enabled) with several ranks, so
+    validation on a single rank cannot hang; True gathers always, and raises a RuntimeError if `torch.distributed` is
+    not available or not initialized; False never.
     """
     checks.one_of("gather_distributed", gather_distributed, (None, True, False))
     if gather_distributed:
@@ -145,21 +137,14 @@ def gather_rows(
 def global_ratio(total: Tensor, mass: Tensor | None, *, process_group: Any, grad_reduction: str) -> Tensor:
     """Σ total / Σ mass over the ranks, with its gradient, without gathering rows; a mass of exactly 0 counts as 1.
 
-    One all-reduce of a few float64 numbers; none in backward. It can be traced by `torch.compile(fullgraph=True)`.
-
-    Args:
-        total: this rank's sum of losses, 0-d; on a rank without rows, a zero that depends on the model's output, so
-            that every rank takes part in gradient averaging.
-        mass: this rank's normaliser, 0-d, without gradient; None for a plain sum.
-        process_group: the ranks to sum over; None for all.
-        grad_reduction: what the training framework does with gradients: "mean" (DDP, FSDP2) or "sum".
+    `total` is this rank's sum of losses, 0-d; on a rank without rows, a zero that depends on the model's output, so
+    that every rank takes part in gradient averaging. `mass` is its normaliser, 0-d, without gradient; None for a plain
+    sum. The rest is as in `gather_rows`. One all-reduce of a few float64 numbers; none in backward. It can be traced by
+    `torch.compile(fullgraph=True)`.
 
     Returns:
-        The global value, 0-d, in the dtype of `total`, equal on every rank; NaN, on an accelerator or compiled, if
-        `global_ratio_of` failed on another rank.
-
-    Raises:
-        ValueError: on the CPU in eager mode, if `global_ratio_of` failed on another rank; the message says on which.
+        The global value, 0-d, in the dtype of `total`, equal on every rank. If `global_ratio_of` failed on another
+        rank: a ValueError that says on which, or NaN on an accelerator or compiled.
     """
     checks.one_of("grad_reduction", grad_reduction, GRAD_REDUCTIONS)
     # float64 keeps counts exact, and ranks that disagree on the dtype still exchange the same number of bytes.
@@ -195,15 +180,8 @@ def global_ratio_of(
 ) -> Tensor:
     """`global_ratio` of the total and mass that `parts` returns; if it raises here, the other ranks do not hang.
 
-    Args:
-        parts: computes total and mass, and checks this rank's inputs. If it raises, a flag is sent in the all-reduce.
-            While `torch.compile` traces, nothing is caught.
-        device: device of the collective if `parts` fails.
-        process_group: as in `global_ratio`.
-        grad_reduction: as in `global_ratio`.
-
-    Raises:
-        Exception: what `parts` raises on this rank; see `global_ratio` for the other ranks.
+    Then a flag is sent in the all-reduce, on `device`, and this rank raises the error. While `torch.compile` traces,
+    nothing is caught.
     """
     if torch.compiler.is_compiling():
         total, mass = parts()
@@ -222,7 +200,8 @@ def check_queues_equal(module: nn.Module, *, process_group: Any = None) -> None:
 
     Losses that gather keep their queues equal. Queues diverge when a rank works alone: with `gather_distributed=False`,
     in validation with `update_queue_in_eval=True`, or when not all ranks load a checkpoint. For a class-parallel queue
-    only weights and flags are compared; its logits differ by design.
+    only weights and flags are compared; its logits differ by design. Copies all queues to the host: for tests and after
+    loading, not for every step.
 
     Args:
         module: a ranking loss or a module that contains some.
@@ -231,8 +210,6 @@ def check_queues_equal(module: nn.Module, *, process_group: Any = None) -> None:
     Raises:
         ValueError: on every rank, naming the buffer and the ranks that differ.
         RuntimeError: if `torch.distributed` is not available or not initialized.
-
-    Cost: copies all queues to the host; for tests and after loading, not for every step.
     """
     _require_initialized("check_queues_equal")
     own = {name: _digest(buffer) for name, buffer in module.named_buffers() if _is_shared_state(module, name)}

@@ -1,4 +1,8 @@
-"""Losses that treat hard and easy examples differently; arguments as in `imbalanced_torch.pointwise`."""
+"""Losses that treat hard and easy examples differently.
+
+Their `**options`, and calls, are described in `imbalanced_torch.pointwise`; `Poly1Loss` has the reductions "mean",
+"sum" and "none", and `axis` 1 by default, and the others `ignore_index` None.
+"""
 
 import contextlib
 from typing import Any, Unpack
@@ -14,14 +18,11 @@ Number = float | Tensor
 
 
 class Poly1Loss(ClassLoss):
-    """Poly-1 cross entropy: changes the first coefficient of the series of log p_y.
-
-    loss = CE(logits, y) + ε (1 − p_y).
+    """Poly-1 cross entropy, CE(logits, y) + ε (1 − p_y): changes the first coefficient of the series of log p_y.
 
     Args:
         epsilon: ε >= −1; 0 is the cross entropy.
-        **options: `reduction` ("mean", "sum" or "none"), `ignore_index`, `axis` (default 1), `gather_distributed`,
-            `process_group`, `grad_reduction` and `equal_rows`, see `imbalanced_torch.pointwise`.
+        **options: see `imbalanced_torch.hard_examples`.
 
     References:
         Leng et al., PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions, ICLR 2022,
@@ -44,8 +45,7 @@ class AsymmetricLoss(LabelLoss):
         gamma_pos: γ₊ >= 0.
         gamma_neg: γ₋ >= 0.
         clip: m in [0, 1): a negative with p <= m has loss and gradient 0.
-        **options: `reduction`, `ignore_index` (default None), `gather_distributed`, `process_group`, `grad_reduction`
-            and `equal_rows`, see `imbalanced_torch.pointwise`.
+        **options: see `imbalanced_torch.hard_examples`.
 
     References:
         Ridnik et al., Asymmetric Loss for Multi-Label Classification, ICCV 2021, https://arxiv.org/abs/2009.14119
@@ -71,7 +71,7 @@ class HardNegativeLoss(LabelLoss):
         share: in [0, 1]; 1 is the binary cross entropy.
         axis: the axis along which negatives compete: 0 for the rows of a batch, separately per label; −1 for the labels
             of a row; None for all entries.
-        **options: as in `AsymmetricLoss`.
+        **options: see `imbalanced_torch.hard_examples`.
 
     References:
         Shrivastava et al., Training Region-Based Object Detectors with Online Hard Example Mining, CVPR 2016,

@@ -57,7 +57,7 @@ class WarmupLossFunction:
         *,
         return_per_class: bool = False,
     ) -> Any:
-        """The loss of a batch, scaled to its fraction of the `num_items_in_batch` labels of the step.
+        """The loss of a batch, scaled to its fraction of the labels of the step.
 
         Args:
             outputs: the output of the model.
@@ -93,13 +93,9 @@ class LossWarmupTrainerCallback(TrainerCallback):
     `trainer.callback_handler.callbacks.insert(0, callback)` instead of `callbacks=[callback]`.
 
     Args:
-        loss_fn: the loss module inside `compute_loss_func`: a preset, a `LossWarmupWrapper`, or any other.
+        loss_fn: the loss module inside `compute_loss_func`; anything else is a TypeError.
         resume_from: the folder given to `Trainer.train(resume_from_checkpoint=...)`, if it is not a checkpoint of this
-            run: the Trainer does not pass it to callbacks.
-
-    Raises:
-        TypeError: if `loss_fn` is not a module.
-        FileNotFoundError: when training resumes from a `resume_from` without the file.
+            run: the Trainer does not pass it to callbacks. Without the file in it, resuming is a FileNotFoundError.
     """
 
     def __init__(self, loss_fn: torch.nn.Module, *, resume_from: str | Path | None = None) -> None:

@@ -1,7 +1,7 @@
 """Losses for long-tailed classes: cross entropy of logits shifted, scaled or given a margin by class counts.
 
-Arguments as in `imbalanced_torch.pointwise`, with reductions "mean", "sum" and "none" (the binary loss also has
-"mean_positive"), and
+Their `**options`, and calls, are described in `imbalanced_torch.pointwise`: reductions "mean", "sum" and "none" (the
+binary loss also has "mean_positive"), `axis` 1 and `ignore_index` −100 (the binary loss: None) by default. And
 
 - class_counts: items per class in the training data [C], such as `torch.bincount(targets)`; a sequence or tensor, > 0,
   stored as a buffer. Only ratios matter, so frequencies work too. Use 1 for a class without items.
@@ -29,10 +29,8 @@ class LogitAdjustedLoss(ClassLoss):
     balanced classes, and `prior_correction(logits, train_prior=shares, tau=τ)` gives those for the data.
 
     Args:
-        class_counts: [C], see `imbalanced_torch.long_tail`.
+        class_counts, **options: see `imbalanced_torch.long_tail`.
         tau: τ, finite; 0 is the cross entropy.
-        **options: `reduction`, `ignore_index`, `axis` (default 1), `gather_distributed`, `process_group`,
-            `grad_reduction` and `equal_rows`, see `imbalanced_torch.pointwise`.
 
     References:
         Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021, https://arxiv.org/abs/2007.07314
@@ -50,13 +48,8 @@ class LogitAdjustedLoss(ClassLoss):
 class VectorScalingLoss(ClassLoss):
     """Vector-scaling loss: a multiplicative and an additive adjustment of the logits.
 
-    loss = CE(Δ ⊙ logits + ι, y) with Δ_c = (n_c / max n)^γ and ι_c = τ log π_c, π_c = n_c / Σn.
-
-    Args:
-        class_counts: [C], see `imbalanced_torch.long_tail`.
-        gamma: γ >= 0; 0 is the logit-adjusted loss.
-        tau: τ, finite.
-        **options: as in `LogitAdjustedLoss`.
+    loss = CE(Δ ⊙ logits + ι, y) with Δ_c = (n_c / max n)^γ and ι_c = τ log π_c, π_c = n_c / Σn. Arguments as for
+    `LogitAdjustedLoss`, plus `gamma`, γ >= 0; 0 is that loss.
 
     References:
         Kini et al., Label-Imbalanced and Group-Sensitive Classification under Overparameterization, NeurIPS 2021,
@@ -79,10 +72,9 @@ class LDAMLoss(ClassLoss):
     features and class weights, and class reweighting starts late in training: pass it as `sample_weight`.
 
     Args:
-        class_counts: [C], see `imbalanced_torch.long_tail`.
+        class_counts, **options: see `imbalanced_torch.long_tail`.
         max_margin: m >= 0, the margin of the rarest class.
         scale: s > 0; s · m must be at most 80.
-        **options: as in `LogitAdjustedLoss`.
 
     References:
         Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, NeurIPS 2019,
@@ -107,11 +99,9 @@ class SigmoidLogitAdjustedLoss(LabelLoss):
     Args:
         positive_rate: π in (0, 1): one number, or one per label [C], stored as a buffer.
         tau: τ, finite; 0 is the binary cross entropy.
-        **options: `reduction`, `ignore_index` (default None), `gather_distributed`, `process_group`, `grad_reduction`
-            and `equal_rows`, see `imbalanced_torch.pointwise`.
+        **options: see `imbalanced_torch.long_tail`.
 
-    References:
-        Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021, https://arxiv.org/abs/2007.07314
+    References: Menon et al., as for `LogitAdjustedLoss`.
     """
 
     function = staticmethod(long_tail.sigmoid_logit_adjusted)

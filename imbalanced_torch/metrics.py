@@ -89,8 +89,8 @@ class RankingMetric(torchmetrics.Metric):
             sample_weight: >= 0, [N]; weight of each row. None: 1.
 
         Raises:
-            ValueError, TypeError: on a wrong shape or dtype, or (on the CPU) a value out of range; elsewhere `compute`
-                then returns NaN.
+            ValueError, TypeError: on a wrong shape or dtype, or (on the CPU) a value out of range; else `compute`
+                returns NaN.
         """
         validation.check_tensors(logits=logits, targets=targets)
         validation.check_optional_tensors(sample_weight=sample_weight)

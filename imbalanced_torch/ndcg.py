@@ -16,21 +16,16 @@ class NDCGLoss(ListLoss):
 
         rank_i = 1 + Σ_{j≠i} σ((s_j − s_i)/τ),  DCG = Σ_i g_i / log₂(1 + rank_i),  loss = 1 − DCG / IDCG,
 
-    where IDCG is the DCG of the ideal order.
-
-    A list counts if its labels are not all equal.
+    where IDCG is the DCG of the ideal order. A list counts if its labels are not all equal.
 
     Args:
         temperature: τ > 0, in units of `temperature_scale`; can be assigned at any time.
         temperature_scale: unit of the temperature: "absolute" (1), or the "iqr" or "std" of the list's scores.
         gain: g = 2^y − 1 ("exponential") or g = y ("linear").
         **options: `reduction` ("mean" over the lists that count, "sum", or "none": one loss per list, 0 where it does
-            not count), `gather_distributed`, `process_group`, `grad_reduction` and `equal_rows`, see
-            `imbalanced_torch.pointwise`, with lists as rows.
+            not count) and those of several processes, see `imbalanced_torch.pointwise`, with lists as rows.
 
-    References:
-        Järvelin, Kekäläinen, Cumulated Gain-Based Evaluation of IR Techniques, TOIS 2002; Qin, Liu, Li, A General
-        Approximation Framework for Direct Optimization of Information Retrieval Measures, Information Retrieval 2010.
+    References: see `imbalanced_core.losses.ndcg.ndcg`.
     """
 
     function = staticmethod(ndcg)

@@ -31,9 +31,8 @@ class BalancedBatchSampler(Sampler[list[int]]):
         added: maps a class to the number of its positives added to each batch.
         drop_last: whether to drop the rows that do not fill a batch for every process.
         seed: seed of the permutations; must be equal in all processes.
-        rank: rank of this process. None: that of `torch.distributed` if initialised, else 0. With Accelerate's
-            `prepare`, which distributes the batches itself, pass rank=0 and world_size=1.
-        world_size: the number of processes; None as for `rank`.
+        rank, world_size: of this process, and the number of processes. None: those of `torch.distributed` if
+            initialised, else 0 and 1. With Accelerate's `prepare`, which distributes the batches itself, pass 0 and 1.
 
     Attributes:
         iid_mask: bool [batch_size], True for the uniform rows.

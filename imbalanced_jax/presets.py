@@ -9,9 +9,8 @@ from imbalanced_core.options import SMOOTH_AP_PRESET, pauc_preset
 from imbalanced_core.pool.queue import Queue
 from imbalanced_core.pool.step import PooledResult
 from imbalanced_jax import validation
-from imbalanced_jax.partial_auc import pauc_at_budget_loss
 from imbalanced_jax.pooled import init_gate, init_queue
-from imbalanced_jax.ranking import smooth_ap_loss
+from imbalanced_jax.ranking import pauc_at_budget_loss, smooth_ap_loss
 
 
 class PresetState(NamedTuple):

@@ -7,7 +7,7 @@ ranking modules.
 from typing import Any, Self
 
 from imbalanced_core.options import SMOOTH_AP_PRESET, pauc_preset
-from imbalanced_jax import hard_examples, long_tail, ndcg, operating_point, partial_auc, pointwise, ranking
+from imbalanced_jax import pointwise, ranking
 from imbalanced_jax.nnx.module import ListLoss, PointwiseLoss
 from imbalanced_jax.nnx.pooled import PooledLoss
 
@@ -43,35 +43,35 @@ class AUCLoss(PooledLoss):
 class RecallAtKLoss(PooledLoss):
     """`imbalanced_jax.recall_at_k_loss` with state; see `PooledLoss`."""
 
-    loss = staticmethod(operating_point.recall_at_k_loss)
+    loss = staticmethod(ranking.recall_at_k_loss)
     positional = ("num_classes", "k", "queue_size", "temperature")
 
 
 class PrecisionAtKLoss(PooledLoss):
     """`imbalanced_jax.precision_at_k_loss` with state; see `PooledLoss`."""
 
-    loss = staticmethod(operating_point.precision_at_k_loss)
+    loss = staticmethod(ranking.precision_at_k_loss)
     positional = ("num_classes", "k", "queue_size", "temperature")
 
 
 class PrecisionAtRecallLoss(PooledLoss):
     """`imbalanced_jax.precision_at_recall_loss` with state; see `PooledLoss`."""
 
-    loss = staticmethod(operating_point.precision_at_recall_loss)
+    loss = staticmethod(ranking.precision_at_recall_loss)
     positional = ("num_classes", "recall", "queue_size", "temperature")
 
 
 class RecallAtPrecisionLoss(PooledLoss):
     """`imbalanced_jax.recall_at_precision_loss` with state; see `PooledLoss`."""
 
-    loss = staticmethod(operating_point.recall_at_precision_loss)
+    loss = staticmethod(ranking.recall_at_precision_loss)
     positional = ("num_classes", "precision", "queue_size", "temperature")
 
 
 class PAUCAtBudgetLoss(PooledLoss):
     """`imbalanced_jax.pauc_at_budget_loss`, partial AUC, with state; see `PooledLoss`."""
 
-    loss = staticmethod(partial_auc.pauc_at_budget_loss)
+    loss = staticmethod(ranking.pauc_at_budget_loss)
     positional = (
         *("num_classes", "alpha", "beta", "surrogate", "n_knots", "tau_scale", "pos_numerator", "budget_basis"),
         *("queue_size", "temperature", "reduction", "ignore_index", "update_queue_in_eval", "max_pool_size"),
@@ -87,7 +87,7 @@ class PAUCAtBudgetLoss(PooledLoss):
 class NDCGLoss(ListLoss):
     """One minus the smooth NDCG of lists with graded labels: `imbalanced_jax.ndcg_loss` with its options."""
 
-    loss = staticmethod(ndcg.ndcg_loss)
+    loss = staticmethod(pointwise.ndcg_loss)
     positional = ("temperature", "temperature_scale", "gain", "reduction")
 
 
@@ -115,47 +115,47 @@ class SymmetricCrossEntropyLoss(PointwiseLoss):
 class LogitAdjustedLoss(PointwiseLoss):
     """Logit-adjusted cross entropy: `imbalanced_jax.logit_adjusted_loss` with its options."""
 
-    loss = staticmethod(long_tail.logit_adjusted_loss)
+    loss = staticmethod(pointwise.logit_adjusted_loss)
     positional = ("class_counts", "tau")
 
 
 class VectorScalingLoss(PointwiseLoss):
     """Vector-scaling loss: `imbalanced_jax.vector_scaling_loss` with its options."""
 
-    loss = staticmethod(long_tail.vector_scaling_loss)
+    loss = staticmethod(pointwise.vector_scaling_loss)
     positional = ("class_counts", "gamma", "tau")
 
 
 class LDAMLoss(PointwiseLoss):
     """Label-distribution-aware margin loss: `imbalanced_jax.ldam_loss` with its options."""
 
-    loss = staticmethod(long_tail.ldam_loss)
+    loss = staticmethod(pointwise.ldam_loss)
     positional = ("class_counts", "max_margin", "scale")
 
 
 class SigmoidLogitAdjustedLoss(PointwiseLoss):
     """Logit-adjusted binary cross entropy: `imbalanced_jax.sigmoid_logit_adjusted_loss` with its options."""
 
-    loss = staticmethod(long_tail.sigmoid_logit_adjusted_loss)
+    loss = staticmethod(pointwise.sigmoid_logit_adjusted_loss)
     positional = ("positive_rate", "tau")
 
 
 class Poly1Loss(PointwiseLoss):
     """Poly-1 cross entropy: `imbalanced_jax.poly1_loss` with its options."""
 
-    loss = staticmethod(hard_examples.poly1_loss)
+    loss = staticmethod(pointwise.poly1_loss)
     positional = ("epsilon",)
 
 
 class AsymmetricLoss(PointwiseLoss):
     """Asymmetric loss of multi-label predictions: `imbalanced_jax.asymmetric_loss` with its options."""
 
-    loss = staticmethod(hard_examples.asymmetric_loss)
+    loss = staticmethod(pointwise.asymmetric_loss)
     positional = ("gamma_pos", "gamma_neg", "clip")
 
 
 class HardNegativeLoss(PointwiseLoss):
     """Binary cross entropy over hard examples: `imbalanced_jax.hard_negative_loss` with its options."""
 
-    loss = staticmethod(hard_examples.hard_negative_loss)
+    loss = staticmethod(pointwise.hard_negative_loss)
     positional = ("share", "axis")

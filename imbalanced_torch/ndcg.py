@@ -57,7 +57,8 @@ class NDCGLoss(ListLoss):
 
         rank_i = 1 + Σ_{j≠i} σ((s_j − s_i)/τ),  DCG = Σ_i g_i / log₂(1 + rank_i),  loss = 1 − DCG / IDCG,
 
-    where IDCG is the DCG of the ideal order. A list counts if its labels are not all equal.
+    where IDCG is the DCG of the ideal order. A list counts if its labels are not all equal. The paper:
+    `imbalanced_core.losses.ndcg.ndcg`.
 
     Args:
         temperature: τ > 0, in units of `temperature_scale`; can be assigned at any time.
@@ -65,8 +66,6 @@ class NDCGLoss(ListLoss):
         gain: g = 2^y − 1 ("exponential") or g = y ("linear").
         **options: `reduction` ("mean" over the lists that count, "sum", or "none": one loss per list, 0 where it does
             not count) and those of several processes, see `imbalanced_torch.pointwise`, with lists as rows.
-
-    References: see `imbalanced_core.losses.ndcg.ndcg`.
     """
 
     function = staticmethod(ndcg)

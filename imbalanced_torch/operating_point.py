@@ -67,14 +67,12 @@ class PrecisionAtRecallLoss(PooledLoss):
     """One minus the smooth precision when as few rows are flagged as a given recall needs, averaged over classes.
 
     As `PrecisionAtKLoss`, with θ halfway between the lowest score of the top fraction `recall` of a class's positives
-    and the next lower score. A class counts if it has a positive (of weight > 0) and a negative.
+    and the next lower score. A class counts if it has a positive (of weight > 0) and a negative. The paper:
+    `imbalanced_core.losses.operating_point.precision_at`.
 
     Args:
         recall: the minimum fraction of positives that is flagged, in (0, 1].
         num_classes, queue_size, temperature, **options: as in `AUCLoss`.
-
-    References:
-        Eban et al., Scalable Learning of Non-Decomposable Objectives, AISTATS 2017, https://arxiv.org/abs/1608.04802
     """
 
     objective = staticmethod(precision_above)
@@ -97,13 +95,12 @@ class RecallAtPrecisionLoss(PooledLoss):
     As `RecallAtKLoss`, with θ the lowest threshold of a class above which at least the fraction `precision` of the
     scores belong to positives, halfway between two scores; if there is none, the highest score. Equal scores have loss
     ½, less than that of the best ranking if at most half of the positives can be found at that precision. A class
-    counts if it has a positive (of weight > 0) and a negative.
+    counts if it has a positive (of weight > 0) and a negative. The paper:
+    `imbalanced_core.losses.operating_point.recall_at`.
 
     Args:
         precision: the minimum fraction of positives among the flagged rows, in (0, 1].
         num_classes, queue_size, temperature, **options: as in `AUCLoss`.
-
-    References: as for `PrecisionAtRecallLoss`.
     """
 
     objective = staticmethod(recall_above)

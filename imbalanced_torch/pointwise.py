@@ -43,7 +43,8 @@ def _unit_or_none(name: str, value: Any) -> None:
 class SigmoidFocalLoss(LabelLoss):
     """Focal loss of independent binary predictions: binary or multi-label classification.
 
-    loss = α_t (1 − p_t)^γ BCE(logit, y) with p = σ(logit), p_t = p·y + (1 − p)(1 − y), α_t = α·y + (1 − α)(1 − y).
+    loss = α_t (1 − p_t)^γ BCE(logit, y) with p = σ(logit), p_t = p·y + (1 − p)(1 − y), α_t = α·y + (1 − α)(1 − y). The
+    paper: `imbalanced_core.losses.pointwise.sigmoid_focal`.
 
     Args:
         alpha: weight of the positive class in [0, 1], negatives get 1 − alpha; −1 or None for no weights. A sequence or
@@ -52,9 +53,6 @@ class SigmoidFocalLoss(LabelLoss):
         gamma: focusing exponent, >= 0; 0 is the binary cross entropy.
         ignore_index: None for none.
         reduction, gather_distributed, process_group, grad_reduction, equal_rows: see `imbalanced_torch.pointwise`.
-
-    References:
-        Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, https://arxiv.org/abs/1708.02002
     """
 
     function = staticmethod(pointwise.sigmoid_focal)
@@ -96,7 +94,8 @@ class SoftmaxFocalLoss(ClassLoss):
     Class ids: loss = α_y (1 − p_y)^γ CE(logits, y; label_smoothing). Probabilities: loss = Σ_c y_c α_c (1 − p_c)^γ
     (−log p_c), linear in y, with y mixed with the uniform distribution by `label_smoothing` first. With γ = 0 it equals
     `torch.nn.CrossEntropyLoss(reduction="none")`, except for class ids with both class weights and smoothing: α_y then
-    weights the smoothed sum, whereas PyTorch weights each term by α_c. A mean is not divided by class weights.
+    weights the smoothed sum, whereas PyTorch weights each term by α_c. A mean is not divided by class weights. The
+    paper: `imbalanced_core.losses.pointwise.softmax_focal`.
 
     Args:
         alpha: one weight per class, >= 0, stored as a buffer. None for no weights. See
@@ -106,8 +105,6 @@ class SoftmaxFocalLoss(ClassLoss):
         background_class: the class id that "mean_positive" does not count.
         reduction, ignore_index, axis, gather_distributed, process_group, grad_reduction, equal_rows: see
             `imbalanced_torch.pointwise`.
-
-    References: as for `SigmoidFocalLoss`.
     """
 
     function = staticmethod(pointwise.softmax_focal)
@@ -160,7 +157,8 @@ class SoftmaxFocalLoss(ClassLoss):
 class SymmetricCrossEntropyLoss(ClassLoss):
     """Cross entropy plus reverse cross entropy, for noisy labels.
 
-    loss = α·CE + β·RCE with RCE = −Σ_c p_c log max(y_c, ε) and p_c clipped to [ε, 1].
+    loss = α·CE + β·RCE with RCE = −Σ_c p_c log max(y_c, ε) and p_c clipped to [ε, 1]. The paper:
+    `imbalanced_core.losses.pointwise.symmetric_cross_entropy`.
 
     Args:
         alpha: weight of the cross entropy, >= 0.
@@ -170,10 +168,6 @@ class SymmetricCrossEntropyLoss(ClassLoss):
         num_classes: if given, the required C of the logits; the loss does not need it.
         reduction, ignore_index, axis, gather_distributed, process_group, grad_reduction, equal_rows: see
             `imbalanced_torch.pointwise`; reductions "mean", "sum" and "none".
-
-    References:
-        Wang et al., Symmetric Cross Entropy for Robust Learning with Noisy Labels, ICCV 2019,
-        https://arxiv.org/abs/1908.06112
     """
 
     function = staticmethod(pointwise.symmetric_cross_entropy)

@@ -132,15 +132,11 @@ class AUCLoss(PooledLoss):
 
     Mean of σ((s_j − s_i)/τ + margin) over the positives i and negatives j of a class: a smooth fraction of misordered
     pairs. A class counts if it has a positive (of weight > 0) and a negative. A constant model has loss ½, the minimum
-    only if no model ranks better than chance.
+    only if no model ranks better than chance. The paper: `imbalanced_core.losses.ranking.auc`.
 
     Args:
         num_classes, queue_size, temperature: as in `SmoothAPLoss`.
         **options: see `imbalanced_torch.options.CommonOptions`.
-
-    References:
-        Yan et al., Optimizing Classifier Performance via an Approximation to the Wilcoxon-Mann-Whitney Statistic, ICML
-        2003.
     """
 
     objective = staticmethod(pairs_in_order)

@@ -11,20 +11,12 @@ from imbalanced_jax.validation import readable
 
 
 def class_weights(counts: jax.Array | Sequence[float], *, scheme: str = "inverse", beta: float = 0.999) -> jax.Array:
-    """One weight per class, greater for rarer classes: `alpha` of `softmax_focal_loss`, `weight` of a cross entropy.
+    """One weight per class, greater for rarer ones: `alpha` of `softmax_focal_loss`, `weight` of a cross entropy.
 
-    `imbalanced_core.losses.class_balance.class_weights`, which has the formulas and the paper.
-
-    Args:
-        counts: items per class [C], such as `jnp.bincount(targets, length=C)`; an array or a sequence of numbers.
-        scheme: "inverse" (the rarest class has weight 1), "balanced" (the items have mean weight 1) or "effective".
-        beta: β of "effective", in [0, 1).
-
-    Returns:
-        [C], floating point; 0 for an empty class.
-
-    Raises:
-        ValueError: if the shape, an option or a readable count is out of range, or all are 0.
+    `imbalanced_core.losses.class_balance.class_weights` has the formulas of the schemes "inverse" (the rarest class has
+    weight 1), "balanced" (the items have mean weight 1) and "effective", with its `beta`, and the paper. `counts` are
+    items per class [C], such as `jnp.bincount(targets, length=C)`; an array or a sequence of numbers. An empty class
+    has weight 0. A ValueError if the shape, an option or a readable count is out of range, or all are 0.
     """
     counts = validation.as_floats("counts", counts)
     checks.counts(readable(counts))

@@ -56,16 +56,9 @@ def sigmoid_focal_loss(
 ) -> Array:
     """Focal loss of independent binary predictions: binary or multi-label classification.
 
-    loss = α_t (1 − p_t)^γ BCE(logit, y) with p = σ(logit), p_t = p·y + (1 − p)(1 − y), α_t = α·y + (1 − α)(1 − y). The
-    paper: `imbalanced_core.losses.pointwise.sigmoid_focal`.
-
-    Args:
-        logits: floating point, any shape.
-        targets: in [0, 1], of any dtype, in the shape of `logits`.
-        alpha: weight of the positive class in [0, 1], negatives get 1 − alpha; None or −1 for no weights. A sequence or
-            array [C] holds one weight per label (last axis): use w / (1 + w) for `w = imbalanced_jax.pos_weight(...)`.
-        gamma: focusing exponent, >= 0; 0 is the binary cross entropy.
-        **options: `ignore_index` (default None), `where`, `sample_weight`, `reduction` and `axis_name`, see above.
+    Formula, logits, targets, `alpha`, `gamma` and the paper: `imbalanced_core.losses.pointwise.sigmoid_focal`;
+    `ignore_index` (default None), `where`, `sample_weight`, `reduction` and `axis_name`: see above. `alpha` may also be
+    −1, for no weights, or a sequence: use w / (1 + w) for `w = imbalanced_jax.pos_weight(...)`.
     """
     alpha = validation.positive_weight(alpha)
     numbers, rules = {"alpha": alpha, "gamma": gamma}, {"gamma": checks.non_negative}
@@ -85,17 +78,10 @@ def softmax_focal_loss(
 ) -> Array:
     """Focal loss of mutually exclusive classes.
 
-    The formula, for class ids and for probabilities, and the paper: `imbalanced_core.losses.pointwise.softmax_focal`.
-
-    Args:
-        logits: floating point, C classes on `axis`.
-        targets: class ids of any integer or bool dtype, in the shape of `logits` without `axis`; or probabilities
-            (floating point) in the shape of `logits`.
-        alpha: one weight per class [C], >= 0; None for no weights. See `imbalanced_jax.class_weights`.
-        gamma: focusing exponent, >= 0; 0 is the cross entropy.
-        label_smoothing: ε in [0, 1]: (1 − ε) y + ε/C; for class ids it acts on the cross entropy only.
-        background_class: the class id that "mean_positive" does not count.
-        **options: `ignore_index`, `axis`, the class axis, `sample_weight`, `reduction` and `axis_name`, see above.
+    Formulas, logits, targets, `alpha`, `gamma`, `label_smoothing` and the paper:
+    `imbalanced_core.losses.pointwise.softmax_focal`; `ignore_index`, `axis`, the class axis, `sample_weight`,
+    `reduction` and `axis_name`: see above. `alpha` may also be a sequence; see `imbalanced_jax.class_weights`.
+    `background_class` is the class id that "mean_positive" does not count.
     """
     checks.in_unit_interval("label_smoothing", validation.number(label_smoothing))
     if alpha is not None:
@@ -256,13 +242,8 @@ def ndcg_loss(scores: Array, relevance: Array, *, gain: str = "exponential", **o
     """One minus the smooth normalised discounted cumulative gain (NDCG), averaged over lists.
 
     A list holds the items of one query; there are no classes and no queue. It counts if its labels are not all equal.
-    Formula and papers: `imbalanced_core.losses.ndcg.ndcg`. Result and errors as for `imbalanced_jax.pointwise`.
-
-    Args:
-        scores: floating point [..., n].
-        relevance: labels >= 0, of any dtype, in the shape of `scores`.
-        gain: 2^y − 1 ("exponential") or y ("linear").
-        **options: see `imbalanced_core.options.ListOptions`; `axis_name`: see `imbalanced_jax.pointwise`.
+    Formula, scores, relevance, `gain` and papers: `imbalanced_core.losses.ndcg.ndcg`; the other options:
+    `imbalanced_core.options.ListOptions` and, for `axis_name`, results and errors, `imbalanced_jax.pointwise`.
     """
     return list_loss(ndcg.ndcg, scores, relevance, rules=ndcg.RULES, gain=gain, **options)
 

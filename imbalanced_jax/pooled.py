@@ -153,11 +153,7 @@ def _step(
     *,
     objective: Callable[..., tuple],
     options: tuple,
-    multilabel: bool,
-    ignore_index: int,
     max_pool_size: int | None,
-    sample_weight: jax.Array | None,
-    iid_mask: jax.Array | None,
     key: jax.Array | None,
     axis_name: tuple,
     class_parallel: bool,
@@ -173,27 +169,17 @@ def _step(
         checks.require(bool(axis_name), "axis_name", "given with class_parallel=True", None)
         checks.require(max_pool_size is None, "max_pool_size", "None with class_parallel=True", max_pool_size)
         checks.require(gate is None, "gate", "None with class_parallel=True", gate)
-        rest |= {"ignore_index": ignore_index, "multilabel": multilabel, "axis_name": axis_name}
-        rest |= {"sample_weight": sample_weight, "iid_mask": iid_mask}
-        return class_parallel_loss(objective, logits, targets, queue, **rest)
+        return class_parallel_loss(objective, logits, targets, queue, axis_name=axis_name, **rest)
+    kind = {"multilabel": rest["multilabel"]}
     if max_pool_size is not None:  # here, so that it is reported before a missing key
-        checks.at_least("max_pool_size", max_pool_size, strata_count(logits.shape[1], multilabel=multilabel))
+        checks.at_least("max_pool_size", max_pool_size, strata_count(logits.shape[1], **kind))
     if queue is None:
-        queue = init_queue(0, logits.shape[1], multilabel=multilabel)
-    batch = distributed.replicate((logits, targets, sample_weight, iid_mask))
-    logits, targets, sample_weight, iid_mask = distributed.gather_rows(batch, axis_name)
+        queue = init_queue(0, logits.shape[1], **kind)
+    rows = {"logits": logits, "targets": targets, "sample_weight": rest["sample_weight"], "iid_mask": rest["iid_mask"]}
+    rest |= distributed.gather_rows(distributed.replicate(rows), axis_name)
+    noise = _noise(key, len(rest["logits"]) + len(queue.logits), max_pool_size, axis_name)
     loss, result = pooled_loss(
-        objective,
-        logits,
-        targets,
-        distributed.replicate(queue),
-        ignore_index=ignore_index,
-        multilabel=multilabel,
-        sample_weight=sample_weight,
-        iid_mask=iid_mask,
-        max_pool_size=max_pool_size,
-        noise=_noise(key, logits.shape[0] + queue.logits.shape[0], max_pool_size, axis_name),
-        **rest,
+        objective, queue=distributed.replicate(queue), max_pool_size=max_pool_size, noise=noise, **rest
     )
     return distributed.mean_loss(loss, axis_name), PooledResult(
         queue=distributed.invariant(result.queue, axis_name),

@@ -15,8 +15,8 @@ from torch import Tensor
 from imbalanced_core.pool import class_block
 from imbalanced_core.pool.queue import Queue
 from imbalanced_core.pool.step import PooledResult, pooled_loss
-from imbalanced_torch import _header, distributed
-from imbalanced_torch._rows import gather_constants
+from imbalanced_torch import _collectives, distributed
+from imbalanced_torch._collectives import gather_constants
 
 _INPUTS = ("logits", "targets", "sample_weight", "iid_mask")
 
@@ -123,12 +123,12 @@ def _agree(inputs: dict[str, Tensor], flags: dict[str, int], check: Callable[[],
     logits = inputs["logits"]
     needs_grad = logits.requires_grad and torch.is_grad_enabled()  # if ranks differed, backward would hang
 
-    def describe() -> list[_header.Fact]:
+    def describe() -> list[_collectives.Fact]:
         check()
         tensors = [inputs.get(name) for name in _INPUTS]
-        return _header.describe(tensors, names=_INPUTS, flags={**flags, "logits.requires_grad": needs_grad})
+        return _collectives.describe(tensors, names=_INPUTS, flags={**flags, "logits.requires_grad": needs_grad})
 
-    rows = _header.exchange(describe, rows=len(logits), device=logits.device, process_group=process_group)
+    rows = _collectives.exchange(describe, rows=len(logits), device=logits.device, process_group=process_group)
     return Layout(process_group, dist.get_rank(process_group), rows, logits.shape[1])
 
 

@@ -16,8 +16,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from imbalanced_core import checks, reductions
-from imbalanced_torch import _header, validation
-from imbalanced_torch._rows import LocalSlice, ValueWithGradient, gather_constants
+from imbalanced_torch import _collectives, validation
+from imbalanced_torch._collectives import LocalSlice, ValueWithGradient, gather_constants
 
 GRAD_REDUCTIONS = ("mean", "sum")
 
@@ -37,17 +37,15 @@ class GroupMember(nn.Module):
 
 
 def all_gather_with_grad(tensor: Tensor, *, process_group: Any = None) -> Tensor:
-    """The rows (dimension 0) of all ranks, in rank order; only this rank's slice carries gradient.
+    """The rows (dimension 0) of all ranks, [Σ n, ...] in rank order; only this rank's slice carries gradient.
 
     Under DDP or FSDP2, which average gradients, a loss of the result has 1/W of the gradient of one process. The
-    modules of this package correct for this; in custom losses use `gather_rows`, or multiply by W.
+    modules of this package correct for this; in custom losses use `gather_rows`, or multiply by W. With one rank the
+    result is the tensor itself.
 
     Args:
         tensor: [n, ...]; n may differ between ranks, the rest of the shape may not.
         process_group: the ranks to gather from; None for all.
-
-    Returns:
-        [Σ n, ...]; with one rank the tensor itself.
 
     Raises:
         RuntimeError: if `torch.distributed` is not available or not initialized.
@@ -121,8 +119,8 @@ def gather_rows(
     n, device = len(present[0]), present[0].device
     if dist.get_world_size(process_group) == 1:
         return tensors, torch.ones(n, dtype=torch.bool, device=device)
-    describe = partial(_header.describe, tensors, names=names, flags=flags)
-    rows = _header.exchange(describe, rows=n, device=device, process_group=process_group)
+    describe = partial(_collectives.describe, tensors, names=names, flags=flags)
+    rows = _collectives.exchange(describe, rows=n, device=device, process_group=process_group)
     gathered = gather_constants(present, rows=rows, process_group=process_group)
     rank = dist.get_rank(process_group)
     start, scale = sum(rows[:rank]), gradient_scale(process_group, grad_reduction)
@@ -149,12 +147,12 @@ def global_ratio(total: Tensor, mass: Tensor | None, *, process_group: Any, grad
     checks.one_of("grad_reduction", grad_reduction, GRAD_REDUCTIONS)
     # float64 keeps counts exact, and ranks that disagree on the dtype still exchange the same number of bytes.
     own = torch.stack([total.detach().double(), (torch.ones_like(total) if mass is None else mass).detach().double()])
-    failed = _header.failures(process_group, failed=False, device=own.device)
+    failed = _collectives.failures(process_group, failed=False, device=own.device)
     sums = torch.cat([own, failed])
     _reduce_everywhere(sums, process_group)
     failed = sums[2:]
     if validation.can_read(failed):
-        _header.refuse_failures(failed)
+        _collectives.refuse_failures(failed)
     divisor = torch.ones_like(sums[1]) if mass is None else sums[1]
     value = torch.where((failed > 0).any(), torch.nan, reductions.safe_divide(sums[0], divisor)).to(total.dtype)
     scale = gradient_scale(process_group, grad_reduction)
@@ -189,7 +187,7 @@ def global_ratio_of(
         try:
             total, mass = parts()
         except Exception:
-            failed = _header.failures(process_group, failed=True, device=device)
+            failed = _collectives.failures(process_group, failed=True, device=device)
             dist.all_reduce(torch.cat([failed.new_zeros(2), failed]), group=process_group)
             raise
     return global_ratio(total, mass, process_group=process_group, grad_reduction=grad_reduction)
@@ -219,7 +217,9 @@ def check_queues_equal(module: nn.Module, *, process_group: Any = None) -> None:
     for name in dict.fromkeys(name for digests in of_ranks for name in digests):
         differing = [rank for rank, digests in enumerate(of_ranks) if digests.get(name) != of_ranks[0].get(name)]
         if differing:
-            raise ValueError(f"{name} must be equal on every rank, got another value on {_header.say_list(differing)}")
+            raise ValueError(
+                f"{name} must be equal on every rank, got another value on {_collectives.say_list(differing)}"
+            )
 
 
 def _is_shared_state(module: nn.Module, name: str) -> bool:

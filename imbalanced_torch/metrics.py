@@ -33,14 +33,12 @@ class RankingMetric(torchmetrics.Metric):
     """Base class of the metrics below: an exact ranking metric over all rows since `reset`.
 
     The state keeps all rows in growing lists, about 4·(C + 3) bytes per row in float32 (with `multilabel` 12·C + 4);
-    processes gather their rows, so the value is that of one process with all rows. `compute` sorts every class:
-    O(C·n log n). torchmetrics' `compute_on_cpu=True` keeps the rows in host memory.
+    processes gather their rows, so the value is that of one process with all rows. `compute` sorts every class: O(C·n
+    log n). torchmetrics' `compute_on_cpu=True` keeps the rows in host memory.
 
     Args:
         num_classes: C; 1 is binary.
-        average: "macro", the mean over the classes for which the metric is defined, or "none", one value per class.
-        multilabel: whether a row has a label per class.
-        ignore_index: target value of masked rows, or with `multilabel` of single masked labels.
+        average, multilabel, ignore_index: as in `imbalanced_core.metrics.of_classes`.
         **options: of the metric, such as `beta` of `PartialAUC`, and of `torchmetrics.Metric`.
     """
 
@@ -81,16 +79,10 @@ class RankingMetric(torchmetrics.Metric):
         return self._of_classes(logits, (logits if self.multilabel else logits[:, 0]).long())
 
     def update(self, logits: Tensor, targets: Tensor, sample_weight: Tensor | None = None) -> None:
-        """Adds the rows of a batch.
+        """Adds the rows of a batch: `logits` (any score works), `targets` as in `imbalanced_core.metrics.of_classes`.
 
-        Args:
-            logits: floating point [N, C]; any ranking score works.
-            targets: class ids [N] or [N, 1], 0 or 1 for one class; with `multilabel` 0/1 per class, [N, C].
-            sample_weight: >= 0, [N]; weight of each row. None: 1.
-
-        Raises:
-            ValueError, TypeError: on a wrong shape or dtype, or (on the CPU) a value out of range; else `compute`
-                returns NaN.
+        `sample_weight` is >= 0, [N]; None: 1. A ValueError or TypeError on a wrong shape or dtype, or (on the CPU) a
+        value out of range; elsewhere `compute` then returns NaN.
         """
         validation.check_tensors(logits=logits, targets=targets)
         validation.check_optional_tensors(sample_weight=sample_weight)

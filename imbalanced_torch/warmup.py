@@ -186,8 +186,8 @@ class LossWarmupWrapper(WarmupProgress):
             and False for each class if `return_per_class` or `return_diagnostics` is set.
 
         Raises:
-            ValueError: if the shapes of the two losses differ, if the targets cannot be converted for the warm-up loss,
-                or if that is `CrossEntropyLoss` and the model has one logit: a softmax over one class trains nothing.
+            ValueError: if the shapes of the two losses differ, or if the targets or the logits do not fit the warm-up
+                loss, such as one logit for `CrossEntropyLoss`: a softmax over one class trains nothing.
         """
         if self.training and not torch.compiler.is_compiling():
             self._warn_of_missing_hooks(decays=self._sets_temperature and self.temp_start != self.temp_end)

@@ -24,9 +24,7 @@ class RankingMetric(nnx.Metric):
     Args:
         num_classes: C; 1 is binary.
         capacity: number of rows kept; at least that of an evaluation.
-        average: "macro", the mean over the classes for which the metric is defined, or "none", one value per class.
-        multilabel: whether a row has a label per class.
-        ignore_index: target value of masked rows, or with `multilabel` of single masked labels.
+        average, multilabel, ignore_index: as in `imbalanced_core.metrics.of_classes`.
         dtype: of the stored logits.
         **options: of the metric, such as `beta` of `PartialAUC`.
     """
@@ -69,16 +67,11 @@ class RankingMetric(nnx.Metric):
     def update(  # type: ignore[override]
         self, *, logits: jax.Array, targets: jax.Array, sample_weight: jax.Array | None = None, **_: Any
     ) -> None:
-        """Adds the rows of a batch; further keywords, for other metrics of an `nnx.MultiMetric`, are ignored.
+        """Adds the rows of a batch: `logits` (any score works), `targets` as in `imbalanced_core.metrics.of_classes`.
 
-        Args:
-            logits: floating point [N, C]; any ranking score works.
-            targets: class ids [N] or [N, 1], 0 or 1 for one class; with `multilabel` 0/1 per class, [N, C].
-            sample_weight: >= 0, [N]; weight of each row. None: 1.
-
-        Raises:
-            ValueError, TypeError: on a wrong shape or dtype, or a readable value out of range; else `compute` returns
-                NaN.
+        `sample_weight` is >= 0, [N]; None: 1. Further keywords, for other metrics of an `nnx.MultiMetric`, are ignored.
+        A ValueError or TypeError on a wrong shape or dtype, or a readable value out of range; else `compute` returns
+        NaN.
         """
         validation.check_arrays(logits=logits, targets=targets)
         validation.check_optional_arrays(sample_weight=sample_weight)

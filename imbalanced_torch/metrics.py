@@ -6,7 +6,7 @@ Needs torchmetrics; the functions of `imbalanced_core.metrics` take tensors with
 from collections.abc import Callable
 from functools import partial
 from inspect import signature
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -42,7 +42,7 @@ class RankingMetric(torchmetrics.Metric):
         **options: of the metric, such as `beta` of `PartialAUC`, and of `torchmetrics.Metric`.
     """
 
-    function: Callable[..., Tensor]
+    function: ClassVar[Callable[..., Tensor]]
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
@@ -50,6 +50,11 @@ class RankingMetric(torchmetrics.Metric):
     logits: list[Tensor]
     targets: list[Tensor]
     weights: list[Tensor]
+
+    def __init_subclass__(cls, *, function: Callable[..., Tensor] | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if function is not None:
+            cls.function = staticmethod(function)
 
     def __init__(
         self,
@@ -107,43 +112,29 @@ class RankingMetric(torchmetrics.Metric):
         return self._of_classes(logits, targets, weights=weights)
 
 
-class AveragePrecision(RankingMetric):
+class AveragePrecision(RankingMetric, function=core.average_precision):
     """Exact `imbalanced_core.metrics.average_precision`; options as `RankingMetric`."""
 
-    function = staticmethod(core.average_precision)
 
-
-class ROCAUC(RankingMetric):
+class ROCAUC(RankingMetric, function=core.roc_auc):
     """Exact `imbalanced_core.metrics.roc_auc`; options as `RankingMetric`."""
 
-    function = staticmethod(core.roc_auc)
 
-
-class TiedPairs(RankingMetric):
+class TiedPairs(RankingMetric, function=core.tied_pairs):
     """Exact `imbalanced_core.metrics.tied_pairs`; options as `RankingMetric`."""
 
-    function = staticmethod(core.tied_pairs)
 
-
-class PartialAUC(RankingMetric):
+class PartialAUC(RankingMetric, function=core.partial_auc):
     """Exact `imbalanced_core.metrics.partial_auc`: beta, alpha=0; other options as `RankingMetric`."""
 
-    function = staticmethod(core.partial_auc)
 
-
-class CoverageAtBudget(RankingMetric):
+class CoverageAtBudget(RankingMetric, function=core.coverage_at_budget):
     """Exact `imbalanced_core.metrics.coverage_at_budget`: budget; other options as `RankingMetric`."""
 
-    function = staticmethod(core.coverage_at_budget)
 
-
-class RecallAtQuantile(RankingMetric):
+class RecallAtQuantile(RankingMetric, function=core.recall_at_quantile):
     """Exact `imbalanced_core.metrics.recall_at_quantile`: quantile, interpolation; others as `RankingMetric`."""
 
-    function = staticmethod(core.recall_at_quantile)
 
-
-class PrecisionAtK(RankingMetric):
+class PrecisionAtK(RankingMetric, function=core.precision_at_k):
     """Exact `imbalanced_core.metrics.precision_at_k`: k; other options as `RankingMetric`."""
-
-    function = staticmethod(core.precision_at_k)

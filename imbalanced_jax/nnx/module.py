@@ -26,8 +26,8 @@ class LossState(nnx.Variable):
 class LossModule(nnx.Module):
     """Base class of modules around a function; the constructor takes the function's options, with their defaults.
 
-    A concrete subclass sets the function, by `loss=staticmethod(...)`, and the positional arguments of the constructor.
-    All options are attributes; those that are arrays can change without recompilation.
+    A concrete subclass gives the function as class keyword `loss` and sets the constructor's positional arguments. All
+    options are attributes; those that are arrays can change without recompilation.
     """
 
     loss: ClassVar[Callable[..., Any]]
@@ -36,8 +36,10 @@ class LossModule(nnx.Module):
     of_the_call: ClassVar[tuple[str, ...]]  # arguments of the function that are not options
     _options: ClassVar[tuple[str, ...]]  # the names of the function's options
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, *, loss: Callable[..., Any] | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if loss is not None:
+            cls.loss = staticmethod(loss)
         if "loss" not in cls.__dict__:
             return
         options = {

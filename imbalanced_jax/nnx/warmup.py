@@ -15,6 +15,8 @@ from imbalanced_jax.nnx.module import LossState
 from imbalanced_jax.nnx.pooled import PooledLoss, with_extras
 from imbalanced_jax.warmup import blend_schedule, temperature_schedule, warmup_blend
 
+_SCHEDULE = ("warmup_steps", "blend_steps", "final_main_weight", "temp_start", "temp_end", "temp_decay_steps")
+
 
 class LossWarmupWrapper(nnx.Module):
     """Trains with an ordinary loss first, then blends into a ranking loss, then sharpens it: `warmup_blend` with state.
@@ -92,11 +94,8 @@ class LossWarmupWrapper(nnx.Module):
         """The temperature of the main loss at the current step, 0-d."""
         if not self._sets_temperature:
             return self.main_loss.temperature[...]  # type: ignore[attr-defined]
-        return jnp.asarray(
-            temperature_schedule(
-                *temperature_ends(self.temp_start, self.temp_end), self.temp_decay_steps, self.warmup_steps
-            )(self.step[...])
-        )
+        ends = temperature_ends(self.temp_start, self.temp_end)
+        return jnp.asarray(temperature_schedule(*ends, self.temp_decay_steps, self.warmup_steps)(self.step[...]))
 
     def reset(self) -> None:
         """Restarts the schedule for a new run: step 0 and an empty queue."""
@@ -148,12 +147,7 @@ class LossWarmupWrapper(nnx.Module):
             lambda: _plain(self.warmup_loss, logits, targets, sample_weight),
             evaluate,
             queue,
-            warmup_steps=self.warmup_steps,
-            blend_steps=self.blend_steps,
-            final_main_weight=self.final_main_weight,
-            temp_start=self.temp_start,
-            temp_end=self.temp_end,
-            temp_decay_steps=self.temp_decay_steps,
+            **{name: getattr(self, name) for name in _SCHEDULE},
         )
         if isinstance(self.main_loss, PooledLoss) and self.main_loss.updates_queue:
             self.main_loss.store(aux.queue, aux.gate)

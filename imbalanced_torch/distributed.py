@@ -201,10 +201,6 @@ def check_queues_equal(module: nn.Module, *, process_group: Any = None) -> None:
     only weights and flags are compared; its logits differ by design. Copies all queues to the host: for tests and after
     loading, not for every step.
 
-    Args:
-        module: a ranking loss or a module that contains some.
-        process_group: the ranks to compare; None for all.
-
     Raises:
         ValueError: on every rank, naming the buffer and the ranks that differ.
         RuntimeError: if `torch.distributed` is not available or not initialized.

@@ -35,10 +35,10 @@ class WarmupLossFunction:
     mode otherwise: evaluation does not change the queue. The tokens of a batch are ranked together, as rows [B · T, C];
     tokens with the label -100 are ignored.
 
-    The Trainer does not rescale the losses of a `compute_loss_func` under gradient accumulation. Here each batch is
-    weighted by its fraction of the labels that are not -100 (the Trainer's count, whatever the loss's `ignore_index`),
-    so that the mean losses of accumulated batches, and of processes, add up to the mean over all labels. (A loss that
-    gathers the rows of all processes is exact if they hold equally many labels, as with the Trainer's sampler.)
+    Under gradient accumulation each batch is weighted by its fraction of the labels that are not -100 (the Trainer's
+    count, whatever the loss's `ignore_index`), so that the mean losses of accumulated batches, and of processes, add up
+    to the mean over all labels. (A loss that gathers the rows of all processes is exact if they hold equally many
+    labels, as with the Trainer's sampler.)
 
     Args:
         loss_fn: called as `loss_fn(logits, labels)`: a preset, a `LossWarmupWrapper`, or any loss module.
@@ -83,9 +83,9 @@ class WarmupLossFunction:
 class LossWarmupTrainerCallback(TrainerCallback):
     """Moves a loss to the device, saves and restores it with the checkpoints, and drives its warm-up if it has one.
 
-    The Trainer handles only the model, but a ranking loss has state: queue, gate, temperature, phase. It is saved in
-    each checkpoint folder as `loss_warmup.pt` and restored from the folder that training resumes from,
-    `output_dir/checkpoint-STEP` unless `resume_from` is given. Training that starts at step 0 resets the loss.
+    The state of the loss (queue, gate, temperature, phase) is saved in each checkpoint folder as `loss_warmup.pt` and
+    restored from the folder that training resumes from, `output_dir/checkpoint-STEP` unless `resume_from` is given.
+    Training that starts at step 0 resets the loss.
 
     It calls the hooks of any `LossWarmupWrapper` in the loss, with the optimizer steps `state.global_step`, and adds
     `main_weight` and `temperature` to the logged training losses: in `state.log_history`, and for callbacks after this

@@ -20,13 +20,10 @@ class ListLoss(PointwiseLoss):
     def forward(
         self, scores: Tensor, relevance: Tensor, where: Tensor | None = None, *, sample_weight: Tensor | None = None
     ) -> Tensor:
-        """The loss of lists of scores.
+        """The loss of lists: scores, floating point [..., n], and relevance, labels >= 0 of any dtype in that shape.
 
-        Args:
-            scores: floating point [..., n].
-            relevance: labels >= 0, of any dtype, in the shape of `scores`.
-            where: bool, the shape of `scores`; False marks padding. None: no padding.
-            sample_weight: >= 0, one per list, [...]; carries no gradient.
+        `where` is bool, in that shape; False marks padding. `sample_weight` is >= 0, one per list, [...]; without
+        gradient.
         """
         return self._loss(scores, relevance, sample_weight, where)
 

@@ -93,11 +93,9 @@ class BalancedBatchSampler(Sampler[list[int]]):
             self.load_state_dict({"seed": self.seed, "epoch": epoch, "batches": 0})
 
     def state_dict(self, batches: int | None = None) -> dict[str, int]:
-        """The state from which this epoch continues exactly.
+        """The state from which this epoch continues exactly, after `batches` of its batches.
 
-        Args:
-            batches: how many of its batches training has used. None: as many as were drawn, which is correct for a
-                `DataLoader` without workers; workers prefetch.
+        None: as many as were drawn, which is correct for a `DataLoader` without workers; workers prefetch.
         """
         return {"seed": self.seed, "epoch": self.epoch, "batches": self._batches if batches is None else batches}
 

@@ -174,11 +174,10 @@ class LossWarmupWrapper(WarmupProgress):
     def forward(self, logits: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None, **keywords: Any) -> Any:
         """The loss of a batch at the current point of the schedule.
 
-        Args:
-            logits: as both losses accept them, such as [N, C].
-            targets: as the main loss accepts them, and the warm-up loss too unless that is `BCEWithLogitsLoss`.
-            sample_weight: passed to the main loss, and to the warm-up loss if that accepts it; otherwise warns once.
-            **keywords: passed to the main loss whenever it is called, such as `return_per_class=True`.
+        Logits and targets are as the main loss accepts them, and the warm-up loss too, except the targets of
+        `BCEWithLogitsLoss`. `sample_weight` is passed to the main loss, and to the warm-up loss if that accepts it,
+        else there is one warning; `**keywords`, such as `return_per_class=True`, to the main loss whenever it is
+        called.
 
         Returns:
             What the main loss returns, with its loss replaced by the blend. A NaN warm-up loss of an empty batch, such

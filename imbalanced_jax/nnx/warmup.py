@@ -130,16 +130,9 @@ class LossWarmupWrapper(nnx.Module):
     ) -> Any:
         """The loss of a batch at the current step; in training mode, then advances the step.
 
-        Args:
-            logits: as both losses accept them, such as [N, C].
-            targets: as both losses accept them.
-            iid_mask: passed to a main loss with a queue.
-            return_per_class: as in the ranking modules; NaN and False while the main loss is not computed.
-            return_diagnostics: likewise, NaN.
-            sample_weight: passed to each loss that accepts it; a loss that does not is named in a warning.
-
-        Returns:
-            As the ranking modules.
+        Arguments and results are those of the ranking modules, and both losses must accept the logits and targets.
+        `iid_mask` is passed to a main loss with a queue, `sample_weight` to each loss that accepts it; a loss that does
+        not is named in a warning. While the main loss is not computed, the values per class are NaN and False.
         """
         queue, evaluate = self._main(logits, targets, iid_mask, sample_weight)
         loss, aux = warmup_blend(

@@ -82,14 +82,9 @@ def sigmoid_focal_loss(
     gamma: Number = 2.0,
     **options: Unpack[LabelOptions],
 ) -> Tensor:
-    """Focal loss of independent binary predictions: the loss of `imbalanced_torch.SigmoidFocalLoss`.
+    """Focal loss of independent binary predictions: the loss of `imbalanced_torch.SigmoidFocalLoss`, with its options.
 
-    Args:
-        logits: floating point, any shape.
-        targets: in [0, 1], of any dtype, in the shape of `logits`.
-        alpha: weight of the positive class, as in the class.
-        gamma: focusing exponent, >= 0.
-        **options: see `LabelOptions`.
+    `logits` are floating point, of any shape; `targets` in [0, 1], of any dtype, in the shape of `logits`.
     """
     alpha = None if isinstance(alpha, (int, float)) and alpha == -1 else alpha
     return label_loss(partial(pointwise.sigmoid_focal, alpha=alpha, gamma=gamma), logits, targets, **options)

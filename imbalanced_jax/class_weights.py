@@ -7,7 +7,6 @@ import jax
 from imbalanced_core import checks
 from imbalanced_core.losses import class_balance
 from imbalanced_jax import validation
-from imbalanced_jax.validation import readable
 
 
 def class_weights(counts: jax.Array | Sequence[float], *, scheme: str = "inverse", beta: float = 0.999) -> jax.Array:
@@ -19,7 +18,7 @@ def class_weights(counts: jax.Array | Sequence[float], *, scheme: str = "inverse
     has weight 0. A ValueError if the shape, an option or a readable count is out of range, or all are 0.
     """
     counts = validation.as_floats("counts", counts)
-    checks.counts(readable(counts))
+    checks.counts(validation.readable(counts))
     return class_balance.class_weights(counts, scheme=scheme, beta=beta)
 
 
@@ -38,6 +37,6 @@ def pos_weight(
     """
     labels = validation.as_floats("positives", positives)
     items = total if isinstance(total, (int, float)) else validation.as_floats("total", total)
-    checks.weights(readable(labels), name="positives")
-    checks.weights(readable(class_balance.binary_counts(labels, items)[1]), name="total - positives")
+    checks.weights(validation.readable(labels), name="positives")
+    checks.weights(validation.readable(class_balance.binary_counts(labels, items)[1]), name="total - positives")
     return class_balance.pos_weight(labels, items, scheme=scheme, beta=beta)

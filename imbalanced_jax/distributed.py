@@ -93,7 +93,16 @@ def replicate(tree: Any) -> Any:
     A ranking needs every row of a class, and on an explicit mesh sorting along a sharded axis, or indexing with sharded
     class ids, is an error. Under `jit` with automatic sharding the compiler decides and this is a no-op.
     """
-    return jax.tree.map(_replicate_array, tree)
+
+    def replicate_array(array: jax.Array) -> jax.Array:
+        sharding = getattr(jax.typeof(array), "sharding", None)
+        spec = getattr(sharding, "spec", None)
+        if sharding is None or spec is None or all(part is None for part in spec):
+            return array
+        # with the mesh of the array: outside `jax.set_mesh` a bare PartitionSpec has none
+        return jax.sharding.reshard(array, NamedSharding(sharding.mesh, PartitionSpec(*(None for _ in spec))))
+
+    return jax.tree.map(replicate_array, tree)
 
 
 def varying_axes(array: jax.Array) -> frozenset:
@@ -106,12 +115,3 @@ def _gather_axis(array: jax.Array, name: Any) -> jax.Array:
         # Only where types track varying axes: elsewhere the derivative of this form is wrong by a factor 1 / W.
         return _versions.all_gather_invariant(array, name)
     return lax.all_gather(array, name, tiled=True)
-
-
-def _replicate_array(array: jax.Array) -> jax.Array:
-    sharding = getattr(jax.typeof(array), "sharding", None)
-    spec = getattr(sharding, "spec", None)
-    if sharding is None or spec is None or all(part is None for part in spec):
-        return array
-    # with the mesh of the array: outside `jax.set_mesh` a bare PartitionSpec has none
-    return jax.sharding.reshard(array, NamedSharding(sharding.mesh, PartitionSpec(*(None for _ in spec))))

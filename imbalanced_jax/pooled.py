@@ -22,7 +22,6 @@ from imbalanced_core.pool.subsampling import strata_count
 from imbalanced_jax import distributed, validation
 from imbalanced_jax.class_parallel import class_parallel_loss
 from imbalanced_jax.distributed import AxisName
-from imbalanced_jax.validation import readable
 
 Result: TypeAlias = tuple[jax.Array, PooledResult]
 
@@ -107,7 +106,9 @@ def ranking_loss(
     if rest["key"] is not None and not isinstance(rest["key"], (jax.Array, np.ndarray)):
         raise TypeError(f"key must be an array of jax.random.key, got {rest['key']!r}")
     labels = {name: rest[name] for name in ("ignore_index", "multilabel")}
-    checks.batch(readable(targets), readable(rest["sample_weight"]), num_classes=logits.shape[1], **labels)
+    checks.batch(
+        validation.readable(targets), validation.readable(rest["sample_weight"]), num_classes=logits.shape[1], **labels
+    )
     rows = 0 if queue is None else queue.logits.shape[0]
     rows += logits.shape[0] * distributed.device_count(rest["axis_name"])
     if message := too_few(own.get("k"), rows):

@@ -14,7 +14,6 @@ from torch import Tensor
 from imbalanced_core import checks, ops
 from imbalanced_core import metrics as core
 from imbalanced_torch import validation
-from imbalanced_torch.validation import readable
 
 try:
     import torchmetrics
@@ -99,7 +98,9 @@ class RankingMetric(torchmetrics.Metric):
         targets = targets if self.multilabel or targets.shape != (*rows, 1) else targets[:, 0]
         checks.shaped("targets", targets, rows + tuple(targets.shape[1:]), "[rows, ...]")
         self._of_classes(logits[:0], targets[:0])  # checks the other axes and the dtypes
-        checks.batch(readable(targets), readable(weights), num_classes=self.num_classes, **self._labels)
+        checks.batch(
+            validation.readable(targets), validation.readable(weights), num_classes=self.num_classes, **self._labels
+        )
         self.logits.append(logits.detach())
         self.targets.append(targets.detach())
         self.weights.append(weights.detach())

@@ -9,7 +9,6 @@ from imbalanced_core import checks, reductions
 from imbalanced_core.losses.ndcg import RULES, ndcg
 from imbalanced_torch import validation
 from imbalanced_torch._pointwise import Parts, PointwiseLoss, PointwiseOptions
-from imbalanced_torch.validation import readable
 
 
 class ListLoss(PointwiseLoss):
@@ -43,7 +42,7 @@ def list_parts(
     validation.check_tensors(scores=scores, relevance=relevance)
     validation.check_optional_tensors(where=where, sample_weight=sample_weight)
     losses, counted = function(scores, relevance, where=where)
-    checks.weights(readable(relevance), where=readable(where), name="relevance")
+    checks.weights(validation.readable(relevance), where=validation.readable(where), name="relevance")
     return Parts(losses, counted, None)
 
 

@@ -207,7 +207,12 @@ class LossWarmupWrapper(WarmupProgress):
             weights = {}
             if not torch.compiler.is_compiling() and not self._has_warned_of_weights:
                 self._has_warned_of_weights = True
-                warnings.warn(_wrapped.without_weights(self.warmup_loss), stacklevel=5)
+                warnings.warn(
+                    f"{_wrapped.name_of(self.warmup_loss)} takes no sample_weight, so the warm-up loss is computed "
+                    "without it; SigmoidFocalLoss(alpha=None, gamma=0) is BCEWithLogitsLoss, and "
+                    "SoftmaxFocalLoss(gamma=0) is CrossEntropyLoss, with sample_weight",
+                    stacklevel=5,
+                )
         loss = self.warmup_loss(logits, _wrapped.targets_for(self.warmup_loss, logits, targets), **weights)
         if not isinstance(loss, Tensor):
             raise TypeError(f"warmup_loss must return a loss alone, a tensor, got {type(loss).__name__}")

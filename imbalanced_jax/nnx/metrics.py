@@ -11,7 +11,6 @@ from flax import nnx
 from imbalanced_core import checks
 from imbalanced_core import metrics as core
 from imbalanced_jax import validation
-from imbalanced_jax.validation import readable
 
 
 class RankingMetric(nnx.Metric):
@@ -89,7 +88,7 @@ class RankingMetric(nnx.Metric):
         checks.shaped("targets", targets, rows + targets.shape[1:], "[rows, ...]")
         jax.eval_shape(self._of_classes, logits, targets)  # checks the other axes and the dtypes
         labels: dict[str, Any] = {"ignore_index": self.ignore_index, "multilabel": self.multilabel}
-        checks.batch(readable(targets), readable(weights), num_classes=self.num_classes, **labels)
+        checks.batch(validation.readable(targets), validation.readable(weights), num_classes=self.num_classes, **labels)
         if jnp.issubdtype(targets.dtype, jnp.floating):  # as an integer 0.5 would be a class
             no_target = -1 if self.ignore_index != -1 else -2
             targets = jnp.where(targets == jnp.floor(targets), targets, no_target)

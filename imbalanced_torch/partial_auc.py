@@ -19,7 +19,8 @@ class PAUCAtBudgetLoss(PooledLoss):
     "pairwise" averages σ((s_i − s_j)/τ) over the negatives j in the band, which then receive gradient too. The loss is
     one minus the mean over positives, in [0, 1]. A class counts if it has a positive (of weight > 0), an iid negative
     and, for "pairwise", a negative in the band. Where the scores have no spread, the unit of the temperature is 1. See
-    `imbalanced_core.losses.partial_auc.partial_auc`, also for the papers.
+    `imbalanced_core.losses.partial_auc.partial_auc`, also for the papers. Arguments that are not listed
+    are those of `SmoothAPLoss`.
 
     Args:
         alpha: the lowest false-positive rate of the band, 0 <= alpha < beta.
@@ -33,8 +34,6 @@ class PAUCAtBudgetLoss(PooledLoss):
         quantile_interpolation: of the thresholds: "higher", "lower", "linear", "nearest" or "midpoint".
         min_tpr: the lowest true-positive rate, in [0, 1), for the two-way partial AUC: the mean runs over the fraction
             1 − min_tpr of the positives with the lowest scores. 0: all.
-        num_classes, queue_size, reduction, ignore_index, update_queue_in_eval, gather_distributed, max_pool_size,
-            pos_numerator, **options: as in `SmoothAPLoss`.
     """
 
     objective = staticmethod(band_auc)

@@ -84,13 +84,11 @@ class RecallAtQuantileLoss(PooledLoss):
 
     The gradient pushes positives above the threshold. A class counts if it has a positive (of weight > 0). The pool
     needs several times 1/quantile rows for a meaningful threshold, and the quantile should exceed the fraction of
-    positives.
+    positives. Arguments that are not listed are those of `SmoothAPLoss`.
 
     Args:
         quantile: the flagged fraction, in [0, 1].
         quantile_interpolation: "higher", "lower", "linear", "nearest" or "midpoint".
-        num_classes, queue_size, temperature, reduction, ignore_index, update_queue_in_eval, gather_distributed,
-            max_pool_size, pos_numerator, **options: as in `SmoothAPLoss`.
     """
 
     objective = staticmethod(recall)

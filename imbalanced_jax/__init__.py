@@ -6,19 +6,30 @@ from imbalanced_core.pool.queue import Queue
 from imbalanced_jax import presets
 from imbalanced_jax.calibration import prior_correction
 from imbalanced_jax.class_weights import class_weights, pos_weight
-from imbalanced_jax.hard_examples import asymmetric_loss, hard_negative_loss, poly1_loss
-from imbalanced_jax.long_tail import ldam_loss, logit_adjusted_loss, sigmoid_logit_adjusted_loss, vector_scaling_loss
-from imbalanced_jax.ndcg import ndcg_loss
-from imbalanced_jax.operating_point import (
+from imbalanced_jax.pointwise import (
+    asymmetric_loss,
+    hard_negative_loss,
+    ldam_loss,
+    logit_adjusted_loss,
+    ndcg_loss,
+    poly1_loss,
+    sigmoid_focal_loss,
+    sigmoid_logit_adjusted_loss,
+    softmax_focal_loss,
+    symmetric_cross_entropy_loss,
+    vector_scaling_loss,
+)
+from imbalanced_jax.pooled import RankingOptions, init_gate, init_queue
+from imbalanced_jax.ranking import (
+    auc_loss,
+    pauc_at_budget_loss,
     precision_at_k_loss,
     precision_at_recall_loss,
     recall_at_k_loss,
     recall_at_precision_loss,
+    recall_at_quantile_loss,
+    smooth_ap_loss,
 )
-from imbalanced_jax.partial_auc import pauc_at_budget_loss
-from imbalanced_jax.pointwise import sigmoid_focal_loss, softmax_focal_loss, symmetric_cross_entropy_loss
-from imbalanced_jax.pooled import RankingOptions, init_gate, init_queue
-from imbalanced_jax.ranking import auc_loss, recall_at_quantile_loss, smooth_ap_loss
 from imbalanced_jax.samplers import balanced_rows
 from imbalanced_jax.validation import validate_targets
 from imbalanced_jax.warmup import blend_schedule, temperature_schedule, warmup_blend

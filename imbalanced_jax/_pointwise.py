@@ -140,7 +140,20 @@ def class_loss(
     validation.check_static(reduction=options["reduction"])
     if background_class is None:
         checks.one_of("reduction", options["reduction"], ("mean", "sum", "none"))
-    _check_classes(logits, targets, sample_weight, axis=axis, ignore_index=ignore_index)
+    validation.check_arrays(logits=logits, targets=targets)
+    validation.check_optional_arrays(sample_weight=sample_weight)
+    validation.check_static(axis=axis, ignore_index=ignore_index)
+    checks.index("axis", axis)
+    checks.index("ignore_index", ignore_index)
+    checks.several_classes("logits", logits, axis=axis, instead="sigmoid_focal_loss")
+    if are_probabilities(targets):  # their shape, and that of the ids, is checked by the core
+        if targets.shape == logits.shape:
+            checks.probabilities(readable(targets))
+        checks.weights(readable(sample_weight))
+    elif -logits.ndim <= axis < logits.ndim:
+        checks.class_ids(readable(targets), logits.shape[axis], ignore_index=ignore_index)
+        if validation.can_read(targets):  # else a row of any weight may be an ignored one
+            checks.weights(readable(sample_weight), where=readable(_counted(targets, None, ignore_index, np)))
     fixed: dict[str, Any] = {"static": tuple(static.items()), "background_class": background_class}
     return _class_loss(logits, targets, numbers, function=function, **fixed, **options)
 
@@ -232,21 +245,3 @@ def _checked(numbers: Mapping[str, Any], static: Mapping[str, Any], rules: Rules
         if name in rules and getattr(value, "ndim", 0) == 0:  # arrays per label or class are checked elsewhere
             rules[name](name, value if name in static else validation.number(value))
     return {name: float(value) if isinstance(value, int) else value for name, value in numbers.items()}
-
-
-def _check_classes(logits: Any, targets: Any, weights: Any, *, axis: int, ignore_index: int) -> None:
-    """Checks values where they can be read; the core checks the shapes."""
-    validation.check_arrays(logits=logits, targets=targets)
-    validation.check_optional_arrays(sample_weight=weights)
-    validation.check_static(axis=axis, ignore_index=ignore_index)
-    checks.index("axis", axis)
-    checks.index("ignore_index", ignore_index)
-    checks.several_classes("logits", logits, axis=axis, instead="sigmoid_focal_loss")
-    if are_probabilities(targets):
-        if targets.shape == logits.shape:  # else the core raises
-            checks.probabilities(readable(targets))
-        checks.weights(readable(weights))
-    elif -logits.ndim <= axis < logits.ndim:
-        checks.class_ids(readable(targets), logits.shape[axis], ignore_index=ignore_index)
-        if validation.can_read(targets):  # else a row of any weight may be an ignored one
-            checks.weights(readable(weights), where=_counted(targets, None, ignore_index, np))

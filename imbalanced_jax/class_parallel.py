@@ -37,10 +37,8 @@ def class_parallel_loss(
     """`imbalanced_core.pool.step.pooled_loss` over the rows of all devices, with the classes divided among them.
 
     Arguments as there, for this device's rows [n, C]. The queue holds this device's classes of the global queue: logits
-    and targets [Q, ⌈C / W⌉]; None: the batch alone. `axis_name` is one axis name or a tuple of names.
-
-    Returns:
-        The global loss, equal on all devices, and a result for all C classes, except that its queue is this device's.
+    and targets [Q, ⌈C / W⌉]; None: the batch alone. `axis_name` is one axis name or a tuple of names. Returns the
+    global loss, equal on all devices, and a result for all C classes, except that its queue is this device's.
 
     Cost: an all-to-all of n · C numbers, forward and backward, and two small gathers.
     """

@@ -32,16 +32,11 @@ def device_count(axis_name: AxisName) -> int:
 
 
 def gather_rows(tree: Any, axis_name: AxisName) -> Any:
-    """The rows (axis 0) of all devices, in device order, on every device.
+    """The rows (axis 0) of all devices, in device order, on every device: the [n, ...] of a tree become [W · n, ...].
 
-    Args:
-        tree: pytree of arrays [n, ...]; n must be the same on every device. Pad uneven data and mask the padding with
-            `where` or `ignore_index`.
-        axis_name: one axis name, a tuple of names, or None: then the tree is returned unchanged.
-
-    Returns:
-        The tree with arrays [W · n, ...] for W devices. A gradient flows back to the device that a row came from. Under
-        `shard_map(check_vma=True)` the result is typed as equal on every device.
+    n must be the same on every device: pad uneven data and mask the padding with `where` or `ignore_index`. A gradient
+    flows back to the device that a row came from. Under `shard_map(check_vma=True)` the result is typed as equal on
+    every device.
     """
     for name in reversed(axis_names(axis_name)):  # one axis at a time: vmap has no rule for a tuple
         tree = jax.tree.map(lambda array, name=name: _gather_axis(array, name), tree)
@@ -51,8 +46,8 @@ def gather_rows(tree: Any, axis_name: AxisName) -> Any:
 def mean_loss(loss: jax.Array, axis_name: AxisName) -> jax.Array:
     """Mean over the devices of a loss that each computed from the same gathered rows.
 
-    The mean does not change the value; it divides the cotangents, so that `gather_rows` and the usual `lax.pmean` of
-    the gradients together give the gradient of one device.
+    It does not change the value but divides the cotangents, so that `gather_rows` and the usual `lax.pmean` of the
+    gradients together give the gradient of one device.
     """
     names = axis_names(axis_name)
     return lax.pmean(loss, names) if names else loss
@@ -61,10 +56,7 @@ def mean_loss(loss: jax.Array, axis_name: AxisName) -> jax.Array:
 def global_ratio(total: jax.Array, mass: jax.Array | None, axis_name: AxisName) -> jax.Array:
     """Σ total / Σ mass over the devices, without gathering rows; a mass of exactly 0 counts as 1.
 
-    Args:
-        total: this device's sum of losses, 0-d.
-        mass: this device's normaliser, 0-d, without gradient; None for a plain sum.
-        axis_name: one axis name, a tuple of names, or None.
+    `total` is this device's sum of losses and `mass` its normaliser, without gradient, both 0-d; None for a plain sum.
     """
     names = axis_names(axis_name)
     total = lax.psum(total, names) if names else total
@@ -101,7 +93,16 @@ def replicate(tree: Any) -> Any:
     A ranking needs every row of a class, and on an explicit mesh sorting along a sharded axis, or indexing with sharded
     class ids, is an error. Under `jit` with automatic sharding the compiler decides and this is a no-op.
     """
-    return jax.tree.map(_replicate_array, tree)
+
+    def replicate_array(array: jax.Array) -> jax.Array:
+        sharding = getattr(jax.typeof(array), "sharding", None)
+        spec = getattr(sharding, "spec", None)
+        if sharding is None or spec is None or all(part is None for part in spec):
+            return array
+        # with the mesh of the array: outside `jax.set_mesh` a bare PartitionSpec has none
+        return jax.sharding.reshard(array, NamedSharding(sharding.mesh, PartitionSpec(*(None for _ in spec))))
+
+    return jax.tree.map(replicate_array, tree)
 
 
 def varying_axes(array: jax.Array) -> frozenset:
@@ -114,12 +115,3 @@ def _gather_axis(array: jax.Array, name: Any) -> jax.Array:
         # Only where types track varying axes: elsewhere the derivative of this form is wrong by a factor 1 / W.
         return _versions.all_gather_invariant(array, name)
     return lax.all_gather(array, name, tiled=True)
-
-
-def _replicate_array(array: jax.Array) -> jax.Array:
-    sharding = getattr(jax.typeof(array), "sharding", None)
-    spec = getattr(sharding, "spec", None)
-    if sharding is None or spec is None or all(part is None for part in spec):
-        return array
-    # with the mesh of the array: outside `jax.set_mesh` a bare PartitionSpec has none
-    return jax.sharding.reshard(array, NamedSharding(sharding.mesh, PartitionSpec(*(None for _ in spec))))

@@ -1,10 +1,12 @@
-"""Focal losses and symmetric cross entropy: checks of concrete values, then one jitted call of the core.
+"""Losses of single predictions and of lists: checks of concrete values, then one jitted call of the core.
 
 Arguments shared by all functions, "see above" in their docstrings:
 
-- reduction: "mean" over the counted positions, "sum" or "none". The focal losses also have "mean_positive": the sum
-  over all positions, background included, divided by the number of positive (or non-background) positions. With sample
-  weights, sums and counts are weighted; a divisor of exactly 0 counts as 1.
+- reduction: "mean" over the counted positions, "sum" or "none". The focal losses, and those for independent labels,
+  also have "mean_positive": the sum over all positions, background included, divided by the number of positive (or
+  non-background) positions. With sample weights, sums and counts are weighted; a divisor of exactly 0 counts as 1.
+- class_counts: items per class in the training data [C], such as `jnp.bincount(targets, length=C)`; a sequence or
+  array, > 0. Only ratios matter, so frequencies work too. Use 1 for a class without items.
 - where, for independent labels: bool, the shape of `logits`; False masks an entry, as `ignore_index` does.
 - ignore_index: target value of ignored positions: their loss and gradient are 0, whatever else they hold.
 - sample_weight: >= 0, no gradient; in the shape of the losses, one per row [N], or broadcasting to them, such as
@@ -14,45 +16,49 @@ Arguments shared by all functions, "see above" in their docstrings:
 A call returns a 0-d array, or one loss per position for reduction "none", in float32 or float64; 0 with zero gradient
 where no position is counted. It raises TypeError or ValueError on invalid dtypes, shapes or parameters, or if a
 readable target or weight is out of range; one that cannot be read makes the loss NaN. Numbers may change without
-recompilation.
+recompilation. The functions of `imbalanced_core.losses` have the formulas and papers.
 """
 
 from collections.abc import Sequence
-from typing import Unpack
+from functools import partial
+from typing import Any, Unpack
 
-import jax
+from jax import Array
 
 from imbalanced_core import checks
-from imbalanced_core.losses import pointwise
-from imbalanced_jax import validation
-from imbalanced_jax._pointwise import ClassOptions, LabelOptions, class_function, class_loss, label_function, label_loss
+from imbalanced_core.losses import hard_examples, long_tail, ndcg, pointwise
+from imbalanced_jax import distributed, validation
+from imbalanced_jax._pointwise import (
+    ClassOptions,
+    LabelOptions,
+    ListOptions,
+    class_function,
+    class_loss,
+    label_function,
+    label_loss,
+    list_function,
+    list_loss,
+)
 
-Number = float | jax.Array
+Counts = Sequence[float] | Array
+Number = float | Array
+Rates = Number | Sequence[float]
 
 
 @label_function
 def sigmoid_focal_loss(
-    logits: jax.Array,
-    targets: jax.Array,
+    logits: Array,
+    targets: Array,
     *,
     alpha: Number | Sequence[float] | None = 0.25,
     gamma: Number = 2.0,
     **options: Unpack[LabelOptions],
-) -> jax.Array:
+) -> Array:
     """Focal loss of independent binary predictions: binary or multi-label classification.
 
-    loss = α_t (1 − p_t)^γ BCE(logit, y) with p = σ(logit), p_t = p·y + (1 − p)(1 − y), α_t = α·y + (1 − α)(1 − y).
-
-    Args:
-        logits: floating point, any shape.
-        targets: in [0, 1], of any dtype, in the shape of `logits`.
-        alpha: weight of the positive class in [0, 1], negatives get 1 − alpha; None or −1 for no weights. A sequence or
-            array [C] holds one weight per label (last axis): use w / (1 + w) for `w = imbalanced_jax.pos_weight(...)`.
-        gamma: focusing exponent, >= 0; 0 is the binary cross entropy.
-        **options: `ignore_index` (default None), `where`, `sample_weight`, `reduction` and `axis_name`, see above.
-
-    References:
-        Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, https://arxiv.org/abs/1708.02002
+    Formula, logits, targets, `alpha`, `gamma` and the paper: `imbalanced_core.losses.pointwise.sigmoid_focal`;
+    `ignore_index` (default None), `where`, `sample_weight`, `reduction` and `axis_name`: see above. `alpha` may also be
+    −1, for no weights, or a sequence: use w / (1 + w) for `w = imbalanced_jax.pos_weight(...)`.
     """
     alpha = validation.positive_weight(alpha)
     numbers, rules = {"alpha": alpha, "gamma": gamma}, {"gamma": checks.non_negative}
@@ -61,33 +67,21 @@ def sigmoid_focal_loss(
 
 @class_function
 def softmax_focal_loss(
-    logits: jax.Array,
-    targets: jax.Array,
+    logits: Array,
+    targets: Array,
     *,
-    alpha: jax.Array | Sequence[float] | None = None,
+    alpha: Array | Sequence[float] | None = None,
     gamma: Number = 2.0,
     label_smoothing: Number = 0.0,
     background_class: int = 0,
     **options: Unpack[ClassOptions],
-) -> jax.Array:
+) -> Array:
     """Focal loss of mutually exclusive classes.
 
-    Class ids: loss = α_y (1 − p_y)^γ CE(logits, y; label_smoothing). Probabilities: loss = Σ_c y_c α_c (1 − p_c)^γ
-    (−log p_c), linear in y, with y mixed with the uniform distribution by `label_smoothing` first. For class ids with
-    both class weights and smoothing, α_y weights the smoothed sum; PyTorch's cross entropy weights each term by α_c.
-
-    Args:
-        logits: floating point, C classes on `axis`.
-        targets: class ids of any integer or bool dtype, in the shape of `logits` without `axis`; or probabilities
-            (floating point) in the shape of `logits`.
-        alpha: one weight per class [C], >= 0; None for no weights. See `imbalanced_jax.class_weights`.
-        gamma: focusing exponent, >= 0; 0 is the cross entropy.
-        label_smoothing: ε in [0, 1]: (1 − ε) y + ε/C; for class ids it acts on the cross entropy only.
-        background_class: the class id that "mean_positive" does not count.
-        **options: `ignore_index`, `axis`, the class axis, `sample_weight`, `reduction` and `axis_name`, see above.
-
-    References:
-        Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, https://arxiv.org/abs/1708.02002
+    Formulas, logits, targets, `alpha`, `gamma`, `label_smoothing` and the paper:
+    `imbalanced_core.losses.pointwise.softmax_focal`; `ignore_index`, `axis`, the class axis, `sample_weight`,
+    `reduction` and `axis_name`: see above. `alpha` may also be a sequence; see `imbalanced_jax.class_weights`.
+    `background_class` is the class id that "mean_positive" does not count.
     """
     checks.in_unit_interval("label_smoothing", validation.number(label_smoothing))
     if alpha is not None:
@@ -104,26 +98,157 @@ def softmax_focal_loss(
 
 @class_function
 def symmetric_cross_entropy_loss(
-    logits: jax.Array,
-    targets: jax.Array,
+    logits: Array,
+    targets: Array,
     *,
     alpha: Number = 1.0,
     beta: Number = 1.0,
     epsilon: float = 1e-8,
     **options: Unpack[ClassOptions],
-) -> jax.Array:
+) -> Array:
     """Cross entropy plus reverse cross entropy, for noisy labels.
 
-    loss = α·CE + β·RCE with RCE = −Σ_c p_c log max(y_c, ε) and p_c clipped to [ε, 1].
-
-    Logits, targets and options as for `softmax_focal_loss`; the weights `alpha` and `beta` are >= 0, and `epsilon` is a
-    Python number in (0, 1): the paper's A = log ε = −4 is ε = exp(−4).
-
-    References:
-        Wang et al., Symmetric Cross Entropy for Robust Learning with Noisy Labels, ICCV 2019,
-        https://arxiv.org/abs/1908.06112
+    loss = α·CE + β·RCE with RCE = −Σ_c p_c log max(y_c, ε) and p_c clipped to [ε, 1]. Logits, targets and options as
+    for `softmax_focal_loss`; the weights `alpha` and `beta` are >= 0, and `epsilon` is a Python number in (0, 1). See
+    `imbalanced_core.losses.pointwise.symmetric_cross_entropy`.
     """
     validation.check_static(epsilon=epsilon)
     numbers, static = {"alpha": alpha, "beta": beta}, {"epsilon": epsilon}
     function, rules = pointwise.symmetric_cross_entropy, {"alpha": checks.non_negative, "beta": checks.non_negative}
     return class_loss(function, logits, targets, numbers, rules=rules, static=static, **options)
+
+
+@class_function
+def logit_adjusted_loss(
+    logits: Array, targets: Array, *, class_counts: Counts, tau: Number = 1.0, **options: Unpack[ClassOptions]
+) -> Array:
+    """Logit-adjusted cross entropy, CE(logits + τ log π, y) with π_c = n_c / Σn; with τ = 1 it is the balanced softmax.
+
+    Predict without the adjustment: the logits are then those for balanced classes, and `prior_correction` with `tau=τ`
+    gives those for the data. `class_counts` n, [C]: see above. `tau` is finite; 0 gives the cross entropy. Logits,
+    targets and options as for `softmax_focal_loss`. See `imbalanced_core.losses.long_tail.logit_adjusted`.
+    """
+    numbers = {"class_counts": class_counts, "tau": tau}
+    return class_loss(long_tail.logit_adjusted, logits, targets, numbers, rules=long_tail.RULES, **options)
+
+
+@class_function
+def vector_scaling_loss(
+    logits: Array,
+    targets: Array,
+    *,
+    class_counts: Counts,
+    gamma: Number = 0.15,
+    tau: Number = 1.0,
+    **options: Unpack[ClassOptions],
+) -> Array:
+    """Vector-scaling loss, CE(Δ ⊙ logits + τ log π, y) with Δ_c = (n_c / max n)^γ and π_c = n_c / Σn.
+
+    Arguments as for `logit_adjusted_loss`, plus `gamma`, γ >= 0; 0 gives that loss. See
+    `imbalanced_core.losses.long_tail.vector_scaling`.
+    """
+    numbers = {"class_counts": class_counts, "gamma": gamma, "tau": tau}
+    return class_loss(long_tail.vector_scaling, logits, targets, numbers, rules=long_tail.RULES, **options)
+
+
+@class_function
+def ldam_loss(
+    logits: Array,
+    targets: Array,
+    *,
+    class_counts: Counts,
+    max_margin: Number = 0.5,
+    scale: Number = 30.0,
+    **options: Unpack[ClassOptions],
+) -> Array:
+    """Label-distribution-aware margin loss, CE(s · (logits − Δ_y e_y), y) with the margins Δ_c = m (min n / n_c)^¼.
+
+    In the paper the logits are cosines, and class reweighting starts late in training: pass it as `sample_weight`.
+    Arguments as for `logit_adjusted_loss`, with `max_margin`, m >= 0, the margin of the rarest class, and `scale`,
+    which is s > 0, instead of `tau`; s · m must be at most 80. See `imbalanced_core.losses.long_tail.ldam`.
+    """
+    long_tail.check_margin(validation.number(max_margin), validation.number(scale))
+    numbers = {"class_counts": class_counts, "max_margin": max_margin, "scale": scale}
+    return class_loss(long_tail.ldam, logits, targets, numbers, rules=long_tail.RULES, **options)
+
+
+@label_function
+def sigmoid_logit_adjusted_loss(
+    logits: Array, targets: Array, *, positive_rate: Rates, tau: Number = 1.0, **options: Unpack[LabelOptions]
+) -> Array:
+    """Logit-adjusted binary cross entropy, BCE(logit + τ log(π / (1 − π)), y), for binary and multi-label problems.
+
+    Predict without the adjustment: the logits are then those for balanced data, and `prior_correction` with `tau=τ` and
+    `binary=True` gives those for the data. `positive_rate` is π in (0, 1), the fraction of positives, one number or one
+    per label [C]; `tau` is finite; 0 gives the binary cross entropy. Logits, targets and options as for
+    `sigmoid_focal_loss`. See `imbalanced_core.losses.long_tail.sigmoid_logit_adjusted`.
+    """
+    rate = validation.number(positive_rate)
+    if isinstance(rate, (Sequence, Array)) and not isinstance(rate, str) and getattr(rate, "ndim", True):
+        rate = validation.as_floats("positive_rate", rate)
+        checks.positive_values(validation.readable(rate), name="positive_rate", below=1.0)
+    numbers = {"positive_rate": rate, "tau": tau}
+    return label_loss(long_tail.sigmoid_logit_adjusted, logits, targets, numbers, rules=long_tail.RULES, **options)
+
+
+@class_function
+def poly1_loss(logits: Array, targets: Array, *, epsilon: Number = 1.0, **options: Unpack[ClassOptions]) -> Array:
+    """Poly-1 cross entropy, CE(logits, y) + ε (1 − p_y): `imbalanced_core.losses.hard_examples.poly1`.
+
+    Logits, targets and options as for `softmax_focal_loss`; `epsilon` is ε >= −1; 0 gives the cross entropy.
+    """
+    return class_loss(hard_examples.poly1, logits, targets, {"epsilon": epsilon}, rules=hard_examples.RULES, **options)
+
+
+@label_function
+def asymmetric_loss(
+    logits: Array,
+    targets: Array,
+    *,
+    gamma_pos: Number = 1.0,
+    gamma_neg: Number = 4.0,
+    clip: float = 0.05,
+    **options: Unpack[LabelOptions],
+) -> Array:
+    """Asymmetric loss for multi-label classification: focuses negatives more than positives and drops easy ones.
+
+    loss = y (1 − p)^γ₊ (−log p) + (1 − y) p_m^γ₋ (−log(1 − p_m)) with p = σ(logit) and p_m = max(p − m, 0); see
+    `imbalanced_core.losses.hard_examples.asymmetric`. Logits, targets and options as for `sigmoid_focal_loss`;
+    `gamma_pos` and `gamma_neg` are γ₊ and γ₋ >= 0, and `clip` is m in [0, 1), static under jit: a negative with p <= m
+    has loss and gradient 0.
+    """
+    numbers, static = {"gamma_pos": gamma_pos, "gamma_neg": gamma_neg}, {"clip": clip}
+    return label_loss(
+        hard_examples.asymmetric, logits, targets, numbers, rules=hard_examples.RULES, static=static, **options
+    )
+
+
+@label_function
+def hard_negative_loss(
+    logits: Array, targets: Array, *, share: float = 0.25, axis: int | None = 0, **options: Unpack[LabelOptions]
+) -> Array:
+    """Binary cross entropy over all positives and the hardest negatives, those with the highest logits.
+
+    `share`, `axis` and the paper: `imbalanced_core.losses.hard_examples.hard_negative`; both are static under jit. A
+    mean is over the kept entries. With `axis_name` the negatives of all devices compete (`axis` 0 or None). All else as
+    for `sigmoid_focal_loss`.
+    """
+    static = {"share": share, "axis": axis, "axis_name": options["axis_name"]}
+    return label_loss(_hard_negative, logits, targets, {}, rules=hard_examples.RULES, static=static, **options)
+
+
+@list_function
+def ndcg_loss(scores: Array, relevance: Array, *, gain: str = "exponential", **options: Unpack[ListOptions]) -> Array:
+    """One minus the smooth normalised discounted cumulative gain (NDCG), averaged over lists.
+
+    A list holds the items of one query; there are no classes and no queue. It counts if its labels are not all equal.
+    Formula, scores, relevance, `gain` and papers: `imbalanced_core.losses.ndcg.ndcg`; the other options:
+    `imbalanced_core.options.ListOptions` and, for `axis_name`, results and errors, `imbalanced_jax.pointwise`.
+    """
+    return list_loss(ndcg.ndcg, scores, relevance, rules=ndcg.RULES, gain=gain, **options)
+
+
+def _hard_negative(logits: Array, targets: Array, *, axis_name: Any, where: Any, **options: Any) -> Any:
+    logits, targets, where = distributed.replicate((logits, targets, where))
+    gather = partial(distributed.gather_rows, axis_name=axis_name)
+    return hard_examples.hard_negative(logits, targets, where=where, gather=gather, **options)

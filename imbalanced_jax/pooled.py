@@ -22,7 +22,6 @@ from imbalanced_core.pool.subsampling import strata_count
 from imbalanced_jax import distributed, validation
 from imbalanced_jax.class_parallel import class_parallel_loss
 from imbalanced_jax.distributed import AxisName
-from imbalanced_jax.validation import readable
 
 Result: TypeAlias = tuple[jax.Array, PooledResult]
 
@@ -40,11 +39,8 @@ def init_queue(size: int, num_classes: int, *, multilabel: bool = False, dtype: 
         dtype: of the logits.
 
     Returns:
-        Queue(logits [size, C], targets int32 [size] or [size, C], weights [size], is_iid bool [size]), a
-        pytree. The last row is the newest; the targets of empty slots are −1.
-
-    Raises:
-        ValueError: if a size is not an integer, `size` is negative or `num_classes` is not positive.
+        Queue(logits [size, C], targets int32 [size] or [size, C], weights [size], is_iid bool [size]), a pytree. The
+        last row is the newest; the targets of empty slots are −1. An invalid size raises a ValueError.
     """
     return queue.empty(size, num_classes, xp=jnp, dtype=dtype, multilabel=multilabel)
 
@@ -62,9 +58,8 @@ class RankingOptions(shared.RankingOptions, total=False):
         axis_name: mapped axis or axes whose devices' rows are ranked together, in `shard_map`, `vmap` or `pmap`. The
             gradient is then correct after the usual `lax.pmean`. Every device must pass the same queue.
         class_parallel: for many classes, needs `axis_name`: each device computes C/W of them from the rows of all
-            devices, which takes W times less memory, work and forward traffic than gathering all logits; same value and
-            gradient. Each device passes and receives the queue of its own classes:
-            `init_queue(size, num_classes, multilabel=True)` split by
+            devices, with the same value and gradient: see `imbalanced_jax.class_parallel`. Each device passes and
+            receives the queue of its own classes: `init_queue(size, num_classes, multilabel=True)` split by
             `imbalanced_jax.class_parallel.queue_specs(axis_name)`, with C rounded up to a multiple of W.
     """
 
@@ -111,7 +106,9 @@ def ranking_loss(
     if rest["key"] is not None and not isinstance(rest["key"], (jax.Array, np.ndarray)):
         raise TypeError(f"key must be an array of jax.random.key, got {rest['key']!r}")
     labels = {name: rest[name] for name in ("ignore_index", "multilabel")}
-    checks.batch(readable(targets), readable(rest["sample_weight"]), num_classes=logits.shape[1], **labels)
+    checks.batch(
+        validation.readable(targets), validation.readable(rest["sample_weight"]), num_classes=logits.shape[1], **labels
+    )
     rows = 0 if queue is None else queue.logits.shape[0]
     rows += logits.shape[0] * distributed.device_count(rest["axis_name"])
     if message := too_few(own.get("k"), rows):
@@ -157,11 +154,7 @@ def _step(
     *,
     objective: Callable[..., tuple],
     options: tuple,
-    multilabel: bool,
-    ignore_index: int,
     max_pool_size: int | None,
-    sample_weight: jax.Array | None,
-    iid_mask: jax.Array | None,
     key: jax.Array | None,
     axis_name: tuple,
     class_parallel: bool,
@@ -177,27 +170,17 @@ def _step(
         checks.require(bool(axis_name), "axis_name", "given with class_parallel=True", None)
         checks.require(max_pool_size is None, "max_pool_size", "None with class_parallel=True", max_pool_size)
         checks.require(gate is None, "gate", "None with class_parallel=True", gate)
-        rest |= {"ignore_index": ignore_index, "multilabel": multilabel, "axis_name": axis_name}
-        rest |= {"sample_weight": sample_weight, "iid_mask": iid_mask}
-        return class_parallel_loss(objective, logits, targets, queue, **rest)
+        return class_parallel_loss(objective, logits, targets, queue, axis_name=axis_name, **rest)
+    kind = {"multilabel": rest["multilabel"]}
     if max_pool_size is not None:  # here, so that it is reported before a missing key
-        checks.at_least("max_pool_size", max_pool_size, strata_count(logits.shape[1], multilabel=multilabel))
+        checks.at_least("max_pool_size", max_pool_size, strata_count(logits.shape[1], **kind))
     if queue is None:
-        queue = init_queue(0, logits.shape[1], multilabel=multilabel)
-    batch = distributed.replicate((logits, targets, sample_weight, iid_mask))
-    logits, targets, sample_weight, iid_mask = distributed.gather_rows(batch, axis_name)
+        queue = init_queue(0, logits.shape[1], **kind)
+    rows = {"logits": logits, "targets": targets, "sample_weight": rest["sample_weight"], "iid_mask": rest["iid_mask"]}
+    rest |= distributed.gather_rows(distributed.replicate(rows), axis_name)
+    noise = _noise(key, len(rest["logits"]) + len(queue.logits), max_pool_size, axis_name)
     loss, result = pooled_loss(
-        objective,
-        logits,
-        targets,
-        distributed.replicate(queue),
-        ignore_index=ignore_index,
-        multilabel=multilabel,
-        sample_weight=sample_weight,
-        iid_mask=iid_mask,
-        max_pool_size=max_pool_size,
-        noise=_noise(key, logits.shape[0] + queue.logits.shape[0], max_pool_size, axis_name),
-        **rest,
+        objective, queue=distributed.replicate(queue), max_pool_size=max_pool_size, noise=noise, **rest
     )
     return distributed.mean_loss(loss, axis_name), PooledResult(
         queue=distributed.invariant(result.queue, axis_name),

@@ -9,9 +9,8 @@ from imbalanced_core.options import SMOOTH_AP_PRESET, pauc_preset
 from imbalanced_core.pool.queue import Queue
 from imbalanced_core.pool.step import PooledResult
 from imbalanced_jax import validation
-from imbalanced_jax.partial_auc import pauc_at_budget_loss
 from imbalanced_jax.pooled import init_gate, init_queue
-from imbalanced_jax.ranking import smooth_ap_loss
+from imbalanced_jax.ranking import pauc_at_budget_loss, smooth_ap_loss
 
 
 class PresetState(NamedTuple):
@@ -25,13 +24,7 @@ class PresetState(NamedTuple):
 
 
 def init_state(num_classes: int, *, queue_size: int = 1024, multilabel: bool = False) -> PresetState:
-    """The state before the first step.
-
-    Args:
-        num_classes: C, the number of logits of a row; 1 is binary.
-        queue_size: number of rows of earlier batches ranked with the batch; 0 for none.
-        multilabel: whether targets are 0/1 per class instead of class ids.
-    """
+    """The state before the first step; arguments as for `init_queue`, with `queue_size` rows."""
     return PresetState(init_queue(queue_size, num_classes, multilabel=multilabel), init_gate(num_classes))
 
 
@@ -60,10 +53,7 @@ def pauc_at_budget(
 
     Returns:
         (loss, (state, aux)), for `jax.value_and_grad(..., has_aux=True)`: the loss >= 0, the next state, and the aux of
-        `pauc_at_budget_loss`.
-
-    Raises:
-        TypeError, ValueError: if budget or positive_rate is out of range, and as `pauc_at_budget_loss`.
+        `pauc_at_budget_loss`, with its errors.
     """
     _check(state)
     validation.check_static(budget=budget)
@@ -80,10 +70,9 @@ def smooth_ap(
     positive_rate: float | None = None,
     **overrides: Any,
 ) -> tuple[jax.Array, tuple[PresetState, PooledResult]]:
-    """The preset for average precision: `imbalanced_torch.SmoothAPLoss.recommended` as a function.
+    """The preset for average precision: `smooth_ap_loss` at a temperature of 0.2 standard deviations, gated.
 
-    `smooth_ap_loss` at a temperature of 0.2 standard deviations, gated. Arguments, results and errors as for
-    `pauc_at_budget`, without a budget.
+    `imbalanced_torch.SmoothAPLoss.recommended` as a function. All else as for `pauc_at_budget`, without a budget.
     """
     _check(state)
     options: dict[str, Any] = SMOOTH_AP_PRESET | {"gate": state.gate, "positive_rate": positive_rate}

@@ -14,7 +14,7 @@ from imbalanced_jax import validation
 def balanced_rows(
     key: jax.Array, labels: jax.Array, batch: int, added: Mapping[int, int]
 ) -> tuple[jax.Array, jax.Array]:
-    """Indices of uniform rows, then of added[c] positives of each class c, all drawn with replacement.
+    """Indices of uniform rows, then of added[c] positives of each class c, drawn with replacement, in O(N) per class.
 
     A pure function with static shapes: use a different key for each step and each device, such as
     `jax.random.fold_in(key, step)` and, in `shard_map`, `jax.random.fold_in(key, jax.lax.axis_index(name))`.
@@ -30,10 +30,7 @@ def balanced_rows(
         class without a positive, uniform rows are added, unmarked.
 
     Raises:
-        ValueError: on a wrong shape, if no room is left for uniform rows, or if readable labels have no positive of a
-            class.
-
-    Cost: O(N) per class, two passes over the labels.
+        ValueError: on a wrong shape, without room for uniform rows, or if readable labels have no positive of a class.
     """
     validation.check_arrays(labels=labels)
     labels, uniform = checks.balanced_batch(labels, added, "batch", batch)

@@ -84,16 +84,9 @@ def validate_targets(
 ) -> None:
     """Checks concrete targets on any device, at the cost of a transfer. Call it once on a sample of your data.
 
-    Args:
-        targets: class ids of any shape, 0 or 1 where `num_classes` is 1; with `multilabel` 0/1 labels of any shape.
-        num_classes: the number of classes; 1 is binary.
-        ignore_index: the target that marks an ignored entry, or None.
-        multilabel: whether targets are 0/1 per class.
-
-    Raises:
-        ValueError: naming the invalid values.
-        TypeError: inside `jit` or another transformation, where values cannot be read, and if `targets` are not real
-            numbers.
+    `targets` are class ids of any shape, 0 or 1 where `num_classes` is 1; with `multilabel` 0/1 labels of any shape.
+    `ignore_index` marks an ignored entry; None for none. A ValueError names invalid values; a TypeError is raised
+    inside `jit` or another transformation, and if `targets` are not real numbers.
     """
     if isinstance(targets, jax.core.Tracer):
         raise TypeError("targets must be concrete, got a tracer; call validate_targets outside jit, grad and vmap")

@@ -20,9 +20,9 @@ def blend_schedule(warmup_steps: int, blend_steps: int = 0, final_main_weight: f
     """The weight of the main loss as an optax schedule: `step -> weight`.
 
     The weight is 0 for `warmup_steps` steps, (k + 1) / (blend_steps + 1) · final_main_weight in step k of the
-    `blend_steps` that follow (0 is a hard switch), and final_main_weight, in (0, 1], a number or a 0-d array, from then
-    on. An invalid number raises a ValueError. The step may be a number, which gives a Python float, or an array of
-    signed integers, which gives an array of the default float type.
+    `blend_steps` that follow (0 is a hard switch), and final_main_weight, in (0, 1], from then on: a number or a 0-d
+    array. A step that is a number gives a Python float; an array of signed integers gives an array of the default float
+    type. An invalid number raises a ValueError.
     """
     checks.at_least("warmup_steps", warmup_steps, 0)
     checks.at_least("blend_steps", blend_steps, 0)
@@ -36,8 +36,8 @@ def temperature_schedule(temp_start: float, temp_end: float, temp_decay_steps: i
     """The temperature of the main loss as an optax schedule: `step -> temperature`.
 
     It is temp_start · (temp_end / temp_start) ^ min(1, (step - warmup_steps) / temp_decay_steps), and temp_start before
-    step `warmup_steps`. The two ends are > 0, numbers or 0-d arrays, and `temp_decay_steps` at least 1; an invalid
-    number raises a ValueError. Types as for `blend_schedule`.
+    step `warmup_steps`. The two ends are > 0, numbers or 0-d arrays, and `temp_decay_steps` at least 1. Types and
+    errors as for `blend_schedule`.
     """
     checks.positive("temp_start", validation.number(temp_start))
     checks.positive("temp_end", validation.number(temp_end))
@@ -61,17 +61,12 @@ def warmup_blend(
 ) -> tuple[jax.Array, Any]:
     """One step of a training that starts with one loss and ends with another: the stateless `LossWarmupWrapper`.
 
-    The loss is ::
-
-        (1 - w) · warmup_fn() + w · main_fn(queue, temperature)[0]
-
-    with w from `blend_schedule` and the temperature from `temperature_schedule` at this step. While w is 0 the main
-    loss is not computed and the queue does not change; while w is 1 the warm-up loss is not computed. At step
-    `warmup_steps`, the switch, the main loss gets an empty queue. The step may be traced: one compilation serves the
-    whole schedule.
-
-    All state is in the arguments, so a run resumes bit for bit from its parameters, step and queue. Call it inside the
-    function that `jax.value_and_grad(..., has_aux=True)` differentiates, under `jit`::
+    The loss is (1 - w) · warmup_fn() + w · main_fn(queue, temperature)[0], with w from `blend_schedule` and the
+    temperature from `temperature_schedule` at this step. While w is 0 the main loss is not computed and the queue does
+    not change; while w is 1 the warm-up loss is not computed. At step `warmup_steps`, the switch, the main loss gets an
+    empty queue. The step may be traced: one compilation serves the whole schedule. All state is in the arguments, so a
+    run resumes bit for bit. Call it inside the function that `jax.value_and_grad(..., has_aux=True)` differentiates,
+    under `jit`::
 
         def loss_fn(params, step, queue):
             logits = model(params, inputs)
@@ -84,24 +79,23 @@ def warmup_blend(
             )
 
         (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, step, queue)
-        queue = aux.queue
 
     Args:
         step: the number of this step, counted from 0: an integer or a 0-d integer array. It must increase with every
             call, since the queue is emptied whenever it equals `warmup_steps`. A second run restarts at 0.
-        warmup_fn: `() -> loss`. A model with one logit needs a binary cross entropy here: the softmax over one class
-            is always 1 and trains nothing. Its targets must have the shape of the logits: optax broadcasts [N, 1]
-            against [N] to [N, N] without an error.
+        warmup_fn: `() -> loss`. A model with one logit needs a binary cross entropy here: the softmax over one class is
+            always 1 and trains nothing. Its targets must have the shape of the logits: optax broadcasts [N, 1] against
+            [N] to [N, N] without an error.
         main_fn: `(queue, temperature) -> (loss, aux)`, with a loss of the same shape. With a queue, `aux` must be a
             NamedTuple with the next queue in its field `queue`, as returned by all ranking losses here. A loss with its
             own temperature, such as a preset, ignores the second argument.
         queue: the queue before this step; None if the main loss has none.
-        warmup_steps: steps with w = 0.
-        blend_steps: steps of the linear ramp after them; 0 is a hard switch.
-        final_main_weight: the weight after the ramp, in (0, 1]; a number or a 0-d array.
-        temp_start: temperature at the switch, > 0; a number or a 0-d array. None: 0.05.
-        temp_end: temperature after `temp_decay_steps`, > 0; a number or a 0-d array. None: 0.005.
-        temp_decay_steps: steps from `temp_start` to `temp_end`.
+        warmup_steps: see `blend_schedule`.
+        blend_steps: see `blend_schedule`.
+        final_main_weight: see `blend_schedule`.
+        temp_start: see `temperature_schedule`. None: 0.05.
+        temp_end: see `temperature_schedule`. None: 0.005.
+        temp_decay_steps: see `temperature_schedule`.
 
     Returns:
         The loss and the `aux` of the main loss. While the main loss is not computed, `aux` has the same structure: the

@@ -156,11 +156,9 @@ class LabelLoss(PointwiseLoss):
     ) -> Tensor:
         """The loss of logits against targets.
 
-        Args:
-            inputs: logits, floating point, any shape.
-            targets: in [0, 1], of any dtype, in the shape of `inputs`.
-            sample_weight: see `imbalanced_torch.pointwise`.
-            where: bool, the shape of `inputs`; False masks an entry, as `ignore_index` does.
+        `inputs` are floating-point logits of any shape, `targets` in [0, 1], of any dtype, in the same shape. `where`
+        is bool, in that shape; False masks an entry, as `ignore_index` does. `sample_weight`: see
+        `imbalanced_torch.pointwise`.
         """
         return self._loss(inputs, targets, sample_weight, where)
 
@@ -188,10 +186,9 @@ class ClassLoss(PointwiseLoss):
     def forward(self, inputs: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None) -> Tensor:
         """The loss of logits against targets.
 
-        Args:
-            inputs: logits [N, C, *], or with the classes on `axis`; floating point.
-            targets: class ids [N, *] of any integer or bool dtype, or probabilities in the shape of `inputs`.
-            sample_weight: see `imbalanced_torch.pointwise`.
+        `inputs` are floating-point logits [N, C, *], or with the classes on `axis`; `targets` class ids [N, *] of any
+        integer or bool dtype, or probabilities in the shape of `inputs`. `sample_weight`: see
+        `imbalanced_torch.pointwise`.
         """
         return self._loss(inputs, targets, sample_weight)
 

@@ -30,15 +30,6 @@ def warn_unless_it_has(loss: Any, attribute: str, option: str) -> bool:
     return hasattr(loss, attribute)
 
 
-def without_weights(loss: Any) -> str:
-    """The warning about a warm-up loss that does not accept sample weights."""
-    return (
-        f"{name_of(loss)} takes no sample_weight, so the warm-up loss is computed without it; "
-        "SigmoidFocalLoss(alpha=None, gamma=0) is BCEWithLogitsLoss, and SoftmaxFocalLoss(gamma=0) is "
-        "CrossEntropyLoss, with sample_weight"
-    )
-
-
 def name_of(loss: Any) -> str:
     """The name of a function or of a module's class."""
     return getattr(loss, "__name__", type(loss).__name__)
@@ -55,10 +46,8 @@ def targets_for(loss: Any, logits: Any, targets: Any) -> Any:
     """Converts targets of a ranking loss to the shape and dtype that a pointwise loss of torch requires.
 
     For binary cross entropy, [N] and [N, 1] are reshaped to the shape of the logits, and integers and bools become
-    floats. For other losses the targets are returned unchanged.
-
-    Raises:
-        ValueError: if the conversion is ambiguous; the message names the shapes and what to pass or use instead.
+    floats. For other losses the targets are returned unchanged. An ambiguous conversion is a ValueError that names the
+    remedy.
     """
     loss = getattr(loss, "_orig_mod", loss)
     loss = getattr(loss, "func", loss)  # of a functools.partial
@@ -76,13 +65,10 @@ def targets_for(loss: Any, logits: Any, targets: Any) -> Any:
         f"of the shape of the logits, {tuple(logits.shape)}, for {name_of(loss)} (class ids go with CrossEntropyLoss)"
     )
     checks.require(targets.shape == logits.shape, "targets", rule, tuple(targets.shape))
-    return _as_float_labels(targets, logits.dtype) if is_bce and not targets.is_floating_point() else targets
-
-
-def _as_float_labels(targets: Tensor, dtype: torch.dtype) -> Tensor:
-    """Labels as floats. A value other than 0 or 1, such as a missing label, raises or becomes NaN."""
-    checks.labels(readable(targets))
-    labels = targets.to(dtype)
+    if not is_bce or targets.is_floating_point():
+        return targets
+    checks.labels(readable(targets))  # a value other than 0 or 1, such as a missing label, raises or becomes NaN
+    labels = targets.to(logits.dtype)
     return torch.where((labels == 0) | (labels == 1), labels, torch.nan)
 
 

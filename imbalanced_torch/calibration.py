@@ -19,22 +19,12 @@ def prior_correction(
     tau: float = 0.0,
     binary: bool = False,
 ) -> Tensor:
-    """Logits − log w − log π' + log π + τ log π', as `imbalanced_core.losses.calibration.prior_correction`.
+    """Logits − log w − log π' + log π + τ log π', whose softmax, or sigmoid, gives the probabilities of the population.
 
-    Args:
-        logits: floating point [..., C].
-        weights: > 0, [C]; the class weights, or with `binary` the `pos_weight`, of the loss. None: 1.
-        train_prior: > 0, [C]; class frequencies in training. None: those of the population.
-        prior: > 0, [C]; class frequencies in the population. None: those in training.
-        tau: τ of a logit-adjusted loss.
-        binary: whether each logit belongs to a sigmoid; log π then stands for log(π / (1 − π)).
-
-    Returns:
-        Corrected logits, in the shape of `logits`; their softmax, or sigmoid, gives probabilities.
-
-    Raises:
-        ValueError, TypeError: on invalid shapes or types, a single logit without `binary`, `tau` without a prior, or
-            nothing to correct: neither weights nor priors, or one prior without `tau`.
+    `imbalanced_core.losses.calibration.prior_correction`, which has the arguments, results, errors and papers. Logits
+    are floating point [..., C]; `weights` w (of the loss), `train_prior` π' and `prior` π are > 0, [C], tensors or
+    sequences; `tau` is τ of a logit-adjusted loss. With `binary` each logit belongs to a sigmoid, w is its
+    `pos_weight`, and log π means log(π / (1 − π)).
     """
     validation.check_tensors(logits=logits)
     given = {"weights": weights, "train_prior": train_prior, "prior": prior}

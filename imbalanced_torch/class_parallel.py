@@ -15,8 +15,8 @@ from torch import Tensor
 from imbalanced_core.pool import class_block
 from imbalanced_core.pool.queue import Queue
 from imbalanced_core.pool.step import PooledResult, pooled_loss
-from imbalanced_torch import _header, distributed
-from imbalanced_torch._rows import gather_constants
+from imbalanced_torch import _collectives, distributed
+from imbalanced_torch._collectives import gather_constants
 
 _INPUTS = ("logits", "targets", "sample_weight", "iid_mask")
 
@@ -73,16 +73,14 @@ def class_parallel_loss(
     Arguments as there, for this rank's rows: N may differ between ranks and may be 0. The queue holds this rank's
     classes of the global queue: logits and targets [Q, ⌈C / W⌉]. Without `gather` this rank works alone;
     `process_group` and `grad_reduction` are as in `imbalanced_torch.distributed.gather_rows`. `flags` are further
-    values that must be equal on all ranks; `check` raises on invalid values on this rank, and then every rank raises.
+    values that must be equal on all ranks; `check` raises on invalid values on this rank, and then every rank raises,
+    as it does with a ValueError if ranks disagree on a shape, a dtype or an option.
 
     Returns:
         The global loss, equal on all ranks, and a result for all C classes, except that its queue is this rank's.
 
-    Raises:
-        ValueError: on every rank, if ranks disagree on a shape, a dtype or an option.
-
     Cost: three small collectives and two all-to-all of N · C numbers, one of them in backward, which every rank must
-    therefore run.
+    run.
     """
     num_classes = logits.shape[1]
     inputs = {"logits": logits, "targets": targets, "sample_weight": sample_weight, "iid_mask": iid_mask}
@@ -125,12 +123,12 @@ def _agree(inputs: dict[str, Tensor], flags: dict[str, int], check: Callable[[],
     logits = inputs["logits"]
     needs_grad = logits.requires_grad and torch.is_grad_enabled()  # if ranks differed, backward would hang
 
-    def describe() -> list[_header.Fact]:
+    def describe() -> list[_collectives.Fact]:
         check()
         tensors = [inputs.get(name) for name in _INPUTS]
-        return _header.describe(tensors, names=_INPUTS, flags={**flags, "logits.requires_grad": needs_grad})
+        return _collectives.describe(tensors, names=_INPUTS, flags={**flags, "logits.requires_grad": needs_grad})
 
-    rows = _header.exchange(describe, rows=len(logits), device=logits.device, process_group=process_group)
+    rows = _collectives.exchange(describe, rows=len(logits), device=logits.device, process_group=process_group)
     return Layout(process_group, dist.get_rank(process_group), rows, logits.shape[1])
 
 

@@ -16,8 +16,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from imbalanced_core import checks, reductions
-from imbalanced_torch import _header, validation
-from imbalanced_torch._rows import LocalSlice, ValueWithGradient, gather_constants
+from imbalanced_torch import _collectives, validation
+from imbalanced_torch._collectives import LocalSlice, ValueWithGradient, gather_constants
 
 GRAD_REDUCTIONS = ("mean", "sum")
 
@@ -37,17 +37,15 @@ class GroupMember(nn.Module):
 
 
 def all_gather_with_grad(tensor: Tensor, *, process_group: Any = None) -> Tensor:
-    """The rows (dimension 0) of all ranks, in rank order; only this rank's slice carries gradient.
+    """The rows (dimension 0) of all ranks, [Σ n, ...] in rank order; only this rank's slice carries gradient.
 
     Under DDP or FSDP2, which average gradients, a loss of the result has 1/W of the gradient of one process. The
-    modules of this package correct for this; in custom losses use `gather_rows`, or multiply by W.
+    modules of this package correct for this; in custom losses use `gather_rows`, or multiply by W. With one rank the
+    result is the tensor itself.
 
     Args:
         tensor: [n, ...]; n may differ between ranks, the rest of the shape may not.
         process_group: the ranks to gather from; None for all.
-
-    Returns:
-        [Σ n, ...]; with one rank the tensor itself.
 
     Raises:
         RuntimeError: if `torch.distributed` is not available or not initialized.
@@ -59,10 +57,7 @@ def all_gather_with_grad(tensor: Tensor, *, process_group: Any = None) -> Tensor
 
 
 def all_gather_no_grad(tensor: Tensor, *, process_group: Any = None) -> Tensor:
-    """The rows (dimension 0) of all ranks, in rank order, without gradient: for targets, weights and masks.
-
-    Args, Raises: as `all_gather_with_grad`.
-    """
+    """As `all_gather_with_grad`, but without gradient: for targets, weights and masks."""
     _require_initialized("all_gather_no_grad")
     if dist.get_world_size(process_group) == 1:
         return tensor
@@ -75,14 +70,9 @@ def all_gather_no_grad(tensor: Tensor, *, process_group: Any = None) -> Tensor:
 def should_gather(gather_distributed: bool | None, *, training: bool, process_group: Any) -> bool:
     """Whether this call of a loss uses the rows of all ranks; evaluated at every call.
 
-    Args:
-        gather_distributed: None gathers in training with several ranks, so validation on a single rank cannot hang;
-            True gathers always, False never.
-        training: whether the module is in training mode and gradients are enabled.
-        process_group: the ranks to gather from; None for all.
-
-    Raises:
-        RuntimeError: if `gather_distributed` is True and `torch.distributed` is not available or not initialized.
+    `gather_distributed` None gathers in training (training mode with gradients enabled) with several ranks, so
+    validation on a single rank cannot hang; True gathers always, and raises a RuntimeError if `torch.distributed` is
+    not available or not initialized; False never.
     """
     checks.one_of("gather_distributed", gather_distributed, (None, True, False))
     if gather_distributed:
@@ -129,8 +119,8 @@ def gather_rows(
     n, device = len(present[0]), present[0].device
     if dist.get_world_size(process_group) == 1:
         return tensors, torch.ones(n, dtype=torch.bool, device=device)
-    describe = partial(_header.describe, tensors, names=names, flags=flags)
-    rows = _header.exchange(describe, rows=n, device=device, process_group=process_group)
+    describe = partial(_collectives.describe, tensors, names=names, flags=flags)
+    rows = _collectives.exchange(describe, rows=n, device=device, process_group=process_group)
     gathered = gather_constants(present, rows=rows, process_group=process_group)
     rank = dist.get_rank(process_group)
     start, scale = sum(rows[:rank]), gradient_scale(process_group, grad_reduction)
@@ -145,31 +135,24 @@ def gather_rows(
 def global_ratio(total: Tensor, mass: Tensor | None, *, process_group: Any, grad_reduction: str) -> Tensor:
     """Σ total / Σ mass over the ranks, with its gradient, without gathering rows; a mass of exactly 0 counts as 1.
 
-    One all-reduce of a few float64 numbers; none in backward. It can be traced by `torch.compile(fullgraph=True)`.
-
-    Args:
-        total: this rank's sum of losses, 0-d; on a rank without rows, a zero that depends on the model's output, so
-            that every rank takes part in gradient averaging.
-        mass: this rank's normaliser, 0-d, without gradient; None for a plain sum.
-        process_group: the ranks to sum over; None for all.
-        grad_reduction: what the training framework does with gradients: "mean" (DDP, FSDP2) or "sum".
+    `total` is this rank's sum of losses, 0-d; on a rank without rows, a zero that depends on the model's output, so
+    that every rank takes part in gradient averaging. `mass` is its normaliser, 0-d, without gradient; None for a plain
+    sum. The rest is as in `gather_rows`. One all-reduce of a few float64 numbers; none in backward. It can be traced by
+    `torch.compile(fullgraph=True)`.
 
     Returns:
-        The global value, 0-d, in the dtype of `total`, equal on every rank; NaN, on an accelerator or compiled, if
-        `global_ratio_of` failed on another rank.
-
-    Raises:
-        ValueError: on the CPU in eager mode, if `global_ratio_of` failed on another rank; the message says on which.
+        The global value, 0-d, in the dtype of `total`, equal on every rank. If `global_ratio_of` failed on another
+        rank: a ValueError that says on which, or NaN on an accelerator or compiled.
     """
     checks.one_of("grad_reduction", grad_reduction, GRAD_REDUCTIONS)
     # float64 keeps counts exact, and ranks that disagree on the dtype still exchange the same number of bytes.
     own = torch.stack([total.detach().double(), (torch.ones_like(total) if mass is None else mass).detach().double()])
-    failed = _header.failures(process_group, failed=False, device=own.device)
+    failed = _collectives.failures(process_group, failed=False, device=own.device)
     sums = torch.cat([own, failed])
     _reduce_everywhere(sums, process_group)
     failed = sums[2:]
     if validation.can_read(failed):
-        _header.refuse_failures(failed)
+        _collectives.refuse_failures(failed)
     divisor = torch.ones_like(sums[1]) if mass is None else sums[1]
     value = torch.where((failed > 0).any(), torch.nan, reductions.safe_divide(sums[0], divisor)).to(total.dtype)
     scale = gradient_scale(process_group, grad_reduction)
@@ -195,15 +178,8 @@ def global_ratio_of(
 ) -> Tensor:
     """`global_ratio` of the total and mass that `parts` returns; if it raises here, the other ranks do not hang.
 
-    Args:
-        parts: computes total and mass, and checks this rank's inputs. If it raises, a flag is sent in the all-reduce.
-            While `torch.compile` traces, nothing is caught.
-        device: device of the collective if `parts` fails.
-        process_group: as in `global_ratio`.
-        grad_reduction: as in `global_ratio`.
-
-    Raises:
-        Exception: what `parts` raises on this rank; see `global_ratio` for the other ranks.
+    Then a flag is sent in the all-reduce, on `device`, and this rank raises the error. While `torch.compile` traces,
+    nothing is caught.
     """
     if torch.compiler.is_compiling():
         total, mass = parts()
@@ -211,7 +187,7 @@ def global_ratio_of(
         try:
             total, mass = parts()
         except Exception:
-            failed = _header.failures(process_group, failed=True, device=device)
+            failed = _collectives.failures(process_group, failed=True, device=device)
             dist.all_reduce(torch.cat([failed.new_zeros(2), failed]), group=process_group)
             raise
     return global_ratio(total, mass, process_group=process_group, grad_reduction=grad_reduction)
@@ -222,17 +198,12 @@ def check_queues_equal(module: nn.Module, *, process_group: Any = None) -> None:
 
     Losses that gather keep their queues equal. Queues diverge when a rank works alone: with `gather_distributed=False`,
     in validation with `update_queue_in_eval=True`, or when not all ranks load a checkpoint. For a class-parallel queue
-    only weights and flags are compared; its logits differ by design.
-
-    Args:
-        module: a ranking loss or a module that contains some.
-        process_group: the ranks to compare; None for all.
+    only weights and flags are compared; its logits differ by design. Copies all queues to the host: for tests and after
+    loading, not for every step.
 
     Raises:
         ValueError: on every rank, naming the buffer and the ranks that differ.
         RuntimeError: if `torch.distributed` is not available or not initialized.
-
-    Cost: copies all queues to the host; for tests and after loading, not for every step.
     """
     _require_initialized("check_queues_equal")
     own = {name: _digest(buffer) for name, buffer in module.named_buffers() if _is_shared_state(module, name)}
@@ -242,7 +213,9 @@ def check_queues_equal(module: nn.Module, *, process_group: Any = None) -> None:
     for name in dict.fromkeys(name for digests in of_ranks for name in digests):
         differing = [rank for rank, digests in enumerate(of_ranks) if digests.get(name) != of_ranks[0].get(name)]
         if differing:
-            raise ValueError(f"{name} must be equal on every rank, got another value on {_header.say_list(differing)}")
+            raise ValueError(
+                f"{name} must be equal on every rank, got another value on {_collectives.say_list(differing)}"
+            )
 
 
 def _is_shared_state(module: nn.Module, name: str) -> bool:

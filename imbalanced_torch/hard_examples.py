@@ -1,4 +1,8 @@
-"""Losses that treat hard and easy examples differently; arguments as in `imbalanced_torch.pointwise`."""
+"""Losses that treat hard and easy examples differently.
+
+Their `**options`, and calls, are described in `imbalanced_torch.pointwise`; `Poly1Loss` has the reductions "mean",
+"sum" and "none", and `axis` 1 by default, and the others `ignore_index` None.
+"""
 
 import contextlib
 from typing import Any, Unpack
@@ -14,18 +18,13 @@ Number = float | Tensor
 
 
 class Poly1Loss(ClassLoss):
-    """Poly-1 cross entropy: changes the first coefficient of the series of log p_y.
+    """Poly-1 cross entropy, CE(logits, y) + ε (1 − p_y): changes the first coefficient of the series of log p_y.
 
-    loss = CE(logits, y) + ε (1 − p_y).
+    Paper: `imbalanced_core.losses.hard_examples.poly1`.
 
     Args:
         epsilon: ε >= −1; 0 is the cross entropy.
-        **options: `reduction` ("mean", "sum" or "none"), `ignore_index`, `axis` (default 1), `gather_distributed`,
-            `process_group`, `grad_reduction` and `equal_rows`, see `imbalanced_torch.pointwise`.
-
-    References:
-        Leng et al., PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions, ICLR 2022,
-        https://arxiv.org/abs/2204.12511
+        **options: see `imbalanced_torch.hard_examples`.
     """
 
     function = staticmethod(hard_examples.poly1)
@@ -38,17 +37,14 @@ class Poly1Loss(ClassLoss):
 class AsymmetricLoss(LabelLoss):
     """Asymmetric loss for multi-label classification: focuses negatives more than positives and drops easy ones.
 
-    loss = y (1 − p)^γ₊ (−log p) + (1 − y) p_m^γ₋ (−log(1 − p_m)) with p = σ(logit) and p_m = max(p − m, 0).
+    loss = y (1 − p)^γ₊ (−log p) + (1 − y) p_m^γ₋ (−log(1 − p_m)) with p = σ(logit) and p_m = max(p − m, 0). The paper:
+    `imbalanced_core.losses.hard_examples.asymmetric`.
 
     Args:
         gamma_pos: γ₊ >= 0.
         gamma_neg: γ₋ >= 0.
         clip: m in [0, 1): a negative with p <= m has loss and gradient 0.
-        **options: `reduction`, `ignore_index` (default None), `gather_distributed`, `process_group`, `grad_reduction`
-            and `equal_rows`, see `imbalanced_torch.pointwise`.
-
-    References:
-        Ridnik et al., Asymmetric Loss for Multi-Label Classification, ICCV 2021, https://arxiv.org/abs/2009.14119
+        **options: see `imbalanced_torch.hard_examples`.
     """
 
     function = staticmethod(hard_examples.asymmetric)
@@ -65,17 +61,13 @@ class HardNegativeLoss(LabelLoss):
 
     Of n competing negatives (targets below ½), 1 + ⌊share · (n − 1)⌋ are kept, and all that tie with the last of these;
     a mean is over the kept entries. With several processes the negatives of all processes compete (`axis` 0 or None):
-    their logits are gathered.
+    their logits are gathered. The paper: `imbalanced_core.losses.hard_examples.hard_negative`.
 
     Args:
         share: in [0, 1]; 1 is the binary cross entropy.
         axis: the axis along which negatives compete: 0 for the rows of a batch, separately per label; −1 for the labels
             of a row; None for all entries.
-        **options: as in `AsymmetricLoss`.
-
-    References:
-        Shrivastava et al., Training Region-Based Object Detectors with Online Hard Example Mining, CVPR 2016,
-        https://arxiv.org/abs/1604.03540
+        **options: see `imbalanced_torch.hard_examples`.
     """
 
     function = staticmethod(hard_examples.hard_negative)

@@ -35,10 +35,10 @@ class WarmupLossFunction:
     mode otherwise: evaluation does not change the queue. The tokens of a batch are ranked together, as rows [B · T, C];
     tokens with the label -100 are ignored.
 
-    The Trainer does not rescale the losses of a `compute_loss_func` under gradient accumulation. Here each batch is
-    weighted by its fraction of the labels that are not -100 (the Trainer's count, whatever the loss's `ignore_index`),
-    so that the mean losses of accumulated batches, and of processes, add up to the mean over all labels. (A loss that
-    gathers the rows of all processes is exact if they hold equally many labels, as with the Trainer's sampler.)
+    Under gradient accumulation each batch is weighted by its fraction of the labels that are not -100 (the Trainer's
+    count, whatever the loss's `ignore_index`), so that the mean losses of accumulated batches, and of processes, add up
+    to the mean over all labels. (A loss that gathers the rows of all processes is exact if they hold equally many
+    labels, as with the Trainer's sampler.)
 
     Args:
         loss_fn: called as `loss_fn(logits, labels)`: a preset, a `LossWarmupWrapper`, or any loss module.
@@ -57,7 +57,7 @@ class WarmupLossFunction:
         *,
         return_per_class: bool = False,
     ) -> Any:
-        """The loss of a batch, scaled to its fraction of the `num_items_in_batch` labels of the step.
+        """The loss of a batch, scaled to its fraction of the labels of the step.
 
         Args:
             outputs: the output of the model.
@@ -83,9 +83,9 @@ class WarmupLossFunction:
 class LossWarmupTrainerCallback(TrainerCallback):
     """Moves a loss to the device, saves and restores it with the checkpoints, and drives its warm-up if it has one.
 
-    The Trainer handles only the model, but a ranking loss has state: queue, gate, temperature, phase. It is saved in
-    each checkpoint folder as `loss_warmup.pt` and restored from the folder that training resumes from,
-    `output_dir/checkpoint-STEP` unless `resume_from` is given. Training that starts at step 0 resets the loss.
+    The state of the loss (queue, gate, temperature, phase) is saved in each checkpoint folder as `loss_warmup.pt` and
+    restored from the folder that training resumes from, `output_dir/checkpoint-STEP` unless `resume_from` is given.
+    Training that starts at step 0 resets the loss.
 
     It calls the hooks of any `LossWarmupWrapper` in the loss, with the optimizer steps `state.global_step`, and adds
     `main_weight` and `temperature` to the logged training losses: in `state.log_history`, and for callbacks after this
@@ -93,13 +93,9 @@ class LossWarmupTrainerCallback(TrainerCallback):
     `trainer.callback_handler.callbacks.insert(0, callback)` instead of `callbacks=[callback]`.
 
     Args:
-        loss_fn: the loss module inside `compute_loss_func`: a preset, a `LossWarmupWrapper`, or any other.
+        loss_fn: the loss module inside `compute_loss_func`; anything else is a TypeError.
         resume_from: the folder given to `Trainer.train(resume_from_checkpoint=...)`, if it is not a checkpoint of this
-            run: the Trainer does not pass it to callbacks.
-
-    Raises:
-        TypeError: if `loss_fn` is not a module.
-        FileNotFoundError: when training resumes from a `resume_from` without the file.
+            run: the Trainer does not pass it to callbacks. Without the file in it, resuming is a FileNotFoundError.
     """
 
     def __init__(self, loss_fn: torch.nn.Module, *, resume_from: str | Path | None = None) -> None:

@@ -24,17 +24,10 @@ _Callback: Any = _lightning().Callback
 
 
 class LossWarmupCallback(_Callback):
-    """Drives every `LossWarmupWrapper` in the trained module, which then needs no hooks for it::
+    """Drives every `LossWarmupWrapper` in the trained module: `Trainer(callbacks=[LossWarmupCallback()])`.
 
-        class Model(LightningModule):
-            def __init__(self):
-                super().__init__()
-                self.loss_fn = LossWarmupWrapper(BCEWithLogitsLoss(), SmoothAPLoss(1), warmup_epochs=5)
-            ...
-
-        Trainer(callbacks=[LossWarmupCallback()])
-
-    A module without a wrapper, as with a preset, needs no callback.
+    The wrapper, an attribute such as `self.loss_fn`, then needs no hooks. A module without a wrapper, as with a preset,
+    needs no callback.
 
     Epochs are `trainer.current_epoch`; steps are `trainer.global_step`, which counts optimizer steps: with
     `accumulate_grad_batches=k` it advances once every k batches, with two optimizers by 2. The progress of the wrapper

@@ -1,7 +1,7 @@
 """Losses for long-tailed classes: cross entropy of logits shifted, scaled or given a margin by class counts.
 
-Arguments as in `imbalanced_torch.pointwise`, with reductions "mean", "sum" and "none" (the binary loss also has
-"mean_positive"), and
+Their `**options`, and calls, are described in `imbalanced_torch.pointwise`: reductions "mean", "sum" and "none" (the
+binary loss also has "mean_positive"), `axis` 1 and `ignore_index` −100 (the binary loss: None) by default. And
 
 - class_counts: items per class in the training data [C], such as `torch.bincount(targets)`; a sequence or tensor, > 0,
   stored as a buffer. Only ratios matter, so frequencies work too. Use 1 for a class without items.
@@ -26,18 +26,12 @@ class LogitAdjustedLoss(ClassLoss):
     """Logit-adjusted cross entropy; with τ = 1 it is the balanced softmax.
 
     loss = CE(logits + τ log π, y) with π_c = n_c / Σn. Predict without the adjustment: the logits are then those for
-    balanced classes, and `prior_correction(logits, train_prior=shares, tau=τ)` gives those for the data.
+    balanced classes, and `prior_correction(logits, train_prior=shares, tau=τ)` gives those for the data. The paper:
+    `imbalanced_core.losses.long_tail.logit_adjusted`.
 
     Args:
-        class_counts: [C], see `imbalanced_torch.long_tail`.
+        class_counts, **options: see `imbalanced_torch.long_tail`.
         tau: τ, finite; 0 is the cross entropy.
-        **options: `reduction`, `ignore_index`, `axis` (default 1), `gather_distributed`, `process_group`,
-            `grad_reduction` and `equal_rows`, see `imbalanced_torch.pointwise`.
-
-    References:
-        Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021, https://arxiv.org/abs/2007.07314
-        Ren et al., Balanced Meta-Softmax for Long-Tailed Visual Recognition, NeurIPS 2020,
-        https://arxiv.org/abs/2007.10740
     """
 
     function = staticmethod(long_tail.logit_adjusted)
@@ -50,17 +44,9 @@ class LogitAdjustedLoss(ClassLoss):
 class VectorScalingLoss(ClassLoss):
     """Vector-scaling loss: a multiplicative and an additive adjustment of the logits.
 
-    loss = CE(Δ ⊙ logits + ι, y) with Δ_c = (n_c / max n)^γ and ι_c = τ log π_c, π_c = n_c / Σn.
-
-    Args:
-        class_counts: [C], see `imbalanced_torch.long_tail`.
-        gamma: γ >= 0; 0 is the logit-adjusted loss.
-        tau: τ, finite.
-        **options: as in `LogitAdjustedLoss`.
-
-    References:
-        Kini et al., Label-Imbalanced and Group-Sensitive Classification under Overparameterization, NeurIPS 2021,
-        https://arxiv.org/abs/2103.01550
+    loss = CE(Δ ⊙ logits + ι, y) with Δ_c = (n_c / max n)^γ and ι_c = τ log π_c, π_c = n_c / Σn. Arguments as for
+    `LogitAdjustedLoss`, plus `gamma`, γ >= 0; 0 is that loss. The paper:
+    `imbalanced_core.losses.long_tail.vector_scaling`.
     """
 
     function = staticmethod(long_tail.vector_scaling)
@@ -76,17 +62,13 @@ class LDAMLoss(ClassLoss):
     """Label-distribution-aware margin loss: the rarer the class, the greater its margin.
 
     loss = CE(s · (logits − Δ_y e_y), y) with Δ_c = m (min n / n_c)^¼. In the paper the logits are cosines of normalised
-    features and class weights, and class reweighting starts late in training: pass it as `sample_weight`.
+    features and class weights, and class reweighting starts late in training: pass it as `sample_weight`. The paper:
+    `imbalanced_core.losses.long_tail.ldam`.
 
     Args:
-        class_counts: [C], see `imbalanced_torch.long_tail`.
+        class_counts, **options: see `imbalanced_torch.long_tail`.
         max_margin: m >= 0, the margin of the rarest class.
         scale: s > 0; s · m must be at most 80.
-        **options: as in `LogitAdjustedLoss`.
-
-    References:
-        Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, NeurIPS 2019,
-        https://arxiv.org/abs/1906.07413
     """
 
     function = staticmethod(long_tail.ldam)
@@ -103,15 +85,12 @@ class SigmoidLogitAdjustedLoss(LabelLoss):
 
     loss = BCE(logit + τ log(π / (1 − π)), y) with π the fraction of positives. Predict without the adjustment: the
     logits are then those for balanced data, and `prior_correction(..., tau=τ, binary=True)` gives those for the data.
+    The paper: `imbalanced_core.losses.long_tail.sigmoid_logit_adjusted`.
 
     Args:
         positive_rate: π in (0, 1): one number, or one per label [C], stored as a buffer.
         tau: τ, finite; 0 is the binary cross entropy.
-        **options: `reduction`, `ignore_index` (default None), `gather_distributed`, `process_group`, `grad_reduction`
-            and `equal_rows`, see `imbalanced_torch.pointwise`.
-
-    References:
-        Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021, https://arxiv.org/abs/2007.07314
+        **options: see `imbalanced_torch.long_tail`.
     """
 
     function = staticmethod(long_tail.sigmoid_logit_adjusted)

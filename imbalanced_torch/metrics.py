@@ -6,7 +6,7 @@ Needs torchmetrics; the functions of `imbalanced_core.metrics` take tensors with
 from collections.abc import Callable
 from functools import partial
 from inspect import signature
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,7 +14,6 @@ from torch import Tensor
 from imbalanced_core import checks, ops
 from imbalanced_core import metrics as core
 from imbalanced_torch import validation
-from imbalanced_torch.validation import readable
 
 try:
     import torchmetrics
@@ -33,18 +32,16 @@ class RankingMetric(torchmetrics.Metric):
     """Base class of the metrics below: an exact ranking metric over all rows since `reset`.
 
     The state keeps all rows in growing lists, about 4·(C + 3) bytes per row in float32 (with `multilabel` 12·C + 4);
-    processes gather their rows, so the value is that of one process with all rows. `compute` sorts every class:
-    O(C·n log n). torchmetrics' `compute_on_cpu=True` keeps the rows in host memory.
+    processes gather their rows, so the value is that of one process with all rows. `compute` sorts every class: O(C·n
+    log n). torchmetrics' `compute_on_cpu=True` keeps the rows in host memory.
 
     Args:
         num_classes: C; 1 is binary.
-        average: "macro", the mean over the classes for which the metric is defined, or "none", one value per class.
-        multilabel: whether a row has a label per class.
-        ignore_index: target value of masked rows, or with `multilabel` of single masked labels.
+        average, multilabel, ignore_index: as in `imbalanced_core.metrics.of_classes`.
         **options: of the metric, such as `beta` of `PartialAUC`, and of `torchmetrics.Metric`.
     """
 
-    function: Callable[..., Tensor]
+    function: ClassVar[Callable[..., Tensor]]
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
@@ -52,6 +49,11 @@ class RankingMetric(torchmetrics.Metric):
     logits: list[Tensor]
     targets: list[Tensor]
     weights: list[Tensor]
+
+    def __init_subclass__(cls, *, function: Callable[..., Tensor] | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if function is not None:
+            cls.function = staticmethod(function)
 
     def __init__(
         self,
@@ -81,16 +83,10 @@ class RankingMetric(torchmetrics.Metric):
         return self._of_classes(logits, (logits if self.multilabel else logits[:, 0]).long())
 
     def update(self, logits: Tensor, targets: Tensor, sample_weight: Tensor | None = None) -> None:
-        """Adds the rows of a batch.
+        """Adds the rows of a batch: `logits` (any score works), `targets` as in `imbalanced_core.metrics.of_classes`.
 
-        Args:
-            logits: floating point [N, C]; any ranking score works.
-            targets: class ids [N] or [N, 1], 0 or 1 for one class; with `multilabel` 0/1 per class, [N, C].
-            sample_weight: >= 0, [N]; weight of each row. None: 1.
-
-        Raises:
-            ValueError, TypeError: on a wrong shape or dtype, or (on the CPU) a value out of range; elsewhere `compute`
-                then returns NaN.
+        `sample_weight` is >= 0, [N]; None: 1. A ValueError or TypeError on a wrong shape or dtype, or (on the CPU) a
+        value out of range; elsewhere `compute` then returns NaN.
         """
         validation.check_tensors(logits=logits, targets=targets)
         validation.check_optional_tensors(sample_weight=sample_weight)
@@ -102,7 +98,9 @@ class RankingMetric(torchmetrics.Metric):
         targets = targets if self.multilabel or targets.shape != (*rows, 1) else targets[:, 0]
         checks.shaped("targets", targets, rows + tuple(targets.shape[1:]), "[rows, ...]")
         self._of_classes(logits[:0], targets[:0])  # checks the other axes and the dtypes
-        checks.batch(readable(targets), readable(weights), num_classes=self.num_classes, **self._labels)
+        checks.batch(
+            validation.readable(targets), validation.readable(weights), num_classes=self.num_classes, **self._labels
+        )
         self.logits.append(logits.detach())
         self.targets.append(targets.detach())
         self.weights.append(weights.detach())
@@ -115,43 +113,29 @@ class RankingMetric(torchmetrics.Metric):
         return self._of_classes(logits, targets, weights=weights)
 
 
-class AveragePrecision(RankingMetric):
+class AveragePrecision(RankingMetric, function=core.average_precision):
     """Exact `imbalanced_core.metrics.average_precision`; options as `RankingMetric`."""
 
-    function = staticmethod(core.average_precision)
 
-
-class ROCAUC(RankingMetric):
+class ROCAUC(RankingMetric, function=core.roc_auc):
     """Exact `imbalanced_core.metrics.roc_auc`; options as `RankingMetric`."""
 
-    function = staticmethod(core.roc_auc)
 
-
-class TiedPairs(RankingMetric):
+class TiedPairs(RankingMetric, function=core.tied_pairs):
     """Exact `imbalanced_core.metrics.tied_pairs`; options as `RankingMetric`."""
 
-    function = staticmethod(core.tied_pairs)
 
-
-class PartialAUC(RankingMetric):
+class PartialAUC(RankingMetric, function=core.partial_auc):
     """Exact `imbalanced_core.metrics.partial_auc`: beta, alpha=0; other options as `RankingMetric`."""
 
-    function = staticmethod(core.partial_auc)
 
-
-class CoverageAtBudget(RankingMetric):
+class CoverageAtBudget(RankingMetric, function=core.coverage_at_budget):
     """Exact `imbalanced_core.metrics.coverage_at_budget`: budget; other options as `RankingMetric`."""
 
-    function = staticmethod(core.coverage_at_budget)
 
-
-class RecallAtQuantile(RankingMetric):
+class RecallAtQuantile(RankingMetric, function=core.recall_at_quantile):
     """Exact `imbalanced_core.metrics.recall_at_quantile`: quantile, interpolation; others as `RankingMetric`."""
 
-    function = staticmethod(core.recall_at_quantile)
 
-
-class PrecisionAtK(RankingMetric):
+class PrecisionAtK(RankingMetric, function=core.precision_at_k):
     """Exact `imbalanced_core.metrics.precision_at_k`: k; other options as `RankingMetric`."""
-
-    function = staticmethod(core.precision_at_k)

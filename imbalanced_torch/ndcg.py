@@ -1,12 +1,49 @@
 """Normalised discounted cumulative gain (NDCG) of lists with graded labels, as a module."""
 
-from typing import Unpack
+from collections.abc import Callable
+from typing import Any, ClassVar, Unpack
 
 from torch import Tensor
 
+from imbalanced_core import checks, reductions
 from imbalanced_core.losses.ndcg import RULES, ndcg
-from imbalanced_torch._lists import ListLoss
-from imbalanced_torch._pointwise import PointwiseOptions
+from imbalanced_torch import validation
+from imbalanced_torch._pointwise import Parts, PointwiseLoss, PointwiseOptions
+
+
+class ListLoss(PointwiseLoss):
+    """Base class of list losses, whose core function returns the losses and the mask of lists that count."""
+
+    reductions: ClassVar[tuple[str, ...]] = reductions.CLASS_REDUCTIONS
+
+    def forward(
+        self, scores: Tensor, relevance: Tensor, where: Tensor | None = None, *, sample_weight: Tensor | None = None
+    ) -> Tensor:
+        """The loss of lists: scores, floating point [..., n], and relevance, labels >= 0 of any dtype in that shape.
+
+        `where` is bool, in that shape; False marks padding. `sample_weight` is >= 0, one per list, [...]; without
+        gradient.
+        """
+        return self._loss(scores, relevance, sample_weight, where)
+
+    def _parts(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None, where: Tensor | None) -> Parts:
+        self._check_parameters()
+        return list_parts(self._losses, inputs, targets, sample_weight, where)
+
+
+def list_parts(
+    function: Callable[..., Any],
+    scores: Tensor,
+    relevance: Tensor,
+    sample_weight: Tensor | None,
+    where: Tensor | None,
+) -> Parts:
+    """Losses of lists; checks the arguments, their values too where that is free."""
+    validation.check_tensors(scores=scores, relevance=relevance)
+    validation.check_optional_tensors(where=where, sample_weight=sample_weight)
+    losses, counted = function(scores, relevance, where=where)
+    checks.weights(validation.readable(relevance), where=validation.readable(where), name="relevance")
+    return Parts(losses, counted, None)
 
 
 class NDCGLoss(ListLoss):
@@ -16,21 +53,15 @@ class NDCGLoss(ListLoss):
 
         rank_i = 1 + Σ_{j≠i} σ((s_j − s_i)/τ),  DCG = Σ_i g_i / log₂(1 + rank_i),  loss = 1 − DCG / IDCG,
 
-    where IDCG is the DCG of the ideal order.
-
-    A list counts if its labels are not all equal.
+    where IDCG is the DCG of the ideal order. A list counts if its labels are not all equal. The paper:
+    `imbalanced_core.losses.ndcg.ndcg`.
 
     Args:
         temperature: τ > 0, in units of `temperature_scale`; can be assigned at any time.
         temperature_scale: unit of the temperature: "absolute" (1), or the "iqr" or "std" of the list's scores.
         gain: g = 2^y − 1 ("exponential") or g = y ("linear").
         **options: `reduction` ("mean" over the lists that count, "sum", or "none": one loss per list, 0 where it does
-            not count), `gather_distributed`, `process_group`, `grad_reduction` and `equal_rows`, see
-            `imbalanced_torch.pointwise`, with lists as rows.
-
-    References:
-        Järvelin, Kekäläinen, Cumulated Gain-Based Evaluation of IR Techniques, TOIS 2002; Qin, Liu, Li, A General
-        Approximation Framework for Direct Optimization of Information Retrieval Measures, Information Retrieval 2010.
+            not count) and those of several processes, see `imbalanced_torch.pointwise`, with lists as rows.
     """
 
     function = staticmethod(ndcg)

@@ -10,7 +10,7 @@ from imbalanced_torch.pooled import PooledLoss
 class RecallAtKLoss(PooledLoss):
     """One minus the smooth recall when the k highest scores of batch and queue are flagged, averaged over classes.
 
-    With θ, which carries no gradient, halfway between the k-th highest score of a class and the next:
+    With θ halfway between the k-th highest score of a class and the next:
 
         loss = 1 − mean over positives i of σ((s_i − θ)/τ − margin).
 
@@ -40,17 +40,13 @@ class RecallAtKLoss(PooledLoss):
 class PrecisionAtKLoss(PooledLoss):
     """One minus the smooth precision among the k highest scores of batch and queue, averaged over classes.
 
-    With θ, which carries no gradient, halfway between the k-th highest score of a class and the next, R the mean over
-    positives i of σ((s_i − θ)/τ − margin), n₊ their number, and F the sum over negatives j of σ((s_j − θ)/τ + margin):
+    With θ as in `RecallAtKLoss`, R the mean over positives i of σ((s_i − θ)/τ − margin), n₊ their number, and F the sum
+    over negatives j of σ((s_j − θ)/τ + margin):
 
         loss = 1 − precision = F / (F + R n₊).
 
-    The gradient raises positives and lowers negatives. The loss of equal scores is the fraction of negatives. A class
-    counts if it has a positive (of weight > 0), a negative and more than k rows.
-
-    Args:
-        k: number of rows of batch and queue that are flagged, an integer >= 1.
-        num_classes, queue_size, temperature, **options: as in `AUCLoss`.
+    The gradient raises positives and lowers negatives. The loss of equal scores is the fraction of negatives.
+    Arguments, and which classes count, as in `RecallAtKLoss`.
     """
 
     objective = staticmethod(precision_above)
@@ -71,15 +67,12 @@ class PrecisionAtRecallLoss(PooledLoss):
     """One minus the smooth precision when as few rows are flagged as a given recall needs, averaged over classes.
 
     As `PrecisionAtKLoss`, with θ halfway between the lowest score of the top fraction `recall` of a class's positives
-    and the next lower score. The gradient raises positives and lowers negatives. The loss of equal scores is the
-    fraction of negatives. A class counts if it has a positive (of weight > 0) and a negative.
+    and the next lower score. A class counts if it has a positive (of weight > 0) and a negative. The paper:
+    `imbalanced_core.losses.operating_point.precision_at`.
 
     Args:
         recall: the minimum fraction of positives that is flagged, in (0, 1].
         num_classes, queue_size, temperature, **options: as in `AUCLoss`.
-
-    References:
-        Eban et al., Scalable Learning of Non-Decomposable Objectives, AISTATS 2017, https://arxiv.org/abs/1608.04802
     """
 
     objective = staticmethod(precision_above)
@@ -99,21 +92,15 @@ class PrecisionAtRecallLoss(PooledLoss):
 class RecallAtPrecisionLoss(PooledLoss):
     """One minus the smooth recall when as many rows are flagged as a given precision allows, averaged over classes.
 
-    With θ, which carries no gradient, the lowest threshold of a class above which at least the fraction `precision` of
-    the scores belong to positives, halfway between two scores; if there is none, the highest score:
-
-        loss = 1 − mean over positives i of σ((s_i − θ)/τ − margin).
-
-    The gradient raises positives only: combine it with a pointwise loss. Equal scores have loss ½, less than that of
-    the best ranking if at most half of the positives can be found at that precision: see `docs/collapse.md`. A class
-    counts if it has a positive (of weight > 0) and a negative.
+    As `RecallAtKLoss`, with θ the lowest threshold of a class above which at least the fraction `precision` of the
+    scores belong to positives, halfway between two scores; if there is none, the highest score. Equal scores have loss
+    ½, less than that of the best ranking if at most half of the positives can be found at that precision. A class
+    counts if it has a positive (of weight > 0) and a negative. The paper:
+    `imbalanced_core.losses.operating_point.recall_at`.
 
     Args:
         precision: the minimum fraction of positives among the flagged rows, in (0, 1].
         num_classes, queue_size, temperature, **options: as in `AUCLoss`.
-
-    References:
-        Eban et al., Scalable Learning of Non-Decomposable Objectives, AISTATS 2017, https://arxiv.org/abs/1608.04802
     """
 
     objective = staticmethod(recall_above)

@@ -5,7 +5,7 @@ from typing import Any, TypedDict
 
 import torch
 
-from imbalanced_core.options import Function, with_options
+from imbalanced_core.options import RANKING_DEFAULTS, Function, with_options
 
 
 class RankingOptions(TypedDict, total=False):
@@ -68,18 +68,11 @@ class CommonOptions(RankingOptions, total=False):
     pos_numerator: str
 
 
-DEFAULTS: CommonOptions = {
-    "temperature_scale": "absolute",
-    "margin": 0.0,
-    "reduction": "mean",
-    "ignore_index": -100,
+_SHARED = {name: value for name, value in RANKING_DEFAULTS.items() if name in CommonOptions.__annotations__}
+DEFAULTS: dict[str, Any] = _SHARED | {
     "update_queue_in_eval": False,
     "gather_distributed": None,
-    "max_pool_size": None,
-    "pos_numerator": "pool",
-    "multilabel": False,
     "gated": False,
-    "positive_rate": None,
     "persistent_queue": True,
     "process_group": None,
     "grad_reduction": "mean",

@@ -19,10 +19,10 @@ class PAUCAtBudgetLoss(PooledLoss):
     "pairwise" averages σ((s_i − s_j)/τ) over the negatives j in the band, which then receive gradient too. The loss is
     one minus the mean over positives, in [0, 1]. A class counts if it has a positive (of weight > 0), an iid negative
     and, for "pairwise", a negative in the band. Where the scores have no spread, the unit of the temperature is 1. See
-    `imbalanced_core.losses.partial_auc.partial_auc`.
+    `imbalanced_core.losses.partial_auc.partial_auc`, also for the papers. Arguments that are not listed
+    are those of `SmoothAPLoss`.
 
     Args:
-        num_classes: C, the number of logits of a row; 1 is binary.
         alpha: the lowest false-positive rate of the band, 0 <= alpha < beta.
         beta: the highest, the budget, <= 1. The pool needs several times 1/beta negatives.
         surrogate: "trapezoid" or "pairwise". None: "trapezoid", with a one-time warning that "pairwise" trains better.
@@ -30,19 +30,10 @@ class PAUCAtBudgetLoss(PooledLoss):
         tau_scale: unit of the temperature: "iqr" or "std" of the reference scores, "band" = t(alpha) − t(beta), or
             "absolute" = 1.
         budget_basis: whether rates are fractions of the iid negatives ("fpr") or of all iid rows ("population").
-        queue_size: number of rows of earlier batches ranked with the batch; 0 for none.
         temperature: in units of `tau_scale`, > 0; can be assigned at any time.
         quantile_interpolation: of the thresholds: "higher", "lower", "linear", "nearest" or "midpoint".
-        reduction, ignore_index, update_queue_in_eval, gather_distributed, max_pool_size, pos_numerator: see
-            `imbalanced_torch.options.CommonOptions`.
         min_tpr: the lowest true-positive rate, in [0, 1), for the two-way partial AUC: the mean runs over the fraction
             1 − min_tpr of the positives with the lowest scores. 0: all.
-        **options: see `imbalanced_torch.options.RankingOptions`.
-
-    References:
-        Narasimhan, Agarwal, A Structural SVM Based Approach for Optimizing Partial AUC, ICML 2013.
-        Yang et al., When All We Need is a Piece of the Pie: A Generic Framework for Optimizing Two-way Partial AUC,
-        ICML 2021, for min_tpr.
     """
 
     objective = staticmethod(band_auc)
@@ -98,7 +89,8 @@ class PAUCAtBudgetLoss(PooledLoss):
 
         Sets surrogate="pairwise", beta=2 * budget (at most 1), tau_scale="std", temperature=1.0 and gated=True; other
         options keep the constructor's defaults. Use it as the only loss, from the first step. A purely pairwise loss
-        (gated=False) can collapse to equal scores with noisy labels: see `docs/collapse.md`, also for the evidence.
+        (gated=False) can collapse to equal scores with noisy labels: see `docs/collapse.md`, also for the evidence. The
+        loss is >= 0 and, because of the cross entropy, not bounded by 1.
 
         Args:
             num_classes: C, the number of logits of a row; 1 is binary.
@@ -106,9 +98,6 @@ class PAUCAtBudgetLoss(PooledLoss):
             positive_rate: expected fraction of positives in the batches, in (0, 1); counts as 100 rows seen before the
                 first. None: estimated from the batches so far.
             **overrides: options of the constructor, which take precedence.
-
-        Returns:
-            The module. Its loss is >= 0 and, because of the cross entropy, not bounded by 1.
 
         Raises:
             ValueError: if budget or positive_rate is out of range, or an option is invalid.

@@ -6,6 +6,7 @@ Arguments shared by all classes:
   over all positions, background included, divided by the number of positive (or non-background) positions. With sample
   weights, sums and counts are weighted; a divisor of exactly 0 counts as 1.
 - ignore_index: target value of ignored positions: their loss and gradient are 0, whatever else they hold.
+- axis: the class axis of the logits, such as −1 for [B, T, C].
 - gather_distributed: whether a mean is taken over the positions of all processes: None in training mode with several
   processes, True always, False never. It takes one all-reduce and sends no logits; every rank must call the loss in
   every step. False gives a mean per rank, as in PyTorch's losses.
@@ -42,7 +43,8 @@ def _unit_or_none(name: str, value: Any) -> None:
 class SigmoidFocalLoss(LabelLoss):
     """Focal loss of independent binary predictions: binary or multi-label classification.
 
-    loss = α_t (1 − p_t)^γ BCE(logit, y) with p = σ(logit), p_t = p·y + (1 − p)(1 − y), α_t = α·y + (1 − α)(1 − y).
+    loss = α_t (1 − p_t)^γ BCE(logit, y) with p = σ(logit), p_t = p·y + (1 − p)(1 − y), α_t = α·y + (1 − α)(1 − y). The
+    paper: `imbalanced_core.losses.pointwise.sigmoid_focal`.
 
     Args:
         alpha: weight of the positive class in [0, 1], negatives get 1 − alpha; −1 or None for no weights. A sequence or
@@ -51,9 +53,6 @@ class SigmoidFocalLoss(LabelLoss):
         gamma: focusing exponent, >= 0; 0 is the binary cross entropy.
         ignore_index: None for none.
         reduction, gather_distributed, process_group, grad_reduction, equal_rows: see `imbalanced_torch.pointwise`.
-
-    References:
-        Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, https://arxiv.org/abs/1708.02002
     """
 
     function = staticmethod(pointwise.sigmoid_focal)
@@ -93,11 +92,10 @@ class SoftmaxFocalLoss(ClassLoss):
     """Focal loss of mutually exclusive classes.
 
     Class ids: loss = α_y (1 − p_y)^γ CE(logits, y; label_smoothing). Probabilities: loss = Σ_c y_c α_c (1 − p_c)^γ
-    (−log p_c), linear in y, with y mixed with the uniform distribution by `label_smoothing` first.
-
-    With γ = 0 it equals `torch.nn.CrossEntropyLoss(reduction="none")`, except for class ids with both class weights and
-    smoothing: α_y then weights the smoothed sum, whereas PyTorch weights each term by α_c. A mean is not divided by
-    class weights.
+    (−log p_c), linear in y, with y mixed with the uniform distribution by `label_smoothing` first. With γ = 0 it equals
+    `torch.nn.CrossEntropyLoss(reduction="none")`, except for class ids with both class weights and smoothing: α_y then
+    weights the smoothed sum, whereas PyTorch weights each term by α_c. A mean is not divided by class weights. The
+    paper: `imbalanced_core.losses.pointwise.softmax_focal`.
 
     Args:
         alpha: one weight per class, >= 0, stored as a buffer. None for no weights. See
@@ -105,12 +103,8 @@ class SoftmaxFocalLoss(ClassLoss):
         gamma: focusing exponent, >= 0; 0 is the cross entropy.
         label_smoothing: in [0, 1], as in `torch.nn.CrossEntropyLoss`; for class ids it acts on the cross entropy only.
         background_class: the class id that "mean_positive" does not count.
-        axis: the class axis of the logits, such as −1 for [B, T, C].
-        reduction, ignore_index, gather_distributed, process_group, grad_reduction, equal_rows: see
+        reduction, ignore_index, axis, gather_distributed, process_group, grad_reduction, equal_rows: see
             `imbalanced_torch.pointwise`.
-
-    References:
-        Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, https://arxiv.org/abs/1708.02002
     """
 
     function = staticmethod(pointwise.softmax_focal)
@@ -163,21 +157,17 @@ class SoftmaxFocalLoss(ClassLoss):
 class SymmetricCrossEntropyLoss(ClassLoss):
     """Cross entropy plus reverse cross entropy, for noisy labels.
 
-    loss = α·CE + β·RCE with RCE = −Σ_c p_c log max(y_c, ε) and p_c clipped to [ε, 1].
+    loss = α·CE + β·RCE with RCE = −Σ_c p_c log max(y_c, ε) and p_c clipped to [ε, 1]. The paper:
+    `imbalanced_core.losses.pointwise.symmetric_cross_entropy`.
 
     Args:
         alpha: weight of the cross entropy, >= 0.
         beta: weight of the reverse cross entropy, >= 0.
-        epsilon: lower bound of the probability inside the logarithm, in (0, 1); the paper's A = log ε = −4 is
-            ε = exp(−4).
-        reduction: "mean", "sum" or "none".
+        epsilon: lower bound of the probability inside the logarithm, in (0, 1); the paper's A = log ε = −4 is ε =
+            exp(−4).
         num_classes: if given, the required C of the logits; the loss does not need it.
-        axis: the class axis of the logits.
-        ignore_index, gather_distributed, process_group, grad_reduction, equal_rows: see `imbalanced_torch.pointwise`.
-
-    References:
-        Wang et al., Symmetric Cross Entropy for Robust Learning with Noisy Labels, ICCV 2019,
-        https://arxiv.org/abs/1908.06112
+        reduction, ignore_index, axis, gather_distributed, process_group, grad_reduction, equal_rows: see
+            `imbalanced_torch.pointwise`; reductions "mean", "sum" and "none".
     """
 
     function = staticmethod(pointwise.symmetric_cross_entropy)

@@ -15,14 +15,14 @@ class SmoothAPLoss(PooledLoss):
 
         rank_i = 1 + Σ_{j∈V, j≠i} σ((s_j − s_i)/τ),  rank⁺_i = the same over P,  loss = 1 − mean_i rank⁺_i / rank_i.
 
-    A class counts if it has a positive (of weight > 0) and a negative. Computed exactly in O(n log n) time and O(n)
-    memory for n = N + queue_size rows.
+    A class counts if it has a positive (of weight > 0) and a negative. Exact, in O(n log n) time and O(n) memory for n
+    = N + queue_size rows.
 
     Args:
         num_classes: C, the number of logits of a row; 1 is binary.
         queue_size: number of rows of earlier batches ranked with the batch; 0 for none.
-        temperature: τ > 0 of the logistic function; smaller is closer to the true ranks and harder to optimise. Can be
-            assigned at any time.
+        temperature: τ > 0 of the logistic function, in units of `temperature_scale`; smaller is closer to the true
+            ranks and harder to optimise. Can be assigned at any time.
         reduction, ignore_index, update_queue_in_eval, gather_distributed, max_pool_size, pos_numerator: see
             `imbalanced_torch.options.CommonOptions`.
         **options: see `imbalanced_torch.options.RankingOptions`.
@@ -68,9 +68,8 @@ class SmoothAPLoss(PooledLoss):
     def recommended(cls, num_classes: int, positive_rate: float | None = None, **overrides: Any) -> Self:
         """The preset: a temperature in units of the spread, blended with a cross entropy where the ranking fails.
 
-        Sets temperature_scale="std", temperature=0.2 and gated=True; other options keep the constructor's defaults. Use
-        it as the only loss, from the first step. `docs/collapse.md` has the evidence. Arguments, result and errors as
-        for `PAUCAtBudgetLoss.recommended`, without a budget.
+        Sets temperature_scale="std", temperature=0.2 and gated=True. All else as for `PAUCAtBudgetLoss.recommended`,
+        without a budget.
         """
         options: dict[str, Any] = SMOOTH_AP_PRESET | {"gated": True, "positive_rate": positive_rate}
         return cls(num_classes, **(options | overrides))
@@ -85,17 +84,11 @@ class RecallAtQuantileLoss(PooledLoss):
 
     The gradient pushes positives above the threshold. A class counts if it has a positive (of weight > 0). The pool
     needs several times 1/quantile rows for a meaningful threshold, and the quantile should exceed the fraction of
-    positives.
+    positives. Arguments that are not listed are those of `SmoothAPLoss`.
 
     Args:
-        num_classes: C, the number of logits of a row; 1 is binary.
         quantile: the flagged fraction, in [0, 1].
-        queue_size: number of rows of earlier batches ranked with the batch; 0 for none.
-        temperature: τ > 0; can be assigned at any time.
         quantile_interpolation: "higher", "lower", "linear", "nearest" or "midpoint".
-        reduction, ignore_index, update_queue_in_eval, gather_distributed, max_pool_size, pos_numerator: see
-            `imbalanced_torch.options.CommonOptions`.
-        **options: see `imbalanced_torch.options.RankingOptions`.
     """
 
     objective = staticmethod(recall)
@@ -137,17 +130,11 @@ class AUCLoss(PooledLoss):
 
     Mean of σ((s_j − s_i)/τ + margin) over the positives i and negatives j of a class: a smooth fraction of misordered
     pairs. A class counts if it has a positive (of weight > 0) and a negative. A constant model has loss ½, the minimum
-    only if no model ranks better than chance.
+    only if no model ranks better than chance. The paper: `imbalanced_core.losses.ranking.auc`.
 
     Args:
-        num_classes: C, the number of logits of a row; 1 is binary.
-        queue_size: number of rows of earlier batches ranked with the batch; 0 for none.
-        temperature: τ > 0, in units of `temperature_scale`; can be assigned at any time.
+        num_classes, queue_size, temperature: as in `SmoothAPLoss`.
         **options: see `imbalanced_torch.options.CommonOptions`.
-
-    References:
-        Yan et al., Optimizing Classifier Performance via an Approximation to the Wilcoxon-Mann-Whitney Statistic,
-        ICML 2003.
     """
 
     objective = staticmethod(pairs_in_order)

@@ -31,9 +31,8 @@ class BalancedBatchSampler(Sampler[list[int]]):
         added: maps a class to the number of its positives added to each batch.
         drop_last: whether to drop the rows that do not fill a batch for every process.
         seed: seed of the permutations; must be equal in all processes.
-        rank: rank of this process. None: that of `torch.distributed` if initialised, else 0. With Accelerate's
-            `prepare`, which distributes the batches itself, pass rank=0 and world_size=1.
-        world_size: the number of processes; None as for `rank`.
+        rank, world_size: of this process, and the number of processes. None: those of `torch.distributed` if
+            initialised, else 0 and 1. With Accelerate's `prepare`, which distributes the batches itself, pass 0 and 1.
 
     Attributes:
         iid_mask: bool [batch_size], True for the uniform rows.
@@ -94,11 +93,9 @@ class BalancedBatchSampler(Sampler[list[int]]):
             self.load_state_dict({"seed": self.seed, "epoch": epoch, "batches": 0})
 
     def state_dict(self, batches: int | None = None) -> dict[str, int]:
-        """The state from which this epoch continues exactly.
+        """The state from which this epoch continues exactly, after `batches` of its batches.
 
-        Args:
-            batches: how many of its batches training has used. None: as many as were drawn, which is correct for a
-                `DataLoader` without workers; workers prefetch.
+        None: as many as were drawn, which is correct for a `DataLoader` without workers; workers prefetch.
         """
         return {"seed": self.seed, "epoch": self.epoch, "batches": self._batches if batches is None else batches}
 

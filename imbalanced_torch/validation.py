@@ -61,15 +61,9 @@ def validate_targets(
 ) -> None:
     """Checks targets on any device, at the cost of a host sync. Call it once on a sample of your data.
 
-    Args:
-        targets: class ids of any shape, 0 or 1 where `num_classes` is 1; with `multilabel` 0/1 labels of any shape.
-        num_classes: the number of classes; 1 is binary.
-        ignore_index: the target that marks an ignored entry, or None.
-        multilabel: whether targets are 0/1 per class.
-
-    Raises:
-        ValueError: naming the invalid values.
-        TypeError: if `targets` is not a tensor of real numbers.
+    `targets` are class ids of any shape, 0 or 1 where `num_classes` is 1; with `multilabel` 0/1 labels of any shape.
+    `ignore_index` marks an ignored entry; None for none. A ValueError names invalid values; a TypeError is raised if
+    `targets` is not a tensor of real numbers.
     """
     check_tensors(targets=targets)
     checks.are_targets(values_of(targets), num_classes=num_classes, ignore_index=ignore_index, multilabel=multilabel)

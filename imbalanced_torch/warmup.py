@@ -15,7 +15,7 @@ from imbalanced_torch._wrapped import whole_number
 
 
 class LossWarmupWrapper(WarmupProgress):
-    r"""Trains with a pointwise loss first, then blends into a ranking loss and lowers its temperature.
+    """Trains with a pointwise loss first, then blends into a ranking loss and lowers its temperature.
 
     A preset (`recommended`) needs no wrapper. Other ranking losses have almost no gradient on a random model. This
     module computes ::
@@ -40,38 +40,31 @@ class LossWarmupWrapper(WarmupProgress):
     - `imbalanced_torch.lightning.LossWarmupCallback`, `imbalanced_torch.huggingface.LossWarmupTrainerCallback`.
 
     The progress is part of `state_dict()`, so a resumed run continues bit for bit. Call `reset()` before a second run;
-    the schedule also restarts if the step returns to the switch or before it, or the epoch to the warm-up or to 0.
-
-    Compilation: the weight and the temperature are tensors, so a compiled step compiles three times: warm-up, both,
-    main. Compile the model without the loss, or compile each loss once:
-    `LossWarmupWrapper(torch.compile(a), torch.compile(b))`.
+    the schedule also restarts if the step returns to the switch or before it, or the epoch to the warm-up or to 0. A
+    compiled step compiles three times: warm-up, both, main. Compile the model without the loss, or compile each loss
+    once: `LossWarmupWrapper(torch.compile(a), torch.compile(b))`.
 
     Args:
         warmup_loss: called as `warmup_loss(logits, targets)`, with `sample_weight` too if it accepts it. For
             `BCEWithLogitsLoss` the targets are converted to floats of the logits' shape.
-        main_loss: called as `main_loss(logits, targets, **keywords)`. Its `temperature` and `reset_queue()` are used
-            if it has them.
+        main_loss: called as `main_loss(logits, targets, **keywords)`. Its `temperature` and `reset_queue()` are used if
+            it has them.
         warmup_epochs: W, the epochs with w = 0. 0 skips the warm-up: without a blend the wrapper then only schedules
             the temperature.
-        temp_start: temperature at the switch, > 0, in the units of the loss. None: 0.05; for a loss that is gated or
-            in the units `temperature_scale` or `tau_scale="std"`, its own temperature.
-        temp_end: temperature after `temp_decay_steps`, > 0. None: 0.005, or as for `temp_start`. With neither given,
-            the temperature of such a loss is never set.
+        temp_start, temp_end: temperature at the switch and after `temp_decay_steps`, > 0, in the units of the loss.
+            None: 0.05 and 0.005; for a loss that is gated or in the units `temperature_scale` or `tau_scale="std"`, its
+            own temperature, which with neither given is never set.
         temp_decay_steps: steps from `temp_start` to `temp_end`, at least 1.
         blend_epochs: B, the epochs of the linear ramp; 0 is a hard switch.
-        warmup_steps: W in steps; the schedule then counts steps.
-        blend_steps: B in steps; needs `warmup_steps`.
+        warmup_steps, blend_steps: W and B in steps; the schedule then counts steps.
         final_main_weight: w after the ramp, in (0, 1]. Below 1 the warm-up loss is never dropped, which protects
             against the collapse described in `docs/collapse.md`; at 1 nothing does.
         reset_queue_each_epoch: whether to also empty the queue at the start of every epoch with w > 0.
-        gather_distributed: if not None, set as `main_loss.gather_distributed`.
+        gather_distributed: if not None, set as `main_loss.gather_distributed`. Where this or the previous option has no
+            effect on `main_loss`, there is a UserWarning.
 
     Raises:
-        ValueError: on an invalid number, or if epochs are mixed with steps.
-        TypeError: if a loss is not callable.
-
-    Warns:
-        UserWarning: if `reset_queue_each_epoch` or `gather_distributed` has no effect on `main_loss`.
+        ValueError, TypeError: on an invalid number, if epochs are mixed with steps, or if a loss is not callable.
     """
 
     def __init__(
@@ -168,12 +161,9 @@ class LossWarmupWrapper(WarmupProgress):
     def step(self, epoch: int | None = None) -> None:
         """Both hooks in one call, for loops without a step counter; call it before the loss of every batch.
 
-        The first call starts step 0. (Unlike a `torch.optim` scheduler, which is stepped after the batch, call it
-        before, so that the first batch of an epoch already uses that epoch's weight.)
-
-        Args:
-            epoch: the epoch of the batch; needed when the schedule counts epochs, else only for
-                `reset_queue_each_epoch`. Going back to epoch 0 restarts at step 0.
+        The first call starts step 0. (A `torch.optim` scheduler is stepped after the batch, this before, so that the
+        first batch of an epoch already uses that epoch's weight.) `epoch` is the epoch of the batch; needed when the
+        schedule counts epochs, else only for `reset_queue_each_epoch`. Going back to epoch 0 restarts at step 0.
         """
         if epoch is not None:
             if epoch == 0 < (self._epoch or 0):
@@ -184,11 +174,10 @@ class LossWarmupWrapper(WarmupProgress):
     def forward(self, logits: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None, **keywords: Any) -> Any:
         """The loss of a batch at the current point of the schedule.
 
-        Args:
-            logits: as both losses accept them, such as [N, C].
-            targets: as the main loss accepts them, and the warm-up loss too unless that is `BCEWithLogitsLoss`.
-            sample_weight: passed to the main loss, and to the warm-up loss if that accepts it; otherwise warns once.
-            **keywords: passed to the main loss whenever it is called, such as `return_per_class=True`.
+        Logits and targets are as the main loss accepts them, and the warm-up loss too, except the targets of
+        `BCEWithLogitsLoss`. `sample_weight` is passed to the main loss, and to the warm-up loss if that accepts it,
+        else there is one warning; `**keywords`, such as `return_per_class=True`, to the main loss whenever it is
+        called.
 
         Returns:
             What the main loss returns, with its loss replaced by the blend. A NaN warm-up loss of an empty batch, such
@@ -196,9 +185,8 @@ class LossWarmupWrapper(WarmupProgress):
             and False for each class if `return_per_class` or `return_diagnostics` is set.
 
         Raises:
-            ValueError: if the shapes of the two losses differ, if the targets cannot be converted for the warm-up
-                loss, or if that is `CrossEntropyLoss` and the model has one logit: a softmax over one class trains
-                nothing.
+            ValueError: if the shapes of the two losses differ, or if the targets or the logits do not fit the warm-up
+                loss, such as one logit for `CrossEntropyLoss`: a softmax over one class trains nothing.
         """
         if self.training and not torch.compiler.is_compiling():
             self._warn_of_missing_hooks(decays=self._sets_temperature and self.temp_start != self.temp_end)
@@ -219,7 +207,12 @@ class LossWarmupWrapper(WarmupProgress):
             weights = {}
             if not torch.compiler.is_compiling() and not self._has_warned_of_weights:
                 self._has_warned_of_weights = True
-                warnings.warn(_wrapped.without_weights(self.warmup_loss), stacklevel=5)
+                warnings.warn(
+                    f"{_wrapped.name_of(self.warmup_loss)} takes no sample_weight, so the warm-up loss is computed "
+                    "without it; SigmoidFocalLoss(alpha=None, gamma=0) is BCEWithLogitsLoss, and "
+                    "SoftmaxFocalLoss(gamma=0) is CrossEntropyLoss, with sample_weight",
+                    stacklevel=5,
+                )
         loss = self.warmup_loss(logits, _wrapped.targets_for(self.warmup_loss, logits, targets), **weights)
         if not isinstance(loss, Tensor):
             raise TypeError(f"warmup_loss must return a loss alone, a tensor, got {type(loss).__name__}")

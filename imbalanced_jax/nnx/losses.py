@@ -1,20 +1,19 @@
-"""The losses as modules, each with the options and defaults of its function."""
+"""The losses as modules, each with the options and defaults of its function.
+
+`imbalanced_jax` documents the functions and their options; `PooledLoss` the arguments, attributes and errors of the
+ranking modules.
+"""
 
 from typing import Any, Self
 
 from imbalanced_core.options import SMOOTH_AP_PRESET, pauc_preset
-from imbalanced_jax import hard_examples, long_tail, ndcg, operating_point, partial_auc, pointwise, ranking
+from imbalanced_jax import pointwise, ranking
 from imbalanced_jax.nnx.module import ListLoss, PointwiseLoss
 from imbalanced_jax.nnx.pooled import PooledLoss
 
 
-class SmoothAPLoss(PooledLoss):
-    """One minus the smooth average precision of the batch and a queue: `imbalanced_jax.smooth_ap_loss` with state.
-
-    Arguments, attributes and errors as in `PooledLoss`.
-    """
-
-    loss = staticmethod(ranking.smooth_ap_loss)
+class SmoothAPLoss(PooledLoss, loss=ranking.smooth_ap_loss):
+    """`imbalanced_jax.smooth_ap_loss`, average precision, with state; see `PooledLoss`."""
 
     @classmethod
     def recommended(cls, num_classes: int, positive_rate: float | None = None, **overrides: Any) -> Self:
@@ -23,76 +22,46 @@ class SmoothAPLoss(PooledLoss):
         return cls(num_classes, **(options | overrides))  # type: ignore[call-arg]
 
 
-class RecallAtQuantileLoss(PooledLoss):
-    """One minus the smooth recall of the top `quantile`: `imbalanced_jax.recall_at_quantile_loss` with state.
+class RecallAtQuantileLoss(PooledLoss, loss=ranking.recall_at_quantile_loss):
+    """`imbalanced_jax.recall_at_quantile_loss` with state; see `PooledLoss`."""
 
-    Arguments, attributes and errors as in `PooledLoss`; own options: `quantile`, `quantile_interpolation`.
-    """
-
-    loss = staticmethod(ranking.recall_at_quantile_loss)
     positional = (
         *("num_classes", "quantile", "queue_size", "temperature", "reduction", "ignore_index"),
         *("update_queue_in_eval", "quantile_interpolation", "max_pool_size"),
     )
 
 
-class AUCLoss(PooledLoss):
-    """One minus the smooth area under the ROC curve: `imbalanced_jax.auc_loss` with state.
-
-    Arguments, attributes and errors as in `PooledLoss`.
-    """
-
-    loss = staticmethod(ranking.auc_loss)
+class AUCLoss(PooledLoss, loss=ranking.auc_loss):
+    """`imbalanced_jax.auc_loss`, the area under the ROC curve, with state; see `PooledLoss`."""
 
 
-class RecallAtKLoss(PooledLoss):
-    """One minus the smooth recall among the k best rows: `imbalanced_jax.recall_at_k_loss` with state.
+class RecallAtKLoss(PooledLoss, loss=ranking.recall_at_k_loss):
+    """`imbalanced_jax.recall_at_k_loss` with state; see `PooledLoss`."""
 
-    Arguments, attributes and errors as in `PooledLoss`; own option: `k`.
-    """
-
-    loss = staticmethod(operating_point.recall_at_k_loss)
     positional = ("num_classes", "k", "queue_size", "temperature")
 
 
-class PrecisionAtKLoss(PooledLoss):
-    """One minus the smooth precision among the k best rows: `imbalanced_jax.precision_at_k_loss` with state.
+class PrecisionAtKLoss(PooledLoss, loss=ranking.precision_at_k_loss):
+    """`imbalanced_jax.precision_at_k_loss` with state; see `PooledLoss`."""
 
-    Arguments, attributes and errors as in `PooledLoss`; own option: `k`.
-    """
-
-    loss = staticmethod(operating_point.precision_at_k_loss)
     positional = ("num_classes", "k", "queue_size", "temperature")
 
 
-class PrecisionAtRecallLoss(PooledLoss):
-    """One minus the smooth precision at a recall: `imbalanced_jax.precision_at_recall_loss` with state.
+class PrecisionAtRecallLoss(PooledLoss, loss=ranking.precision_at_recall_loss):
+    """`imbalanced_jax.precision_at_recall_loss` with state; see `PooledLoss`."""
 
-    Arguments, attributes and errors as in `PooledLoss`; own option: `recall`.
-    """
-
-    loss = staticmethod(operating_point.precision_at_recall_loss)
     positional = ("num_classes", "recall", "queue_size", "temperature")
 
 
-class RecallAtPrecisionLoss(PooledLoss):
-    """One minus the smooth recall at a precision: `imbalanced_jax.recall_at_precision_loss` with state.
+class RecallAtPrecisionLoss(PooledLoss, loss=ranking.recall_at_precision_loss):
+    """`imbalanced_jax.recall_at_precision_loss` with state; see `PooledLoss`."""
 
-    Arguments, attributes and errors as in `PooledLoss`; own option: `precision`.
-    """
-
-    loss = staticmethod(operating_point.recall_at_precision_loss)
     positional = ("num_classes", "precision", "queue_size", "temperature")
 
 
-class PAUCAtBudgetLoss(PooledLoss):
-    """One minus the smooth partial AUC at a budget of false positives: `imbalanced_jax.pauc_at_budget_loss` with state.
+class PAUCAtBudgetLoss(PooledLoss, loss=ranking.pauc_at_budget_loss):
+    """`imbalanced_jax.pauc_at_budget_loss`, partial AUC, with state; see `PooledLoss`."""
 
-    Arguments, attributes and errors as in `PooledLoss`; own options: `alpha`, `beta`, `surrogate`, `n_knots`,
-    `tau_scale`, `budget_basis` and `min_tpr`.
-    """
-
-    loss = staticmethod(partial_auc.pauc_at_budget_loss)
     positional = (
         *("num_classes", "alpha", "beta", "surrogate", "n_knots", "tau_scale", "pos_numerator", "budget_basis"),
         *("queue_size", "temperature", "reduction", "ignore_index", "update_queue_in_eval", "max_pool_size"),
@@ -105,81 +74,67 @@ class PAUCAtBudgetLoss(PooledLoss):
         return cls(num_classes, **(options | overrides))  # type: ignore[call-arg]
 
 
-class NDCGLoss(ListLoss):
+class NDCGLoss(ListLoss, loss=pointwise.ndcg_loss):
     """One minus the smooth NDCG of lists with graded labels: `imbalanced_jax.ndcg_loss` with its options."""
 
-    loss = staticmethod(ndcg.ndcg_loss)
     positional = ("temperature", "temperature_scale", "gain", "reduction")
 
 
-class SigmoidFocalLoss(PointwiseLoss):
+class SigmoidFocalLoss(PointwiseLoss, loss=pointwise.sigmoid_focal_loss):
     """Focal loss of independent binary predictions: `imbalanced_jax.sigmoid_focal_loss` with its options."""
 
-    loss = staticmethod(pointwise.sigmoid_focal_loss)
     positional = ("alpha", "gamma", "reduction")
 
 
-class SoftmaxFocalLoss(PointwiseLoss):
+class SoftmaxFocalLoss(PointwiseLoss, loss=pointwise.softmax_focal_loss):
     """Focal loss of mutually exclusive classes: `imbalanced_jax.softmax_focal_loss` with its options."""
 
-    loss = staticmethod(pointwise.softmax_focal_loss)
     positional = ("alpha", "gamma", "reduction", "label_smoothing", "ignore_index", "background_class")
 
 
-class SymmetricCrossEntropyLoss(PointwiseLoss):
+class SymmetricCrossEntropyLoss(PointwiseLoss, loss=pointwise.symmetric_cross_entropy_loss):
     """Cross entropy plus reverse cross entropy: `imbalanced_jax.symmetric_cross_entropy_loss` with its options."""
 
-    loss = staticmethod(pointwise.symmetric_cross_entropy_loss)
     positional = ("alpha", "beta", "epsilon", "reduction", "ignore_index")
 
 
-class LogitAdjustedLoss(PointwiseLoss):
+class LogitAdjustedLoss(PointwiseLoss, loss=pointwise.logit_adjusted_loss):
     """Logit-adjusted cross entropy: `imbalanced_jax.logit_adjusted_loss` with its options."""
 
-    loss = staticmethod(long_tail.logit_adjusted_loss)
     positional = ("class_counts", "tau")
 
 
-class VectorScalingLoss(PointwiseLoss):
+class VectorScalingLoss(PointwiseLoss, loss=pointwise.vector_scaling_loss):
     """Vector-scaling loss: `imbalanced_jax.vector_scaling_loss` with its options."""
 
-    loss = staticmethod(long_tail.vector_scaling_loss)
     positional = ("class_counts", "gamma", "tau")
 
 
-class LDAMLoss(PointwiseLoss):
+class LDAMLoss(PointwiseLoss, loss=pointwise.ldam_loss):
     """Label-distribution-aware margin loss: `imbalanced_jax.ldam_loss` with its options."""
 
-    loss = staticmethod(long_tail.ldam_loss)
     positional = ("class_counts", "max_margin", "scale")
 
 
-class SigmoidLogitAdjustedLoss(PointwiseLoss):
+class SigmoidLogitAdjustedLoss(PointwiseLoss, loss=pointwise.sigmoid_logit_adjusted_loss):
     """Logit-adjusted binary cross entropy: `imbalanced_jax.sigmoid_logit_adjusted_loss` with its options."""
 
-    loss = staticmethod(long_tail.sigmoid_logit_adjusted_loss)
     positional = ("positive_rate", "tau")
 
 
-class Poly1Loss(PointwiseLoss):
+class Poly1Loss(PointwiseLoss, loss=pointwise.poly1_loss):
     """Poly-1 cross entropy: `imbalanced_jax.poly1_loss` with its options."""
 
-    loss = staticmethod(hard_examples.poly1_loss)
     positional = ("epsilon",)
 
 
-class AsymmetricLoss(PointwiseLoss):
+class AsymmetricLoss(PointwiseLoss, loss=pointwise.asymmetric_loss):
     """Asymmetric loss of multi-label predictions: `imbalanced_jax.asymmetric_loss` with its options."""
 
-    loss = staticmethod(hard_examples.asymmetric_loss)
     positional = ("gamma_pos", "gamma_neg", "clip")
 
 
-class HardNegativeLoss(PointwiseLoss):
-    """Binary cross entropy over positives and the hardest negatives.
+class HardNegativeLoss(PointwiseLoss, loss=pointwise.hard_negative_loss):
+    """Binary cross entropy over hard examples: `imbalanced_jax.hard_negative_loss` with its options."""
 
-    This is `imbalanced_jax.hard_negative_loss` with its options.
-    """
-
-    loss = staticmethod(hard_examples.hard_negative_loss)
     positional = ("share", "axis")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,6 @@ from flax import nnx
 from imbalanced_core import checks
 from imbalanced_core import metrics as core
 from imbalanced_jax import validation
-from imbalanced_jax.validation import readable
 
 
 class RankingMetric(nnx.Metric):
@@ -24,14 +23,17 @@ class RankingMetric(nnx.Metric):
     Args:
         num_classes: C; 1 is binary.
         capacity: number of rows kept; at least that of an evaluation.
-        average: "macro", the mean over the classes for which the metric is defined, or "none", one value per class.
-        multilabel: whether a row has a label per class.
-        ignore_index: target value of masked rows, or with `multilabel` of single masked labels.
+        average, multilabel, ignore_index: as in `imbalanced_core.metrics.of_classes`.
         dtype: of the stored logits.
         **options: of the metric, such as `beta` of `PartialAUC`.
     """
 
-    function: Callable[..., jax.Array]
+    function: ClassVar[Callable[..., jax.Array]]
+
+    def __init_subclass__(cls, *, function: Callable[..., jax.Array] | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if function is not None:
+            cls.function = staticmethod(function)
 
     def __init__(
         self,
@@ -69,16 +71,11 @@ class RankingMetric(nnx.Metric):
     def update(  # type: ignore[override]
         self, *, logits: jax.Array, targets: jax.Array, sample_weight: jax.Array | None = None, **_: Any
     ) -> None:
-        """Adds the rows of a batch; further keywords, for other metrics of an `nnx.MultiMetric`, are ignored.
+        """Adds the rows of a batch: `logits` (any score works), `targets` as in `imbalanced_core.metrics.of_classes`.
 
-        Args:
-            logits: floating point [N, C]; any ranking score works.
-            targets: class ids [N] or [N, 1], 0 or 1 for one class; with `multilabel` 0/1 per class, [N, C].
-            sample_weight: >= 0, [N]; weight of each row. None: 1.
-
-        Raises:
-            ValueError, TypeError: on a wrong shape or dtype, or a readable value out of range; elsewhere `compute` then
-                returns NaN.
+        `sample_weight` is >= 0, [N]; None: 1. Further keywords, for other metrics of an `nnx.MultiMetric`, are ignored.
+        A ValueError or TypeError on a wrong shape or dtype, or a readable value out of range; else `compute` returns
+        NaN.
         """
         validation.check_arrays(logits=logits, targets=targets)
         validation.check_optional_arrays(sample_weight=sample_weight)
@@ -91,7 +88,7 @@ class RankingMetric(nnx.Metric):
         checks.shaped("targets", targets, rows + targets.shape[1:], "[rows, ...]")
         jax.eval_shape(self._of_classes, logits, targets)  # checks the other axes and the dtypes
         labels: dict[str, Any] = {"ignore_index": self.ignore_index, "multilabel": self.multilabel}
-        checks.batch(readable(targets), readable(weights), num_classes=self.num_classes, **labels)
+        checks.batch(validation.readable(targets), validation.readable(weights), num_classes=self.num_classes, **labels)
         if jnp.issubdtype(targets.dtype, jnp.floating):  # as an integer 0.5 would be a class
             no_target = -1 if self.ignore_index != -1 else -2
             targets = jnp.where(targets == jnp.floor(targets), targets, no_target)
@@ -105,43 +102,29 @@ class RankingMetric(nnx.Metric):
         return self._of_classes(self.logits[...], self.targets[...], weights=self.weights[...])
 
 
-class AveragePrecision(RankingMetric):
+class AveragePrecision(RankingMetric, function=core.average_precision):
     """Exact `imbalanced_core.metrics.average_precision`; options as `RankingMetric`."""
 
-    function = staticmethod(core.average_precision)
 
-
-class ROCAUC(RankingMetric):
+class ROCAUC(RankingMetric, function=core.roc_auc):
     """Exact `imbalanced_core.metrics.roc_auc`; options as `RankingMetric`."""
 
-    function = staticmethod(core.roc_auc)
 
-
-class TiedPairs(RankingMetric):
+class TiedPairs(RankingMetric, function=core.tied_pairs):
     """Exact `imbalanced_core.metrics.tied_pairs`; options as `RankingMetric`."""
 
-    function = staticmethod(core.tied_pairs)
 
-
-class PartialAUC(RankingMetric):
+class PartialAUC(RankingMetric, function=core.partial_auc):
     """Exact `imbalanced_core.metrics.partial_auc`: beta, alpha=0; other options as `RankingMetric`."""
 
-    function = staticmethod(core.partial_auc)
 
-
-class CoverageAtBudget(RankingMetric):
+class CoverageAtBudget(RankingMetric, function=core.coverage_at_budget):
     """Exact `imbalanced_core.metrics.coverage_at_budget`: budget; other options as `RankingMetric`."""
 
-    function = staticmethod(core.coverage_at_budget)
 
-
-class RecallAtQuantile(RankingMetric):
+class RecallAtQuantile(RankingMetric, function=core.recall_at_quantile):
     """Exact `imbalanced_core.metrics.recall_at_quantile`: quantile, interpolation; others as `RankingMetric`."""
 
-    function = staticmethod(core.recall_at_quantile)
 
-
-class PrecisionAtK(RankingMetric):
+class PrecisionAtK(RankingMetric, function=core.precision_at_k):
     """Exact `imbalanced_core.metrics.precision_at_k`: k; other options as `RankingMetric`."""
-
-    function = staticmethod(core.precision_at_k)

@@ -26,8 +26,8 @@ class LossState(nnx.Variable):
 class LossModule(nnx.Module):
     """Base class of modules around a function; the constructor takes the function's options, with their defaults.
 
-    A concrete subclass sets the function, by `loss=staticmethod(...)`, and the positional arguments of the constructor.
-    All options are attributes; those that are arrays can change without recompilation.
+    A concrete subclass gives the function as class keyword `loss` and sets the constructor's positional arguments. All
+    options are attributes; those that are arrays can change without recompilation.
     """
 
     loss: ClassVar[Callable[..., Any]]
@@ -36,8 +36,10 @@ class LossModule(nnx.Module):
     of_the_call: ClassVar[tuple[str, ...]]  # arguments of the function that are not options
     _options: ClassVar[tuple[str, ...]]  # the names of the function's options
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, *, loss: Callable[..., Any] | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if loss is not None:
+            cls.loss = staticmethod(loss)
         if "loss" not in cls.__dict__:
             return
         options = {
@@ -80,11 +82,7 @@ class LossModule(nnx.Module):
 
 
 class PointwiseLoss(LossModule):
-    """Base class of the pointwise losses: a function with its options, without state.
-
-    Raises:
-        TypeError, ValueError: on an invalid option.
-    """
+    """Base class of the pointwise losses: a function with its options, without state; invalid options raise errors."""
 
     of_the_call = ("logits", "targets", "where", "sample_weight")
 
@@ -106,13 +104,7 @@ class PointwiseLoss(LossModule):
         jax.eval_shape(lambda: type(self).loss(logits, targets, **options))
 
     def __call__(self, logits: jax.Array, targets: jax.Array, *, sample_weight: jax.Array | None = None) -> jax.Array:
-        """The loss of logits against targets, as the function accepts them.
-
-        Args:
-            logits: floating point; `SigmoidFocalLoss`: any shape; else with C classes on `axis`.
-            targets: as in the function of `imbalanced_jax`.
-            sample_weight: >= 0; carries no gradient.
-        """
+        """The loss of logits against targets; arguments as those of the function."""
         return type(self).loss(logits, targets, sample_weight=sample_weight, **self.options())
 
 

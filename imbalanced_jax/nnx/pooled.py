@@ -18,9 +18,6 @@ from imbalanced_jax.pooled import init_gate, init_queue
 class PooledLoss(LossModule):
     """Base class of the ranking modules: a loss over the batch and a queue of earlier rows.
 
-    Call it as `loss_fn(logits, targets)`, see `__call__`; `loss_fn.temperature[...] = 0.1` sets the temperature,
-    `reset_queue()` empties the queue.
-
     Args:
         num_classes: C, the number of logits of a row; 1 is binary.
         queue_size: number of rows of earlier batches ranked with the batch; 0 for none.
@@ -162,21 +159,19 @@ class PooledLoss(LossModule):
 
         Args:
             logits: floating point [N, num_classes].
-            targets: class ids [N] or [N, 1]; 0 or 1 (floats too) for one class; with `multilabel` 0/1 per class,
-                [N, num_classes]. `ignore_index` marks rows, or single labels, that are ignored.
-            iid_mask: bool [N], the rows sampled like the population; used only by partial AUC. None: all.
+            targets: as for `imbalanced_jax.smooth_ap_loss`.
+            iid_mask: see `imbalanced_jax.RankingOptions`.
             return_per_class: whether to return the loss and the validity of each class as well.
             return_diagnostics: whether to return diagnostics of each class as well.
-            sample_weight: >= 0, [N]; weight of each positive. Carries no gradient.
+            sample_weight: see `imbalanced_jax.RankingOptions`.
             update_queue: whether the rows enter the queue; None: unless the module is `deterministic`. JAX cannot tell
                 whether a gradient is taken, so validation in training mode, or a second pass over the same batch, must
                 pass False.
 
         Returns:
-            loss, (loss, per_class, valid), (loss, stats) or (loss, per_class, valid, stats). The loss is 0-d, or
-            [num_classes] for reduction "none"; 0 with zero gradient if no class is valid, NaN if a logit that is not
-            ignored is NaN. per_class is the loss [num_classes], NaN where `valid` is False. stats is the
-            `aux.diagnostics` of `imbalanced_jax.pauc_at_budget_loss`, with None for those that a loss does not have.
+            loss, (loss, per_class, valid), (loss, stats) or (loss, per_class, valid, stats), as the function describes
+            them. stats is the `aux.diagnostics` of `imbalanced_jax.pauc_at_budget_loss`, with None for those that a
+            loss does not have.
 
         Raises:
             TypeError, ValueError: as the function.

@@ -15,19 +15,15 @@ from imbalanced_jax.nnx.module import LossState
 from imbalanced_jax.nnx.pooled import PooledLoss, with_extras
 from imbalanced_jax.warmup import blend_schedule, temperature_schedule, warmup_blend
 
+_SCHEDULE = ("warmup_steps", "blend_steps", "final_main_weight", "temp_start", "temp_end", "temp_decay_steps")
+
 
 class LossWarmupWrapper(nnx.Module):
     """Trains with an ordinary loss first, then blends into a ranking loss, then sharpens it: `warmup_blend` with state.
 
-    A preset (`recommended`) needs no wrapper.
-
-    The loss is (1 − w) · warmup_loss + w · main_loss, with w from `imbalanced_jax.blend_schedule` and the temperature
-    from `imbalanced_jax.temperature_schedule` at the number of calls made in training mode so far. At w = 0 the main
-    loss is not computed and its queue does not change; at w = 1 the warm-up loss is not computed. At step
-    `warmup_steps` the queue is emptied. One compilation serves the whole schedule. For a second run call `reset()`.
-
-    In `eval()` mode the step and the queue do not change (see `PooledLoss`): the loss is that of the next training
-    step.
+    A preset (`recommended`) needs no wrapper. The step of `imbalanced_jax.warmup_blend` is the number of calls made in
+    training mode so far; one compilation serves the whole schedule. For a second run call `reset()`. In `eval()` mode
+    the step and the queue do not change (see `PooledLoss`): the loss is that of the next training step.
 
     Attributes:
         step: the Variable of the number of training steps so far, an int32 0-d array; `loss_fn.step[...] = 9` sets it.
@@ -39,18 +35,16 @@ class LossWarmupWrapper(nnx.Module):
         main_loss: a ranking module of this package; or a loss without state, called as the warm-up loss is.
         warmup_steps: steps with w = 0; for epochs, multiply by the steps per epoch. 0 skips the warm-up: without a
             blend the wrapper then only schedules the temperature.
-        temp_start: temperature at the switch, > 0, in the units of the loss. None: 0.05; for a loss that is gated or
-            in the units `temperature_scale` or `tau_scale="std"`, its own temperature.
-        temp_end: temperature after `temp_decay_steps`, > 0. None: 0.005, or as for `temp_start`. With neither given,
-            the temperature of such a loss is never set.
+        temp_start, temp_end: as in `imbalanced_jax.warmup_blend`, in the units of the loss. A loss that is gated or in
+            the units `temperature_scale` or `tau_scale="std"` keeps its own temperature instead of 0.05 and 0.005; with
+            neither given, it is never set.
         temp_decay_steps, blend_steps: as in `imbalanced_jax.warmup_blend`.
         final_main_weight: w after the ramp, in (0, 1]. Below 1 the warm-up loss is never dropped, which protects
             against the collapse described in `docs/collapse.md`; at 1 nothing does.
         deterministic: whether the wrapper starts in `eval()` mode; `main_loss` has its own mode.
 
     Raises:
-        ValueError: on an invalid number.
-        TypeError: if a loss is not callable.
+        ValueError, TypeError: on an invalid number, or if a loss is not callable.
     """
 
     def __init__(
@@ -100,11 +94,8 @@ class LossWarmupWrapper(nnx.Module):
         """The temperature of the main loss at the current step, 0-d."""
         if not self._sets_temperature:
             return self.main_loss.temperature[...]  # type: ignore[attr-defined]
-        return jnp.asarray(
-            temperature_schedule(
-                *temperature_ends(self.temp_start, self.temp_end), self.temp_decay_steps, self.warmup_steps
-            )(self.step[...])
-        )
+        ends = temperature_ends(self.temp_start, self.temp_end)
+        return jnp.asarray(temperature_schedule(*ends, self.temp_decay_steps, self.warmup_steps)(self.step[...]))
 
     def reset(self) -> None:
         """Restarts the schedule for a new run: step 0 and an empty queue."""
@@ -139,16 +130,9 @@ class LossWarmupWrapper(nnx.Module):
     ) -> Any:
         """The loss of a batch at the current step; in training mode, then advances the step.
 
-        Args:
-            logits: as both losses accept them, such as [N, C].
-            targets: as both losses accept them.
-            iid_mask: passed to a main loss with a queue.
-            return_per_class: as in the ranking modules; NaN and False while the main loss is not computed.
-            return_diagnostics: likewise, NaN.
-            sample_weight: passed to each loss that accepts it; a loss that does not is named in a warning.
-
-        Returns:
-            As the ranking modules.
+        Arguments and results are those of the ranking modules, and both losses must accept the logits and targets.
+        `iid_mask` is passed to a main loss with a queue, `sample_weight` to each loss that accepts it; a loss that does
+        not is named in a warning. While the main loss is not computed, the values per class are NaN and False.
         """
         queue, evaluate = self._main(logits, targets, iid_mask, sample_weight)
         loss, aux = warmup_blend(
@@ -156,12 +140,7 @@ class LossWarmupWrapper(nnx.Module):
             lambda: _plain(self.warmup_loss, logits, targets, sample_weight),
             evaluate,
             queue,
-            warmup_steps=self.warmup_steps,
-            blend_steps=self.blend_steps,
-            final_main_weight=self.final_main_weight,
-            temp_start=self.temp_start,
-            temp_end=self.temp_end,
-            temp_decay_steps=self.temp_decay_steps,
+            **{name: getattr(self, name) for name in _SCHEDULE},
         )
         if isinstance(self.main_loss, PooledLoss) and self.main_loss.updates_queue:
             self.main_loss.store(aux.queue, aux.gate)

@@ -9,22 +9,26 @@ under `vmap`, second passes over a batch. They use only the rows passed to them 
 The classes of `imbalanced_torch` hold the queue, temperature and schedule, and gather the rows of all processes.
 """
 
-from imbalanced_torch.functional.hard_examples import asymmetric_loss, hard_negative_loss, poly1_loss
-from imbalanced_torch.functional.long_tail import (
-    ldam_loss,
-    logit_adjusted_loss,
-    sigmoid_logit_adjusted_loss,
-    vector_scaling_loss,
-)
-from imbalanced_torch.functional.ndcg import ndcg_loss
 from imbalanced_torch.functional.operating_point import (
+    pauc_at_budget_loss,
     precision_at_k_loss,
     precision_at_recall_loss,
     recall_at_k_loss,
     recall_at_precision_loss,
 )
-from imbalanced_torch.functional.partial_auc import pauc_at_budget_loss
-from imbalanced_torch.functional.pointwise import sigmoid_focal_loss, softmax_focal_loss, symmetric_cross_entropy_loss
+from imbalanced_torch.functional.pointwise import (
+    asymmetric_loss,
+    hard_negative_loss,
+    ldam_loss,
+    logit_adjusted_loss,
+    ndcg_loss,
+    poly1_loss,
+    sigmoid_focal_loss,
+    sigmoid_logit_adjusted_loss,
+    softmax_focal_loss,
+    symmetric_cross_entropy_loss,
+    vector_scaling_loss,
+)
 from imbalanced_torch.functional.ranking import (
     RankingOptions,
     auc_loss,

@@ -1,4 +1,4 @@
-"""Focal losses and symmetric cross entropy, as functions."""
+"""Losses of single predictions and lists as functions, with the options of the classes of `imbalanced_torch`."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -7,14 +7,18 @@ from typing import Any, TypedDict, Unpack
 from torch import Tensor
 
 from imbalanced_core import checks, reductions
-from imbalanced_core.losses import pointwise
+from imbalanced_core.losses import hard_examples, long_tail, pointwise
+from imbalanced_core.losses.ndcg import ndcg
 from imbalanced_core.options import LIST_DEFAULTS, Function, ListOptions, with_options
 from imbalanced_core.pool.labels import foreground
 from imbalanced_torch import validation
-from imbalanced_torch._lists import list_parts
 from imbalanced_torch._pointwise import Parts, counted_positions, label_parts
 from imbalanced_torch.functional.ranking import Number
+from imbalanced_torch.ndcg import list_parts
 from imbalanced_torch.validation import readable
+
+Counts = Tensor | Sequence[float]
+Rates = Number | Sequence[float]
 
 
 class LabelOptions(TypedDict, total=False):
@@ -78,16 +82,9 @@ def sigmoid_focal_loss(
     gamma: Number = 2.0,
     **options: Unpack[LabelOptions],
 ) -> Tensor:
-    """Focal loss of independent binary predictions: the loss of `imbalanced_torch.SigmoidFocalLoss`.
+    """Focal loss of independent binary predictions: the loss of `imbalanced_torch.SigmoidFocalLoss`, with its options.
 
-    Args:
-        logits: floating point, any shape.
-        targets: in [0, 1], of any dtype, in the shape of `logits`.
-        alpha: weight of the positive class in [0, 1]; None or −1 for no weights.
-        gamma: focusing exponent, >= 0.
-        **options: see `LabelOptions`.
-
-    Returns, Raises: as `imbalanced_torch.SigmoidFocalLoss`.
+    `logits` are floating point, of any shape; `targets` in [0, 1], of any dtype, in the shape of `logits`.
     """
     alpha = None if isinstance(alpha, (int, float)) and alpha == -1 else alpha
     return label_loss(partial(pointwise.sigmoid_focal, alpha=alpha, gamma=gamma), logits, targets, **options)
@@ -104,18 +101,10 @@ def softmax_focal_loss(
     background_class: int = 0,
     **options: Unpack[ClassOptions],
 ) -> Tensor:
-    """Focal loss of mutually exclusive classes: the loss of `imbalanced_torch.SoftmaxFocalLoss`.
+    """Focal loss of mutually exclusive classes: the loss of `imbalanced_torch.SoftmaxFocalLoss`, with its options.
 
-    Args:
-        logits: floating point, C classes on `axis`.
-        targets: class ids in the shape of `logits` without `axis`, or probabilities in the shape of `logits`.
-        alpha: one weight per class [C], >= 0; None for no weights.
-        gamma: focusing exponent, >= 0.
-        label_smoothing: in [0, 1].
-        background_class: the class id that "mean_positive" does not count.
-        **options: see `ClassOptions`.
-
-    Returns, Raises: as `imbalanced_torch.SoftmaxFocalLoss`.
+    `logits` are floating point, with C classes on `axis`; `targets` class ids in the shape of `logits` without `axis`,
+    or probabilities in the shape of `logits`.
     """
     validation.check_tensors(logits=logits)
     if alpha is not None:
@@ -135,12 +124,98 @@ def symmetric_cross_entropy_loss(
     epsilon: float = 1e-8,
     **options: Unpack[ClassOptions],
 ) -> Tensor:
-    """Cross entropy plus reverse cross entropy: the loss of `imbalanced_torch.SymmetricCrossEntropyLoss`.
-
-    Common arguments as for `softmax_focal_loss`, the others as for the class.
-    """
+    """The loss of `imbalanced_torch.SymmetricCrossEntropyLoss`; logits and targets as for `softmax_focal_loss`."""
     function = partial(pointwise.symmetric_cross_entropy, alpha=alpha, beta=beta, epsilon=epsilon)
     return class_loss(function, logits, targets, **options)
+
+
+@class_function
+def logit_adjusted_loss(
+    logits: Tensor, targets: Tensor, *, class_counts: Counts, tau: Number = 1.0, **options: Unpack[ClassOptions]
+) -> Tensor:
+    """The loss of `imbalanced_torch.LogitAdjustedLoss`; logits and targets as for `softmax_focal_loss`."""
+    counts = _counts(class_counts, logits)
+    return class_loss(partial(long_tail.logit_adjusted, class_counts=counts, tau=tau), logits, targets, **options)
+
+
+@class_function
+def vector_scaling_loss(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    class_counts: Counts,
+    gamma: Number = 0.15,
+    tau: Number = 1.0,
+    **options: Unpack[ClassOptions],
+) -> Tensor:
+    """The loss of `imbalanced_torch.VectorScalingLoss`; logits and targets as for `softmax_focal_loss`."""
+    function = partial(long_tail.vector_scaling, class_counts=_counts(class_counts, logits), gamma=gamma, tau=tau)
+    return class_loss(function, logits, targets, **options)
+
+
+@class_function
+def ldam_loss(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    class_counts: Counts,
+    max_margin: Number = 0.5,
+    scale: Number = 30.0,
+    **options: Unpack[ClassOptions],
+) -> Tensor:
+    """The loss of `imbalanced_torch.LDAMLoss`; logits and targets as for `softmax_focal_loss`."""
+    counts = _counts(class_counts, logits)
+    function = partial(long_tail.ldam, class_counts=counts, max_margin=max_margin, scale=scale)
+    return class_loss(function, logits, targets, **options)
+
+
+@label_function
+def sigmoid_logit_adjusted_loss(
+    logits: Tensor, targets: Tensor, *, positive_rate: Rates, tau: Number = 1.0, **options: Unpack[LabelOptions]
+) -> Tensor:
+    """The loss of `imbalanced_torch.SigmoidLogitAdjustedLoss`; logits and targets as for `sigmoid_focal_loss`."""
+    if not isinstance(positive_rate, (int, float)):
+        positive_rate = validation.as_tensor("positive_rate", positive_rate).to(logits.device)
+        checks.positive_values(readable(positive_rate), name="positive_rate", below=1.0)
+    function = partial(long_tail.sigmoid_logit_adjusted, positive_rate=positive_rate, tau=tau)
+    return label_loss(function, logits, targets, **options)
+
+
+@class_function
+def poly1_loss(logits: Tensor, targets: Tensor, *, epsilon: Number = 1.0, **options: Unpack[ClassOptions]) -> Tensor:
+    """The loss of `imbalanced_torch.Poly1Loss`; logits and targets as for `softmax_focal_loss`."""
+    return class_loss(partial(hard_examples.poly1, epsilon=epsilon), logits, targets, **options)
+
+
+@label_function
+def asymmetric_loss(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    gamma_pos: Number = 1.0,
+    gamma_neg: Number = 4.0,
+    clip: float = 0.05,
+    **options: Unpack[LabelOptions],
+) -> Tensor:
+    """The loss of `imbalanced_torch.AsymmetricLoss`; logits and targets as for `sigmoid_focal_loss`."""
+    function = partial(hard_examples.asymmetric, gamma_pos=gamma_pos, gamma_neg=gamma_neg, clip=clip)
+    return label_loss(function, logits, targets, **options)
+
+
+@label_function
+def hard_negative_loss(
+    logits: Tensor, targets: Tensor, *, share: float = 0.25, axis: int | None = 0, **options: Unpack[LabelOptions]
+) -> Tensor:
+    """The loss of `imbalanced_torch.HardNegativeLoss`; logits and targets as for `sigmoid_focal_loss`."""
+    return label_loss(partial(hard_examples.hard_negative, share=share, axis=axis), logits, targets, **options)
+
+
+@list_function
+def ndcg_loss(
+    scores: Tensor, relevance: Tensor, *, gain: str = "exponential", **options: Unpack[ListOptions]
+) -> Tensor:
+    """The loss of `imbalanced_torch.NDCGLoss`: one minus the smooth NDCG of lists [..., n]."""
+    return list_loss(ndcg, scores, relevance, gain=gain, **options)
 
 
 def label_loss(
@@ -205,3 +280,9 @@ def _reduce(parts: Parts, reduction: str, weights: Tensor | None) -> Tensor:
     validation.check_optional_tensors(sample_weight=weights)
     checks.weights(readable(weights), where=readable(where))
     return reductions.reduce_elements(losses, reduction=reduction, where=where, weights=weights, positives=positives)
+
+
+def _counts(class_counts: Counts, logits: Tensor) -> Tensor:
+    counts = validation.as_tensor("class_counts", class_counts).to(logits.device)
+    checks.positive_values(readable(counts), name="class_counts")
+    return counts

@@ -15,7 +15,7 @@ from reference import QUEUE_IGNORED
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from imbalanced_torch import _header, distributed
+from imbalanced_torch import _collectives, distributed
 from imbalanced_torch.hard_examples import HardNegativeLoss
 from imbalanced_torch.pointwise import SigmoidFocalLoss, SoftmaxFocalLoss, SymmetricCrossEntropyLoss
 from imbalanced_torch.ranking import RecallAtQuantileLoss, SmoothAPLoss
@@ -192,7 +192,9 @@ def bad_pointwise_calls(ranks: Ranks) -> None:
             "TypeError: targets must be a torch.Tensor, got None": (x_, None, w_),
         }
         for culprits in ((2,), (0, 2)):  # ranks that hold rows
-            others = f"inputs must be valid on every rank, got an error on {_header.say_list(culprits)}; it says which"
+            others = (
+                f"inputs must be valid on every rank, got an error on {_collectives.say_list(culprits)}; it says which"
+            )
             for message, bad in bad_calls.items():
                 arguments = bad if ranks.rank in culprits else good
                 got = agree_on_error(ranks, lambda arguments=arguments: call(*arguments))
@@ -244,7 +246,7 @@ def failure_before_mining(ranks: Ranks) -> None:
 def failures_of_many_ranks(ranks: Ranks) -> None:
     """One number holds the bits of 52 ranks; here, of 2."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_header, "_BITS", 2)
+        patch.setattr(_collectives, "_BITS", 2)
 
         def fail() -> tuple[Tensor, None]:
             raise ValueError(f"rank {ranks.rank}")

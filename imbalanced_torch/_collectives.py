@@ -1,4 +1,4 @@
-"""Header exchanged before the rows: ranks that disagree all raise the same error instead of hanging."""
+"""The collectives of a step: a header, with which ranks that disagree all raise the same error, then the rows."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -36,11 +36,7 @@ class Fact(NamedTuple):
 def describe(
     tensors: Sequence[Tensor | None], *, names: Sequence[str], flags: Sequence[int] | Mapping[str, int] = ()
 ) -> list[Fact]:
-    """The facts of one call: device, dtypes, row shapes, flags.
-
-    Raises:
-        ValueError: on an unsupported tensor, different numbers of rows, or too many tensors or flags.
-    """
+    """The facts of one call: device, dtypes, row shapes, flags; ValueError on tensors or flags that cannot be sent."""
     if not isinstance(flags, Mapping):
         flags = {f"flags[{i}]": flag for i, flag in enumerate(flags)}
     checks.require(len(tensors) <= _MAX_TENSORS, "tensors", f"at most {_MAX_TENSORS}", len(tensors))
@@ -74,16 +70,9 @@ def _describe_tensor(tensor: Tensor | None, name: str) -> list[Fact]:
 def exchange(describe: Callable[[], list[Fact]], *, rows: int, device: torch.device, process_group: Any) -> list[int]:
     """Exchanges facts and row counts; returns the row counts of all ranks, in rank order.
 
-    Args:
-        describe: returns the facts. If it raises, a flag is sent instead, so that the other ranks raise too rather than
-            hang.
-        rows: this rank's number of rows.
-        device: device of the collective.
-        process_group: the ranks; None for all.
-
-    Raises:
-        Exception: on every rank: the error of `describe`, or one that names the ranks where it failed; or an error that
-            names a fact on which ranks disagree, with the values and ranks.
+    If `describe`, which returns the facts, raises, a flag is sent instead, so that the other ranks raise too rather
+    than hang: an error that names the ranks where it failed. If ranks disagree on a fact, all raise a ValueError that
+    names it, with the values and ranks.
     """
     facts: list[Fact] = []
     failure = None
@@ -145,3 +134,58 @@ def say_list(ranks: Sequence[int]) -> str:
     if len(ranks) == 1:
         return f"rank {ranks[0]}"
     return "ranks " + ", ".join(map(str, ranks[:8])) + (f" and {len(ranks) - 8} more" if len(ranks) > 8 else "")
+
+
+def gather_constants(tensors: list[Tensor], *, rows: list[int], process_group: Any) -> list[Tensor]:
+    """Gathers tensors [n, ...] to [Σ n, ...] without gradient, in one collective; `rows` holds the n of every rank."""
+    # Copies: `contiguous()` keeps any strides of a dimension of length 1, and a view as bytes may reject those.
+    matrices = [tensor.detach().reshape(len(tensor), tensor.shape[1:].numel()) for tensor in tensors]
+    copies = [matrix.clone(memory_format=torch.contiguous_format).view(torch.uint8) for matrix in matrices]
+    payload = torch.cat(copies, dim=1)  # [n, bytes]
+    widths = [tensor.shape[1:].numel() * tensor.element_size() for tensor in tensors]
+    return [
+        part.clone(memory_format=torch.contiguous_format).view(tensor.dtype).reshape(-1, *tensor.shape[1:])
+        for part, tensor in zip(_gather_padded(payload, rows, process_group).split(widths, dim=1), tensors, strict=True)
+    ]
+
+
+def _gather_padded(payload: Tensor, rows: list[int], process_group: Any) -> Tensor:
+    longest = max(rows)
+    if longest == 0:  # known to every rank
+        return payload
+    padded = payload
+    if payload.shape[0] < longest:
+        padded = payload.new_zeros(longest, payload.shape[1])
+        padded[: payload.shape[0]] = payload
+    gathered = payload.new_empty(longest * len(rows), payload.shape[1])
+    all_gather(gathered, padded, process_group)
+    if min(rows) == longest:
+        return gathered
+    return torch.cat([block[:n] for block, n in zip(gathered.split(longest), rows, strict=True)])
+
+
+class LocalSlice(torch.autograd.Function):
+    """The gathered rows; backward returns the local slice of the cotangent, times `scale`."""
+
+    @staticmethod
+    def forward(ctx: Any, local: Tensor, gathered: Tensor, start: int, scale: int) -> Tensor:
+        ctx.start, ctx.rows, ctx.scale = start, local.shape[0], scale
+        return gathered.view_as(gathered)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple:
+        return cotangents[0].narrow(0, ctx.start, ctx.rows) * ctx.scale, None, None, None
+
+
+class ValueWithGradient(torch.autograd.Function):
+    """`value` with derivative `factor` with respect to `total`; combining them by + and − would round or give NaN."""
+
+    @staticmethod
+    def forward(ctx: Any, total: Tensor, value: Tensor, factor: Tensor) -> Tensor:  # noqa: ARG004
+        ctx.save_for_backward(factor)
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple:
+        (factor,) = ctx.saved_tensors
+        return cotangents[0] * factor, None, None

@@ -1,6 +1,6 @@
 """Losses of single predictions and of lists: checks of concrete values, then one jitted call of the core.
 
-Arguments shared by all functions, "see above" in their docstrings:
+Arguments shared by all functions:
 
 - reduction: "mean" over the counted positions, "sum" or "none". The focal losses, and those for independent labels,
   also have "mean_positive": the sum over all positions, background included, divided by the number of positive (or
@@ -57,8 +57,8 @@ def sigmoid_focal_loss(
     """Focal loss of independent binary predictions: binary or multi-label classification.
 
     Formula, logits, targets, `alpha`, `gamma` and the paper: `imbalanced_core.losses.pointwise.sigmoid_focal`;
-    `ignore_index` (default None), `where`, `sample_weight`, `reduction` and `axis_name`: see above. `alpha` may also be
-    −1, for no weights, or a sequence: use w / (1 + w) for `w = imbalanced_jax.pos_weight(...)`.
+    `ignore_index` (default None), `where`, `sample_weight`, `reduction` and `axis_name`: see `imbalanced_jax.pointwise`.
+    `alpha` may also be −1, for no weights, or a sequence: use w / (1 + w) for `w = imbalanced_jax.pos_weight(...)`.
     """
     alpha = validation.positive_weight(alpha)
     numbers, rules = {"alpha": alpha, "gamma": gamma}, {"gamma": checks.non_negative}
@@ -80,7 +80,8 @@ def softmax_focal_loss(
 
     Formulas, logits, targets, `alpha`, `gamma`, `label_smoothing` and the paper:
     `imbalanced_core.losses.pointwise.softmax_focal`; `ignore_index`, `axis`, the class axis, `sample_weight`,
-    `reduction` and `axis_name`: see above. `alpha` may also be a sequence; see `imbalanced_jax.class_weights`.
+    `reduction` and `axis_name`: see `imbalanced_jax.pointwise`. `alpha` may also be a sequence; see
+    `imbalanced_jax.class_weights`.
     `background_class` is the class id that "mean_positive" does not count.
     """
     checks.in_unit_interval("label_smoothing", validation.number(label_smoothing))
@@ -125,8 +126,8 @@ def logit_adjusted_loss(
     """Logit-adjusted cross entropy, CE(logits + τ log π, y) with π_c = n_c / Σn; with τ = 1 it is the balanced softmax.
 
     Predict without the adjustment: the logits are then those for balanced classes, and `prior_correction` with `tau=τ`
-    gives those for the data. `class_counts` n, [C]: see above. `tau` is finite; 0 gives the cross entropy. Logits,
-    targets and options as for `softmax_focal_loss`. See `imbalanced_core.losses.long_tail.logit_adjusted`.
+    gives those for the data. `class_counts` n, [C]: see `imbalanced_jax.pointwise`. `tau` is finite; 0 gives the
+    cross entropy. Logits, targets and options as for `softmax_focal_loss`. See `imbalanced_core.losses.long_tail.logit_adjusted`.
     """
     numbers = {"class_counts": class_counts, "tau": tau}
     return class_loss(long_tail.logit_adjusted, logits, targets, numbers, rules=long_tail.RULES, **options)

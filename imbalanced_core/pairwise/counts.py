@@ -239,9 +239,8 @@ def _counts_everywhere(scores: Array, weights: Array, temperature: Array, at: Ar
     """The counts of the requested items, [..., k, n], 0 for others."""
     xp = array_namespace(scores)
     above, indices = _counts_at(scores, weights, temperature, at)
-    if indices is None:
-        return above
-    return ops.put_along(xp.zeros_like(weights), xp.broadcast_to(indices[..., None, :], above.shape), above, reuse=True)
+    at = xp.broadcast_to(indices[..., None, :], above.shape)  # type: ignore[index]  # eager mode requests some
+    return ops.put_along(xp.zeros_like(weights), at, above, reuse=True)
 
 
 def _gradient_everywhere(cotangent: Array, scores: Array, weights: Array, temperature: Array, at: Array) -> Array:

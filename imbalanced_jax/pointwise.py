@@ -57,7 +57,7 @@ def sigmoid_focal_loss(
     """Focal loss of independent binary predictions: binary or multi-label classification.
 
     Formula, logits, targets, `alpha`, `gamma` and the paper: `imbalanced_core.losses.pointwise.sigmoid_focal`;
-    `ignore_index` (default None), `where`, `sample_weight`, `reduction` and `axis_name`: see `imbalanced_jax.pointwise`.
+    `ignore_index` (default None), `where`, `sample_weight`, `reduction`, `axis_name`: see `imbalanced_jax.pointwise`.
     `alpha` may also be −1, for no weights, or a sequence: use w / (1 + w) for `w = imbalanced_jax.pos_weight(...)`.
     """
     alpha = validation.positive_weight(alpha)
@@ -81,8 +81,7 @@ def softmax_focal_loss(
     Formulas, logits, targets, `alpha`, `gamma`, `label_smoothing` and the paper:
     `imbalanced_core.losses.pointwise.softmax_focal`; `ignore_index`, `axis`, the class axis, `sample_weight`,
     `reduction` and `axis_name`: see `imbalanced_jax.pointwise`. `alpha` may also be a sequence; see
-    `imbalanced_jax.class_weights`.
-    `background_class` is the class id that "mean_positive" does not count.
+    `imbalanced_jax.class_weights`. `background_class` is the class id that "mean_positive" does not count.
     """
     checks.in_unit_interval("label_smoothing", validation.number(label_smoothing))
     if alpha is not None:
@@ -127,7 +126,8 @@ def logit_adjusted_loss(
 
     Predict without the adjustment: the logits are then those for balanced classes, and `prior_correction` with `tau=τ`
     gives those for the data. `class_counts` n, [C]: see `imbalanced_jax.pointwise`. `tau` is finite; 0 gives the
-    cross entropy. Logits, targets and options as for `softmax_focal_loss`. See `imbalanced_core.losses.long_tail.logit_adjusted`.
+    cross entropy. Logits, targets and options as for `softmax_focal_loss`. See
+    `imbalanced_core.losses.long_tail.logit_adjusted`.
     """
     numbers = {"class_counts": class_counts, "tau": tau}
     return class_loss(long_tail.logit_adjusted, logits, targets, numbers, rules=long_tail.RULES, **options)

@@ -31,6 +31,8 @@ def _focal(x: Array, y: Array, w_pos: Array, w_neg: Array, gamma: Array) -> Arra
 
 def _focal_and_slope(x: Array, y: Array, w_pos: Array, w_neg: Array, gamma: Array) -> tuple[Array, Array]:
     # for u = 1 − p_t: u' = p q (1 − 2y),  BCE' = p − y = u − 2qy
+    if ops.are_binary(y):
+        return _binary_focal_and_slope(x, y, w_pos, w_neg, gamma)
     p, q, u, bce = _parts(x, y)
     weight = _weight(y, w_pos, w_neg)
     u_slope, bce_slope = p * ops.add_product(q, q, y, -2.0), ops.add_product(u, q, y, -2.0)
@@ -41,6 +43,17 @@ def _focal_and_slope(x: Array, y: Array, w_pos: Array, w_neg: Array, gamma: Arra
     kept = above_zero(u)
     factor = kept**gamma * weight
     return factor * bce, factor * ops.add_product(bce_slope, bce, ops.divide(u_slope, kept), gamma)
+
+
+def _binary_focal_and_slope(x: Array, y: Array, w_pos: Array, w_neg: Array, gamma: Array) -> tuple[Array, Array]:
+    """`_focal_and_slope` for targets of 0 and 1, in fewer passes: with z = ∓x, 1 − p_t = σ(z), BCE = softplus(z)."""
+    xp = array_namespace(x)
+    greatest = float(xp.finfo(x.dtype).max)
+    sign = ops.lerp(1.0, -1.0, y)
+    z = xp.clip(x * sign, min=-greatest, max=greatest)
+    u, bce = ops.sigmoid(z), ops.softplus(z)
+    factor = power(u, gamma) * _weight(y, w_pos, w_neg)
+    return factor * bce, factor * sign * ops.add_product(u, ops.sigmoid(-z, reuse=True), bce, gamma)
 
 
 def _by_logit(x: Array, y: Array, w_pos: Array, w_neg: Array, gamma: Array) -> Array:

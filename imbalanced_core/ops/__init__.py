@@ -113,6 +113,11 @@ def count_in_row(mask: Array) -> Array:
     return backend(mask).count_in_row(mask)
 
 
+def are_binary(x: Array) -> bool:
+    """Whether all entries are known to be 0 or 1; False where reading is slow or breaks a trace."""
+    return backend(x).are_binary(x)
+
+
 def known_within(x: Array, least: float, greatest: float) -> bool:
     """Whether all entries are known to lie in [least, greatest]; False where reading is slow or breaks a trace."""
     return backend(x).known_within(x, least, greatest)

@@ -250,6 +250,10 @@ def count_in_row(mask: Array) -> Array:
     return array_namespace(mask).count_nonzero(mask, axis=-1)
 
 
+def are_binary(x: Array) -> bool:
+    return False
+
+
 def known_within(x: Array, least: float, greatest: float) -> bool:
     return False
 

@@ -22,6 +22,7 @@ not accumulate when a million scores lie within a thousandth of τ.
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 from imbalanced_core import ops
@@ -226,8 +227,7 @@ def _vjp_of_all(cotangent: Array, arrived: Array, scores: Array, weights: Array,
     """
     xp = array_namespace(scores)
 
-    def by_scores() -> Array:
-        return gradient_of_all(cotangent, arrived, scores, weights, temperature)
+    by_scores = partial(gradient_of_all, cotangent, arrived, scores, weights, temperature)
 
     def by_weights() -> Array:
         return xp.sum(cotangent, axis=-1, keepdims=True) - counts_of_all(scores, cotangent, temperature)[0]
@@ -258,19 +258,13 @@ def _gradient_everywhere(cotangent: Array, scores: Array, weights: Array, temper
 
 def _everywhere_vjp(cotangent: Array, scores: Array, weights: Array, temperature: Array, at: Array) -> tuple:
     """The derivative of `_counts_everywhere`; the weights are constants."""
-
-    def by_scores() -> Array:
-        return _untraced_gradient(cotangent, scores, weights, temperature, at)
-
+    by_scores = partial(_untraced_gradient, cotangent, scores, weights, temperature, at)
     return by_scores, None, by_temperature(by_scores, scores, temperature), None
 
 
 def _few_vjp(cotangent: Array, arrived: Array, scores: Array, weights: Array, temperature: Array, at: Array) -> tuple:
     """The derivative of `few.counts_at`; the weights are constants."""
-
-    def by_scores() -> Array:
-        return few.gradient_at(cotangent, arrived, scores, weights, temperature, at)
-
+    by_scores = partial(few.gradient_at, cotangent, arrived, scores, weights, temperature, at)
     return by_scores, None, by_temperature(by_scores, scores, temperature), None
 
 

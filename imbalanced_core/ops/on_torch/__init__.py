@@ -13,6 +13,7 @@ from imbalanced_core.ops.on_torch.constants import arange, constant, makes_ordin
 from imbalanced_core.ops.on_torch.derivatives import with_class_slope, with_partials, with_vjp
 from imbalanced_core.ops.on_torch.order import (
     add_rows,
+    are_binary,
     cumulative_sum,
     greatest_count,
     inverse_permutation,

@@ -51,6 +51,10 @@ def cumulative_sum(x: torch.Tensor) -> torch.Tensor:
     return torch.cumsum(x, dim=-1)  # the compatibility layer's function is not traceable
 
 
+def are_binary(x: torch.Tensor) -> bool:
+    return is_eager_cpu(x) and not torch.addcmul(x, x, x, value=-1.0).any()
+
+
 def known_within(x: torch.Tensor, least: float, greatest: float) -> bool:
     if not is_eager_cpu(x):
         return False

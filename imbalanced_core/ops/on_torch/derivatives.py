@@ -76,8 +76,9 @@ def _without_autocast(arrays: Sequence) -> contextlib.AbstractContextManager:
 
 def with_vjp(primal: Callable, vjp: Callable, keeps: bool) -> Callable:
     def function(*arrays: Any, **static: Any) -> torch.Tensor:
-        if _compiled_without_gradient(arrays):
-            return primal(*arrays, **static)[0] if keeps else primal(*arrays, **static)
+        if _is_without_gradient(arrays):
+            with _without_autocast(arrays):
+                return primal(*arrays, **static)[0] if keeps else primal(*arrays, **static)
         if keeps:
             return _with_kept(primal, vjp, static, *arrays)[0]
         return _with_vjp(primal, vjp, static, *arrays)
@@ -87,8 +88,8 @@ def with_vjp(primal: Callable, vjp: Callable, keeps: bool) -> Callable:
 
 def with_partials(function: Callable, partials: tuple, with_slope: Callable) -> Callable:
     def differentiable(*arrays: Any) -> torch.Tensor:
-        if _compiled_without_gradient(arrays):
-            return function(*arrays)
+        if _is_without_gradient(arrays):
+            return _elementwise(function, arrays)
         if _only_first_needs_gradient(arrays):
             return _WithSlope.apply(with_slope, *arrays)
         return _with_partials(function, partials, *arrays)
@@ -147,11 +148,11 @@ def _of_matrix(function: Callable, arrays: Sequence) -> tuple:
     return tuple(result.unsqueeze(-1) for result in function(*part, axis=1))
 
 
-def _compiled_without_gradient(arrays: tuple) -> bool:
-    """Whether compiled without gradients, where the compiler of torch 2.13 calls `forward(..., *arrays)` wrongly."""
-    if not torch.compiler.is_compiling():
-        return False
-    return not (torch.is_grad_enabled() and any(isinstance(x, torch.Tensor) and x.requires_grad for x in arrays))
+def _is_without_gradient(arrays: tuple) -> bool:
+    """Whether no gradient is recorded; compiled then, torch 2.13 calls `forward(..., *arrays)` wrongly."""
+    if not torch.is_grad_enabled():
+        return True
+    return torch.compiler.is_compiling() and not any(isinstance(x, torch.Tensor) and x.requires_grad for x in arrays)
 
 
 def _only_first_needs_gradient(arrays: Sequence) -> bool:

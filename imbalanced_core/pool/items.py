@@ -217,8 +217,16 @@ def standard_deviation(scores: Array, reference: Array, items: Items) -> Array:
 
 
 def with_margin(items: Items, margin: float, tau: Array) -> Array:
-    """The scores, with negatives raised by `margin` · τ: a positive must outscore them by that margin."""
+    """Scores to compare, with negatives raised by `margin` · τ: a positive must outscore them by that margin.
+
+    They are shifted so that the score nearest 0 becomes 0: beside a small margin, a common offset costs digits.
+    """
     checks.non_negative("margin", margin)
     if isinstance(margin, (int, float)) and margin == 0:
         return items.scores
-    return items.scores + ops.where(items.negatives, (margin * tau)[..., None], 0.0)
+    xp, scores = array_namespace(items.scores), ops.stop_gradient(items.scores)
+    largest = float(xp.finfo(scores.dtype).max) ** 0.5
+    least = xp.min(ops.where(items.where, scores, largest), axis=-1, keepdims=True)
+    greatest = xp.max(ops.where(items.where, scores, -largest), axis=-1, keepdims=True)
+    offset = xp.clip(least, min=0.0) + xp.clip(greatest, max=0.0)  # 0 between scores of both signs
+    return (items.scores - offset) + ops.where(items.negatives, (margin * tau)[..., None], 0.0)

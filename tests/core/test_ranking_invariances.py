@@ -26,6 +26,17 @@ def test_order_shift_and_scale_of_the_scores(rng, case):
 
 
 @every_objective_variant
+@pytest.mark.parametrize("offset", [64, -64])
+def test_an_offset_of_all_scores_costs_no_digits(rng, case, offset):
+    scores, positives = draw(rng, (3, 40))
+    scores = (np.round(scores * 4096) / 4096).astype(np.float32)  # so that the offset is exact
+    where = rng.random((3, 40)) < 0.8
+    loss = case.objective(scores, positives, where=where, temperature=0.01)[0]
+    moved = case.objective(scores + np.float32(offset), positives, where=where, temperature=0.01)[0]
+    np.testing.assert_allclose(moved, loss, rtol=1e-6, atol=1e-7)
+
+
+@every_objective_variant
 def test_rows_are_independent(rng, case):
     scores, positives = draw(rng, (2, 3, 30))
     options = options_of(case, rng, scores.shape)

@@ -177,6 +177,22 @@ def test_second_derivatives_are_those_of_the_first(case):
     assert hessian.abs().max() > 1e-3
 
 
+@every_loss
+def test_compiled_second_derivatives_are_those_of_eager_mode(case):
+    """PyTorch's compiler takes the second derivative of an autograd function of a computed value for 0."""
+    x, y = batch(case=case, dtype=np.float64)
+    loss_fn = make(case, queue_size=0)
+
+    def slope(x):
+        return torch.func.grad(lambda x: loss_fn(3 * x, y))(x).square().sum()
+
+    expected = torch.func.grad(slope)(x)
+    assert expected.abs().max() > 0
+    torch.compiler.reset()
+    compiled = torch.compile(torch.func.grad(slope), backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), expected)
+
+
 @pytest.mark.parametrize("size", [1.0, 30.0, 1e4])
 @each(with_variants(POINTWISE))
 def test_second_derivatives_of_pointwise_losses_are_finite(case, size):

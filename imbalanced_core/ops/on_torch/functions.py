@@ -21,8 +21,18 @@ def lean_in_eager_mode(function: type[torch.autograd.Function]) -> Callable[...,
     twin: Any = type(function.__name__, (torch.autograd.Function,), {k: staticmethod(f) for k, f in members.items()})
 
     def apply(*inputs: Any) -> Any:
+        if torch.compiler.is_compiling() and _is_differentiated_twice():
+            return function.forward(*inputs)
         if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
             return function.apply(*inputs)
         return twin.apply(*inputs)
 
     return apply
+
+
+@torch.compiler.assume_constant_result
+def _is_differentiated_twice() -> bool:
+    """Whether `torch.func` nests derivatives here; compiled, torch 2.13 then takes the second of a function for 0."""
+    kinds = torch._C._functorch.TransformType
+    levels = torch._functorch.pyfunctorch.retrieve_all_functorch_interpreters()
+    return sum(level.key() in (kinds.Grad, kinds.Jvp) for level in levels) > 1

@@ -1,7 +1,7 @@
 """State of the ranking modules: queue and temperature as buffers that survive moves, casts and checkpoints."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import array_api_compat.torch as xp
 import numpy as np
@@ -28,6 +28,7 @@ class RankingState(ClassQueue):
     """Base class that keeps the queue, temperature and number of random draws of a ranking module in buffers."""
 
     class_parallel: bool
+    objective: ClassVar[Callable[..., tuple]]
     compares_pairs = False  # whether the loss compares pairs of rows
     gated: bool
     queue_size: int
@@ -142,9 +143,25 @@ class RankingState(ClassQueue):
                 self._buffers[name] = old.to(new.device, torch.promote_types(torch.float32, new.dtype))
         return self
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        """Adds the objective to the metadata: the gate and temperature of another one mean something else."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        metadata = getattr(destination, "_metadata", {})
+        metadata.setdefault(prefix[:-1], {})["objective"] = type(self).objective.__name__
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> None:
         """Loads a queue of another size, keeping the newest rows; a missing queue or gate starts anew."""
+        own = type(self).objective.__name__
+        if (objective := local_metadata.get("objective", own)) != own:
+            rule = f"of a loss of the objective {own}; to continue with the rows of another, assign loss_fn.queue"
+            args[-1].append(f"the state must be {rule}, got {objective}")
         state_dict = dict(state_dict)
+        for name, buffer in self._buffers.items():  # `assign=True` would keep half precision
+            saved = state_dict.get(prefix + name)
+            if isinstance(saved, Tensor) and saved.is_floating_point():
+                state_dict[prefix + name] = saved.to(torch.promote_types(saved.dtype, buffer.dtype))
         if self.class_parallel and prefix + "queue_block" in state_dict:
             self._adopt_block(state_dict[prefix + "queue_logits"], state_dict[prefix + "queue_block"])
         if prefix + "_temperature" in state_dict:
@@ -164,7 +181,7 @@ class RankingState(ClassQueue):
                 buffer.copy_(saved)
             else:
                 state_dict[prefix + name] = saved
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args, **kwargs)
 
 
 def uniform_noise(draw: Tensor, n: int) -> Tensor:

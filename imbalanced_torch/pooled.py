@@ -37,7 +37,6 @@ class PooledLoss(RankingState):
         iid_aware: whether it uses `Items.is_iid`.
     """
 
-    objective: ClassVar[Callable[..., tuple]]
     iid_aware: ClassVar[bool] = False
 
     def __init__(

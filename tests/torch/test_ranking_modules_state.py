@@ -117,6 +117,27 @@ def test_a_checkpoint_of_other_classes_is_refused():
         SmoothAPLoss(2, queue_size=24, multilabel=True).load_state_dict(saved)
 
 
+def test_a_checkpoint_of_another_loss_is_refused():
+    saved = filled(gated=True)
+    others = torch.nn.ModuleList([PAUCAtBudgetLoss.recommended(2, 0.1, queue_size=24)])
+    with pytest.raises(RuntimeError, match=r"the state must be of .* band_auc; .*, got average_precision"):
+        others.load_state_dict(torch.nn.ModuleList([saved]).state_dict())
+    others[0].queue = saved.queue
+    assert all(map(torch.equal, others[0].queue, saved.queue))
+
+
+def test_assigning_a_state_of_half_precision_keeps_the_state_wide():
+    loss_fn = filled(gated=True)
+    saved = {name: x.half() if x.is_floating_point() else x for name, x in loss_fn.state_dict().items()}
+    other = SmoothAPLoss(2, queue_size=24, gated=True)
+    other.load_state_dict(saved, assign=True)
+    for (name, mine), (_, wide) in zip(other.named_buffers(), loss_fn.named_buffers(), strict=True):
+        assert mine.dtype == wide.dtype, name
+    other.gate.positives.fill_(2048)  # to which float16 cannot add 1
+    other(*batch(5))
+    assert other.gate.positives.min() > 2048
+
+
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))])
 def test_copies_are_equal_and_apart(clone):
     loss_fn = filled(generator=torch.Generator().manual_seed(3))

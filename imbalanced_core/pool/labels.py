@@ -17,7 +17,10 @@ def class_ids(targets: Array) -> Array:
     xp = array_namespace(targets)
     if xp.isdtype(targets.dtype, "bool") or xp.iinfo(targets.dtype).bits < 32:
         return xp.astype(targets, xp.int32)
-    return xp.astype(targets, xp.int64) if xp.isdtype(targets.dtype, "unsigned integer") else targets
+    if not xp.isdtype(targets.dtype, "unsigned integer"):
+        return targets
+    ids = xp.astype(targets, xp.arange(0).dtype)  # JAX has int64 only on request
+    return ops.where(ids < 0, 2**31 - 1, ids)  # an id that does not fit has wrapped around
 
 
 def taking_part(targets: Array, *, ignore_index: int) -> Array:

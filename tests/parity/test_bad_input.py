@@ -11,6 +11,7 @@ import torch
 from bad_input_cases import BLEND, CLASS_PARALLEL, LOSSES, ROWS, call, evaluate
 from losses import IGNORED
 
+import imbalanced_core
 import imbalanced_jax
 import imbalanced_torch
 from imbalanced_core.ops import on_torch
@@ -172,6 +173,21 @@ def test_targets_of_any_integer_type(loss):
     expected = call("torch", loss, logits, targets)
     for dtype in (np.uint8, np.int8, np.uint16, np.int32, np.uint32, np.uint64):
         assert call("torch", loss, logits, targets.astype(dtype)) == expected
+
+
+@every_library
+@pytest.mark.parametrize("loss", [x for x in LOSSES if x.case.kind in ("ids", "ranking")], ids=lambda loss: loss.name)
+def test_ids_that_wrap_around_are_not_ignored(library, loss, monkeypatch):
+    """2³² − 100 is −100 in 32 bits; under `jit`, or where torch reads no values, the loss is NaN."""
+    logits, targets = loss.batch()
+    targets = 0 * targets - 100
+    if library == "jax":
+        with jax.enable_x64(False):
+            assert np.isnan(evaluate("jax", loss, logits, targets.astype(np.uint32))[0])
+        return
+    monkeypatch.setattr(imbalanced_torch.validation, "can_read", lambda _: False)
+    monkeypatch.setattr(imbalanced_core.ops, "known_within", lambda *_: False)
+    assert np.isnan(evaluate("torch", loss, logits, targets.astype(np.uint64))[0])
 
 
 @every_loss

@@ -10,6 +10,7 @@ undefined, where an unmasked score is NaN, and where a weight is negative or not
 two sorts of each row, O(n log n) time and O(n) memory, unless stated otherwise.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -72,7 +73,9 @@ def partial_auc(
     References:
         McClish, Analyzing a Portion of the ROC Curve, Medical Decision Making 1989
     """
-    checks.require(0 <= alpha < beta <= 1, "(alpha, beta)", "numbers with 0 <= alpha < beta <= 1", (alpha, beta))
+    checks.python_number("alpha", alpha)
+    checks.python_number("beta", beta)
+    checks.less("alpha", alpha, "beta", beta)
     xp = array_namespace(scores)
     curve = curve_of(scores, positives, where, weights)
     fpr = _ratio(curve.negatives, curve.negatives[..., -1:])
@@ -198,6 +201,12 @@ def of_classes(
     defined = ~xp.isnan(values)
     mean = _ratio(xp.sum(xp.where(defined, values, 0.0)), xp.sum(xp.astype(defined, values.dtype)))
     return xp.where(xp.any(counts & is_broken), xp.nan, mean)
+
+
+def options_of(metric: Callable[..., Array]) -> tuple[str, ...]:
+    """The names of a metric's own options, such as ("beta", "alpha")."""
+    names = inspect.signature(metric).parameters
+    return tuple(name for name in names if name not in ("scores", "positives", "where", "weights"))
 
 
 def _ratio(part: Array, whole: Array) -> Array:

@@ -5,7 +5,6 @@ Needs torchmetrics; the functions of `imbalanced_core.metrics` take tensors with
 
 from collections.abc import Callable
 from functools import partial
-from inspect import signature
 from typing import Any, ClassVar
 
 import torch
@@ -64,9 +63,10 @@ class RankingMetric(torchmetrics.Metric):
         ignore_index: int = -100,
         **options: Any,
     ) -> None:
-        own = {name: options.pop(name) for name in signature(self.function).parameters if name in options}
+        own = {name: options.pop(name) for name in core.options_of(self.function) if name in options}
         super().__init__(**options)
         checks.at_least("num_classes", num_classes, 1)
+        checks.flag("multilabel", multilabel)
         checks.index("ignore_index", ignore_index)
         self.num_classes = num_classes
         self.multilabel = multilabel
@@ -97,7 +97,7 @@ class RankingMetric(torchmetrics.Metric):
         checks.shaped("sample_weight", weights, rows, "[rows]")
         targets = targets if self.multilabel or targets.shape != (*rows, 1) else targets[:, 0]
         checks.shaped("targets", targets, rows + tuple(targets.shape[1:]), "[rows, ...]")
-        self._of_classes(logits[:0], targets[:0])  # checks the other axes and the dtypes
+        self._of_classes(logits.to("meta"), targets.to("meta"))  # checks the other axes and the dtypes
         checks.batch(
             validation.readable(targets), validation.readable(weights), num_classes=self.num_classes, **self._labels
         )
@@ -111,6 +111,10 @@ class RankingMetric(torchmetrics.Metric):
             return self._of_no_rows()
         logits, targets, weights = (dim_zero_cat(x) for x in (self.logits, self.targets, self.weights))
         return self._of_classes(logits, targets, weights=weights)
+
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """A figure and axes of one value or a sequence of values; None: of `compute`."""
+        return self._plot(val, ax)
 
 
 class AveragePrecision(RankingMetric, function=core.average_precision):

@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from imbalanced_core import checks
+from imbalanced_core import checks, ops
 from imbalanced_core import metrics as core
-from imbalanced_jax import validation
+from imbalanced_core.options import unknown_keyword
+from imbalanced_core.pool import class_block
+from imbalanced_jax import distributed, validation
 
 
 class RankingMetric(nnx.Metric):
@@ -46,26 +48,31 @@ class RankingMetric(nnx.Metric):
         dtype: Any = jnp.float32,
         **options: Any,
     ) -> None:
+        known = core.options_of(self.function)
+        for name in options.keys() - known:
+            raise unknown_keyword(type(self).__name__, name, known)
         checks.at_least("num_classes", num_classes, 1)
         checks.at_least("capacity", capacity, 1)
+        checks.flag("multilabel", multilabel)
         checks.index("ignore_index", ignore_index)
         self.num_classes = num_classes
         self.capacity = capacity
         self.multilabel = multilabel
         self.ignore_index = ignore_index
-        labels: dict[str, Any] = {"multilabel": multilabel, "ignore_index": ignore_index}
         metric = partial(self.function, **options)
-        self._of_classes: Callable[..., jax.Array] = partial(core.of_classes, metric, average=average, **labels)
+        self._of_classes: Callable[..., jax.Array] = partial(
+            core.of_classes, metric, average=average, multilabel=multilabel, ignore_index=-1
+        )
         shape = (capacity, num_classes) if multilabel else (capacity,)
         self.logits = nnx.metrics.MetricState(jnp.zeros((capacity, num_classes), dtype))
-        self.targets = nnx.metrics.MetricState(jnp.full(shape, ignore_index, jnp.int32))
-        self.weights = nnx.metrics.MetricState(jnp.zeros(capacity, dtype))
+        self.targets = nnx.metrics.MetricState(jnp.full(shape, -1, jnp.int32))  # −1 is ignored
+        self.weights = nnx.metrics.MetricState(jnp.zeros(capacity, ops.widen(self.logits[...]).dtype))
         self.rows_seen = nnx.metrics.MetricState(jnp.zeros((), jnp.int32))
         jax.eval_shape(self._of_classes, self.logits[...], self.targets[...])  # checks the options
 
     def reset(self) -> None:
         """Discards all rows."""
-        self.targets[...] = jnp.full_like(self.targets[...], self.ignore_index)
+        self.targets[...] = jnp.full_like(self.targets[...], -1)
         self.rows_seen[...] = jnp.zeros_like(self.rows_seen[...])
 
     def update(  # type: ignore[override]
@@ -81,21 +88,18 @@ class RankingMetric(nnx.Metric):
         validation.check_optional_arrays(sample_weight=sample_weight)
         rule = f"of shape [rows, num_classes] = [N, {self.num_classes}]"
         checks.require(logits.ndim == 2 and logits.shape[1] == self.num_classes, "logits", rule, tuple(logits.shape))
-        rows = (logits.shape[0],)
+        checks.floating("logits", logits)
+        rows = logits.shape[0]
         weights = jnp.ones(rows) if sample_weight is None else sample_weight
-        checks.shaped("sample_weight", weights, rows, "[rows]")
-        targets = targets if self.multilabel or targets.shape != (*rows, 1) else targets[:, 0]
-        checks.shaped("targets", targets, rows + targets.shape[1:], "[rows, ...]")
-        jax.eval_shape(self._of_classes, logits, targets)  # checks the other axes and the dtypes
+        checks.shaped("sample_weight", weights, (rows,), "[rows]")
         labels: dict[str, Any] = {"ignore_index": self.ignore_index, "multilabel": self.multilabel}
+        of_rows = class_block.row_labels(jnp.asarray(targets), shape=logits.shape, **labels)
         checks.batch(validation.readable(targets), validation.readable(weights), num_classes=self.num_classes, **labels)
-        if jnp.issubdtype(targets.dtype, jnp.floating):  # as an integer 0.5 would be a class
-            no_target = -1 if self.ignore_index != -1 else -2
-            targets = jnp.where(targets == jnp.floor(targets), targets, no_target)
-        place = (self.rows_seen[...] + jnp.arange(rows[0], dtype=jnp.int32))[-self.capacity :] % self.capacity
-        for state, new in ((self.logits, logits), (self.targets, targets), (self.weights, weights)):
+        logits, of_rows, weights = distributed.replicate((logits, of_rows, weights))
+        place = (self.rows_seen[...] + jnp.arange(rows, dtype=jnp.int32))[-self.capacity :] % self.capacity
+        for state, new in ((self.logits, logits), (self.targets, of_rows), (self.weights, weights)):
             state[...] = state[...].at[place].set(jnp.asarray(new)[-self.capacity :].astype(state[...].dtype))
-        self.rows_seen[...] += rows[0]
+        self.rows_seen[...] += rows
 
     def compute(self) -> jax.Array:
         """The value over the rows in the ring: 0-d, or [C] for average "none". NaN where the metric is undefined."""

@@ -183,7 +183,8 @@ def test_labels_of_several_classes(rng):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda s, p: metrics.partial_auc(s, p, alpha=0.5, beta=0.5), "alpha < beta"),
+        (lambda s, p: metrics.partial_auc(s, p, alpha=0.5, beta=0.5), "alpha must be less than beta"),
+        (lambda s, p: metrics.partial_auc(s, p, beta="0.5"), r"beta must be a Python number in \[0, 1\], got '0.5'"),
         (lambda s, p: metrics.coverage_at_budget(s, p, budget=1.5), "budget must be"),
         (lambda s, p: metrics.recall_at_quantile(s, p, quantile=-0.1), "quantile must be"),
         (lambda s, p: metrics.precision_at_k(s, p, k=0), "k must be"),

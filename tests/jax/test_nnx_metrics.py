@@ -2,9 +2,12 @@
 
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 pytest.importorskip("flax")
 from flax import nnx
@@ -34,7 +37,7 @@ compute = nnx.jit(lambda metric: metric.compute())
 
 def feed(metric, logits, targets, weights, *cuts):
     update = nnx.jit(lambda metric, *arrays: metric.update(**dict(zip(("logits", "targets", "sample_weight"), arrays))))  # noqa: B905
-    for part in zip(*(np.split(x, cuts) for x in (logits, targets, weights)), strict=True):
+    for part in zip(*(np.split(x, cuts) if cuts else [x] for x in (logits, targets, weights)), strict=True):
         update(metric, *map(jnp.asarray, part))
 
 
@@ -86,6 +89,10 @@ def test_bad_input_is_refused(rng):
         metrics.CoverageAtBudget(3, capacity=5, budget=2.0)
     with pytest.raises(TypeError, match="beta"):
         metrics.PartialAUC(3, capacity=5)
+    with pytest.raises(TypeError, match="PartialAUC got an unexpected keyword argument 'weights'"):
+        metrics.PartialAUC(3, capacity=5, beta=0.2, weights=weights)
+    with pytest.raises(ValueError, match="multilabel must be True or False, got 'no'"):
+        metrics.ROCAUC(3, capacity=5, multilabel="no")
     assert metric.rows_seen[...] == 0
 
 
@@ -94,6 +101,34 @@ def test_bad_targets_that_cannot_be_read_are_nan(rng):
     metric = metrics.ROCAUC(3, capacity=50)
     feed(metric, logits, np.where(targets < 0, 7, targets), weights, 20)
     assert jnp.isnan(compute(metric))
+
+
+def test_ids_that_wrap_around_are_not_ignored(rng):
+    logits, targets, weights = rows(rng)
+    for wrapping in (np.uint32, np.int64):
+        metric = metrics.ROCAUC(3, capacity=50)
+        feed(metric, logits, np.where(targets < 0, 2**32 - 100, targets).astype(wrapping), weights)
+        assert jnp.isnan(compute(metric))
+
+
+def test_half_precision_does_not_round_the_weights(rng):
+    logits, targets, weights = rows(rng)
+    logits = jnp.asarray(logits, jnp.bfloat16)
+    metric = metrics.ROCAUC(3, capacity=40, dtype=jnp.bfloat16)
+    metric.update(logits=logits, targets=targets, sample_weight=weights)
+    expected = core.of_classes(core.roc_auc, np.asarray(logits, np.float64), targets, weights=weights)
+    np.testing.assert_allclose(compute(metric), expected, rtol=1e-5)
+
+
+def test_explicit_sharding_mesh(rng):
+    logits, targets, weights = rows(rng)
+    mesh = jax.make_mesh((2,), ("d",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh) if hasattr(jax, "set_mesh") else jax.sharding.use_mesh(mesh):  # before jax 0.7.2
+        metric = metrics.ROCAUC(3, capacity=40, dtype=jnp.float64)
+        arrays = jax.device_put((logits, targets, weights), NamedSharding(mesh, P("d")))
+        feed(metric, *arrays)
+        value = compute(metric)
+    np.testing.assert_allclose(value, core.of_classes(core.roc_auc, logits, targets, weights=weights), rtol=1e-12)
 
 
 @pytest.mark.parametrize("target", [0.5, np.nan])

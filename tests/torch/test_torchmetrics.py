@@ -82,13 +82,31 @@ def test_bad_input_is_refused():
         metric.update(logits[:, :2], targets)
     with pytest.raises(ValueError, match="targets must be of shape"):
         metric.update(logits, targets[1:])
+    with pytest.raises(ValueError, match=r"targets must be of shape .* = \(40,\), got \(40, 3\); one-hot"):
+        metric.update(logits, logits > 0)
     with pytest.raises(ValueError, match="sample_weight must be finite"):
         metric.update(logits, targets, -weights)
     with pytest.raises(ValueError, match="k must be"):
         metrics.PrecisionAtK(3, k=0)
     with pytest.raises(ValueError, match="Unexpected keyword"):
         metrics.PrecisionAtK(3, k=1, budget=0.1)
+    with pytest.raises(ValueError, match="Unexpected keyword arguments: `weights`"):
+        metrics.PrecisionAtK(3, k=1, weights=weights)
+    with pytest.raises(ValueError, match="multilabel must be True or False, got 'no'"):
+        metrics.ROCAUC(3, multilabel="no")
     assert not metric.logits  # a rejected batch is not stored
+
+
+@pytest.mark.parametrize("average", ["macro", "none"])
+def test_plot(average):
+    pytest.importorskip("matplotlib").use("agg")
+    logits, targets, _ = batches()
+    metric = metrics.ROCAUC(3, average=average)
+    metric.update(logits, targets)
+    _, axes = metric.plot()
+    drawn = {float(line.get_ydata()[0]) for line in axes.lines}
+    assert drawn >= set(metric.compute().reshape(-1).tolist())
+    assert axes.get_ylim()[0] < 0 < 1 < axes.get_ylim()[1]
 
 
 def test_weights_of_ignored_rows_do_not_matter():

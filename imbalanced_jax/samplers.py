@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from imbalanced_core import checks
-from imbalanced_jax import validation
+from imbalanced_jax import distributed, validation
 
 
 def balanced_rows(
@@ -33,7 +33,7 @@ def balanced_rows(
         ValueError: on a wrong shape, without room for uniform rows, or if readable labels have no positive of a class.
     """
     validation.check_arrays(labels=labels)
-    labels, uniform = checks.balanced_batch(labels, added, "batch", batch)
+    labels, uniform = checks.balanced_batch(distributed.replicate(labels), added, "batch", batch)
     first, *keys = jax.random.split(key, 1 + len(added))
     parts = [jax.random.randint(first, (uniform,), 0, len(labels), dtype=jnp.int32)]
     for own, (c, count) in zip(keys, added.items(), strict=True):

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from imbalanced_jax.samplers import balanced_rows
 
@@ -39,6 +41,16 @@ def test_several_labels_and_a_class_without_positives():
     assert set(np.asarray(rows[-4:]).tolist()) <= {4, 9}
     rows, _ = jax.jit(partial(balanced_rows, batch=12, added={0: 4}))(jax.random.key(0), jnp.asarray(labels))
     assert ((rows >= 0) & (rows < 50)).all()  # traced labels cannot be read, so the rows are uniform
+
+
+def test_explicit_sharding_mesh():
+    mesh = jax.make_mesh((2,), ("d",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh) if hasattr(jax, "set_mesh") else jax.sharding.use_mesh(mesh):  # before jax 0.7.2
+        labels = jax.device_put(LABELS[:102], NamedSharding(mesh, P("d")))
+        eager = partial(balanced_rows, batch=16, added=ADDED)
+        for draw in (eager, jax.jit(eager)):
+            rows, _ = draw(jax.random.key(0), labels)
+            np.testing.assert_array_equal(LABELS[rows[10:]], [3, 3, 7, 7, 7, 7])
 
 
 @pytest.mark.parametrize(

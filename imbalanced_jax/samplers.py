@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from imbalanced_core import checks
+from imbalanced_core.pool.labels import are_probabilities, class_ids
 from imbalanced_jax import distributed, validation
 
 
@@ -34,6 +35,7 @@ def balanced_rows(
     """
     validation.check_arrays(labels=labels)
     labels, uniform = checks.balanced_batch(distributed.replicate(labels), added, "batch", batch)
+    labels = labels if are_probabilities(labels) else class_ids(labels)  # in eight bits 300 == 44
     first, *keys = jax.random.split(key, 1 + len(added))
     parts = [jax.random.randint(first, (uniform,), 0, len(labels), dtype=jnp.int32)]
     for own, (c, count) in zip(keys, added.items(), strict=True):

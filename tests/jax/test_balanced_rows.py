@@ -43,6 +43,14 @@ def test_several_labels_and_a_class_without_positives():
     assert ((rows >= 0) & (rows < 50)).all()  # traced labels cannot be read, so the rows are uniform
 
 
+def test_a_class_outside_the_dtype_has_no_positive():
+    labels = np.arange(400).astype(np.uint8)
+    with pytest.raises(ValueError, match="labels must be such that class 300 has a positive"):
+        balanced_rows(jax.random.key(0), labels, 30, {300: 20})
+    rows, _ = jax.jit(partial(balanced_rows, batch=30, added={300: 20}))(jax.random.key(0), jnp.asarray(labels))
+    assert (labels[rows[10:]] != 44).any()  # 300 modulo 256
+
+
 def test_explicit_sharding_mesh():
     mesh = jax.make_mesh((2,), ("d",), axis_types=(AxisType.Explicit,))
     with jax.set_mesh(mesh) if hasattr(jax, "set_mesh") else jax.sharding.use_mesh(mesh):  # before jax 0.7.2

@@ -88,6 +88,17 @@ def test_constants_made_among_fake_tensors_are_not_kept(case, no_constants):
 
 
 @every_loss
+def test_constants_made_in_inference_mode_can_be_trained_with(case, no_constants):
+    x, y = batch(case=case)
+    loss_fn = make(case, queue_size=0)
+    for kept in (constants._kept, on_torch._kept_table):  # by the constructor
+        kept.cache_clear()
+    with torch.inference_mode():
+        loss_fn(x, y)
+    gradient(loss_fn, x, y)
+
+
+@every_loss
 def test_batched_gradients_are_those_of_each(case):
     x, y = batch(case=case)
     loss = make(case, queue_size=0)(x.requires_grad_(), y)
@@ -130,6 +141,7 @@ def test_grad_and_vmap_are_a_loop(case):
     stacked = [torch.stack(tensors) for tensors in zip(*batches, strict=True)]
     each = torch.func.vmap(torch.func.grad(loss_fn))(*stacked)
     torch.testing.assert_close(each, torch.stack([gradient(loss_fn, x, y) for x, y in batches]))
+    torch.testing.assert_close(torch.func.vmap(loss_fn)(*stacked), torch.stack([loss_fn(x, y) for x, y in batches]))
 
 
 def test_a_queue_inside_of_a_transform_is_an_error():

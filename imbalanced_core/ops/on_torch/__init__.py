@@ -59,7 +59,8 @@ def _table(table: Callable, arguments: tuple, device: torch.device, dtype: torch
 
 @functools.cache
 def _kept_table(table: Callable, arguments: tuple, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    return torch.from_numpy(table(*arguments)).to(dtype).to(device)
+    with torch.inference_mode(False):
+        return torch.from_numpy(table(*arguments)).to(dtype).to(device)
 
 
 def row_by_row(x: torch.Tensor) -> torch.Tensor:

@@ -31,7 +31,8 @@ def constant(numbers: Any, like: torch.Tensor, dtype: torch.dtype | None) -> tor
 @functools.cache  # a copy from the host at every call would stall an accelerator
 def _kept(numbers: Any, dtype: torch.dtype | None, device: torch.device) -> torch.Tensor:
     numbers = numbers.array() if isinstance(numbers, generic.Table) else numbers
-    return torch.tensor(numbers, dtype=dtype, device=device)
+    with torch.inference_mode(False):  # else a later training step could not save it
+        return torch.tensor(numbers, dtype=dtype, device=device)
 
 
 def where(condition: torch.Tensor, x: Any, y: Any) -> torch.Tensor:

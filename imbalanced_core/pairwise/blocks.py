@@ -96,7 +96,8 @@ def coefficients(kernel: Kernel, arrived: Array) -> Array:
     They follow from `between_blocks`, whose moments may include power 0 even if the kernel does not.
     """
     xp = array_namespace(arrived)
-    arrived = arrived[:, :, :, arrived.shape[3] - kernel.size :, :]
+    if arrived.shape[3] > kernel.size:  # a slice of everything is a call, and one that `is_grads_batched` lacks
+        arrived = arrived[:, :, :, arrived.shape[3] - kernel.size :, :]
     made = ops.matmul(ops.constant(kernel.matrices, like=arrived, dtype=arrived.dtype), arrived)
     return xp.reshape(xp.permute_dims(made, (0, 4, 1, 2, 3)), (-1, arrived.shape[1], 2 * kernel.size))
 

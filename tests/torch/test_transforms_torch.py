@@ -98,13 +98,21 @@ def test_constants_made_in_inference_mode_can_be_trained_with(case, no_constants
     gradient(loss_fn, x, y)
 
 
+@pytest.mark.parametrize("rows", [16, 3000])  # all pairs, or blocks
 @every_loss
-def test_batched_gradients_are_those_of_each(case):
-    x, y = batch(case=case)
-    loss = make(case, queue_size=0)(x.requires_grad_(), y)
+def test_batched_gradients_are_those_of_each(case, rows):
+    x, y = map(torch.from_numpy, case.batch(0, rows, dtype=np.float64))
+    loss_fn = make(case, queue_size=0)
+    loss = loss_fn(x.requires_grad_(), y)
     several = torch.autograd.grad(loss, x, torch.tensor([1.0, -2.0]), is_grads_batched=True, retain_graph=True)[0]
     one = torch.autograd.grad(loss, x)[0]
     torch.testing.assert_close(several, torch.stack([one, -2 * one]))
+    x, line = x.detach(), torch.ones(2, dtype=torch.float64)
+    second = [
+        torch.autograd.functional.hessian(lambda line: loss_fn(line[0] * x + line[1] * x**2, y), line, vectorize=fast)
+        for fast in (False, True)
+    ]
+    torch.testing.assert_close(*second)
 
 
 @every_ranking

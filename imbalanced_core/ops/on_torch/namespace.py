@@ -1,11 +1,22 @@
-"""The array-API namespace of torch tensors: array-api-compat, except for what compilers cannot trace."""
+"""The array-API namespace of torch tensors: array-api-compat, except for what compilers or transforms cannot trace."""
 
 from typing import Any
 
 import torch
 from array_api_compat.torch import *  # noqa: F403
 
-moveaxis = torch.movedim  # `vmap` has no rule for `torch.moveaxis`
+# `vmap` has no rule for `torch.moveaxis`; that of `is_grads_batched` has none for `torch.concat` and `broadcast_to`
+moveaxis = torch.movedim
+
+
+def broadcast_to(x: torch.Tensor, /, shape: tuple[int, ...]) -> torch.Tensor:
+    """x, expanded to a shape."""
+    return x.expand(shape)
+
+
+def concat(arrays: Any, /, *, axis: int = 0) -> torch.Tensor:
+    """The arrays joined along an axis."""
+    return torch.cat(arrays, axis)
 
 
 def clip(x: torch.Tensor, /, min: Any = None, max: Any = None) -> torch.Tensor:  # noqa: A002

@@ -87,8 +87,8 @@ def pooled_loss(
 
     Returns:
         The loss (0 with zero gradient when no class is valid), 0-d or [C], and a `PooledResult`. If a target is not a
-        class, a weight is negative or not finite, or a logit that is not ignored is NaN, the loss is NaN, and the rows
-        that caused it do not enter the queue.
+        class, a weight is negative, not finite or too large to be summed (1e29 in float32), or a logit that is not
+        ignored is NaN, the loss is NaN, and the rows that caused it do not enter the queue.
 
     Raises:
         ValueError: on a wrong shape, option or queue, or when noise is missing.
@@ -144,7 +144,8 @@ def _read(
         checks.real("sample_weight", sample_weight)
         checks.shaped("sample_weight", sample_weight, (n,), "[rows]")
         weights = ops.astype(ops.stop_gradient(sample_weight), logits.dtype)
-        is_weight = (weights >= 0) & (weights < xp.inf)
+        largest = float(xp.finfo(logits.dtype).max) * 2.0**-31  # so that sums stay finite
+        is_weight = (weights >= 0) & (weights <= largest)
         weights = ops.where(is_weight, weights, 0.0)
         is_counted = labels >= 0 if labels.ndim == 1 else xp.any(labels >= 0, axis=1)
         has_bad_weight = is_counted & ~is_weight

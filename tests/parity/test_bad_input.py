@@ -190,6 +190,17 @@ def test_ids_that_wrap_around_are_not_ignored(library, loss, monkeypatch):
     assert np.isnan(evaluate("torch", loss, logits, targets.astype(np.uint64))[0])
 
 
+@every_library
+@every_loss
+def test_weights_whose_sum_overflows_give_no_plausible_number(library, loss):
+    logits, targets = loss.batch()
+    expected = pytest.approx(evaluate(library, loss, logits, targets)[0], rel=1e-5)
+    value, _ = evaluate(library, loss, logits, targets, 3e38 * ONES)
+    assert np.isnan(value) or value == expected
+    if loss.case.ranks:
+        assert evaluate(library, loss, logits, targets, 1e28 * ONES)[0] == expected
+
+
 @every_loss
 def test_layout_does_not_matter(loss):
     """Torch only, since JAX arrays have no layout."""

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from imbalanced_core import checks
-from imbalanced_core.losses.gated import Gate, opened
+from imbalanced_core.losses.gated import Gate, check_gate, opened
 from imbalanced_core.ops.on_torch.compiler import may_leave_compiler
 from imbalanced_core.pairwise.counts import PAIRS_COMPILED_CPU
 from imbalanced_core.pool import queue
 from imbalanced_core.pool.queue import Queue
+from imbalanced_core.pool.step import check_queue
 from imbalanced_torch import validation
 from imbalanced_torch._class_queue import ClassQueue
 
@@ -84,13 +85,23 @@ class RankingState(ClassQueue):
         checks.require(
             not self.class_parallel, "class_parallel", "False to assign a queue; use load_state_dict()", True
         )
-        parts = (x if isinstance(x, Tensor) else torch.tensor(np.asarray(x)) for x in new)
+        parts = Queue(*map(_as_tensor, new))
+        check_queue(parts, num_classes=self.num_classes, multilabel=self.multilabel)
         self.load_state_dict(dict(zip(_QUEUE_BUFFERS, parts, strict=True)), strict=False)
 
     @property
     def gate(self) -> Gate:
-        """The gate of a gated loss, per class: what the ranking reaches, and the positives and negatives seen."""
+        """The gate of a gated loss, per class: what the ranking reaches, and the positives and negatives seen.
+
+        Assign the gate of another run, torch or JAX, together with its queue, to continue from it.
+        """
         return Gate(*(self._buffers[name] for name in _GATE_BUFFERS))
+
+    @gate.setter
+    def gate(self, new: Gate) -> None:
+        checks.require(self.gated, "gated", "True to assign a gate", self.gated)
+        check_gate(new, self.num_classes)
+        self._store(self.queue, Gate(*map(_as_tensor, new)))
 
     def reset_queue(self) -> None:
         """Empties the queue."""
@@ -182,6 +193,10 @@ class RankingState(ClassQueue):
             else:
                 state_dict[prefix + name] = saved
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args, **kwargs)
+
+
+def _as_tensor(array: Any) -> Tensor:
+    return array if isinstance(array, Tensor) else torch.tensor(np.asarray(array))
 
 
 def uniform_noise(draw: Tensor, n: int) -> Tensor:

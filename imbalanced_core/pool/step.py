@@ -98,7 +98,7 @@ def pooled_loss(
     checks.one_of("reduction", reduction, CLASS_REDUCTIONS)
     checks.one_of("pos_numerator", pos_numerator, POSITIVE_NUMERATORS)
     rows, is_bad = _read(logits, targets, sample_weight, iid_mask, ignore_index=ignore_index, multilabel=multilabel)
-    _check_queue(queue, num_classes=rows.logits.shape[1], multilabel=multilabel)
+    check_queue(queue, num_classes=rows.logits.shape[1], multilabel=multilabel)
     only_live = pos_numerator == "live"
     with_masks = only_live or live_aware or max_pool_size is not None
     pool = _join(queue, rows, local=local, with_masks=with_masks, with_iid=iid_aware)
@@ -157,7 +157,8 @@ def _read(
     return Queue(logits, labels, weights, iid_mask), None if is_bad is None else xp.any(is_bad)
 
 
-def _check_queue(queue: Queue, *, num_classes: int, multilabel: bool) -> None:
+def check_queue(queue: Queue, *, num_classes: int, multilabel: bool) -> None:
+    """ValueError or TypeError unless the arrays are those of a queue of these classes."""
     size = queue.logits.shape[0]
     checks.shaped("queue.logits", queue.logits, (size, num_classes), "[slots, classes]")
     shape, meaning = ((size, num_classes), "[slots, classes]") if multilabel else ((size,), "[slots]")

@@ -106,11 +106,31 @@ def test_what_is_no_queue_of_this_loss_is_refused():
     before = [part.clone() for part in loss_fn.queue]
     with pytest.raises(TypeError, match=r"queue must be a Queue, such as .* of JAX, got dict"):
         loss_fn.queue = loss_fn.queue._asdict()
-    with pytest.raises(RuntimeError, match=r"size mismatch for queue_logits: .*\[4, 2\].*\[30, 3\]"):
+    with pytest.raises(ValueError, match=r"queue.logits must be of shape \[slots, classes\] = \(4, 3\), got \(4, 2\)"):
         loss_fn.queue = imbalanced_jax.init_queue(4, 2)
+    with pytest.raises(ValueError, match=r"queue.weights must be of shape \[slots\] = \(30,\), got \(2,\)"):
+        loss_fn.queue = loss_fn.queue._replace(weights=torch.ones(2))
+    with pytest.raises(TypeError, match=r"queue\.targets must be an integer array, got dtype torch\.float32"):
+        loss_fn.queue = loss_fn.queue._replace(targets=torch.rand(30))
     with pytest.raises(ValueError, match=r"class_parallel must be False to assign a queue; use load_state_dict\(\)"):
         imbalanced_torch.SmoothAPLoss(3, class_parallel=True).queue = loss_fn.queue
     assert all(map(torch.equal, before, loss_fn.queue))
+
+
+def test_a_preset_goes_on_with_queue_and_gate():
+    make = functools.partial(imbalanced_torch.SmoothAPLoss.recommended, 2, queue_size=8)
+    generator = np.random.default_rng(0)
+    batches = [(generator.standard_normal((16, 2)).astype(np.float32), np.arange(16) % 2) for _ in range(4)]
+    unbroken, second, state = make(), make(), imbalanced_jax.presets.init_state(2, queue_size=8)
+    expected = [unbroken(*map(torch.from_numpy, batch)) for batch in batches]
+    for logits, targets in batches[:2]:
+        _, (state, _) = imbalanced_jax.presets.smooth_ap(jnp.asarray(logits), jnp.asarray(targets), state)
+    second.queue, second.gate = state
+    torch.testing.assert_close([second(*map(torch.from_numpy, batch)) for batch in batches[2:]], expected[2:])
+    with pytest.raises(TypeError, match=r"gate must be a Gate, .*, got dict"):
+        second.gate = state.gate._asdict()
+    with pytest.raises(ValueError, match="gated must be True to assign a gate, got False"):
+        make_torch("classes").gate = state.gate
 
 
 def test_a_checkpoint_restored_as_a_dict_is_a_queue_again(tmp_path):

@@ -1,6 +1,6 @@
 """Prior correction of the logits of a model trained on other odds than the population's."""
 
-from imbalanced_core import checks
+from imbalanced_core import checks, ops
 from imbalanced_core.ops.namespace import Array, array_namespace
 
 
@@ -57,12 +57,14 @@ def prior_correction(
     checks.require(is_pair or tau != 0, "prior" if prior is None else "train_prior", "given too unless tau is", None)
     xp = array_namespace(logits, weights, train_prior, prior)
 
+    x = ops.widen(logits)  # a share of 1e-8 or a weight of 1e5 does not fit in half precision
+
     def log_odds(shares: Array) -> Array:
-        shares = xp.astype(shares, logits.dtype)
+        shares = xp.astype(shares, x.dtype)
         return xp.log(shares) - xp.log1p(-shares) if binary else xp.log(shares)
 
     if weights is not None:
-        logits = logits - xp.log(xp.astype(weights, logits.dtype))
+        x = x - xp.log(xp.astype(weights, x.dtype))
     if train_prior is not None and prior is not None:
-        logits = logits - log_odds(train_prior) + log_odds(prior)
-    return logits if seen is None or tau == 0 else logits + tau * log_odds(seen)
+        x = x - log_odds(train_prior) + log_odds(prior)
+    return ops.astype(x if seen is None or tau == 0 else x + tau * log_odds(seen), logits.dtype)

@@ -52,6 +52,19 @@ def test_sigmoid_of_several_labels(rng):
     np.testing.assert_allclose(1 / (1 + np.exp(-values)), positive / (positive + negative), rtol=1e-12)
 
 
+def test_half_precision_does_not_round_shares_and_weights(value_backend, rng):
+    if value_backend.name == "strict":
+        pytest.skip("no half precision in the standard")
+    logits, weights, prior = rng.normal(size=(5, 2)).astype(np.float16), np.array([1e5, 1.0]), np.array([1e-8, 0.5])
+
+    def corrected(logits, weights, prior):
+        return prior_correction(logits, weights=weights, train_prior=weights / weights.sum(), prior=prior)
+
+    values = value_backend.run(corrected, logits, weights, prior)
+    assert values.dtype == np.float16
+    np.testing.assert_allclose(values, corrected(logits.astype(np.float64), weights, prior), rtol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -32,6 +32,7 @@ class RankingState(ClassQueue):
     objective: ClassVar[Callable[..., tuple]]
     compares_pairs = False  # whether the loss compares pairs of rows
     gated: bool
+    multilabel: bool
     queue_size: int
     queue_weights: Tensor
     queue_is_iid: Tensor
@@ -171,7 +172,7 @@ class RankingState(ClassQueue):
         state_dict = dict(state_dict)
         for name, buffer in self._buffers.items():  # `assign=True` would keep half precision
             saved = state_dict.get(prefix + name)
-            if isinstance(saved, Tensor) and saved.is_floating_point():
+            if buffer is not None and isinstance(saved, Tensor) and saved.is_floating_point():
                 state_dict[prefix + name] = saved.to(torch.promote_types(saved.dtype, buffer.dtype))
         if self.class_parallel and prefix + "queue_block" in state_dict:
             self._adopt_block(state_dict[prefix + "queue_logits"], state_dict[prefix + "queue_block"])

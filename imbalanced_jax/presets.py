@@ -84,3 +84,5 @@ def _check(state: PresetState) -> None:
     if not isinstance(state, PresetState):
         rule = "a PresetState, from init_state or the step before (from dicts: PresetState(Queue(**q), Gate(**g)))"
         raise TypeError(f"state must be {rule}, got {type(state).__name__}")
+    if state.gate is None:  # else the ranking loss alone would be computed
+        raise TypeError("state.gate must be a Gate, from init_gate or the step before, got None")

@@ -140,6 +140,8 @@ def _form_of_main(main_fn: Callable, queue: Queue | None, temperature: jax.Array
     name = type(form).__name__
     if type(form) is not tuple or len(form) != 2:
         raise TypeError(f"main_fn must return a pair (loss, aux), got {name}")
+    if not isinstance(form[0], jax.ShapeDtypeStruct):
+        raise TypeError(f"the loss of main_fn must be an array, got {type(form[0]).__name__}")
     if queue is not None and not hasattr(form[1], "queue"):
         name = type(form[1]).__name__
         raise TypeError(f"main_fn must return (loss, aux) with the next queue in the field aux.queue, got {name}")

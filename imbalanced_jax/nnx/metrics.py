@@ -55,6 +55,7 @@ class RankingMetric(nnx.Metric):
         checks.at_least("capacity", capacity, 1)
         checks.flag("multilabel", multilabel)
         checks.index("ignore_index", ignore_index)
+        checks.require(jnp.issubdtype(dtype, jnp.floating), "dtype", "a floating-point type", dtype)
         self.num_classes = num_classes
         self.capacity = capacity
         self.multilabel = multilabel

@@ -68,7 +68,7 @@ class PooledLoss(LossModule):
 
     def _start(self, arguments: dict[str, Any]) -> None:
         temperature, rngs = arguments.pop("temperature"), arguments.pop("rngs")
-        checks.positive("temperature", temperature)
+        checks.positive("temperature", validation.number(temperature))
         self.temperature = LossState(jnp.asarray(temperature, dtype=jnp.result_type(float)))
         self.rngs = _own_stream(rngs, arguments["max_pool_size"])
         dtype, sizes = arguments.pop("dtype"), (arguments["queue_size"], arguments["num_classes"])

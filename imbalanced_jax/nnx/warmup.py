@@ -63,6 +63,7 @@ class LossWarmupWrapper(nnx.Module):
         for name, loss in (("warmup_loss", warmup_loss), ("main_loss", main_loss)):
             if not callable(loss) or isinstance(loss, type):
                 raise TypeError(f"{name} must be a loss module or function, got {loss!r}")
+        checks.flag("deterministic", deterministic)
         blend_schedule(warmup_steps, blend_steps, final_main_weight)  # checks the numbers
         keeps = isinstance(main_loss, PooledLoss) and keeps_temperature(main_loss)
         self._sets_temperature = not (keeps and temp_start is None and temp_end is None)

@@ -93,6 +93,8 @@ def test_bad_input_is_refused(rng):
         metrics.PartialAUC(3, capacity=5, beta=0.2, weights=weights)
     with pytest.raises(ValueError, match="multilabel must be True or False, got 'no'"):
         metrics.ROCAUC(3, capacity=5, multilabel="no")
+    with pytest.raises(ValueError, match="dtype must be a floating-point type, got"):
+        metrics.ROCAUC(3, capacity=5, dtype=jnp.int32)
     assert metric.rows_seen[...] == 0
 
 

@@ -622,6 +622,7 @@ def test_streams_are_its_own():
         (lambda: SmoothAPLoss(0), "num_classes must be an integer >= 1, got 0"),
         (lambda: SmoothAPLoss(1, -1), "queue_size must be an integer >= 0, got -1"),
         (lambda: SmoothAPLoss(1, temperature=0.0), r"temperature must be a finite number > 0, got 0\.0"),
+        (lambda: SmoothAPLoss(1, temperature=jnp.asarray(-1.0)), r"temperature must be a finite number > 0, got -1\.0"),
         (lambda: SmoothAPLoss(1, reduction="average"), "reduction must be one of 'mean', 'sum', 'none', got 'average'"),
         (lambda: SmoothAPLoss(1, pos_numerator="x"), "pos_numerator must be one of 'pool', 'live', got 'x'"),
         (lambda: SmoothAPLoss(1, max_pool_size=8), "rngs must be an nnx.Rngs or nnx.RngStream .* got None"),
@@ -638,6 +639,10 @@ def test_streams_are_its_own():
         (lambda: SymmetricCrossEntropyLoss(epsilon=0.0), "epsilon must be"),
         (lambda: LossWarmupWrapper(SoftmaxFocalLoss(), SoftmaxFocalLoss(), -1), "warmup_steps must be an integer >= 0"),
         (lambda: LossWarmupWrapper(SoftmaxFocalLoss(), SoftmaxFocalLoss(), temp_end=0.0), "temp_end must be"),
+        (
+            lambda: LossWarmupWrapper(SoftmaxFocalLoss(), SoftmaxFocalLoss(), deterministic=None),
+            "deterministic must be True or False, got None",
+        ),
     ],
 )
 def test_bad_options_are_seen_in_the_constructor(make, message):

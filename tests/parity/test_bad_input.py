@@ -416,6 +416,11 @@ JAX_MISTAKES = [  # call, error, expected message
     (lambda: j.presets.smooth_ap(JX, JY, STATE._asdict()), TypeError, "state must be a PresetState, .*, got dict"),
     (lambda: j.presets.pauc_at_budget(JX, JY, None, budget=0.1), TypeError, "state must be .*, got NoneType"),
     (
+        lambda: j.presets.smooth_ap(JX, JY, STATE._replace(gate=None)),
+        TypeError,
+        r"state\.gate must be a Gate, .*, got None",
+    ),
+    (
         lambda: j.presets.smooth_ap(JX, JY, STATE._replace(gate=STATE.gate._asdict())),
         TypeError,
         "gate must be a Gate, .*, got dict",
@@ -459,6 +464,11 @@ BLEND_MISTAKES = [
     (lambda: blend(warmup=jnp.zeros(())), ValueError, "warmup_fn must be a function, got"),
     (lambda: blend(warmup=smooth_ap), TypeError, "warmup_fn must return a loss alone, an array, got tuple"),
     (lambda: blend(main=lambda _, tau: tau), TypeError, r"main_fn must return a pair \(loss, aux\), got"),
+    (
+        lambda: blend(main=lambda _, tau: (smooth_ap(temperature=tau), None), queue=None),
+        TypeError,
+        "the loss of main_fn must be an array, got tuple",
+    ),
 ]
 
 

@@ -58,8 +58,8 @@ def smooth_ap(
 
     Returns:
         (loss [...] in [0, 1], valid bool [...]). A row is valid with a positive of weight > 0 in the mean and a
-        negative; else its loss is 0 with zero gradient. A row with a NaN among its unmasked scores, or a negative or
-        non-finite unmasked weight, is valid, with loss NaN.
+        negative; else its loss is 0 with zero gradient. A row with a NaN among its unmasked scores, or an unmasked
+        weight that is negative, not finite or too large to be summed (1e29 in float32), is valid, with loss NaN.
 
     Raises:
         ValueError: for a bad parameter, or shapes that do not fit.

@@ -81,12 +81,17 @@ def make_items(
     is_bad = None
     if weights is not None:
         weights = ops.astype(ops.stop_gradient(weights), scores.dtype)
-        fit = (weights >= 0) & (weights < xp.inf)
+        fit = are_weights(weights)
         is_bad, weights = ops.any_in_row(where & ~fit), ops.where(fit, weights, 0.0)
     if multiplicity is not None:
         multiplicity = ops.astype(ops.stop_gradient(multiplicity), scores.dtype)
     only_live = pos_numerator == "live"
     return assemble(scores, positives & where, where, weights, multiplicity, live, is_iid, is_bad, only_live=only_live)
+
+
+def are_weights(weights: Array) -> Array:
+    """Whether each is a number >= 0 of which 2³¹ have a finite sum."""
+    return (weights >= 0) & (weights <= float(array_namespace(weights).finfo(weights.dtype).max) * 2.0**-31)
 
 
 def assemble(

@@ -9,6 +9,7 @@ from imbalanced_core.ops.namespace import Array, array_namespace
 from imbalanced_core.pool.items import (
     POSITIVE_NUMERATORS,
     Items,
+    are_weights,
     assemble,
     nan_where_unsettled,
     settle,
@@ -144,8 +145,7 @@ def _read(
         checks.real("sample_weight", sample_weight)
         checks.shaped("sample_weight", sample_weight, (n,), "[rows]")
         weights = ops.astype(ops.stop_gradient(sample_weight), logits.dtype)
-        largest = float(xp.finfo(logits.dtype).max) * 2.0**-31  # so that sums stay finite
-        is_weight = (weights >= 0) & (weights <= largest)
+        is_weight = are_weights(weights)
         weights = ops.where(is_weight, weights, 0.0)
         is_counted = labels >= 0 if labels.ndim == 1 else xp.any(labels >= 0, axis=1)
         has_bad_weight = is_counted & ~is_weight

@@ -142,19 +142,19 @@ def test_extreme_scores_have_finite_losses_and_gradients(eager, rng, case, dtype
 
 @every_objective_variant
 def test_nan_scores_and_unfit_weights_give_nan_in_their_row_alone(eager, rng, case):
-    scores, positives = draw(rng, (6, 20))
+    scores, positives = draw(rng, (7, 20))
     positives[:, :2] = [True, False]
     positives[3] = False  # a NaN shows even in a row without positives
-    weights = np.ones((6, 20))
+    weights = np.ones((7, 20))
     scores[0, 1], scores[1, 0], scores[3, 5] = np.nan, np.nan, np.nan
-    weights[2, 1], weights[4, 0] = -1.0, np.inf
+    weights[2, 1], weights[4, 0], weights[5, 0] = -1.0, np.inf, 1e300
     loss, valid = run(case, eager, scores, positives, weights=weights)
-    assert np.isnan(loss[:5]).all()
-    assert np.isfinite(loss[5])
+    assert np.isnan(loss[:6]).all()
+    assert np.isfinite(loss[6])
     assert valid.all()
     gradient = gradient_of(case, eager, scores, positives, weights=weights)[1]
-    assert np.isnan(gradient[[0, 1, 2, 4]]).any(axis=1).all()
-    assert np.isfinite(gradient[5]).all()
+    assert np.isnan(gradient[[0, 1, 2, 4, 5]]).any(axis=1).all()
+    assert np.isfinite(gradient[6]).all()
 
 
 @every_objective_variant

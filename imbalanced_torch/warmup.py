@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from imbalanced_core import checks
-from imbalanced_core.losses.schedules import blend_losses, geometric_decay, keeps_temperature, temperature_ends
+from imbalanced_core.losses import schedules
 from imbalanced_torch import _wrapped
-from imbalanced_torch._progress import WarmupProgress
 from imbalanced_torch._wrapped import whole_number
 
+_CALLS_BEFORE_WARNING = 3  # a training loop calls a hook before its first loss; a quick experiment may not
 
-class LossWarmupWrapper(WarmupProgress):
+
+class LossWarmupWrapper(nn.Module):
     """Trains with a pointwise loss first, then blends into a ranking loss and lowers its temperature.
 
     A preset (`recommended`) needs no wrapper. Other ranking losses have almost no gradient on a random model. This
@@ -83,18 +84,23 @@ class LossWarmupWrapper(WarmupProgress):
         reset_queue_each_epoch: bool = False,
         gather_distributed: bool | None = None,
     ) -> None:
-        super().__init__(
-            warmup_epochs=warmup_epochs,
-            blend_epochs=blend_epochs,
-            warmup_steps=warmup_steps,
-            blend_steps=blend_steps,
-            final_main_weight=final_main_weight,
-        )
+        super().__init__()
         for name, loss in (("warmup_loss", warmup_loss), ("main_loss", main_loss)):
             if not callable(loss) or isinstance(loss, type):
                 raise TypeError(f"{name} must be a loss module or function, got {loss!r}")
         self.warmup_loss = warmup_loss
         self.main_loss = main_loss
+        self.warmup_epochs = whole_number("warmup_epochs", warmup_epochs)
+        self.blend_epochs = whole_number("blend_epochs", blend_epochs)
+        self.warmup_steps = None if warmup_steps is None else whole_number("warmup_steps", warmup_steps)
+        self.blend_steps = None if blend_steps is None else whole_number("blend_steps", blend_steps)
+        if blend_steps is not None and warmup_steps is None:
+            raise ValueError(f"blend_steps must be given together with warmup_steps, got {blend_steps}")
+        for name, epochs in (("warmup_epochs", self.warmup_epochs), ("blend_epochs", self.blend_epochs)):
+            rule = "0 when warmup_steps is given: a schedule counts either epochs or steps"
+            checks.require(warmup_steps is None or epochs == 0, name, rule, epochs)
+        checks.python_number("final_main_weight", final_main_weight, "(0, 1]")
+        self.final_main_weight = float(final_main_weight)
         self.temp_decay_steps = whole_number("temp_decay_steps", temp_decay_steps, least=1)
         self._set_temperature_ends(temp_start, temp_end)
         self.reset_queue_each_epoch = reset_queue_each_epoch
@@ -111,33 +117,79 @@ class LossWarmupWrapper(WarmupProgress):
     def _set_temperature_ends(self, start: float | None, end: float | None) -> None:
         # read only once: it may be a host sync
         self._sets_temperature = getattr(self.main_loss, "temperature", None) is not None
-        has_own = self._sets_temperature and keeps_temperature(self.main_loss)
+        has_own = self._sets_temperature and schedules.keeps_temperature(self.main_loss)
         self.temp_start, self.temp_end = None, None
         if has_own and start is None and end is None:
             self._sets_temperature = False
             return
-        start, end = temperature_ends(start, end, own=float(self.main_loss.temperature) if has_own else None)
+        start, end = schedules.temperature_ends(start, end, own=float(self.main_loss.temperature) if has_own else None)
         checks.positive("temp_start", start)
         checks.positive("temp_end", end)
         self.temp_start, self.temp_end = float(start), float(end)
+
+    def _restart(self) -> None:
+        self._epoch = self._step = self._switch_step = -1  # not known yet
+        self._batch_hook_called = False
+        self._calls_without_hooks = 0
+        self._update()
 
     def reset(self) -> None:
         """Restarts the schedule for a new run: clears epoch, step and switch, and empties the queue."""
         self._restart()
         self._reset_main_loss()
 
+    def _update(self) -> None:
+        """Recomputes what depends on the counters."""
+        weight = self.main_weight
+        self._losses = "warmup" if weight == 0 else "main" if weight == 1 else "both"
+        # A new tensor, since backward may still need the old one. On the CPU, where any device can read a 0-d tensor
+        # without a copy; not a buffer, since `.half()` would round it and MPS has no float64.
+        self._weight = torch.tensor(weight, dtype=torch.float64, device="cpu")
+        if self._sets_temperature:
+            self.main_loss.temperature = self.current_temperature
+
+    @property
+    def _position(self) -> tuple[int, int, int]:
+        """The current unit of the schedule, a step or an epoch, and the units of the warm-up and of the blend."""
+        if self.warmup_steps is not None:
+            return max(self._step, 0), self.warmup_steps, self.blend_steps or 0
+        return max(self._epoch, 0), self.warmup_epochs, self.blend_epochs
+
+    @property
+    def in_warmup(self) -> bool:
+        """Whether only the warm-up loss is computed."""
+        return self.main_weight == 0
+
+    @property
+    def in_blend(self) -> bool:
+        """Whether the weight is on its ramp."""
+        unit, warmup, blend = self._position
+        return warmup <= unit < warmup + blend
+
+    @property
+    def main_weight(self) -> float:
+        """The current weight w of the main loss, in [0, final_main_weight]."""
+        unit, warmup, blend = self._position
+        return schedules.blend_weight(unit, warmup=warmup, blend=blend, final=self.final_main_weight)
+
+    @property
+    def switch_step(self) -> int | None:
+        """The global step of the first batch with w > 0, None before it; 0 without a warm-up."""
+        return None if self._switch_step < 0 else self._switch_step
+
     @property
     def current_temperature(self) -> float | None:
         """The scheduled temperature of `main_loss`, or its own if none is scheduled; None if it has none."""
-        if self._sets_temperature:
-            return self._temperature
-        temperature = getattr(self.main_loss, "temperature", None)
-        return None if temperature is None else float(temperature)
+        if not self._sets_temperature:
+            temperature = getattr(self.main_loss, "temperature", None)
+            return None if temperature is None else float(temperature)
+        elapsed = 0 if self._switch_step < 0 else self._step - self._switch_step
+        return schedules.geometric_decay(elapsed, start=self.temp_start, end=self.temp_end, steps=self.temp_decay_steps)
 
     def on_train_epoch_start(self, epoch: int) -> None:
         """Call before every training epoch, counted from 0. Repeating an epoch changes nothing."""
         epoch = whole_number("epoch", epoch)
-        if not self._counts_steps and epoch < min(self._epoch or 0, max(self.warmup_epochs, 1)):
+        if self.warmup_steps is None and epoch < min(self._epoch, max(self.warmup_epochs, 1)):
             self.reset()
         is_new = epoch != self._epoch
         self._epoch = epoch
@@ -147,14 +199,15 @@ class LossWarmupWrapper(WarmupProgress):
 
     def on_train_batch_start(self, global_step: int) -> None:
         """Call before every training batch with the number of optimizer steps so far. Repeating a step is harmless."""
-        step, previous = whole_number("global_step", global_step), self._step or 0
-        if self._switch_step is not None and step < previous and step <= self._switch_step:
-            self._switch_step = None
+        step = whole_number("global_step", global_step)
+        if step < self._step and step <= self._switch_step:
+            self._switch_step = -1
             self._reset_main_loss()
         self._step = step
         self._batch_hook_called = True
-        if self._switch_step is None and not self.in_warmup:
-            self._switch_step = step if self._plan[0] > 0 else 0
+        if self._switch_step < 0 and not self.in_warmup:
+            _, warmup, _ = self._position
+            self._switch_step = step if warmup > 0 else 0
             self._reset_queue()
         self._update()
 
@@ -166,10 +219,10 @@ class LossWarmupWrapper(WarmupProgress):
         schedule counts epochs, else only for `reset_queue_each_epoch`. Going back to epoch 0 restarts at step 0.
         """
         if epoch is not None:
-            if epoch == 0 < (self._epoch or 0):
+            if epoch == 0 < self._epoch:
                 self.reset()
             self.on_train_epoch_start(epoch)
-        self.on_train_batch_start(0 if self._step is None else self._step + 1)
+        self.on_train_batch_start(self._step + 1)
 
     def forward(self, logits: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None, **keywords: Any) -> Any:
         """The loss of a batch at the current point of the schedule.
@@ -189,7 +242,7 @@ class LossWarmupWrapper(WarmupProgress):
                 loss, such as one logit for `CrossEntropyLoss`: a softmax over one class trains nothing.
         """
         if self.training and not torch.compiler.is_compiling():
-            self._warn_of_missing_hooks(decays=self._sets_temperature and self.temp_start != self.temp_end)
+            self._warn_of_missing_hooks()
         if self._losses == "warmup":
             return _wrapped.with_absent_extras(self._warmup(logits, targets, sample_weight), logits, keywords)
         if sample_weight is not None:
@@ -198,7 +251,7 @@ class LossWarmupWrapper(WarmupProgress):
         if self._losses == "main":
             return result
         main_loss, *extras = result if isinstance(result, tuple) else (result,)
-        loss = blend_losses(self._warmup(logits, targets, sample_weight), main_loss, self._weight)
+        loss = schedules.blend_losses(self._warmup(logits, targets, sample_weight), main_loss, self._weight)
         return (loss, *extras) if isinstance(result, tuple) else loss
 
     def _warmup(self, logits: Tensor, targets: Tensor, sample_weight: Tensor | None) -> Tensor:
@@ -219,19 +272,44 @@ class LossWarmupWrapper(WarmupProgress):
         # torch's means are NaN on a rank without rows; the NaN of a non-empty batch is kept.
         return loss.nan_to_num(nan=0.0) if isinstance(logits, Tensor) and logits.numel() == 0 else loss
 
+    def _warn_of_missing_hooks(self) -> None:
+        """Warns if the hooks are not called, without which the warm-up would never end."""
+        _, warmup, blend = self._position
+        counts_steps, decays = (
+            self.warmup_steps is not None,
+            self._sets_temperature and self.temp_start != self.temp_end,
+        )
+        missing = []
+        if warmup + blend > 0 and not counts_steps and self._epoch < 0:
+            missing.append("on_train_epoch_start(epoch) before every epoch")
+        if not self._batch_hook_called and (decays or (warmup + blend > 0 and counts_steps)):
+            missing.append("on_train_batch_start(global_step) before every batch")
+        self._calls_without_hooks += bool(missing)
+        if missing and self._calls_without_hooks == _CALLS_BEFORE_WARNING:
+            warnings.warn(
+                f"the schedule of LossWarmupWrapper stands still at main_weight={self.main_weight:.3g}: call "
+                f"{' and '.join(missing)}; or call step({'' if counts_steps else 'epoch'}) before every batch",
+                stacklevel=5,
+            )
+
+    def get_extra_state(self) -> Tensor:
+        """Epoch, step and switch step, -1 where unknown: part of `state_dict()`."""
+        return torch.tensor([self._epoch, self._step, self._switch_step], dtype=torch.int64, device="cpu")
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Restores what `get_extra_state` returned; called by `load_state_dict()`."""
+        if not isinstance(state, Tensor) or state.shape != (3,):
+            raise ValueError(f"the state of a LossWarmupWrapper must be an integer tensor of shape (3,), got {state!r}")
+        self._epoch, self._step, self._switch_step = (max(int(n), -1) for n in state.tolist())
+        self._update()
+
     def extra_repr(self) -> str:
         """The schedule, for `repr`."""
-        ends = f"temp_start={self.temp_start}, temp_end={self.temp_end}"
-        return f"{super().extra_repr()}, {ends}, temp_decay_steps={self.temp_decay_steps}"
-
-    def _update(self) -> None:
-        super()._update()
-        if self._sets_temperature:
-            elapsed = 0 if self._switch_step is None or self._step is None else self._step - self._switch_step
-            self._temperature = geometric_decay(
-                elapsed, start=self.temp_start, end=self.temp_end, steps=self.temp_decay_steps
-            )
-            self.main_loss.temperature = self._temperature
+        unit = "epochs" if self.warmup_steps is None else "steps"
+        _, warmup, blend = self._position
+        phases = f"warmup_{unit}={warmup}, blend_{unit}={blend}, final_main_weight={self.final_main_weight}"
+        decay = f"temp_start={self.temp_start}, temp_end={self.temp_end}, temp_decay_steps={self.temp_decay_steps}"
+        return f"{phases}, {decay}"
 
     def _reset_main_loss(self) -> None:
         if getattr(self.main_loss, "gated", False):

@@ -38,10 +38,7 @@ def blend_weight(step: Number, *, warmup: int, blend: int = 0, final: Number = 1
     checks.in_unit_interval("final", final)
     if not _is_number(final):  # known only at run time
         final = array_namespace(final).where((final > 0) & (final <= 1), final, math.nan)
-    # Integers until the division, since float32 cannot count the steps of a long run; clipped before 1 is added, since
-    # the largest integer plus 1 would wrap around.
-    units_in = _clip(_signed(step) - warmup, -1, blend) + 1
-    return _as_float(units_in) / (blend + 1) * final
+    return _steps_since(step, warmup - 1, warmup + blend) / (blend + 1) * final
 
 
 def geometric_decay(elapsed: Number, *, start: Number, end: Number, steps: int) -> Number:
@@ -62,7 +59,7 @@ def geometric_decay(elapsed: Number, *, start: Number, end: Number, steps: int) 
     checks.positive("start", start)
     checks.positive("end", end)
     checks.at_least("steps", steps, 1)
-    fraction = _as_float(_clip(_signed(elapsed), 0, steps)) / steps
+    fraction = _steps_since(elapsed, 0, steps) / steps
     return start ** (1 - fraction) * end**fraction
 
 
@@ -100,22 +97,16 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _signed(step: Number) -> Number:
-    if not _is_number(step):
-        xp = array_namespace(step)
-        if xp.isdtype(step.dtype, ("bool", "unsigned integer")):
-            raise TypeError(f"a step must be a signed integer or a float, got dtype {step.dtype}")
-    return step
+def _steps_since(step: Number, first: int, last: int) -> Number:
+    """The step, clipped to [first, last], minus `first`, as a float.
 
-
-def _clip(value: Number, low: int, high: int) -> Number:
-    if _is_number(value):
-        return min(max(value, low), high)
-    return array_namespace(value).clip(value, low, high)
-
-
-def _as_float(value: Number) -> Number:
-    if _is_number(value):
-        return float(value)
-    xp = array_namespace(value)
-    return value if xp.isdtype(value.dtype, "real floating") else xp.astype(value, xp.zeros(()).dtype)
+    Integers until then, since float32 cannot count the steps of a long run; clipped first, since the largest integer
+    would wrap around.
+    """
+    if _is_number(step):
+        return float(min(max(step, first), last) - first)
+    xp = array_namespace(step)
+    if xp.isdtype(step.dtype, ("bool", "unsigned integer")):
+        raise TypeError(f"a step must be a signed integer or a float, got dtype {step.dtype}")
+    steps = xp.clip(step, first, last) - first
+    return steps if xp.isdtype(steps.dtype, "real floating") else xp.astype(steps, xp.zeros(()).dtype)

@@ -118,7 +118,7 @@ class PooledLoss(LossModule):
         """What `nnx.view` calls.
 
         Args:
-          deterministic: if True, freezes the queue and the random stream.
+          deterministic: if True, freezes the queue and the random stream; the step of a warm-up stands still.
         """  # `nnx.view_info` reads this docstring, and fails unless the indentation is two spaces
         if deterministic is not None:
             self.deterministic = deterministic

@@ -66,14 +66,11 @@ class LossWarmupWrapper(nnx.Module):
         checks.flag("deterministic", deterministic)
         blend_schedule(warmup_steps, blend_steps, final_main_weight)  # checks the numbers
         keeps = isinstance(main_loss, PooledLoss) and keeps_temperature(main_loss)
-        self._sets_temperature = not (keeps and temp_start is None and temp_end is None)
-        if self._sets_temperature:
+        if not keeps or temp_start is not None or temp_end is not None:
             own = float(main_loss.temperature[...]) if keeps else None  # type: ignore[attr-defined]
-            temp_start, temp_end = ends = temperature_ends(temp_start, temp_end, own=own)
-            temperature_schedule(*ends, temp_decay_steps, warmup_steps)
-        else:
-            checks.at_least("temp_decay_steps", temp_decay_steps, 1)
-        self.temp_start = temp_start
+            temp_start, temp_end = temperature_ends(temp_start, temp_end, own=own)
+        temperature_schedule(*temperature_ends(temp_start, temp_end), temp_decay_steps, warmup_steps)
+        self.temp_start = temp_start  # None: the temperature is never set
         self.temp_end = temp_end
         self.warmup_loss = warmup_loss
         self.main_loss = main_loss
@@ -93,7 +90,7 @@ class LossWarmupWrapper(nnx.Module):
     @property
     def current_temperature(self) -> jax.Array:
         """The temperature of the main loss at the current step, 0-d."""
-        if not self._sets_temperature:
+        if self.temp_start is None:
             return self.main_loss.temperature[...]  # type: ignore[attr-defined]
         ends = temperature_ends(self.temp_start, self.temp_end)
         return jnp.asarray(temperature_schedule(*ends, self.temp_decay_steps, self.warmup_steps)(self.step[...]))
@@ -110,14 +107,7 @@ class LossWarmupWrapper(nnx.Module):
         checks.require(isinstance(self.main_loss, PooledLoss), "main_loss", "a loss with a queue", self.main_loss)
         self.main_loss.reset_queue()  # type: ignore[attr-defined]
 
-    def set_view(self, deterministic: bool | None = None) -> None:
-        """What `nnx.view` calls.
-
-        Args:
-          deterministic: if True, the step stands still.
-        """  # in the form that `nnx.view_info` can read
-        if deterministic is not None:
-            self.deterministic = deterministic
+    set_view = PooledLoss.set_view
 
     def __call__(
         self,
@@ -152,7 +142,7 @@ class LossWarmupWrapper(nnx.Module):
 
     def _show_temperature(self) -> None:
         """Writes the temperature of this step to the main loss."""
-        if isinstance(self.main_loss, PooledLoss) and self._sets_temperature:
+        if isinstance(self.main_loss, PooledLoss) and self.temp_start is not None:
             variable = self.main_loss.temperature
             variable[...] = self.current_temperature.astype(variable[...].dtype)
 
@@ -162,7 +152,7 @@ class LossWarmupWrapper(nnx.Module):
         if not isinstance(main_loss, PooledLoss):
             return None, lambda _queue, _temperature: (_plain(main_loss, logits, targets, sample_weight), None)
         options = {"iid_mask": iid_mask, "sample_weight": sample_weight, "key": main_loss.draw_key()}
-        own = None if self._sets_temperature else main_loss.temperature[...]
+        own = main_loss.temperature[...] if self.temp_start is None else None
         return main_loss.queue, lambda queue, temperature: main_loss.evaluate(
             logits, targets, queue, temperature=temperature if own is None else own, **options
         )

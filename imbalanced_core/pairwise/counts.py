@@ -29,7 +29,7 @@ from imbalanced_core import ops
 from imbalanced_core.ops.namespace import Array, array_namespace, library_of
 from imbalanced_core.pairwise import blocks as _blocks
 from imbalanced_core.pairwise import dense, few
-from imbalanced_core.pairwise.dense import by_temperature, of_each_sum
+from imbalanced_core.pairwise.dense import by_temperature, of_each_sum, with_constant_weights
 from imbalanced_core.pairwise.kernels import LOGISTIC, LOGISTIC_DERIVATIVE
 
 # Up to this many pairs, over all rows, one matrix costs less than a sort and the calls of the blocks.
@@ -256,24 +256,12 @@ def _gradient_everywhere(cotangent: Array, scores: Array, weights: Array, temper
     return ops.rearrange(gradient, ops.inverse_permutation(order))
 
 
-def _everywhere_vjp(cotangent: Array, scores: Array, weights: Array, temperature: Array, at: Array) -> tuple:
-    """The derivative of `_counts_everywhere`; the weights are constants."""
-    by_scores = partial(_untraced_gradient, cotangent, scores, weights, temperature, at)
-    return by_scores, None, by_temperature(by_scores, scores, temperature), None
-
-
-def _few_vjp(cotangent: Array, arrived: Array, scores: Array, weights: Array, temperature: Array, at: Array) -> tuple:
-    """The derivative of `few.counts_at`; the weights are constants."""
-    by_scores = partial(few.gradient_at, cotangent, arrived, scores, weights, temperature, at)
-    return by_scores, None, by_temperature(by_scores, scores, temperature), None
-
-
 _dense = ops.with_vjp(dense.counts, dense.vjp, keeps=True)
-_dense_in_parts = ops.with_vjp(dense.counts_in_parts, dense.vjp_in_parts)
+_dense_in_parts = ops.with_vjp(dense.counts_in_parts, with_constant_weights(dense.gradient_in_parts))
 _at_all = ops.with_vjp(counts_of_all, _vjp_of_all, keeps=True)
-_at_few = ops.with_vjp(few.counts_at, _few_vjp, keeps=True)
+_at_few = ops.with_vjp(few.counts_at, with_constant_weights(few.gradient_at), keeps=True)
 _untraced_gradient = ops.untraced(_gradient_everywhere, like=1)
-_at_untraced = ops.with_vjp(ops.untraced(_counts_everywhere, like=1), _everywhere_vjp)
+_at_untraced = ops.with_vjp(ops.untraced(_counts_everywhere, like=1), with_constant_weights(_untraced_gradient))
 
 
 def _counts_in_block(w: Array, x: Array, from_others: Array) -> Array:

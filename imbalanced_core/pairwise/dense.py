@@ -6,6 +6,7 @@ item i on the counts of others and theirs on its own. An item's pair with itself
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from imbalanced_core import ops
 from imbalanced_core.ops.namespace import Array, array_namespace
@@ -66,15 +67,6 @@ def counts_in_parts(scores: Array, weights: Array, temperature: Array, indices: 
     return _row_by_row(_counts_of_rows, scores, weights, temperature, indices)
 
 
-def vjp_in_parts(cotangent: Array, scores: Array, weights: Array, temperature: Array, indices: Array) -> tuple:
-    """`vjp` for `counts_in_parts`; the weights are constants."""
-
-    def by_scores() -> Array:
-        return gradient_in_parts(cotangent, scores, weights, temperature, indices)
-
-    return by_scores, None, by_temperature(by_scores, scores, temperature), None
-
-
 def gradient_in_parts(cotangent: Array, scores: Array, weights: Array, temperature: Array, indices: Array) -> Array:
     """The gradient of Σ_ki cotangent_ki · count_ki by the scores, [..., n]."""
     if not is_long(scores, indices):
@@ -127,6 +119,17 @@ def _gradient_of_rows(scores: Array, weights: Array, temperature: Array, indices
 def is_long(scores: Array, indices: Array) -> bool:
     """Whether the matrix of the requested items is evaluated in parts."""
     return math.prod(indices.shape) * scores.shape[-1] > _PAIRS_PER_PART
+
+
+def with_constant_weights(gradient: Callable[..., Array]) -> Callable[..., tuple]:
+    """A vjp from the gradient by the scores, of functions whose last arrays are scores, weights, τ and indices."""
+
+    def vjp(cotangent: Array, *saved: Array) -> tuple:
+        scores, _, temperature, _ = saved[-4:]
+        by_scores = partial(gradient, cotangent, *saved)
+        return by_scores, None, by_temperature(by_scores, scores, temperature), None
+
+    return vjp
 
 
 def by_temperature(by_scores: Callable[[], Array], scores: Array, temperature: Array) -> Callable[[], Array]:

@@ -119,11 +119,11 @@ def _places(
         return xp.concat([indices, ops.astype(last, indices.dtype)[..., None]], axis=-1), fraction
     key = levels, interpolation, 0, 2 ** n.bit_length()  # one table serves many n
     at = xp.reshape(count, (-1,))
-    indices = ops.take_rows(ops.tabulated(_index_table, *key, like=values), at)
+    indices = xp.take(ops.tabulated(_index_table, *key, like=values), at, axis=0)
     indices = xp.reshape(indices, (*count.shape, width))
     if interpolation != "linear":
         return indices, 0.5
-    fraction = ops.take_rows(ops.tabulated(_fraction_table, *key, like=values, dtype=values.dtype), at)
+    fraction = xp.take(ops.tabulated(_fraction_table, *key, like=values, dtype=values.dtype), at, axis=0)
     return indices, xp.reshape(fraction, (*count.shape, len(levels)))
 
 
@@ -185,8 +185,8 @@ def _with_multiplicity(
         values, repeats = ops.where(where, values, xp.inf), ops.where(where, repeats, 0.0)
     in_order, order = ops.sort_with_order(values)
     repeats = ops.rearrange(repeats, order)
-    whole = ops.cumulative_sum(xp.astype(xp.floor(repeats), xp.int32))
-    part = ops.cumulative_sum(repeats - xp.floor(repeats))
+    whole = xp.cumulative_sum(xp.astype(xp.floor(repeats), xp.int32), axis=-1)
+    part = xp.cumulative_sum(repeats - xp.floor(repeats), axis=-1)
     total = whole[..., -1] + xp.astype(xp.floor(part[..., -1] + 0.5), whole.dtype)
     is_bad = ops.any_in_row(is_nan) | ((whole[..., -1] == 0) & (part[..., -1] == 0))
     position = positions(tuple(map(float, levels)), xp.where(total > 1, total - 1, 0), values.dtype)
@@ -212,7 +212,7 @@ def positions(levels: tuple[float, ...], last: Array, dtype: Any) -> Position:
         ops.tabulated(_position_table, levels, field, like=last, dtype=dtype if field == "fraction" else last.dtype)
         for field in Position._fields
     )
-    exact = (xp.reshape(ops.take_rows(table, at), (*last.shape, len(levels))) for table in tables)
+    exact = (xp.reshape(xp.take(table, at, axis=0), (*last.shape, len(levels))) for table in tables)
     rounded = positions_in_integers(levels, last, dtype)
     is_exact = (last <= _MOST_VALUES)[..., None]
     return Position(*[xp.where(is_exact, *pair) for pair in zip(exact, rounded, strict=True)])
@@ -233,7 +233,7 @@ def positions_in_integers(levels: tuple[float, ...], last: Array, dtype: Any) ->
     for digit in range(_DIGITS):
         value = xp.reshape((last >> (_DIGIT * digit)) & (2**_DIGIT - 1), (-1,))
         table = ops.tabulated(_digit_products, levels, digit, like=last, dtype=xp.int32)
-        products = xp.reshape(ops.take_rows(table, value), (*last.shape, 2, len(levels)))
+        products = xp.reshape(xp.take(table, value, axis=0), (*last.shape, 2, len(levels)))
         whole, fraction = whole + products[..., 0, :], fraction + products[..., 1, :]
     fraction = (fraction + 2 ** (_FINE - 1)) >> _FINE  # to multiples coarser than the rounding of the sum
     whole, fraction = whole + (fraction >> _FRACTION), fraction & (2**_FRACTION - 1)

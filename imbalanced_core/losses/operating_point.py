@@ -201,7 +201,7 @@ def _ranked(items: Items) -> tuple[Array, Array, Array]:
     weight = weight_of(xp.broadcast_to(items.where, items.scores.shape), items)
     ascending, order = ops.sort_with_order(ops.where(weight > 0, -ops.stop_gradient(items.scores), xp.inf))
     counted, positives = (
-        ops.cumulative_sum(ops.rearrange(x, order)) for x in (weight, weight_of(items.positives, items))
+        xp.cumulative_sum(ops.rearrange(x, order), axis=-1) for x in (weight, weight_of(items.positives, items))
     )
     return -ascending, counted, positives
 

@@ -45,11 +45,6 @@ def inverse_permutation(order: Array) -> Array:
     return backend(order).inverse_permutation(order)
 
 
-def cumulative_sum(x: Array) -> Array:
-    """Σ_{j <= i} x_j along the last axis."""
-    return backend(x).cumulative_sum(x)
-
-
 def is_eager_cpu(x: Array) -> bool:
     """Whether x is a torch CPU tensor outside the compiler and transforms, so that reading its values is free."""
     return backend(x).is_eager_cpu(x)
@@ -139,11 +134,6 @@ def places(mask: Array, count: int) -> Array:
 def put_along(x: Array, places: Array, values: Array | float, *, reuse: bool = False) -> Array:
     """x [..., n] with the entries at `places` [..., m] replaced by values [..., m] or a number; `reuse`: see `put`."""
     return backend(x).put_along(x, places, values, reuse=reuse)
-
-
-def take_rows(x: Array, index: Array) -> Array:
-    """The rows of x [m, ...] at index [q]: [q, ...]."""
-    return backend(x).take_rows(x, index)
 
 
 def add_rows(x: Array, index: Array, rows: Array) -> Array:

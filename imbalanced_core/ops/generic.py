@@ -141,10 +141,6 @@ def has_exact_float64(x: Array) -> bool:
     return True
 
 
-def cumulative_sum(x: Array) -> Array:
-    return array_namespace(x).cumulative_sum(x, axis=-1)
-
-
 def evaluate(gradient: Array | Callable[[], Array] | None) -> Array | None:
     """A gradient that a vjp returned as an array or as a function that computes it."""
     return gradient() if callable(gradient) else gradient
@@ -263,10 +259,6 @@ def put_along(x: Array, places: Array, values: Array | float, *, reuse: bool = F
     is_place = places[..., :, None] == xp.arange(x.shape[-1], dtype=places.dtype)
     values = xp.astype(is_place, x.dtype) * (values if isinstance(values, (int, float)) else values[..., :, None])
     return xp.where(xp.any(is_place, axis=-2), xp.sum(values, axis=-2), x)
-
-
-def take_rows(x: Array, index: Array) -> Array:
-    return array_namespace(x).take(x, index, axis=0)
 
 
 def add_rows(x: Array, index: Array, rows: Array) -> Array:

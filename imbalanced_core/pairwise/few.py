@@ -31,10 +31,10 @@ def counts_at(scores: Array, weights: Array, temperature: Array, indices: Array)
     at = xp.reshape(ops.rearrange(scores, indices), (-1, 1))
 
     def of_items(at: Array, block: Array) -> Array:
-        s, of_block = ops.take_rows(blocks.s, block), ops.take_rows(tau, block)
-        from_others = _blocks.expanded(at, s, of_block, kernel, ops.take_rows(coefficients, block))
+        s, of_block = xp.take(blocks.s, block, axis=0), xp.take(tau, block, axis=0)
+        from_others = _blocks.expanded(at, s, of_block, kernel, xp.take(coefficients, block, axis=0))
         inside = ops.sigmoid(ops.differences(s, at, of_block[:, 0]), reuse=True, absolute=True)
-        return ops.matmul(ops.take_rows(blocks.w, block), inside.mT) + from_others
+        return ops.matmul(xp.take(blocks.w, block, axis=0), inside.mT) + from_others
 
     block = _block_of(indices, blocks)
     counts = ops.in_pieces(of_items, (at, block), size=_temporaries(blocks, coefficients))
@@ -57,7 +57,7 @@ def gradient_at(
     of_weights = _blocks.coefficients(kernel, arrived)
 
     def moments_of_item(at: Array, block: Array, c: Array) -> Array:
-        s, of_block = ops.take_rows(blocks.s, block), ops.take_rows(tau, block)
+        s, of_block = xp.take(blocks.s, block, axis=0), xp.take(tau, block, axis=0)
         return ops.matmul(c, _blocks.basis(at, s, of_block, kernel).mT)
 
     numbers = _temporaries(blocks, of_weights)
@@ -66,8 +66,8 @@ def gradient_at(
     of_cotangents = _blocks.coefficients(kernel, _blocks.between_blocks(blocks, kernel, of_cotangents))
 
     def of_items(at: Array, block: Array, own: Array, c: Array) -> Array:
-        s, w, of_block = ops.take_rows(blocks.s, block), ops.take_rows(blocks.w, block), ops.take_rows(tau, block)
-        from_others = _blocks.expanded(at, s, of_block, kernel, ops.take_rows(of_weights, block))
+        s, w, of_block = xp.take(blocks.s, block, axis=0), xp.take(blocks.w, block, axis=0), xp.take(tau, block, axis=0)
+        from_others = _blocks.expanded(at, s, of_block, kernel, xp.take(of_weights, block, axis=0))
         x = ops.differences(s, at, of_block[:, 0])[:, 0, :]
         inside = ops.times_logistic_derivative(xp.sum(c * w, axis=1), x, reuse=True, reuse_at=True)
         # the pair of an item with itself: the two sides would not cancel exactly

@@ -14,7 +14,6 @@ from imbalanced_core.ops.on_torch.derivatives import with_class_slope, with_part
 from imbalanced_core.ops.on_torch.order import (
     add_rows,
     are_binary,
-    cumulative_sum,
     greatest_count,
     inverse_permutation,
     known_within,
@@ -23,7 +22,6 @@ from imbalanced_core.ops.on_torch.order import (
     rearrange,
     sort,
     sort_with_order,
-    take_rows,
 )
 from imbalanced_core.ops.on_torch.pieces import in_pieces, is_eager, is_eager_cpu, may_overwrite
 from imbalanced_core.ops.on_torch.scores import clear, logistic, sigmoid, times_logistic_derivative

@@ -1,4 +1,4 @@
-"""The array-API namespace of torch tensors: array-api-compat, except for what compilers or transforms cannot trace."""
+"""The array-API namespace of torch tensors: array-api-compat, except for what is slow or cannot be traced."""
 
 from typing import Any
 
@@ -22,3 +22,13 @@ def concat(arrays: Any, /, *, axis: int = 0) -> torch.Tensor:
 def clip(x: torch.Tensor, /, min: Any = None, max: Any = None) -> torch.Tensor:  # noqa: A002
     """x clipped to two numbers; array-api-compat's also takes tensors, with types that stop the torch 2.8 compiler."""
     return torch.clamp(x, min, max)
+
+
+def cumulative_sum(x: torch.Tensor, /, *, axis: int) -> torch.Tensor:
+    """Σ_{j <= i} x_j along an axis; array-api-compat's cannot be traced."""
+    return torch.cumsum(x, dim=axis)
+
+
+def take(x: torch.Tensor, indices: torch.Tensor, /, *, axis: int) -> torch.Tensor:
+    """The entries at indices [q] along an axis; array-api-compat's also allows negative ones, in three more calls."""
+    return torch.index_select(x, axis, indices)

@@ -47,10 +47,6 @@ def inverse_permutation(order: torch.Tensor) -> torch.Tensor:
     return torch.scatter(torch.zeros_like(order), -1, order, places)
 
 
-def cumulative_sum(x: torch.Tensor) -> torch.Tensor:
-    return torch.cumsum(x, dim=-1)  # the compatibility layer's function is not traceable
-
-
 def are_binary(x: torch.Tensor) -> bool:
     return is_eager_cpu(x) and not torch.addcmul(x, x, x, value=-1.0).any()
 
@@ -84,10 +80,6 @@ def put_along(
     x: torch.Tensor, places: torch.Tensor, values: torch.Tensor | float, *, reuse: bool = False
 ) -> torch.Tensor:
     return x.scatter_(-1, places, values) if reuse and may_overwrite(x) else torch.scatter(x, -1, places, values)
-
-
-def take_rows(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    return torch.index_select(x, 0, index)
 
 
 def add_rows(x: torch.Tensor, index: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,8 @@ from typing import Any, TypedDict, TypeVar
 from imbalanced_core import checks
 from imbalanced_core.losses.gated import Gate
 from imbalanced_core.ops.namespace import Array
+from imbalanced_core.pool.items import POSITIVE_NUMERATORS
+from imbalanced_core.reductions import CLASS_REDUCTIONS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -97,6 +99,26 @@ LIST_DEFAULTS: ListOptions = {
     "sample_weight": None,
     "reduction": "mean",
 }
+
+
+_CHOICES = {
+    "reduction": CLASS_REDUCTIONS,
+    "pos_numerator": POSITIVE_NUMERATORS,
+    "gather_distributed": (None, True, False),
+    "grad_reduction": ("mean", "sum"),
+}
+_FLAGS = ("multilabel", "gated", "class_parallel", "update_queue", "update_queue_in_eval", "persistent_queue")
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Checks the keywords of a ranking loss, in any package, that are names, flags or the ignore_index."""
+    for name, value in options.items():
+        if name in _CHOICES:
+            checks.one_of(name, value, _CHOICES[name])
+        elif name in _FLAGS:
+            checks.flag(name, value)
+        elif name == "ignore_index":
+            checks.index(name, value)
 
 
 SMOOTH_AP_PRESET = {"temperature_scale": "std", "temperature": 0.2}

@@ -95,9 +95,7 @@ def ranking_loss(
     validation.check_optional_arrays(sample_weight=rest["sample_weight"], iid_mask=rest["iid_mask"])
     static = {name: rest[name] for name in _STATIC if name in rest and name != "axis_name"}
     validation.check_static(**of_objective, **static)
-    checks.index("ignore_index", rest["ignore_index"])
-    for name in ("multilabel", "update_queue", "class_parallel"):
-        checks.flag(name, rest[name])
+    shared.check_options(rest)
     if queue is not None and not isinstance(queue, Queue):
         rule = "a Queue, from init_queue or aux.queue (a restored dict: Queue(**it)), or None"
         raise TypeError(f"queue must be {rule}, got {type(queue).__name__}")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from imbalanced_core import checks, reductions
+from imbalanced_core.options import check_options
 from imbalanced_core.pool.labels import taking_part
 from imbalanced_torch import distributed, validation
 from imbalanced_torch.validation import readable
@@ -64,8 +65,7 @@ class PointwiseLoss(distributed.GroupMember, ABC):
     ) -> None:
         super().__init__()
         checks.one_of("reduction", reduction, self.reductions)
-        checks.one_of("gather_distributed", gather_distributed, (None, True, False))
-        checks.one_of("grad_reduction", grad_reduction, distributed.GRAD_REDUCTIONS)
+        check_options({"gather_distributed": gather_distributed, "grad_reduction": grad_reduction})
         checks.one_of("equal_rows", equal_rows, (True, False))
         fits = not equal_rows or (reduction in ("mean", "none") and grad_reduction == "mean")
         checks.require(fits, "equal_rows", "False unless reduction and grad_reduction are 'mean'", equal_rows)

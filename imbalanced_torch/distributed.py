@@ -16,10 +16,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from imbalanced_core import checks, reductions
+from imbalanced_core.options import check_options
 from imbalanced_torch import _collectives, validation
 from imbalanced_torch._collectives import LocalSlice, ValueWithGradient, gather_constants
-
-GRAD_REDUCTIONS = ("mean", "sum")
 
 
 class GroupMember(nn.Module):
@@ -61,10 +60,7 @@ def all_gather_no_grad(tensor: Tensor, *, process_group: Any = None) -> Tensor:
     _require_initialized("all_gather_no_grad")
     if dist.get_world_size(process_group) == 1:
         return tensor
-    (gathered,), _ = gather_rows(
-        (tensor.detach(),), process_group=process_group, grad_reduction="sum", names=("tensor",)
-    )
-    return gathered
+    return all_gather_with_grad(tensor.detach(), process_group=process_group)
 
 
 def should_gather(gather_distributed: bool | None, *, training: bool, process_group: Any) -> bool:
@@ -74,7 +70,7 @@ def should_gather(gather_distributed: bool | None, *, training: bool, process_gr
     validation on a single rank cannot hang; True gathers always, and raises a RuntimeError if `torch.distributed` is
     not available or not initialized; False never.
     """
-    checks.one_of("gather_distributed", gather_distributed, (None, True, False))
+    check_options({"gather_distributed": gather_distributed})
     if gather_distributed:
         _require_initialized("gather_distributed=True")
     if gather_distributed is not None:
@@ -112,7 +108,7 @@ def gather_rows(
     Raises:
         ValueError: on every rank, if ranks disagree; on this rank, if its own tensors differ in rows.
     """
-    checks.one_of("grad_reduction", grad_reduction, GRAD_REDUCTIONS)
+    check_options({"grad_reduction": grad_reduction})
     present = [tensor for tensor in tensors if tensor is not None]
     checks.require(bool(present), "tensors", "at least one tensor", tensors)
     names = names or [f"tensors[{i}]" for i in range(len(tensors))]
@@ -121,15 +117,11 @@ def gather_rows(
         return tensors, torch.ones(n, dtype=torch.bool, device=device)
     describe = partial(_collectives.describe, tensors, names=names, flags=flags)
     rows = _collectives.exchange(describe, rows=n, device=device, process_group=process_group)
-    gathered = gather_constants(present, rows=rows, process_group=process_group)
-    rank = dist.get_rank(process_group)
-    start, scale = sum(rows[:rank]), gradient_scale(process_group, grad_reduction)
-    linked = iter(
-        [link_local(local, all_rows, start, scale) for local, all_rows in zip(present, gathered, strict=True)]
-    )
+    gathered = iter(gather_constants(present, rows=rows, process_group=process_group))
+    start, scale = sum(rows[: dist.get_rank(process_group)]), gradient_scale(process_group, grad_reduction)
+    linked = tuple(local if local is None else link_local(local, next(gathered), start, scale) for local in tensors)
     index = torch.arange(sum(rows), device=device)
-    is_local = (index >= start) & (index < start + n)
-    return tuple(None if tensor is None else next(linked) for tensor in tensors), is_local
+    return linked, (index >= start) & (index < start + n)
 
 
 def global_ratio(total: Tensor, mass: Tensor | None, *, process_group: Any, grad_reduction: str) -> Tensor:
@@ -144,7 +136,7 @@ def global_ratio(total: Tensor, mass: Tensor | None, *, process_group: Any, grad
         The global value, 0-d, in the dtype of `total`, equal on every rank. If `global_ratio_of` failed on another
         rank: a ValueError that says on which, or NaN on an accelerator or compiled.
     """
-    checks.one_of("grad_reduction", grad_reduction, GRAD_REDUCTIONS)
+    check_options({"grad_reduction": grad_reduction})
     # float64 keeps counts exact, and ranks that disagree on the dtype still exchange the same number of bytes.
     own = torch.stack([total.detach().double(), (torch.ones_like(total) if mass is None else mass).detach().double()])
     failed = _collectives.failures(process_group, failed=False, device=own.device)

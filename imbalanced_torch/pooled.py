@@ -12,11 +12,10 @@ from imbalanced_core import checks, ops
 from imbalanced_core.losses.gated import with_gate
 from imbalanced_core.losses.operating_point import too_few
 from imbalanced_core.ops.on_torch.compiler import eagerly, without_autocast
-from imbalanced_core.options import split, unknown_keyword
-from imbalanced_core.pool.items import POSITIVE_NUMERATORS, make_items
+from imbalanced_core.options import check_options, split, unknown_keyword
+from imbalanced_core.pool.items import make_items
 from imbalanced_core.pool.step import PooledResult, pooled_loss
 from imbalanced_core.pool.subsampling import strata_count
-from imbalanced_core.reductions import CLASS_REDUCTIONS
 from imbalanced_torch import distributed, validation
 from imbalanced_torch._guards import SpreadWatch, refuse_recomputation
 from imbalanced_torch._state import RankingState, uniform_noise
@@ -38,6 +37,15 @@ class PooledLoss(RankingState):
     """
 
     iid_aware: ClassVar[bool] = False
+    reduction: str
+    update_queue_in_eval: bool
+    gather_distributed: bool | None
+    max_pool_size: int | None
+    multilabel: bool
+    pos_numerator: str
+    positive_rate: float | None
+    grad_reduction: str
+    generator: torch.Generator | None
 
     def __init__(
         self,
@@ -52,30 +60,12 @@ class PooledLoss(RankingState):
             raise unknown_keyword(type(self).__name__, name, DEFAULTS)
         of_objective, rest = split(options)
         given: dict[str, Any] = {**DEFAULTS, **rest}
-        checks.one_of("reduction", given["reduction"], CLASS_REDUCTIONS)
-        checks.one_of("gather_distributed", given["gather_distributed"], (None, True, False))
-        checks.index("ignore_index", given["ignore_index"])
+        check_options(given)
         self.num_classes = num_classes
         self.queue_size = queue_size
-        self.reduction = given["reduction"]
-        self.ignore_index = given["ignore_index"]
-        self.update_queue_in_eval = given["update_queue_in_eval"]
-        self.gather_distributed = given["gather_distributed"]
-        self.max_pool_size = given["max_pool_size"]
-        self.multilabel = given["multilabel"]
-        self.pos_numerator = given["pos_numerator"]
-        self.gated = given["gated"]
-        self.positive_rate = given["positive_rate"]
-        self.process_group = given["process_group"]
-        self.grad_reduction = given["grad_reduction"]
-        self.generator = given["generator"]
-        self.class_parallel = given["class_parallel"]
-        for name in ("update_queue_in_eval", "multilabel", "gated", "class_parallel"):
-            checks.flag(name, getattr(self, name))
-        persistent = given["persistent_queue"]
-        checks.flag("persistent_queue", persistent)
-        checks.one_of("pos_numerator", self.pos_numerator, POSITIVE_NUMERATORS)
-        checks.one_of("grad_reduction", self.grad_reduction, distributed.GRAD_REDUCTIONS)
+        persistent = given.pop("persistent_queue")
+        for name, value in given.items():
+            setattr(self, name, value)
         if not isinstance(self.generator, torch.Generator | None):
             raise TypeError(f"generator must be a torch.Generator or None, got {self.generator!r}")
         self._has_warned = False
@@ -172,15 +162,9 @@ class PooledLoss(RankingState):
         gather = distributed.should_gather(self.gather_distributed, training=learns, process_group=self.process_group)
         if learns:
             self._spread_watch(logits, targets, self.ignore_index)
-        options: dict[str, Any] = {
-            "reduction": self.reduction,
-            "ignore_index": self.ignore_index,
-            "multilabel": self.multilabel,
-            "pos_numerator": self.pos_numerator,
-            "iid_aware": self.iid_aware,
-            "live_aware": self.gated,
-            "update_queue": update_queue,
-        }
+        names = ("reduction", "ignore_index", "multilabel", "pos_numerator", "iid_aware")
+        options: dict[str, Any] = {name: getattr(self, name) for name in names}
+        options |= {"live_aware": self.gated, "update_queue": update_queue}
         objective = self._objective()
         if self.class_parallel:
             options |= {"sample_weight": sample_weight, "iid_mask": iid_mask}

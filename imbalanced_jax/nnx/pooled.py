@@ -9,6 +9,7 @@ from flax import nnx
 
 from imbalanced_core import checks
 from imbalanced_core.losses.gated import Gate
+from imbalanced_core.options import check_options
 from imbalanced_core.pool.queue import Queue, emptied
 from imbalanced_jax import validation
 from imbalanced_jax.nnx.module import LossModule, LossState
@@ -74,8 +75,8 @@ class PooledLoss(LossModule):
         dtype, sizes = arguments.pop("dtype"), (arguments["queue_size"], arguments["num_classes"])
         for name, array in init_queue(*sizes, multilabel=arguments["multilabel"], dtype=dtype)._asdict().items():
             setattr(self, f"queue_{name}", LossState(array))
-        for name in ("update_queue_in_eval", "multilabel", "gated", "deterministic"):
-            checks.flag(name, arguments[name])
+        check_options(arguments)
+        checks.flag("deterministic", arguments["deterministic"])
         if arguments["gated"]:
             for name, array in init_gate(arguments["num_classes"])._asdict().items():
                 setattr(self, f"gate_{name}", LossState(array))

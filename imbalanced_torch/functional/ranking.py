@@ -137,9 +137,7 @@ def ranking_loss(
     checks.positive("temperature", validation.number(temperature))
     validation.check_tensors(logits=logits, targets=targets)
     validation.check_optional_tensors(sample_weight=rest["sample_weight"], iid_mask=rest["iid_mask"])
-    checks.index("ignore_index", rest["ignore_index"])
-    for name in ("multilabel", "update_queue"):
-        checks.flag(name, rest[name])
+    shared.check_options(rest)
     checks.require(logits.ndim == 2 and logits.shape[1] > 0, "logits", "of shape [rows, classes]", tuple(logits.shape))
     labels = {name: rest[name] for name in ("ignore_index", "multilabel")}
     checks.batch(readable(targets), readable(rest["sample_weight"]), num_classes=logits.shape[1], **labels)

@@ -107,40 +107,28 @@ def _places(
         sorts last, so that value is NaN where any unmasked value is NaN and where all are masked.
     """
     xp, n = array_namespace(values), values.shape[-1]
-    width = 1 + len(levels) * (2 if interpolation in BLENDS else 1)  # known to the compiler, unlike a table's shape
-    if count is None:
-        key = levels, interpolation, n, n
-        indices = ops.tabulated(_index_table, *key, like=values)
-        fraction = ops.tabulated(_fraction_table, *key, like=values, dtype=values.dtype)
-        return xp.broadcast_to(indices, (*values.shape[:-1], width)), fraction
-    if n > _MOST_TABULATED or not ops.prefers_tables(values):
+    if count is not None and (n > _MOST_TABULATED or not ops.prefers_tables(values)):
         last = xp.clip(count - 1, min=0)
         indices, fraction = _columns(positions(levels, last, values.dtype), interpolation)
         return xp.concat([indices, ops.astype(last, indices.dtype)[..., None]], axis=-1), fraction
-    key = levels, interpolation, 0, 2 ** n.bit_length()  # one table serves many n
-    at = xp.reshape(count, (-1,))
-    indices = xp.take(ops.tabulated(_index_table, *key, like=values), at, axis=0)
-    indices = xp.reshape(indices, (*count.shape, width))
-    if interpolation != "linear":
-        return indices, 0.5
-    fraction = xp.take(ops.tabulated(_fraction_table, *key, like=values, dtype=values.dtype), at, axis=0)
-    return indices, xp.reshape(fraction, (*count.shape, len(levels)))
+    counts = (n, n) if count is None else (0, 2 ** n.bit_length())  # one table serves many n
+
+    def from_table(of: str, width: int, dtype: Any) -> Array:  # the compiler knows the width, but not a table's shape
+        table = ops.tabulated(_table, levels, interpolation, *counts, of, like=values, dtype=dtype)
+        if count is None:
+            return xp.broadcast_to(table, (*values.shape[:-1], width))
+        return xp.reshape(xp.take(table, xp.reshape(count, (-1,)), axis=0), (*count.shape, width))
+
+    indices = from_table("indices", 1 + len(levels) * (2 if interpolation in BLENDS else 1), None)
+    return indices, from_table("fraction", len(levels), values.dtype) if interpolation == "linear" else 0.5
 
 
 @functools.cache
-def _tables(levels: tuple[float, ...], interpolation: str, least: int, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """`_places` for every count from `least` to `most`: int32 [count, m + 1], float64 [count, levels]."""
+def _table(levels: tuple[float, ...], interpolation: str, least: int, most: int, of: str) -> np.ndarray:
+    """`_places` for every count from `least` to `most`: "indices", int32 [count, m + 1], or "fraction"."""
     last = np.maximum(np.arange(least, most + 1) - 1, 0)
     indices, fraction = _columns(_exact(levels, last), interpolation)
-    return np.concatenate([indices, last[:, None]], axis=-1).astype(np.int32), fraction
-
-
-def _index_table(*key: Any) -> np.ndarray:
-    return _tables(*key)[0]
-
-
-def _fraction_table(*key: Any) -> np.ndarray:
-    return _tables(*key)[1]
+    return fraction if of == "fraction" else np.concatenate([indices, last[:, None]], axis=-1).astype(np.int32)
 
 
 def _exact(levels: tuple[float, ...], last: np.ndarray) -> Position:

@@ -1,7 +1,8 @@
 """The collectives of a step: a header, with which ranks that disagree all raise the same error, then the rows."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -9,90 +10,70 @@ from torch import Tensor
 
 from imbalanced_core import checks
 
-# Fixed length: ranks that disagree on what they send still exchange the same number of bytes.
-_LENGTH = 64
 _BITS = 52  # number of powers of two that a float64 sums exactly
-_MAX_TENSORS, _MAX_DIMENSIONS, _MAX_FLAGS = 6, 5, 16
-_DTYPES = (
-    torch.float32, torch.float64, torch.float16, torch.bfloat16,
-    torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
-)  # fmt: skip
-_DTYPE_NAMES = (*(str(dtype) for dtype in _DTYPES), "None")
-_DEVICES = ("cpu", "cuda", "xpu", "mps", "another")
-
-
-class Fact(NamedTuple):
-    """A value that must be equal on every rank; `meanings[value]`, if given, is its text in errors."""
-
-    name: str
-    value: int
-    meanings: tuple[str, ...] = ()
-
-    def say(self, value: int) -> str:
-        """A rank's value as text."""
-        return self.meanings[value] if 0 <= value < len(self.meanings) else str(value)
 
 
 def describe(
     tensors: Sequence[Tensor | None], *, names: Sequence[str], flags: Sequence[int] | Mapping[str, int] = ()
-) -> list[Fact]:
-    """The facts of one call: device, dtypes, row shapes, flags; ValueError on tensors or flags that cannot be sent."""
+) -> dict[str, Any]:
+    """The facts of one call that must be equal on every rank; ValueError on tensors that cannot be sent together."""
     if not isinstance(flags, Mapping):
         flags = {f"flags[{i}]": flag for i, flag in enumerate(flags)}
-    checks.require(len(tensors) <= _MAX_TENSORS, "tensors", f"at most {_MAX_TENSORS}", len(tensors))
-    checks.require(len(flags) <= _MAX_FLAGS, "flags", f"at most {_MAX_FLAGS}", len(flags))
-    facts = [Fact("number of gathered tensors", len(tensors)), Fact("number of flags", len(flags))]
-    rows, device = None, None
+    facts: dict[str, Any] = {"number of gathered tensors": len(tensors), "number of flags": len(flags)}
+    rows = device = None
     for tensor, name in zip(tensors, names, strict=True):
-        facts += _describe_tensor(tensor, name)
+        facts[f"{name}.dtype"] = tensor if tensor is None else str(tensor.dtype)
         if tensor is None:
             continue
+        checks.require(tensor.dim() > 0, name, "of at least 1 dimension", tensor.dim())
         if rows is not None:
             checks.require(len(tensor) == rows, name, f"of {rows} rows like {names[0]}", len(tensor))
         rows, device = len(tensor), tensor.device.type
-    code = _DEVICES.index(device) if device in _DEVICES else len(_DEVICES) - 1
-    return [*facts, Fact("device type", code, _DEVICES), *(Fact(name, int(flag)) for name, flag in flags.items())]
+        facts |= {f"{name}.shape[{axis}]": size for axis, size in enumerate(tensor.shape[1:], start=1)}
+    return facts | {"device type": device} | {name: int(flag) for name, flag in flags.items()}
 
 
-def _describe_tensor(tensor: Tensor | None, name: str) -> list[Fact]:
-    dtype_code = len(_DTYPES)
-    shape: tuple[int, ...] = ()
-    if tensor is not None:
-        dimensions = tensor.dim()
-        checks.require(1 <= dimensions <= _MAX_DIMENSIONS, name, f"of 1 to {_MAX_DIMENSIONS} dimensions", dimensions)
-        checks.require(tensor.dtype in _DTYPES, name, "of a float, integer or bool dtype", tensor.dtype)
-        dtype_code, shape = _DTYPES.index(tensor.dtype), tuple(tensor.shape[1:])
-    padded = (*shape, *(-1 for _ in range(_MAX_DIMENSIONS - 1 - len(shape))))
-    sizes = [Fact(f"{name}.shape[{axis}]", size) for axis, size in enumerate(padded, start=1)]
-    return [Fact(f"{name}.dtype", dtype_code, _DTYPE_NAMES), *sizes]
-
-
-def exchange(describe: Callable[[], list[Fact]], *, rows: int, device: torch.device, process_group: Any) -> list[int]:
-    """Exchanges facts and row counts; returns the row counts of all ranks, in rank order.
+def exchange(
+    describe: Callable[[], dict[str, Any]], *, rows: int, device: torch.device, process_group: Any
+) -> list[int]:
+    """Exchanges row counts and a hash of the facts; returns the row counts of all ranks, in rank order.
 
     If `describe`, which returns the facts, raises, a flag is sent instead, so that the other ranks raise too rather
     than hang: an error that names the ranks where it failed. If ranks disagree on a fact, all raise a ValueError that
     names it, with the values and ranks.
     """
-    facts: list[Fact] = []
+    facts: dict[str, Any] = {}
     failure = None
     try:
         facts = describe()
     except Exception as error:
         failure = error
-    values = [rows, int(failure is not None), *(fact.value for fact in facts)]
-    local = torch.tensor(values + [0] * (_LENGTH - len(values)), dtype=torch.int64, device=device)
-    gathered = local.new_empty(_LENGTH * dist.get_world_size(process_group))
+    code = int.from_bytes(hashlib.sha256(repr(facts).encode()).digest()[:7])  # int64 holds 7 bytes
+    local = torch.tensor([rows, int(failure is not None), code], dtype=torch.int64, device=device)
+    gathered = local.new_empty(len(local) * dist.get_world_size(process_group))
     all_gather(gathered, local, process_group)
-    headers = gathered.view(-1, _LENGTH).tolist()
+    of_ranks, failed, codes = zip(*gathered.view(-1, len(local)).tolist(), strict=True)
     if failure is not None:
         raise failure
-    _refuse([rank for rank, header in enumerate(headers) if header[1]])
-    for position, fact in enumerate(facts, start=2):
-        column = [header[position] for header in headers]
+    _refuse([rank for rank, has_failed in enumerate(failed) if has_failed])
+    if len(set(codes)) > 1:
+        name, column = next(differences(facts, process_group))
+        ranks: dict[Any, list[int]] = {}
+        for rank, value in enumerate(column):
+            ranks.setdefault(value, []).append(rank)
+        values = "; ".join(f"{value} on {say_list(which)}" for value, which in ranks.items())
+        raise ValueError(f"{name} must be the same on every rank, got {values}")
+    return list(of_ranks)
+
+
+def differences(own: dict[str, Any], process_group: Any) -> Iterator[tuple[str, list[Any]]]:
+    """The names under which the ranks have different values, None for none, and these values in rank order."""
+    of_ranks: list[dict[str, Any]] = [{} for _ in range(dist.get_world_size(process_group))]
+    dist.all_gather_object(of_ranks, own, group=process_group)
+    for name in dict.fromkeys(name for values in of_ranks for name in values):
+        column = [values.get(name) for values in of_ranks]
         if len(set(column)) > 1:
-            raise ValueError(f"{fact.name} must be the same on every rank, got {_say_ranks(fact, column)}")
-    return [header[0] for header in headers]
+            yield name, column
 
 
 def failures(process_group: Any, *, failed: bool, device: torch.device) -> Tensor:
@@ -120,13 +101,6 @@ def all_gather(gathered: Tensor, local: Tensor, process_group: Any) -> None:
     """Fills `gathered` [W · n, ...] with the tensors [n, ...] of all ranks."""
     gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor  # renamed in torch 2.13
     gather(gathered, local, group=process_group)
-
-
-def _say_ranks(fact: Fact, column: Sequence[int]) -> str:
-    ranks: dict[int, list[int]] = {}
-    for rank, value in enumerate(column):
-        ranks.setdefault(value, []).append(rank)
-    return "; ".join(f"{fact.say(value)} on {say_list(which)}" for value, which in ranks.items())
 
 
 def say_list(ranks: Sequence[int]) -> str:

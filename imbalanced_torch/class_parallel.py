@@ -123,7 +123,7 @@ def _agree(inputs: dict[str, Tensor], flags: dict[str, int], check: Callable[[],
     logits = inputs["logits"]
     needs_grad = logits.requires_grad and torch.is_grad_enabled()  # if ranks differed, backward would hang
 
-    def describe() -> list[_collectives.Fact]:
+    def describe() -> dict[str, Any]:
         check()
         tensors = [inputs.get(name) for name in _INPUTS]
         return _collectives.describe(tensors, names=_INPUTS, flags={**flags, "logits.requires_grad": needs_grad})

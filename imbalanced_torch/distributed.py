@@ -95,8 +95,8 @@ def gather_rows(
     `grad_reduction="mean"`.
 
     Args:
-        tensors: up to 6 tensors [n, ...] with the same n, of at most 5 dimensions; a tensor that is None must be None
-            on every rank. n may differ between ranks and may be 0.
+        tensors: tensors [n, ...] with the same n; a tensor that is None must be None on every rank. n may differ
+            between ranks and may be 0.
         process_group: the ranks to gather from; None for all.
         grad_reduction: what the training framework does with gradients: "mean" (DDP, FSDP2) or "sum".
         flags: integers that must be equal on all ranks, such as options; a mapping names them in the error.
@@ -200,14 +200,9 @@ def check_queues_equal(module: nn.Module, *, process_group: Any = None) -> None:
     _require_initialized("check_queues_equal")
     own = {name: _digest(buffer) for name, buffer in module.named_buffers() if _is_shared_state(module, name)}
     checks.require(bool(own), "module", "a module that holds a ranking loss", type(module).__name__)
-    of_ranks: list[dict[str, str]] = [{} for _ in range(dist.get_world_size(process_group))]
-    dist.all_gather_object(of_ranks, own, group=process_group)
-    for name in dict.fromkeys(name for digests in of_ranks for name in digests):
-        differing = [rank for rank, digests in enumerate(of_ranks) if digests.get(name) != of_ranks[0].get(name)]
-        if differing:
-            raise ValueError(
-                f"{name} must be equal on every rank, got another value on {_collectives.say_list(differing)}"
-            )
+    for name, digests in _collectives.differences(own, process_group):
+        differing = _collectives.say_list([rank for rank, digest in enumerate(digests) if digest != digests[0]])
+        raise ValueError(f"{name} must be equal on every rank, got another value on {differing}")
 
 
 def _is_shared_state(module: nn.Module, name: str) -> bool:

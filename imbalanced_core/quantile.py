@@ -114,7 +114,7 @@ def _places(
     counts = (n, n) if count is None else (0, 2 ** n.bit_length())  # one table serves many n
 
     def from_table(of: str, width: int, dtype: Any) -> Array:  # the compiler knows the width, but not a table's shape
-        table = ops.tabulated(_table, levels, interpolation, *counts, of, like=values, dtype=dtype)
+        table = ops.tabulated(_table, of, levels, interpolation, *counts, like=values, dtype=dtype)
         if count is None:
             return xp.broadcast_to(table, (*values.shape[:-1], width))
         return xp.reshape(xp.take(table, xp.reshape(count, (-1,)), axis=0), (*count.shape, width))
@@ -123,12 +123,16 @@ def _places(
     return indices, from_table("fraction", len(levels), values.dtype) if interpolation == "linear" else 0.5
 
 
+def _table(of: str, *key: Any) -> np.ndarray:
+    return _tables(*key)[of]
+
+
 @functools.cache
-def _table(levels: tuple[float, ...], interpolation: str, least: int, most: int, of: str) -> np.ndarray:
-    """`_places` for every count from `least` to `most`: "indices", int32 [count, m + 1], or "fraction"."""
+def _tables(levels: tuple[float, ...], interpolation: str, least: int, most: int) -> dict[str, np.ndarray]:
+    """`_places` for every count from `least` to `most`: int32 [count, m + 1], and float64 [count, levels]."""
     last = np.maximum(np.arange(least, most + 1) - 1, 0)
     indices, fraction = _columns(_exact(levels, last), interpolation)
-    return fraction if of == "fraction" else np.concatenate([indices, last[:, None]], axis=-1).astype(np.int32)
+    return {"indices": np.concatenate([indices, last[:, None]], axis=-1).astype(np.int32), "fraction": fraction}
 
 
 def _exact(levels: tuple[float, ...], last: np.ndarray) -> Position:

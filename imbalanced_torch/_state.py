@@ -6,18 +6,20 @@ from typing import Any, ClassVar
 import array_api_compat.torch as xp
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from imbalanced_core import checks
 from imbalanced_core.losses.gated import Gate, check_gate, opened
 from imbalanced_core.ops.on_torch.compiler import may_leave_compiler
 from imbalanced_core.pairwise.counts import PAIRS_COMPILED_CPU
-from imbalanced_core.pool import queue
+from imbalanced_core.pool import class_block, queue
 from imbalanced_core.pool.queue import Queue
 from imbalanced_core.pool.step import check_queue
-from imbalanced_torch import validation
-from imbalanced_torch._class_queue import ClassQueue
+from imbalanced_torch import distributed, validation
 
+Block = tuple[int, int]  # first class, number of classes
+_NO_BLOCK = (-1, -1)
 _QUEUE_BUFFERS = tuple(f"queue_{name}" for name in Queue._fields)
 _GATE_BUFFERS = tuple(f"gate_{name}" for name in Gate._fields)
 _MASK = 2**32 - 1
@@ -25,24 +27,30 @@ _MASK = 2**32 - 1
 _FACTORS = (0x7FEB352D, 0x846CA68B - 2**32)
 
 
-class RankingState(ClassQueue):
-    """Base class that keeps the queue, temperature and number of random draws of a ranking module in buffers."""
+class RankingState(distributed.GroupMember):
+    """Base class that keeps the queue, temperature and number of random draws of a ranking module in buffers.
 
+    With `class_parallel` the queue holds one block of classes, which depends on rank and world size. `queue_block` in
+    the `state_dict()` identifies it, so that a queue saved by one rank is not mistaken for that of another.
+    """
+
+    num_classes: int
+    ignore_index: int
     class_parallel: bool
     objective: ClassVar[Callable[..., tuple]]
     compares_pairs = False  # whether the loss compares pairs of rows
     gated: bool
     multilabel: bool
     queue_size: int
-    queue_weights: Tensor
-    queue_is_iid: Tensor
+    queue_block: Tensor
     _temperature: Tensor
     _draws: Tensor
 
     def _start_state(self, temperature: float, *, multilabel: bool, persistent: bool) -> None:
         checks.positive("temperature", validation.number(temperature))
         if self.class_parallel:
-            self._start_block_queue()
+            self._held_block: Block | None = None  # None: the queue is empty, so it fits any block
+            self.register_buffer("queue_block", torch.tensor(_NO_BLOCK))
         by_class = multilabel or self.class_parallel
         empty = queue.empty(self.queue_size, self.num_classes, xp=xp, multilabel=by_class)
         for name, buffer in zip(_QUEUE_BUFFERS, empty, strict=True):
@@ -89,6 +97,41 @@ class RankingState(ClassQueue):
         parts = Queue(*map(_as_tensor, new))
         check_queue(parts, num_classes=self.num_classes, multilabel=self.multilabel)
         self.load_state_dict(dict(zip(_QUEUE_BUFFERS, parts, strict=True)), strict=False)
+
+    def _own_block(self, gather: bool) -> Block:
+        """The block of classes that this rank computes: all classes unless it gathers."""
+        if not gather:
+            return (0, self.num_classes)
+        width = class_block.block_width(self.num_classes, dist.get_world_size(self.process_group))
+        return (dist.get_rank(self.process_group) * width, width)
+
+    def _holds(self, block: Block) -> bool:
+        return self._held_block in (None, block)
+
+    def _queue_of(self, block: Block, *, start_anew: bool) -> Queue:
+        """The queue of a block of classes; if another is held, an empty queue, which replaces it with `start_anew`."""
+        held = self.queue
+        if self._holds(block) and held.logits.shape[1] == block[1]:
+            return held
+        size = self.queue_size if start_anew else 0
+        device, dtype = held.logits.device, held.logits.dtype
+        new = queue.empty(size, block[1], xp=xp, dtype=dtype, multilabel=True, device=device)
+        if start_anew:
+            self._hold(None)
+            self._buffers.update(zip(_QUEUE_BUFFERS, new, strict=True))
+        return new
+
+    def _check_block(self) -> None:
+        """Raises a ValueError if another rank's queue is in the buffers, which DDP broadcasts before every forward."""
+        found = tuple(self.queue_block.tolist())
+        rule = "what this rank wrote: wrap the model with broadcast_buffers=False or keep the loss outside of it"
+        checks.require(found == (self._held_block or _NO_BLOCK), "queue_block", rule, found)
+
+    def _hold(self, block: Block | None) -> None:
+        """Records which block the queue holds; None for an empty queue."""
+        if block != self._held_block:
+            self._held_block = block
+            self.queue_block.copy_(torch.tensor(block or _NO_BLOCK))
 
     @property
     def gate(self) -> Gate:
@@ -175,7 +218,11 @@ class RankingState(ClassQueue):
             if buffer is not None and isinstance(saved, Tensor) and saved.is_floating_point():
                 state_dict[prefix + name] = saved.to(torch.promote_types(saved.dtype, buffer.dtype))
         if self.class_parallel and prefix + "queue_block" in state_dict:
-            self._adopt_block(state_dict[prefix + "queue_logits"], state_dict[prefix + "queue_block"])
+            width = state_dict[prefix + "queue_logits"].shape[1]
+            for buffer in _QUEUE_BUFFERS[:2]:  # logits and targets, of any number of classes
+                self._buffers[buffer] = getattr(self, buffer).new_zeros(self.queue_size, width)
+            block = tuple(state_dict[prefix + "queue_block"].tolist())
+            self._held_block = None if block == _NO_BLOCK else block
         if prefix + "_temperature" in state_dict:
             if prefix + "queue_logits" not in state_dict:
                 self.reset_queue()

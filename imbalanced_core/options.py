@@ -130,29 +130,34 @@ def pauc_preset(budget: float) -> dict[str, Any]:
     return {"beta": min(1.0, 2 * budget), "surrogate": "pairwise", "tau_scale": "std", "temperature": 1.0}
 
 
-def with_options(function: Function, kinds: type, defaults: Mapping[str, Any]) -> Function:
-    """A function or constructor ending in `**options: Unpack[kinds]`, with the defaults filled in and in its signature.
+def with_options(kinds: type, defaults: Mapping[str, Any]) -> Callable[[Function], Function]:
+    """Decorator of a function or constructor ending in `**options: Unpack[kinds]`, which fills in those not given.
 
-    Its own keywords come first. An unknown keyword raises a TypeError that names similar ones.
+    They are in its signature, after its own keywords. An unknown keyword raises a TypeError that names similar ones.
     """
-    signature = inspect.signature(function)
-    *own, _ = signature.parameters.values()
-    common = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=kinds.__annotations__[name])
-        for name, value in defaults.items()
-    ]
-    known = (*(parameter.name for parameter in own), *defaults)
-    name = function.__qualname__.removesuffix(".__init__")
 
-    @functools.wraps(function)
-    def call(*arrays: Any, **given: Any) -> Any:
-        for keyword in given:
-            if keyword not in known:
-                raise unknown_keyword(name, keyword, known)
-        return function(*arrays, **{**defaults, **given})
+    def decorate(function: Function) -> Function:
+        signature = inspect.signature(function)
+        *own, _ = signature.parameters.values()
+        types, keyword_only = kinds.__annotations__, inspect.Parameter.KEYWORD_ONLY
+        common = [
+            inspect.Parameter(name, keyword_only, default=value, annotation=types[name])
+            for name, value in defaults.items()
+        ]
+        known = (*(parameter.name for parameter in own), *defaults)
+        name = function.__qualname__.removesuffix(".__init__")
 
-    call.__signature__ = signature.replace(parameters=[*own, *common])  # type: ignore[attr-defined]
-    return call  # type: ignore[return-value]
+        @functools.wraps(function)
+        def call(*arrays: Any, **given: Any) -> Any:
+            for keyword in given:
+                if keyword not in known:
+                    raise unknown_keyword(name, keyword, known)
+            return function(*arrays, **{**defaults, **given})
+
+        call.__signature__ = signature.replace(parameters=[*own, *common])  # type: ignore[attr-defined]
+        return call  # type: ignore[return-value]
+
+    return decorate
 
 
 def split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from imbalanced_core import checks, reductions
 from imbalanced_core import options as shared
-from imbalanced_core.options import Function, with_options
+from imbalanced_core.options import with_options
 from imbalanced_core.pool.labels import are_probabilities, foreground, taking_part
 from imbalanced_jax import distributed, validation
 from imbalanced_jax.distributed import AxisName
@@ -49,22 +49,10 @@ class ListOptions(shared.ListOptions, total=False):
     axis_name: AxisName
 
 
-COMMON = {"sample_weight": None, "reduction": "mean", "axis_name": None}
-
-
-def label_function(function: Function) -> Function:
-    """Decorator that fills in the keywords of `LabelOptions` that a call omits."""
-    return with_options(function, LabelOptions, {"ignore_index": None, "where": None, **COMMON})
-
-
-def class_function(function: Function) -> Function:
-    """Decorator that fills in the keywords of `ClassOptions` that a call omits."""
-    return with_options(function, ClassOptions, {"ignore_index": -100, "axis": -1, **COMMON})
-
-
-def list_function(function: Function) -> Function:
-    """Decorator that fills in the keywords of `ListOptions` that a call omits."""
-    return with_options(function, ListOptions, {**shared.LIST_DEFAULTS, "axis_name": None})
+_COMMON = {"sample_weight": None, "reduction": "mean", "axis_name": None}
+label_function = with_options(LabelOptions, {"ignore_index": None, "where": None, **_COMMON})
+class_function = with_options(ClassOptions, {"ignore_index": -100, "axis": -1, **_COMMON})
+list_function = with_options(ListOptions, {**shared.LIST_DEFAULTS, "axis_name": None})
 
 
 def label_loss(

@@ -73,7 +73,7 @@ DEFAULTS: RankingOptions = {**shared.RANKING_DEFAULTS, "key": None, "axis_name":
 
 def ranking_function(**defaults: Any) -> Callable[[shared.Function], shared.Function]:
     """Decorator that fills in the keywords of `RankingOptions` that a call omits; `defaults` override `DEFAULTS`."""
-    return lambda function: shared.with_options(function, RankingOptions, {**DEFAULTS, **defaults})
+    return shared.with_options(RankingOptions, {**DEFAULTS, **defaults})
 
 
 def ranking_loss(

@@ -84,4 +84,4 @@ DEFAULTS: dict[str, Any] = _SHARED | {
 def ranking_module(kinds: type = CommonOptions, **defaults: Any) -> Callable[[Function], Function]:
     """Decorator that fills in the keywords of `kinds` that a constructor call omits; `defaults` override `DEFAULTS`."""
     given = {name: value for name, value in {**DEFAULTS, **defaults}.items() if name in kinds.__annotations__}
-    return lambda constructor: with_options(constructor, kinds, given)
+    return with_options(kinds, given)

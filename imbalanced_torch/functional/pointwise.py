@@ -9,7 +9,7 @@ from torch import Tensor
 from imbalanced_core import checks, reductions
 from imbalanced_core.losses import hard_examples, long_tail, pointwise
 from imbalanced_core.losses.ndcg import ndcg
-from imbalanced_core.options import LIST_DEFAULTS, Function, ListOptions, with_options
+from imbalanced_core.options import LIST_DEFAULTS, ListOptions, with_options
 from imbalanced_core.pool.labels import foreground
 from imbalanced_torch import validation
 from imbalanced_torch._pointwise import Parts, counted_positions, label_parts
@@ -55,22 +55,10 @@ class ClassOptions(TypedDict, total=False):
     axis: int
 
 
-COMMON = {"where": None, "sample_weight": None, "reduction": "mean"}
-
-
-def label_function(function: Function) -> Function:
-    """Decorator that fills in the keywords of `LabelOptions` that a call omits."""
-    return with_options(function, LabelOptions, {**COMMON, "ignore_index": None})
-
-
-def class_function(function: Function) -> Function:
-    """Decorator that fills in the keywords of `ClassOptions` that a call omits."""
-    return with_options(function, ClassOptions, {**COMMON, "ignore_index": -100, "axis": -1})
-
-
-def list_function(function: Function) -> Function:
-    """Decorator that fills in the keywords of `ListOptions` that a call omits."""
-    return with_options(function, ListOptions, LIST_DEFAULTS)
+_COMMON = {"where": None, "sample_weight": None, "reduction": "mean"}
+label_function = with_options(LabelOptions, {**_COMMON, "ignore_index": None})
+class_function = with_options(ClassOptions, {**_COMMON, "ignore_index": -100, "axis": -1})
+list_function = with_options(ListOptions, LIST_DEFAULTS)
 
 
 @label_function

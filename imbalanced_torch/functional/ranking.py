@@ -37,8 +37,7 @@ class RankingOptions(shared.RankingOptions, total=False):
 
 def ranking_function(**defaults: Any) -> Callable[[shared.Function], shared.Function]:
     """Decorator that fills in omitted keywords of `RankingOptions`; `defaults` override the shared defaults."""
-    given = {**shared.RANKING_DEFAULTS, "generator": None, **defaults}
-    return lambda function: shared.with_options(function, RankingOptions, given)
+    return shared.with_options(RankingOptions, {**shared.RANKING_DEFAULTS, "generator": None, **defaults})
 
 
 def init_queue(

@@ -9,13 +9,6 @@ under `vmap`, second passes over a batch. They use only the rows passed to them 
 The classes of `imbalanced_torch` hold the queue, temperature and schedule, and gather the rows of all processes.
 """
 
-from imbalanced_torch.functional.operating_point import (
-    pauc_at_budget_loss,
-    precision_at_k_loss,
-    precision_at_recall_loss,
-    recall_at_k_loss,
-    recall_at_precision_loss,
-)
 from imbalanced_torch.functional.pointwise import (
     asymmetric_loss,
     hard_negative_loss,
@@ -34,6 +27,11 @@ from imbalanced_torch.functional.ranking import (
     auc_loss,
     init_gate,
     init_queue,
+    pauc_at_budget_loss,
+    precision_at_k_loss,
+    precision_at_recall_loss,
+    recall_at_k_loss,
+    recall_at_precision_loss,
     recall_at_quantile_loss,
     smooth_ap_loss,
 )

@@ -1,4 +1,4 @@
-"""Smooth average precision, recall at a quantile and AUC as functions, and shared code of all ranking functions."""
+"""The ranking losses as functions, and their shared code."""
 
 import warnings
 from collections.abc import Callable
@@ -13,7 +13,8 @@ from imbalanced_core import checks, ops
 from imbalanced_core import options as shared
 from imbalanced_core.losses import ranking
 from imbalanced_core.losses.gated import Gate, check_gate, opened, with_gate
-from imbalanced_core.losses.operating_point import too_few
+from imbalanced_core.losses.operating_point import precision_above, recall_above, too_few
+from imbalanced_core.losses.partial_auc import band_auc
 from imbalanced_core.ops.on_torch.compiler import without_autocast
 from imbalanced_core.pool import queue as queues
 from imbalanced_core.pool.queue import Queue
@@ -117,6 +118,60 @@ def recall_at_quantile_loss(
 def auc_loss(logits: Tensor, targets: Tensor, queue: Queue | None = None, **options: Unpack[RankingOptions]) -> Result:
     """One minus the smooth ROC AUC: the loss of `imbalanced_torch.AUCLoss`; arguments as for `smooth_ap_loss`."""
     return ranking_loss(ranking.pairs_in_order, logits, targets, queue, options)
+
+
+@ranking_function()
+def recall_at_k_loss(
+    logits: Tensor, targets: Tensor, queue: Queue | None = None, *, k: int, **options: Unpack[RankingOptions]
+) -> Result:
+    """The loss of `imbalanced_torch.RecallAtKLoss`; arguments and results as for `smooth_ap_loss`."""
+    return ranking_loss(recall_above, logits, targets, queue, options, k=k)
+
+
+@ranking_function()
+def precision_at_k_loss(
+    logits: Tensor, targets: Tensor, queue: Queue | None = None, *, k: int, **options: Unpack[RankingOptions]
+) -> Result:
+    """The loss of `imbalanced_torch.PrecisionAtKLoss`; arguments and results as for `smooth_ap_loss`."""
+    return ranking_loss(precision_above, logits, targets, queue, options, k=k)
+
+
+@ranking_function()
+def precision_at_recall_loss(
+    logits: Tensor, targets: Tensor, queue: Queue | None = None, *, recall: float, **options: Unpack[RankingOptions]
+) -> Result:
+    """The loss of `imbalanced_torch.PrecisionAtRecallLoss`; arguments and results as for `smooth_ap_loss`."""
+    return ranking_loss(precision_above, logits, targets, queue, options, recall=recall)
+
+
+@ranking_function()
+def recall_at_precision_loss(
+    logits: Tensor, targets: Tensor, queue: Queue | None = None, *, precision: float, **options: Unpack[RankingOptions]
+) -> Result:
+    """The loss of `imbalanced_torch.RecallAtPrecisionLoss`; arguments and results as for `smooth_ap_loss`."""
+    return ranking_loss(recall_above, logits, targets, queue, options, precision=precision)
+
+
+@ranking_function(temperature_scale=None)
+def pauc_at_budget_loss(
+    logits: Tensor,
+    targets: Tensor,
+    queue: Queue | None = None,
+    *,
+    alpha: float = 0.0,
+    beta: float = 0.005,
+    surrogate: str = "pairwise",
+    n_knots: int = 2,
+    tau_scale: str = "iqr",
+    budget_basis: str = "fpr",
+    quantile_interpolation: str = "higher",
+    min_tpr: float = 0.0,
+    **options: Unpack[RankingOptions],
+) -> Result:
+    """The loss of `imbalanced_torch.PAUCAtBudgetLoss`, with surrogate="pairwise"; the rest as for `smooth_ap_loss`."""
+    own: dict[str, Any] = {"alpha": alpha, "beta": beta, "surrogate": surrogate, "n_knots": n_knots, "min_tpr": min_tpr}
+    own |= {"tau_scale": tau_scale, "budget_basis": budget_basis, "quantile_interpolation": quantile_interpolation}
+    return ranking_loss(band_auc, logits, targets, queue, options, iid_aware=True, **own)
 
 
 def ranking_loss(

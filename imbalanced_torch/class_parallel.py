@@ -30,11 +30,6 @@ class Layout(NamedTuple):
     num_classes: int
 
     @property
-    def is_single(self) -> bool:
-        """Whether there is only one rank, so nothing to send."""
-        return len(self.rows) == 1
-
-    @property
     def width(self) -> int:
         """The number of classes of a block, padding included."""
         return class_block.block_width(self.num_classes, len(self.rows))
@@ -86,24 +81,23 @@ def class_parallel_loss(
     inputs = {"logits": logits, "targets": targets, "sample_weight": sample_weight, "iid_mask": iid_mask}
     inputs = {name: tensor for name, tensor in inputs.items() if tensor is not None}
     kind: dict[str, Any] = {"multilabel": multilabel, "ignore_index": ignore_index}
-    layout = Layout(None, 0, [logits.shape[0]], num_classes)
-    if gather:
-        layout = _agree(inputs, flags | kind, check, process_group)
-        scale = distributed.gradient_scale(process_group, grad_reduction)
-    else:
+    options |= {"multilabel": True, "ignore_index": -1}  # of the labels of a block
+    if not gather:
         check()
-        scale = 1
+        labels = class_block.row_labels(targets, shape=tuple(logits.shape), **kind)
+        labels = class_block.block_labels(labels, first=0, width=num_classes, num_classes=num_classes)
+        options |= {"sample_weight": sample_weight, "iid_mask": iid_mask}
+        return pooled_loss(objective, logits, labels, queue, reduction=reduction, **options)
+    layout = _agree(inputs, flags | kind, check, process_group)
     inputs["targets"] = class_block.row_labels(targets, shape=tuple(logits.shape), **kind)
     inputs["is_storable"] = torch.isfinite(logits.detach()).all(dim=1)
-    block = _exchange(inputs, layout, multilabel, scale)
+    block = _exchange(inputs, layout, multilabel, distributed.gradient_scale(process_group, grad_reduction))
     loss, result = pooled_loss(
         objective,
         block["logits"],
         class_block.block_labels(block["targets"], first=layout.first, width=layout.width, num_classes=num_classes),
         queue,
         reduction="sum",
-        ignore_index=-1,
-        multilabel=True,
         sample_weight=block.get("sample_weight"),
         iid_mask=block.get("iid_mask"),
         is_storable=block["is_storable"],
@@ -138,8 +132,6 @@ def _exchange(inputs: dict[str, Tensor], layout: Layout, multilabel: bool, scale
     columns = ("logits", "targets") if multilabel else ("logits",)
     block = {name: _ToBlock.apply(inputs[name], layout, scale) for name in columns}
     by_row = {name: tensor for name, tensor in inputs.items() if name not in columns}
-    if layout.is_single:
-        return block | by_row
     gathered = gather_constants(list(by_row.values()), rows=layout.rows, process_group=layout.process_group)
     return block | dict(zip(by_row, gathered, strict=True))
 
@@ -148,8 +140,6 @@ def _exchange(inputs: dict[str, Tensor], layout: Layout, multilabel: bool, scale
 def _share(packed: Tensor, layout: Layout) -> Tensor:
     """The packed vectors of all ranks, [W, k]."""
     own = packed[None, :]
-    if layout.is_single:
-        return own
     ones = [1] * len(layout.rows)
     (blocks,) = gather_constants([own], rows=ones, process_group=layout.process_group)
     # Every rank computes the same reduction of these, so its own slice of the cotangent is the whole derivative.
@@ -158,8 +148,6 @@ def _share(packed: Tensor, layout: Layout) -> Tensor:
 
 def _to_block(columns: Tensor, layout: Layout) -> Tensor:
     """Maps [n, C] of every rank to this rank's block of columns [Σ n, width]; padding is 0."""
-    if layout.is_single:
-        return columns.view_as(columns)
     n, width = columns.shape[0], layout.widths[layout.rank]
     parts = [part.reshape(-1) for part in columns.split(layout.widths, dim=1)]
     received = _all_to_all(torch.cat(parts), [n * w for w in layout.widths], [m * width for m in layout.rows], layout)
@@ -168,8 +156,6 @@ def _to_block(columns: Tensor, layout: Layout) -> Tensor:
 
 def _from_block(block: Tensor, layout: Layout) -> Tensor:
     """Inverse of `_to_block`: maps the blocks [Σ n, width] of all ranks to this rank's rows [n, C]."""
-    if layout.is_single:
-        return block
     n, width = layout.rows[layout.rank], layout.widths[layout.rank]
     sent = block[:, :width].reshape(-1)
     sizes = [n * w for w in layout.widths]

@@ -48,7 +48,7 @@ def exchange(
         facts = describe()
     except Exception as error:
         failure = error
-    code = int.from_bytes(hashlib.sha256(repr(facts).encode()).digest()[:7])  # int64 holds 7 bytes
+    code = int.from_bytes(hashlib.sha256(repr(sorted(facts.items())).encode()).digest()[:7])  # int64 holds 7 bytes
     local = torch.tensor([rows, int(failure is not None), code], dtype=torch.int64, device=device)
     gathered = local.new_empty(len(local) * dist.get_world_size(process_group))
     all_gather(gathered, local, process_group)

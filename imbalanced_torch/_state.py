@@ -219,8 +219,8 @@ class RankingState(distributed.GroupMember):
                 state_dict[prefix + name] = saved.to(torch.promote_types(saved.dtype, buffer.dtype))
         if self.class_parallel and prefix + "queue_block" in state_dict:
             width = state_dict[prefix + "queue_logits"].shape[1]
-            for buffer in _QUEUE_BUFFERS[:2]:  # logits and targets, of any number of classes
-                self._buffers[buffer] = getattr(self, buffer).new_zeros(self.queue_size, width)
+            for part in _QUEUE_BUFFERS[:2]:  # logits and targets, of any number of classes
+                self._buffers[part] = getattr(self, part).new_zeros(self.queue_size, width)
             block = tuple(state_dict[prefix + "queue_block"].tolist())
             self._held_block = None if block == _NO_BLOCK else block
         if prefix + "_temperature" in state_dict:

@@ -23,6 +23,13 @@ def whole_number(name: str, value: Any, *, least: int = 0) -> int:
     return value
 
 
+def loss_function(name: str, loss: Any) -> Any:
+    """The loss, which must be callable and not a class."""
+    if not callable(loss) or isinstance(loss, type):
+        raise TypeError(f"{name} must be a loss module or function, got {loss!r}")
+    return loss
+
+
 def warn_unless_it_has(loss: Any, attribute: str, option: str) -> bool:
     """Whether the loss has the attribute; if not, warns that the wrapper's option has no effect."""
     if not hasattr(loss, attribute):
@@ -40,6 +47,28 @@ def takes_sample_weight(loss: Any) -> bool:
     loss = getattr(loss, "_orig_mod", loss)  # the signature of a compiled module accepts every keyword
     parameters = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).parameters
     return "sample_weight" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def warmup_of(loss: Any, logits: Any, targets: Any, **weights: Tensor) -> Tensor:
+    """The value of a warm-up loss, 0 if it is NaN for an empty batch: torch's means are NaN on a rank without rows."""
+    value = loss(logits, targets_for(loss, logits, targets), **weights)
+    if not isinstance(value, Tensor):
+        raise TypeError(f"warmup_loss must return a loss alone, a tensor, got {type(value).__name__}")
+    return value.nan_to_num(nan=0.0) if isinstance(logits, Tensor) and logits.numel() == 0 else value
+
+
+def reset(loss: Any) -> None:
+    """Empties the queue of a loss that has one, and opens the gate of a gated loss."""
+    if getattr(loss, "gated", False):
+        loss.reset()
+    else:
+        reset_queue(loss)
+
+
+def reset_queue(loss: Any) -> None:
+    """Empties the queue of a loss that has one."""
+    if hasattr(loss, "reset_queue"):
+        loss.reset_queue()
 
 
 def targets_for(loss: Any, logits: Any, targets: Any) -> Any:

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from imbalanced_torch._callbacks import progress_of, wrappers_in
 from imbalanced_torch._state import RankingState
-from imbalanced_torch.warmup import LossWarmupWrapper, progress_of, wrappers_in
+from imbalanced_torch.warmup import LossWarmupWrapper
 
 try:
     from transformers import TrainerCallback

@@ -5,7 +5,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from imbalanced_torch.warmup import progress_of, wrappers_in
+from imbalanced_torch._callbacks import progress_of, wrappers_in
 
 
 def _lightning() -> ModuleType:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from imbalanced_core import checks
 from imbalanced_core.losses import schedules
 from imbalanced_torch import _wrapped
-from imbalanced_torch._wrapped import whole_number
 
 _CALLS_BEFORE_WARNING = 3  # a training loop calls a hook before its first loss; a quick experiment may not
 
@@ -85,23 +84,20 @@ class LossWarmupWrapper(nn.Module):
         gather_distributed: bool | None = None,
     ) -> None:
         super().__init__()
-        for name, loss in (("warmup_loss", warmup_loss), ("main_loss", main_loss)):
-            if not callable(loss) or isinstance(loss, type):
-                raise TypeError(f"{name} must be a loss module or function, got {loss!r}")
-        self.warmup_loss = warmup_loss
-        self.main_loss = main_loss
-        self.warmup_epochs = whole_number("warmup_epochs", warmup_epochs)
-        self.blend_epochs = whole_number("blend_epochs", blend_epochs)
-        self.warmup_steps = None if warmup_steps is None else whole_number("warmup_steps", warmup_steps)
-        self.blend_steps = None if blend_steps is None else whole_number("blend_steps", blend_steps)
-        if blend_steps is not None and warmup_steps is None:
-            raise ValueError(f"blend_steps must be given together with warmup_steps, got {blend_steps}")
+        self.warmup_loss = _wrapped.loss_function("warmup_loss", warmup_loss)
+        self.main_loss = _wrapped.loss_function("main_loss", main_loss)
+        self.warmup_epochs = _wrapped.whole_number("warmup_epochs", warmup_epochs)
+        self.blend_epochs = _wrapped.whole_number("blend_epochs", blend_epochs)
+        self.warmup_steps = None if warmup_steps is None else _wrapped.whole_number("warmup_steps", warmup_steps)
+        self.blend_steps = None if blend_steps is None else _wrapped.whole_number("blend_steps", blend_steps)
+        has_both = warmup_steps is not None or blend_steps is None
+        checks.require(has_both, "blend_steps", "given together with warmup_steps", blend_steps)
         for name, epochs in (("warmup_epochs", self.warmup_epochs), ("blend_epochs", self.blend_epochs)):
             rule = "0 when warmup_steps is given: a schedule counts either epochs or steps"
             checks.require(warmup_steps is None or epochs == 0, name, rule, epochs)
         checks.python_number("final_main_weight", final_main_weight, "(0, 1]")
         self.final_main_weight = float(final_main_weight)
-        self.temp_decay_steps = whole_number("temp_decay_steps", temp_decay_steps, least=1)
+        self.temp_decay_steps = _wrapped.whole_number("temp_decay_steps", temp_decay_steps, least=1)
         self._set_temperature_ends(temp_start, temp_end)
         self.reset_queue_each_epoch = reset_queue_each_epoch
         if reset_queue_each_epoch:
@@ -115,8 +111,7 @@ class LossWarmupWrapper(nn.Module):
         self._restart()
 
     def _set_temperature_ends(self, start: float | None, end: float | None) -> None:
-        # read only once: it may be a host sync
-        self._sets_temperature = getattr(self.main_loss, "temperature", None) is not None
+        self._sets_temperature = getattr(self.main_loss, "temperature", None) is not None  # may be a host sync
         has_own = self._sets_temperature and schedules.keeps_temperature(self.main_loss)
         self.temp_start, self.temp_end = None, None
         if has_own and start is None and end is None:
@@ -129,14 +124,13 @@ class LossWarmupWrapper(nn.Module):
 
     def _restart(self) -> None:
         self._epoch = self._step = self._switch_step = -1  # not known yet
-        self._batch_hook_called = False
-        self._calls_without_hooks = 0
+        self._batch_hook_called, self._calls_without_hooks = False, 0
         self._update()
 
     def reset(self) -> None:
         """Restarts the schedule for a new run: clears epoch, step and switch, and empties the queue."""
         self._restart()
-        self._reset_main_loss()
+        _wrapped.reset(self.main_loss)
 
     def _update(self) -> None:
         """Recomputes what depends on the counters."""
@@ -164,7 +158,7 @@ class LossWarmupWrapper(nn.Module):
     def in_blend(self) -> bool:
         """Whether the weight is on its ramp."""
         unit, warmup, blend = self._position
-        return warmup <= unit < warmup + blend
+        return 0 <= unit - warmup < blend
 
     @property
     def main_weight(self) -> float:
@@ -188,27 +182,27 @@ class LossWarmupWrapper(nn.Module):
 
     def on_train_epoch_start(self, epoch: int) -> None:
         """Call before every training epoch, counted from 0. Repeating an epoch changes nothing."""
-        epoch = whole_number("epoch", epoch)
+        epoch = _wrapped.whole_number("epoch", epoch)
         if self.warmup_steps is None and epoch < min(self._epoch, max(self.warmup_epochs, 1)):
             self.reset()
         is_new = epoch != self._epoch
         self._epoch = epoch
         self._update()
         if is_new and self.reset_queue_each_epoch and not self.in_warmup:
-            self._reset_queue()
+            _wrapped.reset_queue(self.main_loss)
 
     def on_train_batch_start(self, global_step: int) -> None:
         """Call before every training batch with the number of optimizer steps so far. Repeating a step is harmless."""
-        step = whole_number("global_step", global_step)
+        step = _wrapped.whole_number("global_step", global_step)
         if step < self._step and step <= self._switch_step:
             self._switch_step = -1
-            self._reset_main_loss()
+            _wrapped.reset(self.main_loss)
         self._step = step
         self._batch_hook_called = True
         if self._switch_step < 0 and not self.in_warmup:
             _, warmup, _ = self._position
             self._switch_step = step if warmup > 0 else 0
-            self._reset_queue()
+            _wrapped.reset_queue(self.main_loss)
         self._update()
 
     def step(self, epoch: int | None = None) -> None:
@@ -256,9 +250,8 @@ class LossWarmupWrapper(nn.Module):
 
     def _warmup(self, logits: Tensor, targets: Tensor, sample_weight: Tensor | None) -> Tensor:
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-        if weights and not self._warmup_takes_weights:
-            weights = {}
-            if not torch.compiler.is_compiling() and not self._has_warned_of_weights:
+        if not self._warmup_takes_weights:
+            if weights and not torch.compiler.is_compiling() and not self._has_warned_of_weights:
                 self._has_warned_of_weights = True
                 warnings.warn(
                     f"{_wrapped.name_of(self.warmup_loss)} takes no sample_weight, so the warm-up loss is computed "
@@ -266,19 +259,14 @@ class LossWarmupWrapper(nn.Module):
                     "SoftmaxFocalLoss(gamma=0) is CrossEntropyLoss, with sample_weight",
                     stacklevel=5,
                 )
-        loss = self.warmup_loss(logits, _wrapped.targets_for(self.warmup_loss, logits, targets), **weights)
-        if not isinstance(loss, Tensor):
-            raise TypeError(f"warmup_loss must return a loss alone, a tensor, got {type(loss).__name__}")
-        # torch's means are NaN on a rank without rows; the NaN of a non-empty batch is kept.
-        return loss.nan_to_num(nan=0.0) if isinstance(logits, Tensor) and logits.numel() == 0 else loss
+            weights = {}
+        return _wrapped.warmup_of(self.warmup_loss, logits, targets, **weights)
 
     def _warn_of_missing_hooks(self) -> None:
         """Warns if the hooks are not called, without which the warm-up would never end."""
         _, warmup, blend = self._position
-        counts_steps, decays = (
-            self.warmup_steps is not None,
-            self._sets_temperature and self.temp_start != self.temp_end,
-        )
+        counts_steps = self.warmup_steps is not None
+        decays = self._sets_temperature and self.temp_start != self.temp_end
         missing = []
         if warmup + blend > 0 and not counts_steps and self._epoch < 0:
             missing.append("on_train_epoch_start(epoch) before every epoch")
@@ -310,29 +298,3 @@ class LossWarmupWrapper(nn.Module):
         phases = f"warmup_{unit}={warmup}, blend_{unit}={blend}, final_main_weight={self.final_main_weight}"
         decay = f"temp_start={self.temp_start}, temp_end={self.temp_end}, temp_decay_steps={self.temp_decay_steps}"
         return f"{phases}, {decay}"
-
-    def _reset_main_loss(self) -> None:
-        if getattr(self.main_loss, "gated", False):
-            self.main_loss.reset()
-        else:
-            self._reset_queue()
-
-    def _reset_queue(self) -> None:
-        if hasattr(self.main_loss, "reset_queue"):
-            self.main_loss.reset_queue()
-
-
-def wrappers_in(module: nn.Module) -> dict[str, LossWarmupWrapper]:
-    """The wrappers in a module by qualified name; that of the module itself is ""."""
-    return {name: part for name, part in module.named_modules() if isinstance(part, LossWarmupWrapper)}
-
-
-def progress_of(wrappers: dict[str, LossWarmupWrapper]) -> dict[str, float]:
-    """The weight and temperature of each wrapper, prefixed with its name if there are several."""
-    progress = {}
-    for name, wrapper in wrappers.items():
-        prefix = "" if len(wrappers) == 1 else f"{name}."
-        progress[f"{prefix}main_weight"] = wrapper.main_weight
-        if (temperature := wrapper.current_temperature) is not None:
-            progress[f"{prefix}temperature"] = temperature
-    return progress

@@ -211,6 +211,7 @@ WRONG_CALLS = {
     "logits of other classes": (lambda f, x, y: f(x[:, :1], y), ValueError, r"logits must be .* = \[N, 2\], got"),
     "one-hot targets": (lambda f, x, y: f(x, torch.eye(2)[y].long()), ValueError, r"targets must be of shape \[rows\]"),
     "float targets": (lambda f, x, y: f(x, y.float()), TypeError, "targets must be integer class ids"),
+    "logits elsewhere": (lambda f, x, y: f(x.to("meta"), y.to("meta")), ValueError, "on the device of the loss, cpu"),
     "integer logits": (lambda f, x, y: f(x.long(), y), TypeError, "logits must be a floating-point array"),
     "weights per class": (lambda f, x, y: f(x, y, sample_weight=x.abs()), ValueError, "sample_weight must be of shape"),
     "a mask of numbers": (lambda f, x, y: f(x, y, y), TypeError, "iid_mask must be a bool array"),

@@ -4,6 +4,7 @@
     python -m examples.preset_grid --output docs/study/preset_grid.csv > docs/study/preset_grid.txt
     python -m examples.preset_grid --fresh --output docs/study/preset_fresh.csv > docs/study/preset_fresh.txt
     python -m examples.preset_grid --remedies --output docs/study/remedies.csv > docs/study/remedies.txt
+    python -m examples.preset_grid --steps 100  # short training; the default is 1000 steps
 
 A label is positive with probability σ(a f(x) + b), f a fixed function of three of ten features. a and b are solved for
 the share of positives and the AUC of the best possible score, f itself. Average precision (AP) and AUC on 50 000 test
@@ -138,13 +139,22 @@ def draw(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return random.standard_normal((ROWS, FEATURES)).astype(np.float32), random.random(ROWS)
 
 
-@partial(jax.jit, static_argnames=("method", "budget", "queue"))
+@partial(jax.jit, static_argnames=("steps", "method", "budget", "queue"))
 def train(
-    x: jax.Array, y: jax.Array, seed: int, rate: float, head: float, *, method: str, budget: float, queue: int
+    x: jax.Array,
+    y: jax.Array,
+    seed: int,
+    rate: float,
+    head: float,
+    *,
+    steps: int,
+    method: str,
+    budget: float,
+    queue: int,
 ) -> list:
     """Trains a network and returns its parameters."""
     key, loss = jax.random.key(seed), partial((LOSSES | SHIFTED | VARIANTS)[method], budget=budget)
-    optimizer = optax.adamw(lambda t: rate * 0.5 * (1 + jnp.cos(jnp.pi * t / STEPS)), weight_decay=DECAY)
+    optimizer = optax.adamw(lambda t: rate * 0.5 * (1 + jnp.cos(jnp.pi * t / steps)), weight_decay=DECAY)
     *hidden, last = initial(key, (FEATURES, HIDDEN, HIDDEN, 1), FEATURES)
     parameters = [*hidden, (head * last[0], last[1])]
 
@@ -156,14 +166,14 @@ def train(
         updates, moments = optimizer.update(gradients, moments, parameters)
         return (optax.apply_updates(parameters, updates), moments, state), None
 
-    return jax.lax.scan(step, (parameters, optimizer.init(parameters), initial_state(queue)), jnp.arange(STEPS))[0][0]
+    return jax.lax.scan(step, (parameters, optimizer.init(parameters), initial_state(queue)), jnp.arange(steps))[0][0]
 
 
-def train_in_torch(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, seed: int, cell: Cell) -> np.ndarray:
+def train_in_torch(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, seed: int, cell: Cell, steps: int) -> np.ndarray:
     """The scores of the test rows by a network trained on the preset of partial AUC in PyTorch."""
     from .in_torch import train  # PyTorch need not be installed for the rest
 
-    training = Training(cell.budget, (), (HIDDEN, HIDDEN), BATCH, cell.queue, STEPS, weight_decay=DECAY)
+    training = Training(cell.budget, (), (HIDDEN, HIDDEN), BATCH, cell.queue, steps, weight_decay=DECAY)
     lane = Lane(seed, cell.learning_rate, np.arange(ROWS), ROWS, mean=np.float32(0.0), scale=np.float32(1.0))
     return train(np.concatenate([x, x_test]), y, lane, training, head=cell.head)[ROWS:]
 
@@ -177,7 +187,7 @@ def metrics(scores: jax.Array, probability: jax.Array) -> tuple[jax.Array, jax.A
     return ap, jnp.sum((1 - p) * (hits - p / 2)) / hits[-1] / jnp.sum(1 - p)
 
 
-def run(cell: Cell, method: str, seed: int) -> tuple[float, float, float, float]:
+def run(cell: Cell, method: str, seed: int, steps: int) -> tuple[float, float, float, float]:
     """AP of the best possible score; AP, AUC and spread (one standard deviation) of the scores of a trained network."""
     a, b = slope_and_intercept(cell.auc, cell.positive)
     x, noise = draw(seed)
@@ -185,11 +195,12 @@ def run(cell: Cell, method: str, seed: int) -> tuple[float, float, float, float]
     x_test = np.random.default_rng(999).standard_normal((TEST_ROWS, FEATURES)).astype(np.float32)
     p_test = (1 / (1 + np.exp(-logits_of(x_test, a, b)))).astype(np.float32)
     if method == TORCH:
-        scores = train_in_torch(x, y, x_test, seed, cell)
+        scores = train_in_torch(x, y, x_test, seed, cell, steps)
     else:
         # 0 if unused: fewer compilations
         form = {
             "budget": cell.budget if "pairs" in method or "pAUC" in method else 0.0,
+            "steps": steps,
             "queue": 0 if method in (*POINTWISE, *SHIFTED) else cell.queue,
         }
         scores = network(train(x, y, seed, cell.learning_rate, cell.head, method=method, **form), x_test)[:, 0]
@@ -284,9 +295,11 @@ def main() -> None:
     parser.add_argument("--remedies", action="store_true", help="what was tried against a collapse, on two problems")
     parser.add_argument("--report", action="store_true", help="only the table of the runs that are there")
     parser.add_argument("--seeds", type=int, default=5, help="networks per problem and method (5)")
-    output = Path(__file__).parents[1] / "output" / "preset_grid.csv"
-    parser.add_argument("--output", type=Path, default=output, help="the file of finished runs")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"training steps ({STEPS})")
+    parser.add_argument("--output", type=Path, help="the file of finished runs; for other steps, another file")
     options = parser.parse_args()
+    name = "preset_grid.csv" if options.steps == STEPS else f"preset_grid_{options.steps}.csv"
+    options.output = options.output or Path(__file__).parents[1] / "output" / name
     cells, first = (FRESH, 100) if options.fresh else (CELLS, 0)
     cells = REMEDIED if options.remedies else cells
     cells, seeds = (cells[1::6], 2) if options.quick else (cells, options.seeds)
@@ -299,7 +312,10 @@ def main() -> None:
     jobs = [job for job in jobs if not options.report and (name_of(job[0]), job[1], str(job[2])) not in runs]
     with options.output.open("a", newline="") as file:
         for cell, name, seed in tqdm(jobs, unit="run"):
-            key, figures = (name_of(cell), name, str(seed)), [float(f"{x:.6g}") for x in run(cell, name, seed)]
+            key, figures = (
+                (name_of(cell), name, str(seed)),
+                [float(f"{x:.6g}") for x in run(cell, name, seed, options.steps)],
+            )
             runs[key] = figures
             csv.writer(file, lineterminator="\n").writerow([*key, *figures])
             file.flush()

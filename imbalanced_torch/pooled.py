@@ -154,10 +154,10 @@ class PooledLoss(RankingState):
         validation.check_optional_tensors(iid_mask=iid_mask, sample_weight=sample_weight)
         rule = f"of shape [rows, num_classes] = [N, {self.num_classes}]"
         checks.require(logits.ndim == 2 and logits.shape[1] == self.num_classes, "logits", rule, tuple(logits.shape))
-        if self.queue_size > 0 or self.gated:
-            device = self.queue_logits.device
+        device = self.queue_logits.device
+        if logits.device != device and (self.queue_size > 0 or self.gated):
             rule = f"on the device of the loss, {device} (to move the loss: loss_fn.to(logits.device))"
-            checks.require(logits.device == device, "logits", rule, str(logits.device))
+            checks.require(False, "logits", rule, str(logits.device))
         learns = self.training and torch.is_grad_enabled()
         update_queue = learns or self.update_queue_in_eval if update_queue is None else update_queue
         checks.flag("update_queue", update_queue)

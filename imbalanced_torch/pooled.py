@@ -157,7 +157,7 @@ class PooledLoss(RankingState):
         device = self.queue_logits.device
         if logits.device != device and (self.queue_size > 0 or self.gated):
             rule = f"on the device of the loss, {device} (to move the loss: loss_fn.to(logits.device))"
-            checks.require(False, "logits", rule, str(logits.device))
+            raise ValueError(f"logits must be {rule}, got {logits.device}")
         learns = self.training and torch.is_grad_enabled()
         update_queue = learns or self.update_queue_in_eval if update_queue is None else update_queue
         checks.flag("update_queue", update_queue)

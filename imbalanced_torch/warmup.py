@@ -111,7 +111,7 @@ class LossWarmupWrapper(nn.Module):
         self._restart()
 
     def _set_temperature_ends(self, start: float | None, end: float | None) -> None:
-        self._sets_temperature = getattr(self.main_loss, "temperature", None) is not None  # may be a host sync
+        self._sets_temperature = getattr(self.main_loss, "temperature", None) is not None  # read once: a host sync
         has_own = self._sets_temperature and schedules.keeps_temperature(self.main_loss)
         self.temp_start, self.temp_end = None, None
         if has_own and start is None and end is None:

@@ -31,9 +31,8 @@ class RankingOptions(TypedDict, total=False):
             down: in long runs the scores may drift upwards and the ranking degrade.
         margin: >= 0, in units of the temperature: by how much a positive must outscore what it is compared with.
         gate: the state of a gated loss, from `init_gate` or `aux.gate` of the previous step: the loss is then a blend
-            with a weighted cross entropy of the batch, which gains weight where the ranking fails; see
+            with a contrastive cross entropy of the batch, which gains weight where the ranking fails; see
             `imbalanced_core.losses.gated`. None: the ranking loss alone.
-        positive_rate: for a gated loss, the expected share of positives in a batch, in (0, 1). None: as seen so far.
         sample_weight: >= 0, [N]; the weights of positives, without gradient. None: all 1.
         iid_mask: bool [N], the rows drawn from the population; kept in the queue. Used only by partial AUC, whose
             thresholds and scale depend on these rows alone. None: all.
@@ -50,7 +49,6 @@ class RankingOptions(TypedDict, total=False):
     pos_numerator: str
     margin: float
     gate: Gate | None
-    positive_rate: float | None
     sample_weight: Array | None
     iid_mask: Array | None
     max_pool_size: int | None
@@ -66,7 +64,6 @@ RANKING_DEFAULTS: RankingOptions = {
     "pos_numerator": "pool",
     "margin": 0.0,
     "gate": None,
-    "positive_rate": None,
     "sample_weight": None,
     "iid_mask": None,
     "max_pool_size": None,

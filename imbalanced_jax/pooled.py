@@ -46,7 +46,7 @@ def init_queue(size: int, num_classes: int, *, multilabel: bool = False, dtype: 
 
 
 def init_gate(num_classes: int) -> Gate:
-    """The initial gate of a gated loss, for the keyword `gate`: Gate(reached, positives, negatives)."""
+    """The initial gate of a gated loss, for the keyword `gate`: Gate(reached [num_classes])."""
     return opened(num_classes, xp=jnp)
 
 
@@ -130,7 +130,6 @@ _STATIC = (
     "objective",
     "options",
     "pos_numerator",
-    "positive_rate",
     "without_nan",
     "iid_aware",
     "reduction",
@@ -158,12 +157,11 @@ def _step(
     class_parallel: bool,
     without_nan: bool,
     gate: Gate | None,
-    positive_rate: float | None,
     **rest: Any,
 ) -> tuple[jax.Array, PooledResult]:
     rest |= {"undefined": 0.0 if without_nan else math.nan, "live_aware": gate is not None}
     ranking = partial(objective, **dict(options))
-    objective = with_gate(ranking, gate, temperature=temperature, positive_rate=positive_rate)
+    objective = with_gate(ranking, gate, temperature=temperature)
     if class_parallel:
         checks.require(bool(axis_name), "axis_name", "given with class_parallel=True", None)
         checks.require(max_pool_size is None, "max_pool_size", "None with class_parallel=True", max_pool_size)

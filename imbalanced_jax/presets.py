@@ -34,7 +34,6 @@ def pauc_at_budget(
     state: PresetState,
     *,
     budget: float,
-    positive_rate: float | None = None,
     **overrides: Any,
 ) -> tuple[jax.Array, tuple[PresetState, PooledResult]]:
     """The preset for a budget of false positives: `imbalanced_torch.PAUCAtBudgetLoss.recommended` as a function.
@@ -47,8 +46,6 @@ def pauc_at_budget(
         targets: as for `pauc_at_budget_loss`.
         state: from `init_state` or the previous step.
         budget: the acceptable false-positive rate, a Python number in (0, 1].
-        positive_rate: expected fraction of positives in the batches, in (0, 1); counts as 100 rows seen before the
-            first. None: estimated from the batches so far.
         **overrides: options of `pauc_at_budget_loss`, which take precedence.
 
     Returns:
@@ -57,25 +54,20 @@ def pauc_at_budget(
     """
     _check(state)
     validation.check_static(budget=budget)
-    options = pauc_preset(budget) | {"gate": state.gate, "positive_rate": positive_rate}
+    options = pauc_preset(budget) | {"gate": state.gate}
     loss, aux = pauc_at_budget_loss(logits, targets, state.queue, **(options | overrides))
     return loss, (PresetState(aux.queue, aux.gate), aux)
 
 
 def smooth_ap(
-    logits: jax.Array,
-    targets: jax.Array,
-    state: PresetState,
-    *,
-    positive_rate: float | None = None,
-    **overrides: Any,
+    logits: jax.Array, targets: jax.Array, state: PresetState, **overrides: Any
 ) -> tuple[jax.Array, tuple[PresetState, PooledResult]]:
     """The preset for average precision: `smooth_ap_loss` at a temperature of 0.2 standard deviations, gated.
 
     `imbalanced_torch.SmoothAPLoss.recommended` as a function. All else as for `pauc_at_budget`, without a budget.
     """
     _check(state)
-    options: dict[str, Any] = SMOOTH_AP_PRESET | {"gate": state.gate, "positive_rate": positive_rate}
+    options: dict[str, Any] = SMOOTH_AP_PRESET | {"gate": state.gate}
     loss, aux = smooth_ap_loss(logits, targets, state.queue, **(options | overrides))
     return loss, (PresetState(aux.queue, aux.gate), aux)
 

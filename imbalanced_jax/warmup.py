@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from imbalanced_core import checks
-from imbalanced_core.losses.gated import OPEN, Gate
+from imbalanced_core.losses.gated import Gate
 from imbalanced_core.losses.schedules import blend_losses, blend_weight, geometric_decay, temperature_ends
 from imbalanced_core.pool.queue import Queue, emptied
 from imbalanced_jax import _versions, validation
@@ -153,7 +153,7 @@ def _absent(form: Any) -> Any:
     if isinstance(form, Queue):
         return Queue(*(_full(array, 0) for array in form))._replace(targets=_full(form.targets, -1))
     if isinstance(form, Gate):
-        return Gate(*(_full(array, start) for array, start in zip(form, OPEN, strict=True)))
+        return Gate(_full(form.reached, 1.0))
     return _full(form, jnp.nan if jnp.issubdtype(form.dtype, jnp.floating) else 0)
 
 

@@ -135,7 +135,7 @@ class RankingState(distributed.GroupMember):
 
     @property
     def gate(self) -> Gate:
-        """The gate of a gated loss, per class: what the ranking reaches, and the positives and negatives seen.
+        """The gate of a gated loss: what the ranking reaches, per class.
 
         Assign the gate of another run, torch or JAX, together with its queue, to continue from it.
         """

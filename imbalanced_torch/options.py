@@ -16,9 +16,8 @@ class RankingOptions(TypedDict, total=False):
             sharpness independent of the scale of the logits. For partial AUC it replaces `tau_scale`.
         margin: >= 0, in units of τ: a positive must exceed a negative, or a threshold, by this margin.
         multilabel: whether targets are 0/1 per class, [N, C], instead of class ids.
-        gated: whether to blend in a weighted cross entropy of the batch where the ranking fails, as `recommended` does;
-            see `imbalanced_core.losses.gated`.
-        positive_rate: for a gated loss, the expected fraction of positives in a batch, in (0, 1). None: as observed.
+        gated: whether to blend in a contrastive cross entropy of the batch where the ranking fails, as `recommended`
+            does; see `imbalanced_core.losses.gated`.
         persistent_queue: whether `state_dict()` holds the queue. Loading a state without a queue starts with an empty
             one in either case.
         process_group: the processes to gather from. None: all.
@@ -37,7 +36,6 @@ class RankingOptions(TypedDict, total=False):
     margin: float
     multilabel: bool
     gated: bool
-    positive_rate: float | None
     persistent_queue: bool
     process_group: Any
     grad_reduction: str

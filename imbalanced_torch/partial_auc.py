@@ -84,7 +84,7 @@ class PAUCAtBudgetLoss(PooledLoss):
         self.compares_pairs = surrogate == "pairwise"
 
     @classmethod
-    def recommended(cls, num_classes: int, budget: float, positive_rate: float | None = None, **overrides: Any) -> Self:
+    def recommended(cls, num_classes: int, budget: float, **overrides: Any) -> Self:
         """The preset: pairs in a band of twice the budget, blended with a cross entropy where the ranking fails.
 
         Sets surrogate="pairwise", beta=2 * budget (at most 1), tau_scale="std", temperature=1.0 and gated=True; other
@@ -95,14 +95,12 @@ class PAUCAtBudgetLoss(PooledLoss):
         Args:
             num_classes: C, the number of logits of a row; 1 is binary.
             budget: the acceptable false-positive rate, in (0, 1].
-            positive_rate: expected fraction of positives in the batches, in (0, 1); counts as 100 rows seen before the
-                first. None: estimated from the batches so far.
             **overrides: options of the constructor, which take precedence.
 
         Raises:
-            ValueError: if budget or positive_rate is out of range, or an option is invalid.
+            ValueError: if the budget is out of range or an option is invalid.
         """
-        options = pauc_preset(budget) | {"gated": True, "positive_rate": positive_rate}
+        options = pauc_preset(budget) | {"gated": True}
         return cls(num_classes, **(options | overrides))
 
 

@@ -43,7 +43,6 @@ class PooledLoss(RankingState):
     max_pool_size: int | None
     multilabel: bool
     pos_numerator: str
-    positive_rate: float | None
     grad_reduction: str
     generator: torch.Generator | None
 
@@ -91,8 +90,7 @@ class PooledLoss(RankingState):
 
     def _objective(self) -> Callable[..., tuple]:
         """The objective of a step, with its temperature and gate bound."""
-        options: dict[str, Any] = {"temperature": self._temperature[0], "positive_rate": self.positive_rate}
-        return with_gate(self._ranking(), self.gate if self.gated else None, **options)
+        return with_gate(self._ranking(), self.gate if self.gated else None, temperature=self._temperature[0])
 
     def forward(
         self,

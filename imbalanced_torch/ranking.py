@@ -65,13 +65,13 @@ class SmoothAPLoss(PooledLoss):
         )
 
     @classmethod
-    def recommended(cls, num_classes: int, positive_rate: float | None = None, **overrides: Any) -> Self:
-        """The preset: a temperature in units of the spread, blended with a cross entropy where the ranking fails.
+    def recommended(cls, num_classes: int, **overrides: Any) -> Self:
+        """The preset: a temperature in units of the spread, half of it blended with half a contrastive cross entropy.
 
         Sets temperature_scale="std", temperature=0.2 and gated=True. All else as for `PAUCAtBudgetLoss.recommended`,
         without a budget.
         """
-        options: dict[str, Any] = SMOOTH_AP_PRESET | {"gated": True, "positive_rate": positive_rate}
+        options: dict[str, Any] = SMOOTH_AP_PRESET | {"gated": True}
         return cls(num_classes, **(options | overrides))
 
 

@@ -16,9 +16,9 @@ class SmoothAPLoss(PooledLoss, loss=ranking.smooth_ap_loss):
     """`imbalanced_jax.smooth_ap_loss`, average precision, with state; see `PooledLoss`."""
 
     @classmethod
-    def recommended(cls, num_classes: int, positive_rate: float | None = None, **overrides: Any) -> Self:
+    def recommended(cls, num_classes: int, **overrides: Any) -> Self:
         """The preset: `imbalanced_jax.presets.smooth_ap` with state. Use it alone, from the first step."""
-        options = SMOOTH_AP_PRESET | {"gated": True, "positive_rate": positive_rate}
+        options = SMOOTH_AP_PRESET | {"gated": True}
         return cls(num_classes, **(options | overrides))  # type: ignore[call-arg]
 
 
@@ -68,9 +68,9 @@ class PAUCAtBudgetLoss(PooledLoss, loss=ranking.pauc_at_budget_loss):
     )
 
     @classmethod
-    def recommended(cls, num_classes: int, budget: float, positive_rate: float | None = None, **overrides: Any) -> Self:
+    def recommended(cls, num_classes: int, budget: float, **overrides: Any) -> Self:
         """The preset: `imbalanced_jax.presets.pauc_at_budget` with state. Use it alone, from the first step."""
-        options = pauc_preset(budget) | {"gated": True, "positive_rate": positive_rate}
+        options = pauc_preset(budget) | {"gated": True}
         return cls(num_classes, **(options | overrides))  # type: ignore[call-arg]
 
 

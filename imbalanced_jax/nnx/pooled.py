@@ -27,7 +27,7 @@ class PooledLoss(LossModule):
         dtype: of the queue's logits.
         deterministic: whether the module starts in `eval()` mode.
         rngs: for `max_pool_size`: the stream "subsample" of an `nnx.Rngs` (else "default"), or a stream; it is forked.
-        gated: whether the loss is blended with a weighted cross entropy, as `recommended` does.
+        gated: whether the loss is blended with a contrastive cross entropy, as `recommended` does.
         **options: further options of the function, including those of `imbalanced_jax.RankingOptions` except
             `class_parallel`. `sample_weight`, `iid_mask` and `update_queue` are passed to each call.
 
@@ -96,7 +96,7 @@ class PooledLoss(LossModule):
 
     @property
     def gate(self) -> Gate | None:
-        """The gate of a gated loss, else None: what the ranking reaches, positives and negatives seen, per class."""
+        """The gate of a gated loss, else None: what the ranking reaches, per class."""
         return Gate(*(getattr(self, f"gate_{name}")[...] for name in Gate._fields)) if self.gated else None
 
     def store(self, new: Queue, gate: Any = ()) -> None:

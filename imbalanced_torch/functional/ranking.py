@@ -66,7 +66,7 @@ def init_queue(
 
 
 def init_gate(num_classes: int, *, device: torch.device | str | None = None) -> Gate:
-    """The initial gate of a gated loss, for the keyword `gate`: Gate(reached, positives, negatives)."""
+    """The initial gate of a gated loss, for the keyword `gate`: Gate(reached [num_classes])."""
     return opened(num_classes, xp=xp, device=device)
 
 
@@ -186,7 +186,7 @@ def ranking_loss(
 ) -> Result:
     """One step of a ranking function: `options` are complete, `own` are further options of the objective."""
     of_objective, rest = shared.split(options)
-    generator, gate, positive_rate = (rest.pop(name) for name in ("generator", "gate", "positive_rate"))
+    generator, gate = (rest.pop(name) for name in ("generator", "gate"))
     temperature = rest.pop("temperature")
     checks.positive("temperature", validation.number(temperature))
     validation.check_tensors(logits=logits, targets=targets)
@@ -206,7 +206,7 @@ def ranking_loss(
         warnings.warn(message, stacklevel=4)
     check_gate(gate, logits.shape[1])
     ranking = partial(objective, **of_objective, **own)
-    objective = with_gate(ranking, gate, temperature=temperature, positive_rate=positive_rate)
+    objective = with_gate(ranking, gate, temperature=temperature)
     live_aware = gate is not None
     with without_autocast(logits.device.type):
         loss, aux = pooled_loss(

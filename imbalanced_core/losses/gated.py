@@ -20,7 +20,7 @@ LEAST_WEIGHT = 0.25  # of the ranking loss, however badly the scores rank
 LIMITS = 0.3, 0.6  # of `reached`: where the weight begins to grow, and where it is 1
 AP_WEIGHT = 0.5  # of an average precision, always
 SHARPNESS = 50.0  # `reached` is measured at a temperature this many times smaller
-MEMORY = 0.05  # weight of a step in the running mean `reached`
+MEMORY = 0.03  # weight of a step in the running mean `reached`
 LARGEST_UNIT = 1.0  # τ, in logits, up to which the ranking loss has the gradient scale of a cross entropy
 
 

@@ -133,11 +133,9 @@ def test_a_mix_is_half_of_each(name):
 
 
 @pytest.mark.parametrize("name", methods.PRESETS)
-def test_presets_remember_rows_and_counts(name):
+def test_presets_remember_rows(name):
     z, y = jnp.linspace(-1, 1, 6)[:, None], jnp.asarray([0, 0, 1, 0, 0, 1])
     _, state = methods.LOSSES[name](z, y, methods.initial_state(8), budget=0.2)
-    assert state.preset.gate.positives.tolist() == [2]
-    assert state.preset.gate.negatives.tolist() == [4]
     assert int(jnp.sum(state.preset.queue.targets >= 0)) == 6
 
 

@@ -293,12 +293,11 @@ def test_the_gradient_of_a_preset_without_positives_is_finite():
     """XLA may reorder factors: one that overflows, times the 0 of a class that is not ranked, would be NaN."""
     scores, targets = 5.0 * small_batch(1, 512)[0], jnp.zeros(512, jnp.int32)
     state = presets.init_state(1, queue_size=0)
-    gate = state.gate._replace(reached=jnp.full(1, 0.5), positives=jnp.full(1, 8e2), negatives=jnp.full(1, 4e5))
+    state = state._replace(gate=state.gate._replace(reached=jnp.full(1, 0.5)))
 
     def loss_fn(x):
-        return presets.pauc_at_budget(x, targets, state._replace(gate=gate), budget=0.005)[0]
+        return presets.pauc_at_budget(x, targets, state, budget=0.005)[0]
 
     loss, gradient = jax.jit(jax.value_and_grad(loss_fn))(scores)
-    assert np.isfinite(loss)
-    assert np.isfinite(gradient).all()
-    assert np.abs(gradient).max() > 0
+    assert loss == 0
+    assert (gradient == 0).all()

@@ -349,12 +349,8 @@ def test_one_hot_targets_are_told_what_to_pass(of_torch, of_jax, instead):
 HALF = torch.tensor(0.5)
 PYTHON_NUMBERS = [  # call, expected message
     (
-        lambda: t.SmoothAPLoss.recommended(3, positive_rate=HALF),
-        r"positive_rate must be a Python number in \(0, 1\), got tensor\(0\.5000\); call \.item\(\)",
-    ),
-    (
         lambda: t.PAUCAtBudgetLoss.recommended(3, HALF),
-        r"budget must be a Python number in \(0, 1\], got tensor.*; call",
+        r"budget must be a Python number in \(0, 1\], got tensor\(0\.5000\); call \.item\(\)",
     ),
     (lambda: t.RecallAtQuantileLoss(3, quantile=True), r"quantile must be a Python number in \[0, 1\], got True"),
     (lambda: t.RecallAtPrecisionLoss(3, precision=0), r"precision must be a Python number in \(0, 1\], got 0"),
@@ -374,7 +370,7 @@ def test_numbers_that_shape_the_program_are_python_numbers(mistake, message):
 def test_numbers_of_numpy_are_python_numbers():
     half = np.float32(0.5)
     for make in (
-        lambda x: t.PAUCAtBudgetLoss.recommended(3, x, positive_rate=x),
+        lambda x: t.PAUCAtBudgetLoss.recommended(3, x),
         lambda x: t.RecallAtQuantileLoss(3, quantile=x),
         lambda x: t.SymmetricCrossEntropyLoss(epsilon=x),
     ):

@@ -127,15 +127,14 @@ def test_a_checkpoint_of_another_loss_is_refused():
 
 
 def test_assigning_a_state_of_half_precision_keeps_the_state_wide():
-    loss_fn = filled(gated=True)
+    loss_fn = PAUCAtBudgetLoss.recommended(2, 0.1, queue_size=24)
     saved = {name: x.half() if x.is_floating_point() else x for name, x in loss_fn.state_dict().items()}
-    other = SmoothAPLoss(2, queue_size=24, gated=True)
+    other = PAUCAtBudgetLoss.recommended(2, 0.1, queue_size=24)
     other.load_state_dict(saved, assign=True)
     for (name, mine), (_, wide) in zip(other.named_buffers(), loss_fn.named_buffers(), strict=True):
         assert mine.dtype == wide.dtype, name
-    other.gate.positives.fill_(2048)  # to which float16 cannot add 1
     other(*batch(5))
-    assert other.gate.positives.min() > 2048
+    assert (other.gate.reached != other.gate.reached.half()).all()
 
 
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))])
@@ -423,8 +422,8 @@ def test_inductor():
 
 
 def test_a_gate_missing_from_the_state_starts_anew():
-    gated = SmoothAPLoss(2, queue_size=24, gated=True)
+    gated = PAUCAtBudgetLoss.recommended(2, 0.1, queue_size=24)
     gated(*batch(0))
-    assert gated.gate.positives.sum() > 0
-    gated.load_state_dict(SmoothAPLoss(2, queue_size=24).state_dict(), strict=False)
-    assert gated.gate.positives.sum() == 0
+    assert gated.gate.reached.max() < 1
+    gated.load_state_dict(PAUCAtBudgetLoss.recommended(2, 0.1, queue_size=24, gated=False).state_dict(), strict=False)
+    assert (gated.gate.reached == 1).all()

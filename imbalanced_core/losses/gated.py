@@ -72,27 +72,34 @@ def gated(
     Returns:
         (loss [C] >= 0, valid bool [C], figures). A class is valid if it is for the ranking loss, or has a positive and
         a negative in the batch. figures["gate"] is the state after the step; with `diagnostics` those of the ranking
-        loss, and "reached" and "ranking_weight".
+        loss, "ranking_weight" and, except for an average precision, "reached".
     """
-    xp = array_namespace(items.scores)
     missed, ranks, figures = ranking(items, temperature=temperature, diagnostics=diagnostics)
     contrasted, contrasts = contrast(items)
+    reached, progress = gate.reached, {}
     if getattr(ranking, "func", ranking) is average_precision:
-        reached, w = gate.reached, xp.full_like(missed, AP_WEIGHT)
+        w = array_namespace(missed).full_like(missed, AP_WEIGHT)
     else:
         constants = ops.replaced(items, scores=ops.stop_gradient(items.scores))
         sharply_missed, _, _ = ranking(constants, temperature=temperature / SHARPNESS)
-        kept = ops.astype(gate.reached, missed.dtype)
-        reached = ops.where(ranks, kept + MEMORY * (1.0 - sharply_missed - kept), kept)
-        low, high = LIMITS
-        w = LEAST_WEIGHT + (1.0 - LEAST_WEIGHT) * xp.clip((reached - low) / (high - low), min=0.0, max=1.0)
-        reached = ops.stop_gradient(reached)
-    unit = xp.clip(ops.stop_gradient(figures["tau_eff"]), max=LARGEST_UNIT)
+        reached = ops.astype(reached, missed.dtype)
+        reached = ops.where(ranks, reached + MEMORY * (1.0 - sharply_missed - reached), reached)
+        reached, w = ops.stop_gradient(reached), _earned(reached)
+        progress = {"reached": reached}
+    unit = array_namespace(missed).clip(ops.stop_gradient(figures["tau_eff"]), max=LARGEST_UNIT)
     loss = (1.0 - w) * contrasted + w * (4.0 * unit) * missed
+    # at least float32, also for a gate that was cast to half precision: small changes would round to none
     new = {"gate": Gate(ops.astype(reached, ops.widen(gate.reached).dtype))}
-    if not diagnostics:
-        return loss, ranks | contrasts, new
-    return loss, ranks | contrasts, figures | new | {"reached": reached, "ranking_weight": w}
+    if diagnostics:
+        new |= figures | progress | {"ranking_weight": w}
+    return loss, ranks | contrasts, new
+
+
+def _earned(reached: Array) -> Array:
+    """The weight w of the ranking loss."""
+    low, high = LIMITS
+    share = array_namespace(reached).clip((reached - low) / (high - low), min=0.0, max=1.0)
+    return LEAST_WEIGHT + (1.0 - LEAST_WEIGHT) * share
 
 
 def contrast(items: Items) -> tuple[Array, Array]:

@@ -19,7 +19,13 @@ CLASSES, QUEUE, STEPS, BUDGET, LOW, HIGH = 3, 20, 5, 0.2, 0.3, 0.6  # the last t
 PAUC = {"beta": 2 * BUDGET, "surrogate": "pairwise", "temperature_scale": "std"}
 PRESETS = {  # class, function, arguments, definition, its temperature
     "smooth AP": ("SmoothAPLoss", presets.smooth_ap, {}, partial(reference.smooth_ap, temperature_scale="std"), 0.2),
-    "pAUC": ("PAUCAtBudgetLoss", presets.pauc_at_budget, {"budget": BUDGET}, partial(reference.partial_auc, **PAUC), 1.0),
+    "pAUC": (
+        "PAUCAtBudgetLoss",
+        presets.pauc_at_budget,
+        {"budget": BUDGET},
+        partial(reference.partial_auc, **PAUC),
+        1.0,
+    ),
 }
 
 

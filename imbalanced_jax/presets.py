@@ -1,4 +1,4 @@
-"""The recommended losses, all options set: a ranking loss blended with a cross entropy where the ranking fails."""
+"""The recommended losses, all options set: ranking losses blended with a contrastive cross entropy."""
 
 from typing import Any, NamedTuple
 
@@ -39,7 +39,7 @@ def pauc_at_budget(
     """The preset for a budget of false positives: `imbalanced_torch.PAUCAtBudgetLoss.recommended` as a function.
 
     `pauc_at_budget_loss` of pairs in a band of twice the budget, at a temperature of one standard deviation, gated: a
-    cross entropy is blended in where the ranking fails. Use it as the only loss, from the first step.
+    contrastive cross entropy is blended in where the ranking fails. Use it as the only loss, from the first step.
 
     Args:
         logits: floating point [N, C]; C = 1 is binary.
@@ -62,9 +62,9 @@ def pauc_at_budget(
 def smooth_ap(
     logits: jax.Array, targets: jax.Array, state: PresetState, **overrides: Any
 ) -> tuple[jax.Array, tuple[PresetState, PooledResult]]:
-    """The preset for average precision: `smooth_ap_loss` at a temperature of 0.2 standard deviations, gated.
+    """The preset for average precision: `imbalanced_torch.SmoothAPLoss.recommended` as a function.
 
-    `imbalanced_torch.SmoothAPLoss.recommended` as a function. All else as for `pauc_at_budget`, without a budget.
+    Half of `smooth_ap_loss` at a temperature of 0.2 standard deviations, half a contrastive cross entropy. All else as for `pauc_at_budget`, without a budget.
     """
     _check(state)
     options: dict[str, Any] = SMOOTH_AP_PRESET | {"gate": state.gate}

@@ -85,7 +85,7 @@ class PAUCAtBudgetLoss(PooledLoss):
 
     @classmethod
     def recommended(cls, num_classes: int, budget: float, **overrides: Any) -> Self:
-        """The preset: pairs in a band of twice the budget, blended with a cross entropy where the ranking fails.
+        """The preset: pairs in a band of twice the budget, with a contrastive cross entropy where the ranking fails.
 
         Sets surrogate="pairwise", beta=2 * budget (at most 1), tau_scale="std", temperature=1.0 and gated=True; other
         options keep the constructor's defaults. Use it as the only loss, from the first step. A purely pairwise loss

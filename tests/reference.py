@@ -445,6 +445,23 @@ def partial_auc(
     return 1 - mean, True, gradient, tuple(figures)
 
 
+def contrast(scores, positives, *, weights=None, multiplicity=None):
+    """The contrastive cross entropy of a batch, and its gradient: by pairs, in loops."""
+    s, p, m = scores.astype(float), positives, np.ones(len(scores)) if multiplicity is None else multiplicity
+    v = m if weights is None else weights * m
+    total, loss, slopes = np.sum(v[p]), 0.0, np.zeros(len(s))
+    if total == 0 or p.all():
+        return loss, slopes
+    for i in np.flatnonzero(p):
+        others = [(j, m[j] / np.sum(m[p]) * np.exp(s[j] - s[i])) for j in np.flatnonzero(~p)]
+        odds = sum(ratio for _, ratio in others)
+        loss += v[i] / total * np.log1p(odds)
+        slopes[i] -= v[i] / total * odds / (1 + odds)
+        for j, ratio in others:
+            slopes[j] += v[i] / total * ratio / (1 + odds)
+    return loss, slopes
+
+
 def ndcg(scores, relevance, *, temperature=0.1, temperature_scale="absolute", gain="exponential", where=None):
     """One list: loss, validity, and the gradient by the scores."""
     kept, s, _, y, _ = _row(scores, np.ones(len(scores), bool), where=where, weights=relevance)

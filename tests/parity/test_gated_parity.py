@@ -9,7 +9,6 @@ import pytest
 import reference
 import torch
 from flax import nnx
-from reference import sigmoid
 
 import imbalanced_jax.nnx
 import imbalanced_torch
@@ -54,21 +53,10 @@ class Formula:
             if valid:
                 self.reached[c] += 0.03 * (1 - sharply_missed - self.reached[c])
             w = 0.25 + 0.75 * np.clip((self.reached[c] - LOW) / (HIGH - LOW), 0, 1)
-        contrast, slopes_of_contrast = contrast_of(z, y)
+        contrast, slopes_of_contrast = reference.contrast(z, y)
         unit = 4 * min(self.temperature * np.std(s[~p]), 1) * w
         loss = (1 - w) * contrast + unit * missed
         return loss, (1 - w) * slopes_of_contrast + unit * slopes[-len(z) :], valid
-
-
-def contrast_of(z, y):
-    """The mean over positives of log(1 + Σ exp(z_j) / (n₊ exp(z_i))), j the negatives, and its gradient."""
-    if not y.any() or y.all():
-        return 0.0, np.zeros_like(z)
-    level = np.log(np.sum(np.exp(z[~y])) / y.sum())
-    slopes, missing = np.zeros_like(z), sigmoid(level - z[y])
-    slopes[y] = -missing / y.sum()
-    slopes[~y] = missing.mean() * np.exp(z[~y]) / np.sum(np.exp(z[~y]))
-    return np.mean(np.logaddexp(0, level - z[y])), slopes
 
 
 def draw(step, dtype=np.float32):

@@ -64,8 +64,8 @@ def smooth_ap(
 ) -> tuple[jax.Array, tuple[PresetState, PooledResult]]:
     """The preset for average precision: `imbalanced_torch.SmoothAPLoss.recommended` as a function.
 
-    Half of `smooth_ap_loss` at a temperature of 0.2 standard deviations, half a contrastive cross entropy. All else as
-    for `pauc_at_budget`, without a budget.
+    Three quarters of `smooth_ap_loss` at a temperature of 0.2 standard deviations, one of a contrastive cross entropy.
+    All else as for `pauc_at_budget`, without a budget.
     """
     _check(state)
     options: dict[str, Any] = SMOOTH_AP_PRESET | {"gate": state.gate}

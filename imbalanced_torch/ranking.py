@@ -66,7 +66,7 @@ class SmoothAPLoss(PooledLoss):
 
     @classmethod
     def recommended(cls, num_classes: int, **overrides: Any) -> Self:
-        """The preset: half of the loss, at a temperature in units of the spread, and half a contrastive cross entropy.
+        """The preset: three quarters of the loss and one quarter of a contrastive cross entropy.
 
         Sets temperature_scale="std", temperature=0.2 and gated=True. All else as for `PAUCAtBudgetLoss.recommended`,
         without a budget.

@@ -18,7 +18,7 @@ from imbalanced_core.pool.items import Items, count_of, numerator_mean, weight_o
 
 LEAST_WEIGHT = 0.25  # of the ranking loss, however badly the scores rank
 LIMITS = 0.3, 0.6  # of `reached`: where the weight begins to grow, and where it is 1
-AP_WEIGHT = 0.5  # of an average precision, always
+AP_WEIGHT = 0.75  # of an average precision, always
 SHARPNESS = 50.0  # `reached` is measured at a temperature this many times smaller
 MEMORY = 0.03  # weight of a step in the running mean `reached`
 LARGEST_UNIT = 1.0  # τ, in logits, up to which the ranking loss has the gradient scale of a cross entropy
@@ -59,7 +59,7 @@ def gated(
     For each class, with τ the temperature in units of the scores and m the running mean of 1 − the ranking loss at a
     temperature 50 times smaller:
 
-        w = ¼ + ¾ · clip((m − 0.3) / 0.3, 0, 1), or ½ for an average precision,
+        w = ¼ + ¾ · clip((m − 0.3) / 0.3, 0, 1), or ¾ for an average precision,
         loss = (1 − w) · contrast + w · 4 min(τ, 1) · ranking loss.
 
     4τ makes the gradient of the ranking loss by one score as large as that of a cross entropy, however close the scores

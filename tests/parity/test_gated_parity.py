@@ -47,7 +47,7 @@ class Formula:
         z, y = logits[:, c], ids == c
         s, p = np.append(self.queue[:, c], z), np.append(self.queue_ids == c, y)
         missed, valid, slopes, *_ = self.definition(s, p, temperature=self.temperature)
-        w = 0.5  # of an average precision
+        w = 0.75  # of an average precision
         if self.definition.func is reference.partial_auc:
             sharply_missed, *_ = self.definition(s, p, temperature=self.temperature / 50)
             if valid:

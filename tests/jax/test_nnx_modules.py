@@ -418,12 +418,12 @@ def test_a_second_run_after_reset_is_the_first_again():
 
 def test_a_preset_and_relative_units_keep_their_temperature():
     def wrap(**ends):
-        main_loss = SmoothAPLoss.recommended(CLASSES, queue_size=QUEUE, temperature=0.25)
+        main_loss = PAUCAtBudgetLoss.recommended(CLASSES, 0.1, queue_size=QUEUE, temperature=0.25)
         return LossWarmupWrapper(SoftmaxFocalLoss(), main_loss, warmup_steps=1, temp_decay_steps=2, **ends)
 
     logits, y = batch(0)[0][:, :CLASSES], batch(0)[1]
     wrapper = wrap()
-    alone = SmoothAPLoss.recommended(CLASSES, queue_size=QUEUE, temperature=0.25)
+    alone = PAUCAtBudgetLoss.recommended(CLASSES, 0.1, queue_size=QUEUE, temperature=0.25)
     evaluate(wrapper, logits, y)
     assert wrapper.current_temperature == wrapper.main_loss.temperature[...] == 0.25
     assert np.array_equal(wrapper.main_loss.gate, init_gate(CLASSES))

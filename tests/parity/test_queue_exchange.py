@@ -118,14 +118,16 @@ def test_what_is_no_queue_of_this_loss_is_refused():
 
 
 def test_a_preset_goes_on_with_queue_and_gate():
-    make = functools.partial(imbalanced_torch.SmoothAPLoss.recommended, 2, queue_size=8)
+    make = functools.partial(imbalanced_torch.PAUCAtBudgetLoss.recommended, 2, 0.1, queue_size=8)
+    in_jax = functools.partial(imbalanced_jax.presets.pauc_at_budget, budget=0.1)
     generator = np.random.default_rng(0)
     batches = [(generator.standard_normal((16, 2)).astype(np.float32), np.arange(16) % 2) for _ in range(4)]
     unbroken, second, state = make(), make(), imbalanced_jax.presets.init_state(2, queue_size=8)
     expected = [unbroken(*map(torch.from_numpy, batch)) for batch in batches]
     for logits, targets in batches[:2]:
-        _, (state, _) = imbalanced_jax.presets.smooth_ap(jnp.asarray(logits), jnp.asarray(targets), state)
+        _, (state, _) = in_jax(jnp.asarray(logits), jnp.asarray(targets), state)
     second.queue, second.gate = state
+    assert (second.gate.reached < 1).all()
     torch.testing.assert_close([second(*map(torch.from_numpy, batch)) for batch in batches[2:]], expected[2:])
     with pytest.raises(TypeError, match=r"gate must be a Gate, .*, got dict"):
         second.gate = state.gate._asdict()

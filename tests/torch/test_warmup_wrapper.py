@@ -249,7 +249,7 @@ def test_a_second_run_is_the_first_again(unit, warmup, again):
 
 
 def test_a_second_run_opens_the_gate_of_a_preset():
-    wrapper = make(main_loss=SmoothAPLoss.recommended(1, queue_size=8), warmup_steps=1, blend_steps=1)
+    wrapper = make(main_loss=PAUCAtBudgetLoss.recommended(1, 0.1, queue_size=8), warmup_steps=1, blend_steps=1)
 
     def run():
         losses = []

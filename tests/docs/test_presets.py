@@ -139,7 +139,7 @@ def test_the_pull_falls_where_scores_are_far_apart(preset):
         return loss.item(), torch.autograd.grad(loss, z)[0].norm().item()
 
     (_, weak), (_, near), (large, far) = map(pull, (0.01, 0.1, 1000.0))
-    assert near == pytest.approx(weak, rel=1e-3)
+    assert near == pytest.approx(weak, rel=1e-2)
     assert large < 5
     assert far < 0.02 * near
 

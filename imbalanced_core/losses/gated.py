@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from imbalanced_core import checks, ops
 from imbalanced_core.losses.ranking import average_precision
 from imbalanced_core.ops.namespace import Array, array_namespace
-from imbalanced_core.pool.items import Items, count_of, numerator_mean, weight_of
+from imbalanced_core.pool.items import Items, count_of, numerator_mean
 
 LEAST_WEIGHT = 0.25  # of the ranking loss, however badly the scores rank
 LIMITS = 0.3, 0.6  # of `reached`: where the weight begins to grow, and where it is 1
@@ -76,22 +76,20 @@ def gated(
     """
     missed, ranks, figures = ranking(items, temperature=temperature, diagnostics=diagnostics)
     contrasted, contrasts = contrast(items)
-    reached, progress = gate.reached, {}
-    if getattr(ranking, "func", ranking) is average_precision:
-        w = array_namespace(missed).full_like(missed, AP_WEIGHT)
-    else:
+    xp, reached, w, progress = array_namespace(missed), gate.reached, AP_WEIGHT, {}
+    if getattr(ranking, "func", ranking) is not average_precision:
         constants = ops.replaced(items, scores=ops.stop_gradient(items.scores))
         sharply_missed, _, _ = ranking(constants, temperature=temperature / SHARPNESS)
         reached = ops.astype(reached, missed.dtype)
         reached = ops.where(ranks, reached + MEMORY * (1.0 - sharply_missed - reached), reached)
         reached, w = ops.stop_gradient(reached), _earned(reached)
         progress = {"reached": reached}
-    unit = array_namespace(missed).clip(ops.stop_gradient(figures["tau_eff"]), max=LARGEST_UNIT)
+    unit = xp.clip(ops.stop_gradient(figures["tau_eff"]), max=LARGEST_UNIT)
     loss = (1.0 - w) * contrasted + w * (4.0 * unit) * missed
     # at least float32, also for a gate that was cast to half precision: small changes would round to none
     new = {"gate": Gate(ops.astype(reached, ops.widen(gate.reached).dtype))}
     if diagnostics:
-        new |= figures | progress | {"ranking_weight": w}
+        new |= figures | progress | {"ranking_weight": w + xp.zeros_like(missed)}
     return loss, ranks | contrasts, new
 
 
@@ -120,12 +118,15 @@ def contrast(items: Items) -> tuple[Array, Array]:
     """
     xp, z = array_namespace(items.scores), items.scores
     negatives, positives = items.negatives & items.live, items.positives & items.live
-    lowest = xp.finfo(z.dtype).min / 2  # without a negative the loss is softplus(−∞) = 0
-    highest = ops.stop_gradient(xp.max(ops.where(negatives, z, lowest), axis=-1, keepdims=True))
-    shares = weight_of(negatives, items) * xp.exp(ops.where(negatives, z - highest, 0.0))
-    total, count = xp.sum(shares, axis=-1), count_of(positives, items)
-    level = highest[..., 0] + xp.log(xp.clip(total, min=1e-30)) - xp.log(xp.clip(count, min=1.0))
-    loss, has_positive = numerator_mean(
-        ops.softplus(level[..., None] - z), ops.where(positives, items.numerator, xp.zeros_like(z))
+    lowest = float(xp.finfo(z.dtype).min) / 2  # below all scores; without a negative the loss is softplus(−∞) = 0
+    masked = ops.where(negatives, z, lowest)
+    highest = ops.stop_gradient(xp.max(masked, axis=-1, keepdims=True))
+    shares = xp.exp(masked - highest)
+    shares = shares if items.multiplicity is None else shares * items.multiplicity
+    ratio = (
+        xp.clip(xp.sum(shares, axis=-1, keepdims=True), min=1e-30)
+        / xp.clip(count_of(positives, items), min=1.0)[..., None]
     )
-    return loss, has_positive & (total > 0)
+    each = ops.softplus(highest + xp.log(ratio) - z)
+    loss, has_positive = numerator_mean(each, ops.where(positives, items.numerator, 0.0))
+    return loss, has_positive & (highest > lowest)[..., 0]

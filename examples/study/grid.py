@@ -5,6 +5,7 @@
     python -m examples.preset_grid --fresh --output docs/study/preset_fresh.csv > docs/study/preset_fresh.txt
     python -m examples.preset_grid --remedies --output docs/study/remedies.csv > docs/study/remedies.txt
     python -m examples.preset_grid --steps 100  # short training; the default is 1000 steps
+    python -m examples.preset_grid --sgd 0.03   # SGD with momentum 0.9 at this learning rate, in place of AdamW
 
 A label is positive with probability σ(a f(x) + b), f a fixed function of three of ten features. a and b are solved for
 the share of positives and the AUC of the best possible score, f itself. Average precision (AP) and AUC on 50 000 test
@@ -139,7 +140,7 @@ def draw(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return random.standard_normal((ROWS, FEATURES)).astype(np.float32), random.random(ROWS)
 
 
-@partial(jax.jit, static_argnames=("steps", "method", "budget", "queue"))
+@partial(jax.jit, static_argnames=("steps", "sgd", "method", "budget", "queue"))
 def train(
     x: jax.Array,
     y: jax.Array,
@@ -148,13 +149,15 @@ def train(
     head: float,
     *,
     steps: int,
+    sgd: bool,
     method: str,
     budget: float,
     queue: int,
 ) -> list:
     """Trains a network and returns its parameters."""
     key, loss = jax.random.key(seed), partial((LOSSES | SHIFTED | VARIANTS)[method], budget=budget)
-    optimizer = optax.adamw(lambda t: rate * 0.5 * (1 + jnp.cos(jnp.pi * t / steps)), weight_decay=DECAY)
+    decaying = lambda t: rate * 0.5 * (1 + jnp.cos(jnp.pi * t / steps))  # noqa: E731
+    optimizer = optax.sgd(decaying, momentum=0.9) if sgd else optax.adamw(decaying, weight_decay=DECAY)
     *hidden, last = initial(key, (FEATURES, HIDDEN, HIDDEN, 1), FEATURES)
     parameters = [*hidden, (head * last[0], last[1])]
 
@@ -187,7 +190,7 @@ def metrics(scores: jax.Array, probability: jax.Array) -> tuple[jax.Array, jax.A
     return ap, jnp.sum((1 - p) * (hits - p / 2)) / hits[-1] / jnp.sum(1 - p)
 
 
-def run(cell: Cell, method: str, seed: int, steps: int) -> tuple[float, float, float, float]:
+def run(cell: Cell, method: str, seed: int, steps: int, *, sgd: bool = False) -> tuple[float, float, float, float]:
     """AP of the best possible score; AP, AUC and spread (one standard deviation) of the scores of a trained network."""
     a, b = slope_and_intercept(cell.auc, cell.positive)
     x, noise = draw(seed)
@@ -201,6 +204,7 @@ def run(cell: Cell, method: str, seed: int, steps: int) -> tuple[float, float, f
         form = {
             "budget": cell.budget if "pairs" in method or "pAUC" in method else 0.0,
             "steps": steps,
+            "sgd": sgd,
             "queue": 0 if method in (*POINTWISE, *SHIFTED) else cell.queue,
         }
         scores = network(train(x, y, seed, cell.learning_rate, cell.head, method=method, **form), x_test)[:, 0]
@@ -296,25 +300,28 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="only the table of the runs that are there")
     parser.add_argument("--seeds", type=int, default=5, help="networks per problem and method (5)")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"training steps ({STEPS})")
-    parser.add_argument("--output", type=Path, help="the file of finished runs; for other steps, another file")
+    parser.add_argument("--sgd", type=float, metavar="RATE", help="learning rate of SGD with momentum, without PyTorch")
+    parser.add_argument("--output", type=Path, help="the file of finished runs; for other steps or SGD, another file")
     options = parser.parse_args()
     name = "preset_grid.csv" if options.steps == STEPS else f"preset_grid_{options.steps}.csv"
+    name = f"sgd_{name}" if options.sgd else name
     options.output = options.output or Path(__file__).parents[1] / "output" / name
     cells, first = (FRESH, 100) if options.fresh else (CELLS, 0)
     cells = REMEDIED if options.remedies else cells
+    cells = [cell._replace(learning_rate=options.sgd) for cell in cells] if options.sgd else cells
     cells, seeds = (cells[1::6], 2) if options.quick else (cells, options.seeds)
     seeds = range(first, first + seeds)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     runs = finished(options.output)
     methods = REMEDIES if options.remedies else (REFERENCE, *OTHERS)
-    methods = [name for name in methods if name != TORCH or (not options.fresh and find_spec("torch"))]
+    methods = [name for name in methods if name != TORCH or (not (options.fresh or options.sgd) and find_spec("torch"))]
     jobs = [(cell, name, seed) for seed in seeds for cell in cells for name in methods]
     jobs = [job for job in jobs if not options.report and (name_of(job[0]), job[1], str(job[2])) not in runs]
     with options.output.open("a", newline="") as file:
         for cell, name, seed in tqdm(jobs, unit="run"):
             key, figures = (
                 (name_of(cell), name, str(seed)),
-                [float(f"{x:.6g}") for x in run(cell, name, seed, options.steps)],
+                [float(f"{x:.6g}") for x in run(cell, name, seed, options.steps, sgd=bool(options.sgd))],
             )
             runs[key] = figures
             csv.writer(file, lineterminator="\n").writerow([*key, *figures])

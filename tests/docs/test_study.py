@@ -320,9 +320,26 @@ def test_the_grid_in_small(monkeypatch, tmp_path, capsys):
     grid.main()
     printed = capsys.readouterr().out
     assert [len(line.split()) for line in printed.splitlines() if line.startswith("BCE ")] == [7]
-    monkeypatch.setattr(grid, "run", lambda *_: pytest.fail("done twice"))
+    monkeypatch.setattr(grid, "run", lambda *_, **__: pytest.fail("done twice"))
     grid.main()
     assert capsys.readouterr().out == printed
+    grid.draw.cache_clear()
+    jax.clear_caches()
+
+
+def test_the_grid_with_sgd(monkeypatch, tmp_path, capsys):
+    for name, value in {"BATCH": 16, "ROWS": 500, "TEST_ROWS": 200, "HIDDEN": 4, "OTHERS": ("BCE",)}.items():
+        monkeypatch.setattr(grid, name, value)
+    monkeypatch.setattr(grid, "CELLS", [grid.CELLS[6]._replace(positive=0.1, queue=0)])
+    grid.draw.cache_clear()
+    results = {}
+    for way in ([], ["--sgd", "0.01"], ["--sgd", "0.1"]):
+        path = tmp_path / f"{len(results)}.csv"
+        monkeypatch.setattr(sys, "argv", ["preset_grid", "--seeds", "1", "--steps", "20", "--output", str(path), *way])
+        grid.main()
+        results[tuple(figures[1] for figures in grid.finished(path).values())] = capsys.readouterr().out
+    assert len(results) == 3
+    assert " 1e-01 " in list(results.values())[-1]
     grid.draw.cache_clear()
     jax.clear_caches()
 

@@ -31,8 +31,8 @@ class RankingOptions(TypedDict, total=False):
             down: in long runs the scores may drift upwards and the ranking degrade.
         margin: >= 0, in units of the temperature: by how much a positive must outscore what it is compared with.
         gate: the state of a gated loss, from `init_gate` or `aux.gate` of the previous step: the loss is then a blend
-            with a contrastive cross entropy of the batch, which gains weight where the ranking fails; see
-            `imbalanced_core.losses.gated`. None: the ranking loss alone.
+            with a contrastive cross entropy of the batch, which gains weight where the ranking fails (for smooth AP it
+            is constant); see `imbalanced_core.losses.gated`. None: the ranking loss alone.
         sample_weight: >= 0, [N]; the weights of positives, without gradient. None: all 1.
         iid_mask: bool [N], the rows drawn from the population; kept in the queue. Used only by partial AUC, whose
             thresholds and scale depend on these rows alone. None: all.

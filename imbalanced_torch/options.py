@@ -16,8 +16,8 @@ class RankingOptions(TypedDict, total=False):
             sharpness independent of the scale of the logits. For partial AUC it replaces `tau_scale`.
         margin: >= 0, in units of τ: a positive must exceed a negative, or a threshold, by this margin.
         multilabel: whether targets are 0/1 per class, [N, C], instead of class ids.
-        gated: whether to blend in a contrastive cross entropy of the batch where the ranking fails, as `recommended`
-            does; see `imbalanced_core.losses.gated`.
+        gated: whether to blend in a contrastive cross entropy of the batch, as `recommended` does: for smooth AP with
+            a constant weight, otherwise where the ranking fails; see `imbalanced_core.losses.gated`.
         persistent_queue: whether `state_dict()` holds the queue. Loading a state without a queue starts with an empty
             one in either case.
         process_group: the processes to gather from. None: all.

@@ -319,11 +319,8 @@ def main() -> None:
     jobs = [job for job in jobs if not options.report and (name_of(job[0]), job[1], str(job[2])) not in runs]
     with options.output.open("a", newline="") as file:
         for cell, name, seed in tqdm(jobs, unit="run"):
-            key, figures = (
-                (name_of(cell), name, str(seed)),
-                [float(f"{x:.6g}") for x in run(cell, name, seed, options.steps, sgd=bool(options.sgd))],
-            )
-            runs[key] = figures
+            key, figures = (name_of(cell), name, str(seed)), run(cell, name, seed, options.steps, sgd=bool(options.sgd))
+            runs[key] = figures = [float(f"{x:.6g}") for x in figures]
             csv.writer(file, lineterminator="\n").writerow([*key, *figures])
             file.flush()
     if options.remedies:

@@ -81,7 +81,7 @@ def test_pairs_begin_with_all_the_weight():
         weights.append(np.asarray(aux.diagnostics.ranking_weight))
         np.testing.assert_allclose(figures["ranking_weight"], weights[-1], rtol=1e-4)
     assert (weights[0] == 1).all()
-    assert (weights[4] == 1).all()
+    assert (weights[10] == 1).all()
     assert (weights[-1] < 0.8).all()
 
 

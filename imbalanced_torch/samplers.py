@@ -66,7 +66,8 @@ class BalancedBatchSampler(Sampler[list[int]]):
             checks.require(len(positives) > 0, "labels", f"such that class {name} has a positive", "none")
         self._group = None if rank is None or world_size is None else (rank, world_size)
         if self._group is not None:
-            checks.require(0 <= self._group[0] < self._group[1], "rank", f"in [0, {world_size})", rank)
+            checks.at_least("world_size", world_size, 1)
+            checks.require(rank in range(self._group[1]), "rank", f"an integer in [0, {world_size})", rank)
         self.iid_mask = torch.arange(batch_size) < self._uniform
         self.set_epoch(0)
 

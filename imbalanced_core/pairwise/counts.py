@@ -41,6 +41,7 @@ PAIRS_COMPILED_CPU = 2**22  # beyond, modules leave the graph: in eager mode, fo
 _PAIRS_CPU = 2**22  # under transforms in a graph
 _PAIRS_JAX_CPU = 2**16  # 256 items: a third of the time of blocks; 512: four times; 1536: 18 times
 _PAIRS_ACCELERATOR, _PAIRS_JAX_ACCELERATOR = 2**24, 2**22  # measured on an H200, see docs/speed.md
+_PAIRS_TO_KEEP, _FEW_PARTICIPANTS = 2**16, 0.5  # fewer pairs, or more participants: nothing to gain
 _FEW = 0.25  # share of the items up to which expanding them one by one costs less than all
 
 
@@ -118,11 +119,29 @@ def _counts_at(scores: Array, weights: Array, temperature: Array, at: Array) -> 
     if requested is None:
         if is_small(scores):
             return Counts(_dense(scores, weights, temperature), None)
+    elif (kept := _participants(requested, weights, at)) is not None:
+        counts = _counts_at(*_only(kept, scores, weights, temperature, at))
+        return Counts(counts.above, of_counted(kept, counts))
     elif _are_few(requested, at):
         indices = ops.places(at, max(1, requested))
         matrix = _dense_in_parts if dense.is_long(scores, indices) else _dense
         return Counts(matrix(scores, weights, temperature, indices), indices)
     return _in_blocks(scores, weights, temperature, at)
+
+
+def _participants(requested: int, weights: Array, at: Array) -> Array | None:
+    """The indices [..., m] of the requested items and of those with a weight, where the other items cost much."""
+    n = at.shape[-1]
+    if requested * math.prod(at.shape) <= _PAIRS_TO_KEEP:
+        return None
+    participates = at | array_namespace(weights).any(weights != 0, axis=-2)
+    count = ops.greatest_count(participates)
+    return None if count is None or count > _FEW_PARTICIPANTS * n else ops.places(participates, max(1, count))
+
+
+def _only(kept: Array, scores: Array, weights: Array, temperature: Array, at: Array) -> tuple[Array, ...]:
+    """The arguments of `soft_counts_at` for the items at some indices."""
+    return ops.rearrange(scores, kept), of_each_sum(weights, kept), temperature, ops.rearrange(at, kept)
 
 
 def _are_few(requested: int, at: Array) -> bool:
@@ -168,31 +187,13 @@ def _at_all_in_blocks(scores: Array, weights: Array, temperature: Array) -> Arra
 
 def _in_blocks(scores: Array, weights: Array, temperature: Array, at: Array) -> Counts:
     """The counts of the requested items of long rows."""
-    scores, order = _sorted_participants(scores, weights, at)
+    scores, order = ops.sort_with_order(scores)
     weights = of_each_sum(weights, order)
     requested = ops.greatest_count(at)
     if requested is None or requested > _FEW * order.shape[-1]:
         return Counts(_at_all(scores, weights, temperature), order)
     indices = ops.places(ops.rearrange(at, order), max(1, requested))
     return Counts(_at_few(scores, weights, temperature, indices), ops.rearrange(order, indices))
-
-
-def _sorted_participants(scores: Array, weights: Array, at: Array) -> tuple[Array, Array]:
-    """Scores in ascending order and their indices, [..., m]; unrequested items of weight 0 may be dropped.
-
-    Rows that keep fewer than m are padded with copies of their greatest score, so that they still ascend.
-    """
-    xp = array_namespace(scores)
-    participates = at | xp.any(weights != 0, axis=-2)
-    count = ops.greatest_count(participates)
-    if count is None or count == scores.shape[-1]:
-        return ops.sort_with_order(scores)
-    constant_scores = ops.stop_gradient(scores)
-    _, order = ops.sort_with_order(xp.where(participates, constant_scores, xp.nan))  # NaN sorts last
-    order = order[..., : max(1, count)]
-    greatest = xp.max(xp.where(participates, constant_scores, -xp.inf), axis=-1, keepdims=True)
-    greatest = xp.where(greatest == -xp.inf, 0.0, greatest)
-    return xp.where(ops.rearrange(participates, order), ops.rearrange(scores, order), greatest), order
 
 
 def counts_of_all(scores: Array, weights: Array, temperature: Array) -> tuple[Array, Array]:
@@ -245,7 +246,11 @@ def _counts_everywhere(scores: Array, weights: Array, temperature: Array, at: Ar
 
 def _gradient_everywhere(cotangent: Array, scores: Array, weights: Array, temperature: Array, at: Array) -> Array:
     """The gradient of Σ_ki cotangent_ki · count_ki by the scores; repeats some of what forward computed."""
+    xp = array_namespace(scores)
     requested = ops.greatest_count(at)
+    if requested is not None and (kept := _participants(requested, weights, at)) is not None:
+        gradient = _gradient_everywhere(of_each_sum(cotangent, kept), *_only(kept, scores, weights, temperature, at))
+        return ops.put_along(xp.zeros_like(scores), kept, gradient, reuse=True)
     if requested is not None and _are_few(requested, at):
         indices = ops.places(at, max(1, requested))
         return dense.gradient_in_parts(of_each_sum(cotangent, indices), scores, weights, temperature, indices)

@@ -1,6 +1,7 @@
 """The soft counts under `torch.compile` against eager mode: one matrix, and longer rows, which are not traced."""
 
 import functools
+import math
 import subprocess
 import sys
 
@@ -38,11 +39,11 @@ def test_the_first_call_of_a_process_may_be_compiled():
     assert float(result.stdout) == pytest.approx(1 / 6, abs=1e-4), result.stderr
 
 
-def drawn(positives, rows=2, n=700, dtype=torch.float64):
+def drawn(positives, rows=2, n=700, dtype=torch.float64, share=1.0):
     rng = np.random.default_rng(positives)
     scores = torch.tensor(rng.standard_normal((rows, n)), dtype=dtype, requires_grad=True)
     mask = torch.tensor(np.argsort(rng.random((rows, n)), axis=-1) < positives)
-    where = torch.tensor(rng.random((rows, n)) < np.linspace(1, 0.3, rows)[:, None])
+    where = torch.tensor(rng.random((rows, n)) < share * np.linspace(1, 0.3, rows)[:, None])
     return scores, mask, where, torch.full((), 0.05, dtype=dtype, requires_grad=True)
 
 
@@ -69,12 +70,15 @@ def test_short_rows_are_one_graph(positives):
 
 
 @pytest.mark.parametrize("pairs_eager", [400_000, 0])  # few pairs, and blocks
-@pytest.mark.parametrize("positives", [0, 30, 300])
-def test_long_rows_are_one_operator_of_one_graph(long_rows, monkeypatch, positives, pairs_eager):
+@pytest.mark.parametrize(("positives", "share"), [(0, 1.0), (30, 1.0), (300, 1.0), (0, 0.3), (300, 0.3)])
+def test_long_rows_are_one_operator_of_one_graph(long_rows, monkeypatch, positives, share, pairs_eager):
+    """The items of weight 0, where `share` is below a half, are dropped in compiled code only."""
     for limit in ("_PAIRS_EAGER_CPU", "_PAIRS_PER_ITEM"):
         monkeypatch.setattr(counts, limit, min(pairs_eager, getattr(counts, limit)))
-    inputs, graphs = drawn(positives), []
+    inputs, graphs = drawn(positives, share=share), []
+    monkeypatch.setattr(counts, "_PAIRS_TO_KEEP", math.inf)
     expected = value_and_gradients(loss_of, *inputs)
+    monkeypatch.setattr(counts, "_PAIRS_TO_KEEP", 0)
 
     def backend(graph, example_inputs):
         graphs.append(graph)

@@ -20,7 +20,7 @@ LEAST_WEIGHT = 0.25  # of the ranking loss, however badly the scores rank
 LIMITS = 0.3, 0.6  # of `reached`: where the weight begins to grow, and where it is 1
 AP_WEIGHT = 0.75  # of an average precision, always
 SHARPNESS = 50.0  # `reached` is measured at a temperature this many times smaller
-MEMORY = 0.03  # weight of a step in the running mean `reached`
+MEMORY = 0.04  # weight of a step in the running mean `reached`
 LARGEST_UNIT = 1.0  # τ, in logits, up to which the ranking loss has the gradient scale of a cross entropy
 
 
@@ -57,7 +57,7 @@ def gated(
     """The objective of the presets: a blend of a contrastive cross entropy and a ranking loss.
 
     For each class, with τ the temperature in units of the scores and m the running mean of 1 − the ranking loss at a
-    temperature 50 times smaller:
+    temperature 50 times smaller (0.3 in steps where it is not valid):
 
         w = ¼ + ¾ · clip((m − 0.3) / 0.3, 0, 1), or ¾ for an average precision,
         loss = (1 − w) · contrast + w · 4 min(τ, 1) · ranking loss.
@@ -81,8 +81,10 @@ def gated(
         constants = ops.replaced(items, scores=ops.stop_gradient(items.scores))
         sharply_missed, _, _ = ranking(constants, temperature=temperature / SHARPNESS)
         reached = ops.astype(reached, missed.dtype)
-        reached = ops.where(ranks, reached + MEMORY * (1.0 - sharply_missed - reached), reached)
-        reached, w = ops.stop_gradient(reached), _earned(reached)
+        # Without pairs to measure it moves too: otherwise rare positives would train on noise for hundreds of steps.
+        found = ops.where(ranks, 1.0 - sharply_missed, LIMITS[0])
+        reached = ops.stop_gradient(reached + MEMORY * (found - reached))
+        w = _earned(reached)
         progress = {"reached": reached}
     unit = xp.clip(ops.stop_gradient(figures["tau_eff"]), max=LARGEST_UNIT)
     loss = (1.0 - w) * contrasted + w * (4.0 * unit) * missed

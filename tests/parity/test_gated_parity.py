@@ -50,8 +50,7 @@ class Formula:
         w = 0.75  # of an average precision
         if self.definition.func is reference.partial_auc:
             sharply_missed, *_ = self.definition(s, p, temperature=self.temperature / 50)
-            if valid:
-                self.reached[c] += 0.03 * (1 - sharply_missed - self.reached[c])
+            self.reached[c] += 0.04 * ((1 - sharply_missed if valid else LOW) - self.reached[c])
             w = 0.25 + 0.75 * np.clip((self.reached[c] - LOW) / (HIGH - LOW), 0, 1)
         contrast, slopes_of_contrast = reference.contrast(z, y)
         unit = 4 * min(self.temperature * np.std(s[~p]), 1) * w

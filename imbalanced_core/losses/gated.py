@@ -16,7 +16,7 @@ from imbalanced_core.losses.ranking import average_precision
 from imbalanced_core.ops.namespace import Array, array_namespace
 from imbalanced_core.pool.items import Items, count_of, numerator_mean
 
-LEAST_WEIGHT = 0.25  # of the ranking loss, however badly the scores rank
+LEAST_WEIGHT = 0.1  # of the ranking loss, however badly the scores rank
 LIMITS = 0.3, 0.6  # of `reached`: where the weight begins to grow, and where it is 1
 AP_WEIGHT = 0.75  # of an average precision, always
 SHARPNESS = 50.0  # `reached` is measured at a temperature this many times smaller
@@ -59,7 +59,7 @@ def gated(
     For each class, with τ the temperature in units of the scores and m the running mean of 1 − the ranking loss at a
     temperature 50 times smaller (0.3 in steps where it is not valid):
 
-        w = ¼ + ¾ · clip((m − 0.3) / 0.3, 0, 1), or ¾ for an average precision,
+        w = 0.1 + 0.9 · clip((m − 0.3) / 0.3, 0, 1), or ¾ for an average precision,
         loss = (1 − w) · contrast + w · 4 min(τ, 1) · ranking loss.
 
     4τ makes the gradient of the ranking loss by one score as large as that of a cross entropy, however close the scores

@@ -37,9 +37,12 @@ def smooth_ap_loss(
         (loss, aux), for `jax.value_and_grad(..., has_aux=True)`. The loss is 0-d, or [C] for reduction "none", within
         [0, 1] per class, float32 or float64; 0 with zero gradient if no class counts; NaN if a logit that is not
         ignored is NaN, or if a target or weight that could not be read is out of range. aux = (queue, per_class, valid,
-        diagnostics): the next queue; the loss [C] of each class, NaN where invalid; which classes are valid, bool [C];
-        and diagnostics [C] without gradient, of which this loss has `grad_pos_count`, the number of positives in the
-        batch (with `axis_name`: of all devices).
+        diagnostics, gate): the next queue; the loss [C] of each class, NaN where invalid; which classes are valid, bool
+        [C]; diagnostics [C] without gradient, None where a loss has none; and the next gate, of a gated loss. Every
+        loss has the diagnostics `tau_eff`, the temperature in units of the logits, `spread`, the standard deviation of
+        the scores of batch and queue, and `grad_pos_count`, the number of positives in the batch (with `axis_name`: of
+        all devices); a gated one `ranking_weight`, the weight of the ranking loss, and, except for smooth AP,
+        `reached`, what the gate has measured.
 
     Raises:
         TypeError, ValueError: on invalid dtypes, shapes or options, if a readable target or weight is out of range, or
@@ -162,10 +165,9 @@ def pauc_at_budget_loss(
 
     `surrogate="trapezoid"`, the default of `imbalanced_torch.PAUCAtBudgetLoss`, raises positives only and hardly learns
     without a second loss. On real data a `temperature` of 1.0 with tau_scale="std" did better than the default. The
-    pool needs several times 1/beta negatives. `aux.diagnostics` has all fields: t_alpha and t_beta, the scores at the
-    edges of the band; tau_eff, the temperature in units of the logits; band_neg_count, the iid negatives in the band;
-    pauc_var, the variance of the contributions of single positives; grad_pos_count, the number of positives in the
-    batch. Cost: one sort of all scores per class.
+    pool needs several times 1/beta negatives. `aux.diagnostics` also has t_alpha and t_beta, the scores at the edges of
+    the band; band_neg_count, the iid negatives in the band; and pauc_var, the variance of the contributions of single
+    positives. Cost: one sort of all scores per class.
     """
     own: dict[str, Any] = {"alpha": alpha, "beta": beta, "surrogate": surrogate, "n_knots": n_knots, "min_tpr": min_tpr}
     own |= {"tau_scale": tau_scale, "budget_basis": budget_basis, "quantile_interpolation": quantile_interpolation}

@@ -123,9 +123,11 @@ class PooledLoss(RankingState):
             [num_classes] for reduction "none"; float32 or float64; 0 with zero gradient if no class is valid; NaN if a
             logit that is not ignored is NaN. per_class is the loss of each class, NaN where `valid` is False. stats
             maps names to tensors [num_classes] without gradient: tau_eff, the temperature in units of the logits;
-            grad_pos_count, the positives of this process's batch; for recall t_beta, the threshold; for partial AUC
-            also t_alpha and t_beta, the scores at the edges of the band; band_neg_count, the iid negatives in the band;
-            pauc_var, the variance of the contributions of single positives.
+            spread, the standard deviation of the scores of batch and queue; grad_pos_count, the positives of this
+            process's batch; for recall and precision at an operating point t_beta, the threshold; for partial AUC also
+            t_alpha and t_beta, the scores at the edges of the band; band_neg_count, the iid negatives in the band;
+            pauc_var, the variance of the contributions of single positives; for a gated loss ranking_weight, the weight
+            of the ranking loss, and, except for smooth AP, reached, what the gate has measured.
 
         Raises:
             TypeError, ValueError: on invalid dtypes or shapes, or (eager mode on the CPU) if a target is not a valid

@@ -11,7 +11,6 @@ from imbalanced_core.pairwise import of_counted, soft_counts_at
 from imbalanced_core.pool.items import (
     Items,
     RowArrays,
-    count_of,
     dispersion,
     make_items,
     numerator_mean,
@@ -81,7 +80,7 @@ def average_precision(
     temperature: Array,
     temperature_scale: str = "absolute",
     margin: float = 0.0,
-    diagnostics: bool = False,
+    diagnostics: bool = False,  # noqa: ARG001  (it has no figure that costs anything)
 ) -> tuple[Array, Array, dict[str, Array]]:
     """The objective of `smooth_ap`."""
     tau = scale_temperature(temperature, temperature_scale, items)
@@ -95,7 +94,7 @@ def average_precision(
     own = () if items.multiplicity is None else (of_counted(weight_of(items.positives, items), counts),)
     loss = _share_of_negatives(counts.above, portion, *own)
     valid = has_positive & ops.any_in_row(items.negatives)
-    return loss, valid, {"tau_eff": tau} | ({"chance": prevalence(items)} if diagnostics else {})
+    return loss, valid, {"tau_eff": tau}
 
 
 def _negatives_of_rank(above: Array, portion: Array, *own: Array) -> Array:
@@ -121,13 +120,6 @@ def _parts_of_rank(above: Array, *own: Array) -> tuple[Array, Array]:
 
 
 _share_of_negatives = ops.with_vjp(_negatives_of_rank, _negatives_of_rank_vjp)
-
-
-def prevalence(items: Items) -> Array:
-    """The share of positives among the items of each row, [...]: the average precision of a random ranking."""
-    xp = array_namespace(items.scores)
-    where = xp.broadcast_to(items.where, items.scores.shape)
-    return count_of(items.positives, items) / xp.clip(count_of(where, items), min=1.0)
 
 
 def recall_at_quantile(

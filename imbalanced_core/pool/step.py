@@ -29,7 +29,6 @@ class Diagnostics(NamedTuple):
     tau_eff: Array | None = None  # temperature in units of the logits
     band_neg_count: Array | None = None  # iid negatives in the band
     pauc_var: Array | None = None  # variance of the contributions of single positives
-    chance: Array | None = None  # average precision of a random ranking: the share of positives in batch and queue
     grad_pos_count: Array | None = None  # positives of this process's share of the batch: those that carry gradient
     spread: Array | None = None  # standard deviation of the scores of batch and queue: near 0, training has collapsed
     reached: Array | None = None  # of a gated loss except average precision, its `Gate.reached`, at most 1

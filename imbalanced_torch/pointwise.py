@@ -25,6 +25,7 @@ change without recompilation.
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 from torch import Tensor
 
 from imbalanced_core import checks
@@ -74,7 +75,8 @@ class SigmoidFocalLoss(LabelLoss):
         if isinstance(alpha, (int, float)) and alpha == -1:
             alpha = None
         given: Any = alpha
-        if isinstance(given, (Sequence, Tensor)) and not isinstance(given, str) and getattr(given, "ndim", True):
+        is_array = isinstance(given, (Sequence, np.ndarray, Tensor)) and not isinstance(given, str)
+        if is_array and getattr(given, "ndim", True):
             given = numbers_per_class("alpha", given, "one weight per label [C], or a number")
             checks.probabilities(readable(given), name="alpha")
         super().__init__(

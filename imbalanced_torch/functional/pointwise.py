@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypedDict, Unpack
 
+import numpy as np
 from torch import Tensor
 
 from imbalanced_core import checks, reductions
@@ -66,7 +67,7 @@ def sigmoid_focal_loss(
     logits: Tensor,
     targets: Tensor,
     *,
-    alpha: Number | None = 0.25,
+    alpha: Number | Sequence[float] | None = 0.25,
     gamma: Number = 2.0,
     **options: Unpack[LabelOptions],
 ) -> Tensor:
@@ -74,7 +75,11 @@ def sigmoid_focal_loss(
 
     `logits` are floating point, of any shape; `targets` in [0, 1], of any dtype, in the shape of `logits`.
     """
+    validation.check_tensors(logits=logits)
     alpha = None if isinstance(alpha, (int, float)) and alpha == -1 else alpha
+    if isinstance(alpha, (Sequence, np.ndarray, Tensor)) and not isinstance(alpha, str):
+        alpha = validation.as_tensor("alpha", alpha).to(logits.device)
+        checks.probabilities(readable(alpha), name="alpha")
     return label_loss(partial(pointwise.sigmoid_focal, alpha=alpha, gamma=gamma), logits, targets, **options)
 
 

@@ -3,10 +3,12 @@
 import inspect
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from losses import every_pointwise_variant, every_ranking, every_ranking_variant
 
+from imbalanced_torch import SigmoidFocalLoss
 from imbalanced_torch import functional as F
 
 ROWS, CLASSES, QUEUE = 12, 3, 20
@@ -80,6 +82,14 @@ def test_what_does_not_count_may_be_told_by_mask_and_by_index(case):
         torch.testing.assert_close(function(broken, marked, ignore_index=-9, **options), expected)
     with pytest.raises(ValueError, match=case.wording(r"targets must be .*, got -9")):
         function(logits, marked, **options)
+
+
+def test_alpha_of_each_label_may_be_a_sequence():
+    logits, weights = batch(0)[0], [0.2, 0.5, 0.9]
+    expected = SigmoidFocalLoss(weights)(logits, logits > 0)
+    for alpha in (weights, tuple(weights), np.array(weights), torch.tensor(weights)):
+        torch.testing.assert_close(SigmoidFocalLoss(alpha)(logits, logits > 0), expected)
+        torch.testing.assert_close(F.sigmoid_focal_loss(logits, logits > 0, alpha=alpha), expected)
 
 
 def test_class_axis():
@@ -191,6 +201,11 @@ def test_signatures_show_all_keywords(case):
             lambda x, y: F.softmax_focal_loss(x, y, alpha=[1, 2, -3]),
             ValueError,
             "alpha must be finite and >= 0, got -3",
+        ),
+        (
+            lambda x, _: F.sigmoid_focal_loss(x, x > 0, alpha=torch.tensor([0.2, 0.5, 2.0])),
+            ValueError,
+            r"alpha must be in \[0, 1\], got 2\.0",
         ),
         (lambda x, y: F.softmax_focal_loss(x, y + 1), ValueError, r"targets must be class ids in \[0, 3\)"),
         (lambda x, y: F.softmax_focal_loss(x[:, :1], y), ValueError, "logits must be of at least 2 classes"),

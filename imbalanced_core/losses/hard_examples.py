@@ -72,12 +72,13 @@ def asymmetric(
     checks.numbers(RULES, gamma_pos=gamma_pos, gamma_neg=gamma_neg, clip=clip)
     x, y = label_inputs(logits, targets, where)
     xp = array_namespace(x)
+    greatest = float(xp.finfo(x.dtype).max)  # of a loss: ∞ · 0 would be NaN
     p, q = ops.logistic(x), ops.logistic(-x)
-    if_positive = _power(q, gamma_pos) * ops.softplus(-x)
+    if_positive = _power(q, gamma_pos) * ops.softplus(xp.clip(-x, max=greatest))
     if clip > 0:  # 1 − p_m = q + m, as long as it is below 1
         if_negative = _power(xp.clip(p - clip, min=0.0), gamma_neg) * -xp.log(xp.clip(q + clip, max=1.0))
     else:
-        if_negative = _power(p, gamma_neg) * ops.softplus(x)
+        if_negative = _power(p, gamma_neg) * ops.softplus(xp.clip(x, max=greatest))
     losses = y * if_positive + (1.0 - y) * if_negative
     losses = losses + 0.0 * ops.times_unit(p, y)  # NaN where a target lies outside [0, 1]
     return losses if where is None else ops.where(where, losses, 0.0)

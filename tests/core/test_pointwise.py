@@ -309,6 +309,15 @@ def test_infinite_logits_that_agree_with_the_target_cost_nothing(value_grad_back
     np.testing.assert_allclose(value, reference.sigmoid_focal(np.array([1.0]), np.array([1.0]), gamma=0.5)[0])
     assert np.all(gradient[:2] == 0)
 
+    for clip in (0.0, 0.05):
+
+        def asymmetric_sum(x, y, clip=clip):
+            return array_namespace(x).sum(asymmetric(x, y, clip=clip))
+
+        value, gradient = value_grad_backend.value_and_grad(asymmetric_sum, logits, targets)
+        np.testing.assert_allclose(value, reference.asymmetric(np.array([1.0]), np.array([1.0]), clip=clip)[0])
+        assert np.all(gradient[:2] == 0)
+
     def ruled_out(x, ids):
         return array_namespace(x).sum(softmax_focal(x, ids, gamma=0.5))
 

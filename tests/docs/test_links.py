@@ -73,6 +73,13 @@ def test_files_named_in_the_text_are_there(page):
     assert not [file for file in named if not file.startswith("examples/output/") and not (ROOT / file).exists()]
 
 
+def test_every_page_is_on_the_site():
+    """The strict build of the site fails on a page that its navigation leaves out."""
+    navigation = (ROOT / "docs/site/mkdocs.yml").read_text()
+    pages = [page.relative_to(ROOT / "docs").as_posix() for page in PAGES if page.name != "README.md"]
+    assert not [page for page in pages if not re.search(rf"[ :]{re.escape(page)}$", navigation, re.MULTILINE)]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_no_two_headings_share_a_name(page):
     headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)

@@ -6,6 +6,8 @@ as τ → 0 the losses tend to one minus the exact recall and precision.
 
 from typing import Any, NamedTuple, Unpack
 
+import numpy as np
+
 from imbalanced_core import checks, ops
 from imbalanced_core.losses.ranking import scale_temperature, smooth_step
 from imbalanced_core.ops.namespace import Array, array_namespace
@@ -161,7 +163,7 @@ def precision_above(
 
 def too_few(k: Any, rows: int) -> str:
     """A warning if all rows of batch and queue would be among the k, so that no class has a loss; else ""."""
-    if not isinstance(k, int) or not 0 < rows <= k:
+    if not isinstance(k, (int, np.integer)) or not 0 < rows <= k:
         return ""
     return f"batch and queue have {rows} rows, no more than k={k}: the loss is 0; give it a longer queue or a smaller k"
 

@@ -387,11 +387,12 @@ def test_no_more_rows_than_k_are_a_warning():
         assert getattr(t, name)(3, k=12, queue_size=1)(TX, TY) == 0  # the queue will fill up
     for package, x, y in ((j, JX, JY), (functional, TX, TY)):
         for function in (package.recall_at_k_loss, package.precision_at_k_loss):
-            with pytest.warns(
-                UserWarning, match="batch and queue have 12 rows, no more than k=12: the loss is"
-            ) as seen:
-                assert function(x, y, k=12)[0] == 0
-            assert [warning.filename for warning in seen] == [__file__]
+            for k in (12, np.int64(12)):
+                with pytest.warns(
+                    UserWarning, match="batch and queue have 12 rows, no more than k=12: the loss is"
+                ) as seen:
+                    assert function(x, y, k=k)[0] == 0
+                assert [warning.filename for warning in seen] == [__file__]
             assert function(x, y, package.init_queue(1, 3), k=12)[0] == 0
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from imbalanced_core import checks, ops
 from imbalanced_core.pool.step import Diagnostics
-from imbalanced_torch.pointwise import SigmoidFocalLoss
+from imbalanced_torch._pointwise import LabelLoss
 from imbalanced_torch.validation import readable
 
 
@@ -86,7 +86,7 @@ def targets_for(loss: Any, logits: Any, targets: Any) -> Any:
         _check_cross_entropy(name_of(loss), logits, targets)
         return targets
     is_bce = loss is F.binary_cross_entropy_with_logits or isinstance(loss, nn.BCEWithLogitsLoss)
-    if not is_bce and not isinstance(loss, SigmoidFocalLoss):
+    if not is_bce and not isinstance(loss, LabelLoss):
         return targets
     if (*targets.shape, 1) == logits.shape or targets.shape == (*logits.shape, 1):
         targets = targets.reshape(logits.shape)

@@ -11,6 +11,8 @@ from torch import nn
 
 from imbalanced_core.pool.step import Diagnostics
 from imbalanced_torch import functional as F
+from imbalanced_torch.hard_examples import AsymmetricLoss, HardNegativeLoss
+from imbalanced_torch.long_tail import SigmoidLogitAdjustedLoss
 from imbalanced_torch.partial_auc import PAUCAtBudgetLoss
 from imbalanced_torch.pointwise import SigmoidFocalLoss, SoftmaxFocalLoss, SymmetricCrossEntropyLoss
 from imbalanced_torch.ranking import SmoothAPLoss
@@ -374,12 +376,12 @@ def test_targets_are_converted_for_binary_cross_entropy(warmup_loss, dtype, shap
     torch.testing.assert_close(wrapper(logits, targets.to(dtype).reshape(shape)), expected)
 
 
-def test_the_binary_focal_loss_gets_the_shape_too_and_labels_per_class_stay():
-    wrapper = make(SigmoidFocalLoss(alpha=None, gamma=0), warmup_steps=1)
-    wrapper.step()
+def test_losses_of_labels_get_the_shape_too_and_labels_per_class_stay():
     logits, targets = batch()
-    expected = nn.functional.binary_cross_entropy_with_logits(logits, targets)
-    torch.testing.assert_close(wrapper(logits, targets[:, 0].long()), expected)
+    for loss in (SigmoidFocalLoss(), SigmoidLogitAdjustedLoss(0.1), AsymmetricLoss(), HardNegativeLoss()):
+        wrapper = make(loss, warmup_steps=1)
+        wrapper.step()
+        torch.testing.assert_close(wrapper(logits, targets[:, 0].long()), loss(logits, targets))
     wrapper, labels = make(warmup_steps=1), torch.randint(0, 2, (6, 3))
     wrapper.step()
     expected = nn.functional.binary_cross_entropy_with_logits(logits.expand(6, 3), labels.float())

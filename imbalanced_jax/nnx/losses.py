@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from imbalanced_core.options import SMOOTH_AP_PRESET, pauc_preset
 from imbalanced_jax import pointwise, ranking
-from imbalanced_jax.nnx.module import ListLoss, PointwiseLoss
+from imbalanced_jax.nnx.module import LabelLoss, ListLoss, PointwiseLoss
 from imbalanced_jax.nnx.pooled import PooledLoss
 
 
@@ -80,7 +80,7 @@ class NDCGLoss(ListLoss, loss=pointwise.ndcg_loss):
     positional = ("temperature", "temperature_scale", "gain", "reduction")
 
 
-class SigmoidFocalLoss(PointwiseLoss, loss=pointwise.sigmoid_focal_loss):
+class SigmoidFocalLoss(LabelLoss, loss=pointwise.sigmoid_focal_loss):
     """Focal loss of independent binary predictions: `imbalanced_jax.sigmoid_focal_loss` with its options."""
 
     positional = ("alpha", "gamma", "reduction")
@@ -116,7 +116,7 @@ class LDAMLoss(PointwiseLoss, loss=pointwise.ldam_loss):
     positional = ("class_counts", "max_margin", "scale")
 
 
-class SigmoidLogitAdjustedLoss(PointwiseLoss, loss=pointwise.sigmoid_logit_adjusted_loss):
+class SigmoidLogitAdjustedLoss(LabelLoss, loss=pointwise.sigmoid_logit_adjusted_loss):
     """Logit-adjusted binary cross entropy: `imbalanced_jax.sigmoid_logit_adjusted_loss` with its options."""
 
     positional = ("positive_rate", "tau")
@@ -128,13 +128,13 @@ class Poly1Loss(PointwiseLoss, loss=pointwise.poly1_loss):
     positional = ("epsilon",)
 
 
-class AsymmetricLoss(PointwiseLoss, loss=pointwise.asymmetric_loss):
+class AsymmetricLoss(LabelLoss, loss=pointwise.asymmetric_loss):
     """Asymmetric loss of multi-label predictions: `imbalanced_jax.asymmetric_loss` with its options."""
 
     positional = ("gamma_pos", "gamma_neg", "clip")
 
 
-class HardNegativeLoss(PointwiseLoss, loss=pointwise.hard_negative_loss):
+class HardNegativeLoss(LabelLoss, loss=pointwise.hard_negative_loss):
     """Binary cross entropy over hard examples: `imbalanced_jax.hard_negative_loss` with its options."""
 
     positional = ("share", "axis")

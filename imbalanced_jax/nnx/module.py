@@ -103,6 +103,14 @@ class PointwiseLoss(LossModule):
             options["axis"], targets = -1, np.zeros(1, np.int32)
         jax.eval_shape(lambda: type(self).loss(logits, targets, **options))
 
+    def __call__(self, logits: jax.Array, targets: jax.Array, *, sample_weight: jax.Array | None = None) -> jax.Array:
+        """The loss of logits against targets; arguments as those of the function."""
+        return type(self).loss(logits, targets, sample_weight=sample_weight, **self.options())
+
+
+class LabelLoss(PointwiseLoss):
+    """Base class of losses for independent labels."""
+
     def __call__(
         self,
         logits: jax.Array,
@@ -111,9 +119,8 @@ class PointwiseLoss(LossModule):
         sample_weight: jax.Array | None = None,
         where: jax.Array | None = None,
     ) -> jax.Array:
-        """The loss of logits against targets; arguments as those of the function. `where` is for independent labels."""
-        mask = {} if where is None else {"where": where}
-        return type(self).loss(logits, targets, sample_weight=sample_weight, **mask, **self.options())
+        """The loss of logits against targets; arguments as those of the function."""
+        return type(self).loss(logits, targets, sample_weight=sample_weight, where=where, **self.options())
 
 
 class ListLoss(PointwiseLoss):

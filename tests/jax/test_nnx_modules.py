@@ -195,8 +195,6 @@ def test_ignored_entries_of_the_sigmoid_loss():
     expected = sigmoid_focal_loss(logits[::2], targets[::2])
     np.testing.assert_allclose(SigmoidFocalLoss(ignore_index=9)(logits, targets), expected, rtol=1e-6)
     np.testing.assert_allclose(SigmoidFocalLoss()(logits, targets, where=targets != 9), expected, rtol=1e-6)
-    with pytest.raises(TypeError, match="softmax_focal_loss got an unexpected keyword argument 'where'"):
-        SoftmaxFocalLoss()(jnp.zeros((3, 2)), jnp.zeros(3, jnp.int32), where=jnp.ones(3, bool))
 
 
 def test_class_axis():

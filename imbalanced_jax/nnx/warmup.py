@@ -118,14 +118,19 @@ class LossWarmupWrapper(nnx.Module):
         return_diagnostics: bool = False,
         *,
         sample_weight: jax.Array | None = None,
+        update_queue: bool | None = None,
     ) -> Any:
         """The loss of a batch at the current step; in training mode, then advances the step.
 
         Arguments and results are those of the ranking modules, and both losses must accept the logits and targets.
         `iid_mask` is passed to a main loss with a queue, `sample_weight` to each loss that accepts it; a loss that does
-        not is named in a warning. While the main loss is not computed, the values per class are NaN and False.
+        not is named in a warning. With `update_queue=False`, for the second pass over a batch, the step does not
+        advance either. While the main loss is not computed, the values per class are NaN and False.
         """
-        queue, evaluate = self._main(logits, targets, iid_mask, sample_weight)
+        advances = not self.deterministic and update_queue is not False
+        if update_queue is None:
+            update_queue = isinstance(self.main_loss, PooledLoss) and self.main_loss.updates_queue
+        queue, evaluate = self._main(logits, targets, iid_mask, sample_weight, update_queue)
         loss, aux = warmup_blend(
             self.step[...],
             lambda: _plain(self.warmup_loss, logits, targets, sample_weight),
@@ -133,9 +138,9 @@ class LossWarmupWrapper(nnx.Module):
             queue,
             **{name: getattr(self, name) for name in _SCHEDULE},
         )
-        if isinstance(self.main_loss, PooledLoss) and self.main_loss.updates_queue:
+        if isinstance(self.main_loss, PooledLoss) and update_queue:
             self.main_loss.store(aux.queue, aux.gate)
-        if not self.deterministic:
+        if advances:
             self._show_temperature()
             self.step[...] += 1
         return with_extras(loss, aux, return_per_class=return_per_class, return_diagnostics=return_diagnostics)
@@ -146,12 +151,13 @@ class LossWarmupWrapper(nnx.Module):
             variable = self.main_loss.temperature
             variable[...] = self.current_temperature.astype(variable[...].dtype)
 
-    def _main(self, logits: Any, targets: Any, iid_mask: Any, sample_weight: Any) -> tuple:
+    def _main(self, logits: Any, targets: Any, iid_mask: Any, sample_weight: Any, update_queue: bool) -> tuple:
         """The queue before the step, and the main loss as `warmup_blend` calls it."""
         main_loss = self.main_loss
         if not isinstance(main_loss, PooledLoss):
             return None, lambda _queue, _temperature: (_plain(main_loss, logits, targets, sample_weight), None)
         options = {"iid_mask": iid_mask, "sample_weight": sample_weight, "key": main_loss.draw_key()}
+        options["update_queue"] = update_queue
         own = main_loss.temperature[...] if self.temp_start is None else None
         return main_loss.queue, lambda queue, temperature: main_loss.evaluate(
             logits, targets, queue, temperature=temperature if own is None else own, **options

@@ -385,6 +385,20 @@ def test_a_call_may_say_whether_its_rows_are_stored():
     assert np.sum(loss_fn.queue.targets >= 0) == ROWS + 3
 
 
+def test_the_second_pass_over_a_batch_leaves_a_schedule_alone():
+    wrapper, (x, y) = blended(), batch(0)
+    wrapper.step[...] = jnp.asarray(SCHEDULE["warmup_steps"] + 1)  # the rows of both losses count
+    first = wrapper(x[:, :CLASSES], y, update_queue=False)
+    same_arrays(wrapper.main_loss.queue, init_queue(QUEUE, CLASSES))
+    assert wrapper(x[:, :CLASSES], y) == first
+    assert np.sum(wrapper.main_loss.queue.targets >= 0) == ROWS
+    assert wrapper.step[...] == SCHEDULE["warmup_steps"] + 2
+    wrapper.eval()
+    wrapper(x[:3, :CLASSES], y[:3], update_queue=True)
+    assert np.sum(wrapper.main_loss.queue.targets >= 0) == ROWS + 3
+    assert wrapper.step[...] == SCHEDULE["warmup_steps"] + 2
+
+
 def test_wrapper_stands_still_in_eval():
     wrapper = blended()
     assert float(wrapper.main_loss.temperature[...]) == 0.5

@@ -74,9 +74,9 @@ def reset_queue(loss: Any) -> None:
 def targets_for(loss: Any, logits: Any, targets: Any) -> Any:
     """Converts targets of a ranking loss to the shape and dtype that a pointwise loss of torch requires.
 
-    For binary cross entropy, [N] and [N, 1] are reshaped to the shape of the logits, and integers and bools become
-    floats. For other losses the targets are returned unchanged. An ambiguous conversion is a ValueError that names the
-    remedy.
+    For losses of independent labels, [N] and [N, 1] are reshaped to the shape of the logits; for binary cross entropy
+    integers and bools also become floats. For other losses the targets are returned unchanged. An ambiguous conversion
+    is a ValueError that names the remedy.
     """
     loss = getattr(loss, "_orig_mod", loss)
     loss = getattr(loss, "func", loss)  # of a functools.partial

@@ -49,7 +49,7 @@ class SigmoidFocalLoss(LabelLoss):
 
     Args:
         alpha: weight of the positive class in [0, 1], negatives get 1 − alpha; −1 or None for no weights. A sequence or
-            tensor holds one weight per label (last axis) and becomes a buffer: use w / (1 + w) for
+            array holds one weight per label (last axis) and becomes a buffer: use w / (1 + w) for
             `w = imbalanced_torch.pos_weight(...)`.
         gamma: focusing exponent, >= 0; 0 is the binary cross entropy.
         ignore_index: None for none.
@@ -62,7 +62,7 @@ class SigmoidFocalLoss(LabelLoss):
 
     def __init__(
         self,
-        alpha: float | Sequence[float] | Tensor | None = 0.25,
+        alpha: float | Sequence[float] | np.ndarray | Tensor | None = 0.25,
         gamma: float | Tensor = 2.0,
         reduction: str = "mean",
         gather_distributed: bool | None = None,

@@ -221,8 +221,8 @@ class LossWarmupWrapper(nn.Module):
     def forward(self, logits: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None, **keywords: Any) -> Any:
         """The loss of a batch at the current point of the schedule.
 
-        Logits and targets are as the main loss accepts them, and the warm-up loss too, except the targets of
-        `BCEWithLogitsLoss`. `sample_weight` is passed to the main loss, and to the warm-up loss if that accepts it,
+        Logits and targets are as the main loss accepts them, and the warm-up loss too, except the shape of targets of
+        independent labels. `sample_weight` is passed to the main loss, and to the warm-up loss if that accepts it,
         else there is one warning; `**keywords`, such as `return_per_class=True`, to the main loss whenever it is
         called.
 

@@ -27,7 +27,7 @@ LARGEST_UNIT = 1.0  # τ, in logits, up to which the ranking loss has the gradie
 class Gate(NamedTuple):
     """The state of a gated loss."""
 
-    reached: Array  # [C], running mean, starting at 1, of 1 − the ranking loss at a sharp temperature
+    reached: Array  # [C], running mean, from 1 on, of 1 − the ranking loss at a sharp temperature, 0.3 where invalid
 
 
 def opened(num_classes: int, *, xp: ModuleType, device: Any = None) -> Gate:
@@ -57,7 +57,7 @@ def gated(
     """The objective of the presets: a blend of a contrastive cross entropy and a ranking loss.
 
     For each class, with τ the temperature in units of the scores and m the running mean of 1 − the ranking loss at a
-    temperature 50 times smaller (0.3 in steps where it is not valid):
+    temperature 50 times smaller, or of 0.3 in steps where the class has no ranking loss:
 
         w = 0.1 + 0.9 · clip((m − 0.3) / 0.3, 0, 1), or ¾ for an average precision,
         loss = (1 − w) · contrast + w · 4 min(τ, 1) · ranking loss.

@@ -100,7 +100,7 @@ def soft_counts_at(scores: Array, weights: Array, temperature: Array, at: Array)
 
     Returns:
         Counts. Every requested item occurs once; any other must get no cotangent. Differentiable in scores and
-        temperature, more than once. A NaN score or temperature makes its row NaN.
+        temperature, more than once. A NaN score with a weight, or temperature, makes its row NaN.
 
     Cost: the pairs of the requested items where these are few, and all pairs of a small pool; else a sort and O(n) time
     and memory for each of the k sums.

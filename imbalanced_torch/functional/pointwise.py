@@ -67,7 +67,7 @@ def sigmoid_focal_loss(
     logits: Tensor,
     targets: Tensor,
     *,
-    alpha: Number | Sequence[float] | None = 0.25,
+    alpha: Number | Sequence[float] | np.ndarray | None = 0.25,
     gamma: Number = 2.0,
     **options: Unpack[LabelOptions],
 ) -> Tensor:

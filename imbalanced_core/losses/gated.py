@@ -38,10 +38,11 @@ def opened(num_classes: int, *, xp: ModuleType, device: Any = None) -> Gate:
 
 def check_gate(gate: Any, num_classes: int) -> None:
     """The state is None or a gate of `num_classes` classes: another size might broadcast."""
-    if gate is not None and not isinstance(gate, Gate):
+    if gate is None:
+        return
+    if not isinstance(gate, Gate):
         raise TypeError(f"gate must be a Gate, from init_gate or aux.gate, or None, got {type(gate).__name__}")
-    if gate is not None:
-        checks.shaped("gate.reached", gate.reached, (num_classes,), "[classes]")
+    checks.shaped("gate.reached", gate.reached, (num_classes,), "[classes]")
 
 
 def with_gate(ranking: Callable[..., tuple], gate: Gate | None, *, temperature: Array) -> Callable[..., tuple]:

@@ -77,7 +77,8 @@ def sigmoid_focal_loss(
     """
     validation.check_tensors(logits=logits)
     alpha = None if isinstance(alpha, (int, float)) and alpha == -1 else alpha
-    if isinstance(alpha, (Sequence, np.ndarray, Tensor)) and not isinstance(alpha, str):
+    is_array = isinstance(alpha, (Sequence, np.ndarray, Tensor)) and not isinstance(alpha, str)
+    if is_array and getattr(alpha, "ndim", True):  # a copy of a number to an accelerator would wait for it
         alpha = validation.as_tensor("alpha", alpha).to(logits.device)
         checks.probabilities(readable(alpha), name="alpha")
     return label_loss(partial(pointwise.sigmoid_focal, alpha=alpha, gamma=gamma), logits, targets, **options)

@@ -129,7 +129,8 @@ def add_product(x: torch.Tensor, a: torch.Tensor, b: torch.Tensor, factor: torch
 def lerp(a: torch.Tensor | float, b: torch.Tensor | float, weight: torch.Tensor) -> torch.Tensor:
     if isinstance(a, torch.Tensor):
         return torch.lerp(a, b if isinstance(b, torch.Tensor) else scalar(float(b), a.dtype, a.device), weight)
-    return torch.rsub(weight, a, alpha=a - b)  # type: ignore[arg-type]  # both are numbers
+    # not `rsub`, whose alpha torch 2.13 loses where it compiles numbers as variables
+    return torch.sub(scalar(a, weight.dtype, weight.device), weight, alpha=a - b)  # type: ignore[arg-type]
 
 
 def softplus(x: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ _BITS = 52  # number of powers of two that a float64 sums exactly
 
 
 def describe(
-    tensors: Sequence[Tensor | None], *, names: Sequence[str], flags: Sequence[int] | Mapping[str, int] = ()
+    tensors: Sequence[Tensor | None], *, names: Sequence[str], flags: Sequence[int] | Mapping[str, int | str] = ()
 ) -> dict[str, Any]:
     """The facts of one call that must be equal on every rank; ValueError on tensors that cannot be sent together."""
     if not isinstance(flags, Mapping):
@@ -30,12 +30,11 @@ def describe(
             checks.require(len(tensor) == rows, name, f"of {rows} rows like {names[0]}", len(tensor))
         rows, device = len(tensor), tensor.device.type
         facts |= {f"{name}.shape[{axis}]": size for axis, size in enumerate(tensor.shape[1:], start=1)}
-    return facts | {"device type": device} | {name: int(flag) for name, flag in flags.items()}
+    facts |= {name: flag if isinstance(flag, str) else int(flag) for name, flag in flags.items()}
+    return facts | {"device type": device}
 
 
-def exchange(
-    describe: Callable[[], dict[str, Any]], *, rows: int, device: torch.device, process_group: Any
-) -> list[int]:
+def exchange(describe: Callable[[], Any], *, rows: int, device: torch.device, process_group: Any) -> list[int]:
     """Exchanges row counts and a hash of the facts; returns the row counts of all ranks, in rank order.
 
     If `describe`, which returns the facts, raises, a flag is sent instead, so that the other ranks raise too rather

@@ -36,11 +36,12 @@ class SpreadWatch:
     def _look(self, logits: Tensor, where: Tensor) -> None:
         if where.numel() not in (len(logits), logits.numel()):  # the step raises the error
             return
-        scores = torch.where(where.reshape(len(logits), -1), logits.float(), torch.nan)
+        where = where.reshape(len(logits), -1).expand(logits.shape)
+        scores = torch.where(where & logits.isfinite(), logits.float(), torch.nan)  # infinite ones give no spread
         spread = (scores - scores.nanmean(dim=0)).square().nanmean(dim=0).sqrt()
-        if not spread.isfinite().all():  # infinite logits are legal, but give no spread
-            return
-        self._widest = spread if self._widest is None else torch.maximum(self._widest, spread)
+        is_reliable = spread.isfinite() & (scores.isfinite().sum(dim=0) >= _ROWS)
+        spread = torch.where(is_reliable, spread, torch.nan)
+        self._widest = spread if self._widest is None else torch.fmax(self._widest, spread)
         if (spread * _COLLAPSE < self._widest).any():
             self._has_warned = True
             warnings.warn(

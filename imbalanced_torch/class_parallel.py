@@ -59,7 +59,7 @@ def class_parallel_loss(
     gather: bool,
     process_group: Any,
     grad_reduction: str,
-    flags: dict[str, int],
+    flags: dict[str, int | str],
     check: Callable[[], None],
     **options: Any,
 ) -> tuple[Tensor, PooledResult]:
@@ -112,7 +112,9 @@ def class_parallel_loss(
 
 
 @torch.compiler.disable(reason="the number of rows on other ranks is data")
-def _agree(inputs: dict[str, Tensor], flags: dict[str, int], check: Callable[[], None], process_group: Any) -> Layout:
+def _agree(
+    inputs: dict[str, Tensor], flags: dict[str, int | str], check: Callable[[], None], process_group: Any
+) -> Layout:
     """The layout, after checking that all ranks have the same kinds of tensors and the same options."""
     logits = inputs["logits"]
     needs_grad = logits.requires_grad and torch.is_grad_enabled()  # if ranks differed, backward would hang

@@ -85,7 +85,7 @@ def gather_rows(
     *,
     process_group: Any,
     grad_reduction: str,
-    flags: Sequence[int] | Mapping[str, int] = (),
+    flags: Sequence[int] | Mapping[str, int | str] = (),
     names: Sequence[str] | None = None,
 ) -> tuple[tuple[Tensor | None, ...], Tensor]:
     """The rows of all ranks in rank order, with the gradient of a single process.
@@ -99,7 +99,8 @@ def gather_rows(
             between ranks and may be 0.
         process_group: the ranks to gather from; None for all.
         grad_reduction: what the training framework does with gradients: "mean" (DDP, FSDP2) or "sum".
-        flags: integers that must be equal on all ranks, such as options; a mapping names them in the error.
+        flags: integers that must be equal on all ranks, such as options; a mapping, which may also hold strings, names
+            them in the error.
         names: names of the tensors, for the error.
 
     Returns:
@@ -122,6 +123,18 @@ def gather_rows(
     linked = tuple(local if local is None else link_local(local, next(gathered), start, scale) for local in tensors)
     index = torch.arange(sum(rows), device=device)
     return linked, (index >= start) & (index < start + n)
+
+
+def check_everywhere(check: Callable[[], None], *, device: Any, process_group: Any) -> None:
+    """Runs a check of this rank's arguments; if it raises, the other ranks, in `gather_rows`, raise and do not hang."""
+    if torch.compiler.is_compiling():
+        check()
+        return
+    try:
+        check()
+    except Exception:
+        _collectives.exchange(check, rows=0, device=torch.device(device), process_group=process_group)
+        raise
 
 
 def global_ratio(total: Tensor, mass: Tensor | None, *, process_group: Any, grad_reduction: str) -> Tensor:

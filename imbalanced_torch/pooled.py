@@ -150,20 +150,15 @@ class PooledLoss(RankingState):
         diagnostics: bool,
         update_queue: bool | None,
     ) -> tuple[Tensor, PooledResult]:
-        validation.check_tensors(logits=logits, targets=targets)
-        validation.check_optional_tensors(iid_mask=iid_mask, sample_weight=sample_weight)
-        rule = f"of shape [rows, num_classes] = [N, {self.num_classes}]"
-        checks.require(logits.ndim == 2 and logits.shape[1] == self.num_classes, "logits", rule, tuple(logits.shape))
-        device = self.queue_logits.device
-        if logits.device != device and (self.queue_size > 0 or self.gated):
-            rule = f"on the device of the loss, {device} (to move the loss: loss_fn.to(logits.device))"
-            raise ValueError(f"logits must be {rule}, got {logits.device}")
         learns = self.training and torch.is_grad_enabled()
         update_queue = learns or self.update_queue_in_eval if update_queue is None else update_queue
-        checks.flag("update_queue", update_queue)
-        if update_queue and (self.queue_size > 0 or self.gated):
-            refuse_recomputation()
         gather = distributed.should_gather(self.gather_distributed, training=learns, process_group=self.process_group)
+        check = partial(self._check_arguments, logits, targets, iid_mask, sample_weight, update_queue)
+        if gather:
+            device = self.queue_logits.device if self._has_state else getattr(logits, "device", "cpu")
+            distributed.check_everywhere(check, device=device, process_group=self.process_group)
+        else:
+            check()
         if learns:
             self._spread_watch(logits, targets, self.ignore_index)
         names = ("reduction", "ignore_index", "multilabel", "pos_numerator", "iid_aware")
@@ -179,12 +174,7 @@ class PooledLoss(RankingState):
                 (logits, targets, sample_weight, iid_mask),
                 process_group=self.process_group,
                 grad_reduction=self.grad_reduction,
-                flags={
-                    "queue_size": self.queue_size,
-                    "max_pool_size": self.max_pool_size or 0,
-                    "generator.initial_seed()": 0 if self.generator is None else self.generator.initial_seed() % 2**63,
-                    "update_queue": update_queue,
-                },
+                flags=self._facts(update_queue),
                 names=("logits", "targets", "sample_weight", "iid_mask"),
             )
         if "k" in self._own and (message := too_few(self.k, logits.shape[0] + self.queue_size)):
@@ -225,11 +215,8 @@ class PooledLoss(RankingState):
                 gather=gather,
                 process_group=self.process_group,
                 grad_reduction=self.grad_reduction,
-                flags={
-                    "queue_size": self.queue_size,
-                    "update_queue": update_queue,
-                    "queue_is_of_own_classes (if 0, call reset_queue() on every rank)": holds,
-                },
+                flags=self._facts(update_queue)
+                | {"queue_is_of_own_classes (if 0, call reset_queue() on every rank)": holds},
                 check=partial(self._check_values, targets, options["sample_weight"], with_block=gather),
                 **options,
             )
@@ -237,6 +224,43 @@ class PooledLoss(RankingState):
             self._store(result.queue)
             self._hold(block)
         return loss, result
+
+    @property
+    def _has_state(self) -> bool:
+        return self.queue_size > 0 or self.gated
+
+    def _check_arguments(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        iid_mask: Tensor | None,
+        sample_weight: Tensor | None,
+        update_queue: bool,
+    ) -> None:
+        validation.check_tensors(logits=logits, targets=targets)
+        validation.check_optional_tensors(iid_mask=iid_mask, sample_weight=sample_weight)
+        rule = f"of shape [rows, num_classes] = [N, {self.num_classes}]"
+        checks.require(logits.ndim == 2 and logits.shape[1] == self.num_classes, "logits", rule, tuple(logits.shape))
+        device = self.queue_logits.device
+        if logits.device != device and self._has_state:
+            rule = f"on the device of the loss, {device} (to move the loss: loss_fn.to(logits.device))"
+            raise ValueError(f"logits must be {rule}, got {logits.device}")
+        checks.flag("update_queue", update_queue)
+        if update_queue and self._has_state:
+            refuse_recomputation()
+
+    def _facts(self, update_queue: bool) -> dict[str, int | str]:
+        """What must be equal on all ranks that gather."""
+        names = ["gated", "pos_numerator", "reduction", "ignore_index", "multilabel", *self._own]
+        names += ["temperature"] if validation.can_read(self._temperature) else []
+        options = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        return {
+            "queue_size": self.queue_size,
+            "max_pool_size": self.max_pool_size or 0,
+            "generator.initial_seed()": 0 if self.generator is None else self.generator.initial_seed() % 2**63,
+            "update_queue": update_queue,
+            "loss": f"{type(self).__name__}({options})",
+        }
 
     def _check_values(self, targets: Tensor, sample_weight: Tensor | None, *, with_block: bool = False) -> None:
         if with_block:

@@ -149,6 +149,13 @@ def disagreements(ranks: Ranks) -> None:
         other.queue_size = 12 + is_odd_one
         assert "queue_size must be the same" in agree_on_error(ranks, call(other))
         assert (loss_fn.queue_targets == QUEUE_IGNORED).all()  # the failed calls left the state unchanged
+    for name, value in (("temperature", 0.7), ("reduction", "sum")):
+        other = ranking_loss()
+        if is_odd_one:
+            setattr(other, name, value)
+        message = agree_on_error(ranks, call(other))
+        assert message.startswith("loss must be the same on every rank, got RecallAtQuantileLoss(gated=False")
+        assert f"{name}={value!r}" in message
     seeded = ranking_loss(max_pool_size=5, generator=torch.Generator().manual_seed(ranks.rank))
     assert "initial_seed" in agree_on_error(ranks, call(seeded))
     by_class = ranking_loss(class_parallel=True)
@@ -167,6 +174,10 @@ def bad_values(ranks: Ranks) -> None:
     short = targets[1:] if ranks.rank == 2 else targets
     message = agree_on_error(ranks, lambda: ranking_loss()(logits, short))
     assert ("targets must be of 5 rows" if ranks.rank == 2 else "got an error on rank 2") in message
+    for class_parallel in (False, True):
+        squeezed = logits[0] if ranks.rank == 2 else logits  # as by a model that squeezes a batch of one row
+        message = agree_on_error(ranks, lambda x=squeezed, c=class_parallel: ranking_loss(class_parallel=c)(x, targets))
+        assert ("got (3,)" if ranks.rank == 2 else "got an error on rank 2") in message
 
 
 def bad_pointwise_calls(ranks: Ranks) -> None:

@@ -239,6 +239,21 @@ def test_ignored_scores_are_no_spread(monkeypatch):
         loss_fn((logits / 200).masked_fill(is_ignored[:, None], torch.nan), ignored)
 
 
+def test_few_known_labels_are_no_collapse_of_a_class(monkeypatch):
+    monkeypatch.setattr(_guards, "_STEPS", 1)
+    loss_fn = SmoothAPLoss(3, queue_size=24, multilabel=True)
+    logits, known = torch.randn(64, 3, generator=torch.Generator().manual_seed(0)), torch.full((64, 3), -100)
+    known[:, 0] = torch.arange(64) % 2
+    targets = known.clone()
+    targets[:1, 1] = 1  # one score of a class, or none, has no spread
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loss_fn(logits, known[:, :1].expand(64, 3))
+        loss_fn(logits, targets)
+    with pytest.warns(UserWarning, match="has shrunk"):  # that of the class with labels
+        loss_fn(logits / 200, targets)
+
+
 @pytest.mark.parametrize(
     ("make", "advice"),
     [

@@ -22,6 +22,7 @@ AP_WEIGHT = 0.75  # of an average precision, always
 SHARPNESS = 50.0  # `reached` is measured at a temperature this many times smaller
 MEMORY = 0.04  # weight of a step in the running mean `reached`
 LARGEST_UNIT = 1.0  # τ, in logits, up to which the ranking loss has the gradient scale of a cross entropy
+SCALE = 0.25  # of the loss, except for an average precision: at 1, SGD with momentum diverges where pairs fail
 
 
 class Gate(NamedTuple):
@@ -60,12 +61,13 @@ def gated(
     For each class, with τ the temperature in units of the scores and m the running mean of 1 − the ranking loss at a
     temperature 50 times smaller, or of 0.3 in steps where the class has no ranking loss:
 
-        w = 0.1 + 0.9 · clip((m − 0.3) / 0.3, 0, 1), or ¾ for an average precision,
-        loss = (1 − w) · contrast + w · 4 min(τ, 1) · ranking loss.
+        w = 0.1 + 0.9 · clip((m − 0.3) / 0.3, 0, 1),
+        loss = ¼ ((1 − w) · contrast + w · 4 min(τ, 1) · ranking loss),
 
-    4τ makes the gradient of the ranking loss by one score as large as that of a cross entropy, however close the scores
-    are. Where they are far apart, τ > 1, it falls as 1/τ: otherwise growing scores would grow ever faster, and training
-    could diverge. τ and w are constants in differentiation.
+    and for an average precision, with w = ¾, four times that. 4τ makes the gradient of the ranking loss by one score as
+    large as that of a cross entropy, however close the scores are. Where they are far apart, τ > 1, it falls as 1/τ:
+    otherwise growing scores would grow ever faster, and training could diverge. τ and w are constants in
+    differentiation.
 
     The items are of shape [C, M], with `live`; `ranking` is an objective that takes `temperature`, and `gate` the state
     before the step.
@@ -78,6 +80,7 @@ def gated(
     missed, ranks, figures = ranking(items, temperature=temperature, diagnostics=diagnostics)
     contrasted, contrasts = contrast(items)
     xp, reached, w, progress = array_namespace(missed), gate.reached, AP_WEIGHT, {}
+    of_contrast, of_ranking = 1.0 - AP_WEIGHT, 4.0 * AP_WEIGHT
     if getattr(ranking, "func", ranking) is not average_precision:
         constants = ops.replaced(items, scores=ops.stop_gradient(items.scores))
         sharply_missed, _, _ = ranking(constants, temperature=temperature / SHARPNESS)
@@ -86,9 +89,10 @@ def gated(
         found = ops.where(ranks, 1.0 - sharply_missed, LIMITS[0])
         reached = ops.stop_gradient(reached + MEMORY * (found - reached))
         w = _earned(reached)
+        of_contrast, of_ranking = SCALE - SCALE * w, w  # as 4 SCALE = 1
         progress = {"reached": reached}
     unit = xp.clip(ops.stop_gradient(figures["tau_eff"]), max=LARGEST_UNIT)
-    loss = (1.0 - w) * contrasted + w * (4.0 * unit) * missed
+    loss = of_contrast * contrasted + (of_ranking * unit) * missed
     # at least float32, also for a gate that was cast to half precision: small changes would round to none
     new = {"gate": Gate(ops.astype(reached, ops.widen(gate.reached).dtype))}
     if diagnostics:

@@ -47,15 +47,15 @@ class Formula:
         z, y = logits[:, c], ids == c
         s, p = np.append(self.queue[:, c], z), np.append(self.queue_ids == c, y)
         missed, valid, slopes, *_ = self.definition(s, p, temperature=self.temperature)
-        w = 0.75  # of an average precision
+        w, scale = 0.75, 1  # of an average precision
         if self.definition.func is reference.partial_auc:
             sharply_missed, *_ = self.definition(s, p, temperature=self.temperature / 50)
             self.reached[c] += 0.04 * ((1 - sharply_missed if valid else LOW) - self.reached[c])
-            w = 0.1 + 0.9 * np.clip((self.reached[c] - LOW) / (HIGH - LOW), 0, 1)
+            w, scale = 0.1 + 0.9 * np.clip((self.reached[c] - LOW) / (HIGH - LOW), 0, 1), 0.25
         contrast, slopes_of_contrast = reference.contrast(z, y)
         unit = 4 * min(self.temperature * np.std(s[~p]), 1) * w
         loss = (1 - w) * contrast + unit * missed
-        return loss, (1 - w) * slopes_of_contrast + unit * slopes[-len(z) :], valid
+        return scale * loss, scale * ((1 - w) * slopes_of_contrast + unit * slopes[-len(z) :]), valid
 
 
 def draw(step, dtype=np.float32):

@@ -1,9 +1,11 @@
 """Shared code of the pointwise modules: the reduction, over one or all processes, and checks of class logits."""
 
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, TypedDict, Unpack
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -77,10 +79,7 @@ class PointwiseLoss(distributed.GroupMember, ABC):
         self._numbers = tuple(numbers)
         self._shown = (*self._numbers, "reduction")
         for name, value in numbers.items():
-            if isinstance(value, Tensor) and value.ndim:
-                self.register_buffer(name, value, persistent=False)
-            else:
-                setattr(self, name, value)
+            setattr(self, name, value)
         self._check_parameters()
 
     def _check_parameters(self) -> None:
@@ -90,14 +89,24 @@ class PointwiseLoss(distributed.GroupMember, ABC):
             if name in self.rules and not checks.shape_of(value):  # arrays are checked by the constructor
                 self.rules[name](name, validation.number(value))
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "PointwiseLoss":
+        """Moves the arrays, which are no buffers: `to_empty`, and transformers' `from_pretrained`, empty buffers."""
+        super()._apply(fn, recurse)
+        for name in self._numbers:
+            if holds_numbers(value := getattr(self, name)):
+                device = fn(value.new_empty(0)).device
+                setattr(self, name, value if device.type == "meta" else value.to(device))
+        return self
+
     @abstractmethod
     def _parts(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None, where: Tensor | None) -> Parts:
         """Checks the arguments, their values too where that is free, and returns the loss of every position."""
 
     def _losses(self, inputs: Tensor, targets: Tensor, where: Tensor | None, **options: Any) -> Any:
-        return type(self).function(
-            inputs, targets, where=where, **{name: getattr(self, name) for name in self._numbers}, **options
-        )
+        for name in self._numbers:
+            value = getattr(self, name)
+            options[name] = value.to(inputs.device) if holds_numbers(value) else value
+        return type(self).function(inputs, targets, where=where, **options)
 
     def _gathers(self) -> bool:
         training = self.training and torch.is_grad_enabled()
@@ -134,7 +143,7 @@ class PointwiseLoss(distributed.GroupMember, ABC):
 
     def extra_repr(self) -> str:
         def shown(value: Any) -> Any:
-            return value.tolist() if isinstance(value, Tensor) and value.ndim else value
+            return value.tolist() if holds_numbers(value) else value
 
         return ", ".join(f"{name}={shown(getattr(self, name))!r}" for name in self._shown)
 
@@ -261,6 +270,12 @@ def counted_positions(
     return where & taking_part(targets, ignore_index=ignore_index)
 
 
+def holds_numbers(value: Any) -> bool:
+    """Whether it is an array or sequence, not a number."""
+    is_array = isinstance(value, (Sequence, np.ndarray, Tensor)) and not isinstance(value, str)
+    return is_array and bool(getattr(value, "ndim", True))
+
+
 def numbers_per_class(
     name: str,
     numbers: Any,
@@ -269,7 +284,8 @@ def numbers_per_class(
     check: Callable[..., Any] = checks.weights,
 ) -> Tensor:
     """A floating-point copy of the numbers as a tensor [C]; `check(values, name=name)` checks them."""
-    tensor = validation.as_tensor(name, numbers).detach().clone()
+    with torch.device("cpu") if torch.get_default_device().type == "meta" else contextlib.nullcontext():
+        tensor = validation.as_tensor(name, numbers).detach().clone()
     tensor = tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
     checks.require(tensor.ndim == 1, name, rule, numbers)
     check(readable(tensor), name=name)

@@ -67,7 +67,7 @@ class RankingState(distributed.GroupMember):
     @property
     def temperature(self) -> float:
         """The temperature τ of the next step; assign a number or a 0-d tensor. Reading it is a host sync."""
-        return float(self._temperature)
+        return self._initial_temperature if self._temperature.is_meta else float(self._temperature)
 
     @temperature.setter
     def temperature(self, value: float | Tensor) -> None:

@@ -42,11 +42,11 @@ def name_of(loss: Any) -> str:
     return getattr(loss, "__name__", type(loss).__name__)
 
 
-def takes_sample_weight(loss: Any) -> bool:
-    """Whether the loss accepts the keyword sample_weight."""
+def takes(loss: Any, keyword: str) -> bool:
+    """Whether the loss accepts a keyword."""
     loss = getattr(loss, "_orig_mod", loss)  # the signature of a compiled module accepts every keyword
     parameters = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).parameters
-    return "sample_weight" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return keyword in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def warmup_of(loss: Any, logits: Any, targets: Any, **weights: Tensor) -> Tensor:
@@ -94,11 +94,13 @@ def targets_for(loss: Any, logits: Any, targets: Any) -> Any:
         f"of the shape of the logits, {tuple(logits.shape)}, for {name_of(loss)} (class ids go with CrossEntropyLoss)"
     )
     checks.require(targets.shape == logits.shape, "targets", rule, tuple(targets.shape))
-    if not is_bce or targets.is_floating_point():
+    if not is_bce:
         return targets
-    checks.labels(readable(targets))  # a value other than 0 or 1, such as a missing label, raises or becomes NaN
+    # a value out of range, such as a missing label, raises or becomes NaN
+    check = checks.probabilities if targets.is_floating_point() else checks.labels
+    check(readable(targets))
     labels = targets.to(logits.dtype)
-    return torch.where((labels == 0) | (labels == 1), labels, torch.nan)
+    return torch.where((labels >= 0) & (labels <= 1), labels, torch.nan)
 
 
 def _check_cross_entropy(name: str, logits: Tensor, targets: Tensor) -> None:
@@ -115,8 +117,15 @@ def _check_cross_entropy(name: str, logits: Tensor, targets: Tensor) -> None:
     checks.require(is_id, "targets", f"class ids of dtype int64 for {name} (pass targets.long())", targets.dtype)
 
 
-def with_absent_extras(loss: Tensor, logits: Any, keywords: dict[str, Any]) -> Any:
-    """The loss, with NaN and False for the requested extras of a ranking loss that this step did not compute."""
+def with_absent_extras(main_loss: Any, loss: Tensor, logits: Any, keywords: dict[str, Any]) -> Any:
+    """The loss, with NaN and False for the requested extras of a main loss that this step did not compute.
+
+    TypeError if the main loss will not accept a keyword.
+    """
+    if keywords and not torch.compiler.is_compiling():
+        for name in keywords:
+            if not takes(main_loss, name):
+                raise TypeError(f"{name_of(main_loss)} got an unexpected keyword argument {name!r}")
     requested = [name for name in ("return_per_class", "return_diagnostics") if keywords.get(name)]
     if not requested:
         return loss

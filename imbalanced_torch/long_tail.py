@@ -4,7 +4,7 @@ Their `**options`, and calls, are described in `imbalanced_torch.pointwise`: red
 binary loss also has "mean_positive"), `axis` 1 and `ignore_index` −100 (the binary loss: None) by default. And
 
 - class_counts: items per class in the training data [C], such as `torch.bincount(targets)`; a sequence or tensor, > 0,
-  stored as a buffer. Only ratios matter, so frequencies work too. Use 1 for a class without items.
+  moves with the module. Only ratios matter, so frequencies work too. Use 1 for a class without items.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,14 @@ from torch import Tensor
 
 from imbalanced_core import checks
 from imbalanced_core.losses import long_tail
-from imbalanced_torch import validation
-from imbalanced_torch._pointwise import ClassLoss, ClassOptions, LabelLoss, LabelOptions, numbers_per_class
+from imbalanced_torch._pointwise import (
+    ClassLoss,
+    ClassOptions,
+    LabelLoss,
+    LabelOptions,
+    holds_numbers,
+    numbers_per_class,
+)
 
 Counts = Sequence[float] | Tensor
 Number = float | Tensor
@@ -88,7 +94,7 @@ class SigmoidLogitAdjustedLoss(LabelLoss):
     The paper: `imbalanced_core.losses.long_tail.sigmoid_logit_adjusted`.
 
     Args:
-        positive_rate: π in (0, 1): one number, or one per label [C], stored as a buffer.
+        positive_rate: π in (0, 1): one number, or one per label [C], which moves with the module.
         tau: τ, finite; 0 is the binary cross entropy.
         **options: see `imbalanced_torch.long_tail`.
     """
@@ -97,11 +103,12 @@ class SigmoidLogitAdjustedLoss(LabelLoss):
     rules = long_tail.RULES
 
     def __init__(self, positive_rate: Number | Sequence[float], tau: Number = 1.0, **options: Unpack[LabelOptions]):
-        rate = validation.as_tensor("positive_rate", positive_rate)
-        if rate.ndim:
+        if holds_numbers(positive_rate):
             check = partial(checks.positive_values, below=1.0)
-            rate = numbers_per_class("positive_rate", rate, "one number, or one per label [C]", check=check)
-        super().__init__({"positive_rate": rate if rate.ndim else positive_rate, "tau": tau}, **options)
+            positive_rate = numbers_per_class(
+                "positive_rate", positive_rate, "one number, or one per label [C]", check=check
+            )
+        super().__init__({"positive_rate": positive_rate, "tau": tau}, **options)
 
 
 def _counts(class_counts: Counts) -> Tensor:

@@ -32,7 +32,7 @@ from imbalanced_core import checks
 from imbalanced_core.losses import pointwise
 from imbalanced_core.pool.labels import foreground
 from imbalanced_core.reductions import ELEMENT_REDUCTIONS
-from imbalanced_torch._pointwise import ClassLoss, LabelLoss, numbers_per_class
+from imbalanced_torch._pointwise import ClassLoss, LabelLoss, holds_numbers, numbers_per_class
 from imbalanced_torch.validation import readable
 
 
@@ -49,7 +49,7 @@ class SigmoidFocalLoss(LabelLoss):
 
     Args:
         alpha: weight of the positive class in [0, 1], negatives get 1 − alpha; −1 or None for no weights. A sequence or
-            array holds one weight per label (last axis) and becomes a buffer: use w / (1 + w) for
+            array holds one weight per label (last axis) and moves with the module: use w / (1 + w) for
             `w = imbalanced_torch.pos_weight(...)`.
         gamma: focusing exponent, >= 0; 0 is the binary cross entropy.
         ignore_index: None for none.
@@ -75,8 +75,7 @@ class SigmoidFocalLoss(LabelLoss):
         if isinstance(alpha, (int, float)) and alpha == -1:
             alpha = None
         given: Any = alpha
-        is_array = isinstance(given, (Sequence, np.ndarray, Tensor)) and not isinstance(given, str)
-        if is_array and getattr(given, "ndim", True):
+        if holds_numbers(given):
             given = numbers_per_class("alpha", given, "one weight per label [C], or a number")
             checks.probabilities(readable(given), name="alpha")
         super().__init__(
@@ -100,7 +99,7 @@ class SoftmaxFocalLoss(ClassLoss):
     paper: `imbalanced_core.losses.pointwise.softmax_focal`.
 
     Args:
-        alpha: one weight per class, >= 0, stored as a buffer. None for no weights. See
+        alpha: one weight per class, >= 0; moves with the module. None for no weights. See
             `imbalanced_torch.class_weights`.
         gamma: focusing exponent, >= 0; 0 is the cross entropy.
         label_smoothing: in [0, 1], as in `torch.nn.CrossEntropyLoss`; for class ids it acts on the cross entropy only.

@@ -91,33 +91,34 @@ class BalancedBatchSampler(Sampler[list[int]]):
         """Sets the epoch of the next iteration, which begins at its start or where `load_state_dict` has put it."""
         checks.at_least("epoch", epoch, 0)
         if getattr(self, "epoch", None) != epoch or self._started:
-            self.load_state_dict({"seed": self.seed, "epoch": epoch, "batches": 0})
+            self.load_state_dict({"seed": self.seed, "epoch": epoch, "batches_of_all": 0})
 
     def state_dict(self, batches: int | None = None) -> dict[str, int]:
-        """The state from which this epoch continues exactly, after `batches` of its batches.
+        """The state from which this epoch continues exactly, on any number of processes.
 
-        None: as many as were drawn, which is correct for a `DataLoader` without workers; workers prefetch.
+        `batches` is how many of this process's batches were used since the epoch began or was continued. None: those
+        drawn, which is correct for a `DataLoader` without workers; workers prefetch.
         """
-        return {"seed": self.seed, "epoch": self.epoch, "batches": self._batches if batches is None else batches}
+        of_all = self._drawn if batches is None else self._first + batches * self._rank_and_size()[1]
+        return {"seed": self.seed, "epoch": self.epoch, "batches_of_all": of_all}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Makes the next iteration continue the epoch of `state_dict`."""
-        self.seed, self.epoch, self._batches = state["seed"], state["epoch"], state["batches"]
-        self._started = False
+        self.seed, self.epoch, self._first = state["seed"], state["epoch"], state["batches_of_all"]
+        self._drawn, self._started = self._first, False
 
     def __iter__(self) -> Iterator[list[int]]:
         if self._started:
             self.set_epoch(self.epoch + 1)
         self._started = True
         rank, size = self._rank_and_size()
-        total = len(self) * size
+        total = self._drawn + -(-max(len(self) * size - self._drawn, 0) // size) * size  # equally many for each process
         parts = [self._numbered(np.arange(self._rows), self._uniform, total, stream=0)]
         for c, (count, positives) in self._added.items():
             parts.append(self._numbered(positives, count, total, stream=1 + int(c)))
-        batches = np.concatenate(parts, axis=1)[rank::size]
-        while self._batches < len(batches):
-            self._batches += 1
-            yield batches[self._batches - 1].tolist()
+        for batch in np.concatenate(parts, axis=1)[self._drawn + rank :: size].tolist():
+            self._drawn += size
+            yield batch
 
     def _numbered(self, rows: np.ndarray, count: int, batches: int, *, stream: int) -> np.ndarray:
         """Entries of `rows` for each batch of the epoch, [batches, count], from successive permutations."""

@@ -106,7 +106,7 @@ class LossWarmupWrapper(nn.Module):
             option = f"gather_distributed={gather_distributed}"
             if _wrapped.warn_unless_it_has(main_loss, "gather_distributed", option):
                 main_loss.gather_distributed = gather_distributed
-        self._warmup_takes_weights = _wrapped.takes_sample_weight(warmup_loss)
+        self._warmup_takes_weights = _wrapped.takes(warmup_loss, "sample_weight")
         self._has_warned_of_weights = False
         self._restart()
 
@@ -238,7 +238,8 @@ class LossWarmupWrapper(nn.Module):
         if self.training and not torch.compiler.is_compiling():
             self._warn_of_missing_hooks()
         if self._losses == "warmup":
-            return _wrapped.with_absent_extras(self._warmup(logits, targets, sample_weight), logits, keywords)
+            value = self._warmup(logits, targets, sample_weight)
+            return _wrapped.with_absent_extras(self.main_loss, value, logits, keywords)
         if sample_weight is not None:
             keywords["sample_weight"] = sample_weight
         result = self.main_loss(logits, targets, **keywords)
@@ -293,8 +294,7 @@ class LossWarmupWrapper(nn.Module):
 
     def extra_repr(self) -> str:
         """The schedule, for `repr`."""
-        unit = "epochs" if self.warmup_steps is None else "steps"
-        _, warmup, blend = self._position
+        unit, (_, warmup, blend) = "epochs" if self.warmup_steps is None else "steps", self._position
         phases = f"warmup_{unit}={warmup}, blend_{unit}={blend}, final_main_weight={self.final_main_weight}"
         decay = f"temp_start={self.temp_start}, temp_end={self.temp_end}, temp_decay_steps={self.temp_decay_steps}"
         return f"{phases}, {decay}"

@@ -13,7 +13,7 @@ from imbalanced_core.losses.ndcg import ndcg
 from imbalanced_core.options import LIST_DEFAULTS, ListOptions, with_options
 from imbalanced_core.pool.labels import foreground
 from imbalanced_torch import validation
-from imbalanced_torch._pointwise import Parts, counted_positions, label_parts
+from imbalanced_torch._pointwise import Parts, counted_positions, holds_numbers, label_parts
 from imbalanced_torch.functional.ranking import Number
 from imbalanced_torch.ndcg import list_parts
 from imbalanced_torch.validation import readable
@@ -77,8 +77,7 @@ def sigmoid_focal_loss(
     """
     validation.check_tensors(logits=logits)
     alpha = None if isinstance(alpha, (int, float)) and alpha == -1 else alpha
-    is_array = isinstance(alpha, (Sequence, np.ndarray, Tensor)) and not isinstance(alpha, str)
-    if is_array and getattr(alpha, "ndim", True):  # a copy of a number to an accelerator would wait for it
+    if holds_numbers(alpha):  # a copy of a number to an accelerator would wait for it
         alpha = validation.as_tensor("alpha", alpha).to(logits.device)
         checks.probabilities(readable(alpha), name="alpha")
     return label_loss(partial(pointwise.sigmoid_focal, alpha=alpha, gamma=gamma), logits, targets, **options)

@@ -1,15 +1,20 @@
 """The pointwise losses as modules: configuration, reductions, bad input, and torch-specific behaviour."""
 
+import copy
+
 import numpy as np
 import pytest
 import reference
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from imbalanced_core.losses.pointwise import softmax_focal as core_softmax_focal
 from imbalanced_core.losses.pointwise import symmetric_cross_entropy as core_symmetric
 from imbalanced_torch import (
+    LDAMLoss,
     SigmoidFocalLoss,
+    SigmoidLogitAdjustedLoss,
     SoftmaxFocalLoss,
     SymmetricCrossEntropyLoss,
     class_weights,
@@ -426,10 +431,27 @@ def test_gather_without_a_process_group_says_what_to_do():
 
 def test_alpha_moves_with_the_module_and_stays_out_of_checkpoints():
     loss_fn = SoftmaxFocalLoss(alpha=[1, 2, 3])
-    assert loss_fn.alpha.dtype == torch.float32
-    assert loss_fn.to(torch.float64).alpha.dtype == torch.float64
+    assert loss_fn.half().alpha.dtype == torch.float32
     assert loss_fn.state_dict() == {}
-    assert loss_fn.to("meta").alpha.device.type == "meta"
+    logits, targets = torch.zeros(2, 3, device="meta"), torch.zeros(2, dtype=torch.int64, device="meta")
+    assert loss_fn(logits, targets).device.type == "meta"
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: SigmoidFocalLoss(alpha=[0.1, 0.2]), "alpha"),
+        (lambda: SoftmaxFocalLoss(alpha=[0.1, 0.2]), "alpha"),
+        (lambda: LDAMLoss([0.1, 0.2]), "class_counts"),
+        (lambda: SigmoidLogitAdjustedLoss([0.1, 0.2]), "positive_rate"),
+    ],
+)
+def test_arrays_survive_the_meta_device(make, name):
+    """As in `from_pretrained` of transformers, which also replaces all buffers by empty memory."""
+    with torch.device("meta"):
+        model = nn.ModuleDict({"loss": make()})
+    model = copy.deepcopy(model.to("meta")).to_empty(device="cpu")
+    assert getattr(model["loss"], name).tolist() == pytest.approx([0.1, 0.2])
 
 
 def test_modules_show_their_configuration():

@@ -104,8 +104,25 @@ def test_state_of_a_loader():
     loader = DataLoader(TensorDataset(torch.arange(103)), batch_sampler=balanced)
     seen = [batch for _, (batch,) in zip(range(4), loader, strict=False)]
     assert seen[3].tolist() == list(sampler())[3]
-    assert balanced.state_dict() == {"seed": 0, "epoch": 0, "batches": 4}
-    assert balanced.state_dict(batches=2) == {"seed": 0, "epoch": 0, "batches": 2}
+    assert balanced.state_dict() == {"seed": 0, "epoch": 0, "batches_of_all": 4}
+    assert balanced.state_dict(batches=2) == {"seed": 0, "epoch": 0, "batches_of_all": 2}
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_an_epoch_continues_on_another_number_of_processes(drop_last):
+    """With the batches that no process has used, equally many each."""
+    whole = list(sampler(drop_last=drop_last))
+    two = [sampler(rank=rank, world_size=2, drop_last=drop_last) for rank in range(2)]
+    begun = [batch for _, *step in zip(range(2), *two, strict=False) for batch in step]
+    assert begun == whole[:4]
+    three = [sampler(rank=rank, world_size=3, drop_last=drop_last) for rank in range(3)]
+    for part in three:
+        part.load_state_dict(two[0].state_dict(batches=2))
+    rest = [batch for step in zip(*three, strict=True) for batch in step]
+    shared = min(len(whole), 4 + len(rest))
+    assert shared >= len(whole) - 2
+    assert (begun + rest)[:shared] == whole[:shared]
+    assert three[2].state_dict(batches=1) == {"seed": 0, "epoch": 0, "batches_of_all": 7}
 
 
 def test_several_labels_and_tensors():

@@ -41,7 +41,9 @@ class ToyRanking(nn.Module):
         self.resets += 1
         self.queue = torch.zeros_like(self.queue)
 
-    def forward(self, logits, targets, iid_mask=None, return_per_class=False, *, sample_weight=None):
+    def forward(
+        self, logits, targets, iid_mask=None, return_per_class=False, return_diagnostics=False, *, sample_weight=None
+    ):
         if not torch.compiler.is_compiling():  # a counter would be a constant of the compiled graph
             self.calls += 1
         per_row = torch.sigmoid((self.queue[None, :] - logits[:, :1]) / (10 * self.tau)).mean(1)
@@ -495,6 +497,8 @@ def test_absent_results_have_the_form_of_the_real_ones(keywords):
 def test_extras_need_rows(keyword):
     wrapper = make(lambda *_: torch.tensor(1.0), warmup_steps=1)
     wrapper.step()
+    with pytest.raises(TypeError, match="ToyRanking got an unexpected keyword argument 'return_per_clas'"):
+        wrapper(torch.zeros(2, 3), None, return_per_clas=True)
     for logits, got in (({"a": 1}, "'dict'"), (torch.zeros(4), r"\(4,\)"), (torch.zeros(2, 4, 3), r"\(2, 4, 3\)")):
         assert wrapper(logits, None) == 1
         message = rf"logits must be a tensor \[N, C\] for {keyword} while the main loss is not computed, got {got}"

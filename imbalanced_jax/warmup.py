@@ -88,7 +88,7 @@ def warmup_blend(
             [N] to [N, N] without an error.
         main_fn: `(queue, temperature) -> (loss, aux)`, with a loss of the same shape. With a queue, `aux` must be a
             NamedTuple with the next queue in its field `queue`, as returned by all ranking losses here. A loss with its
-            own temperature, such as a preset, ignores the second argument.
+            own temperature ignores the second argument.
         queue: the queue before this step; None if the main loss has none.
         warmup_steps: see `blend_schedule`.
         blend_steps: see `blend_schedule`.

@@ -14,14 +14,19 @@ from imbalanced_core.ops.namespace import Array, array_namespace
 
 def _parts(x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
     """(p, q, 1 − p_t, BCE); NaN in the last where y lies outside [0, 1]."""
-    xp = array_namespace(x)
-    greatest = float(xp.finfo(x.dtype).max)
-    x = xp.clip(x, min=-greatest, max=greatest)  # ∞ · 0 would be NaN
+    x = _in_range(x)
     opposite = -x
     p, q = ops.sigmoid(x), ops.sigmoid(opposite)
     if_positive = ops.times_unit(opposite, y)
     bce = ops.logaddexp(x + if_positive, if_positive, p, q)
     return p, q, ops.lerp(p, q, y), bce
+
+
+def _in_range(x: Array) -> Array:
+    """x with room for products, such as γ BCE, in any order: ∞ · 0 would be NaN."""
+    xp = array_namespace(x)
+    greatest = float(xp.finfo(x.dtype).max) * 2.0**-16
+    return xp.clip(x, min=-greatest, max=greatest)
 
 
 def _focal(x: Array, y: Array, w_pos: Array, w_neg: Array, gamma: Array) -> Array:
@@ -47,10 +52,8 @@ def _focal_and_slope(x: Array, y: Array, w_pos: Array, w_neg: Array, gamma: Arra
 
 def _binary_focal_and_slope(x: Array, y: Array, w_pos: Array, w_neg: Array, gamma: Array) -> tuple[Array, Array]:
     """`_focal_and_slope` for targets of 0 and 1, in fewer passes: with z = ∓x, 1 − p_t = σ(z), BCE = softplus(z)."""
-    xp = array_namespace(x)
-    greatest = float(xp.finfo(x.dtype).max)
     sign = ops.lerp(1.0, -1.0, y)
-    z = xp.clip(x * sign, min=-greatest, max=greatest)
+    z = _in_range(x * sign)
     u, bce = ops.sigmoid(z), ops.softplus(z)
     factor = power(u, gamma) * _weight(y, w_pos, w_neg)
     return factor * bce, factor * sign * ops.add_product(u, ops.sigmoid(-z, reuse=True), bce, gamma)

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from losses import RANKING
 
-from imbalanced_jax import init_gate, init_queue, pauc_at_budget_loss, recall_at_quantile_loss, smooth_ap_loss
+from imbalanced_jax import (
+    init_gate,
+    init_queue,
+    ndcg_loss,
+    pauc_at_budget_loss,
+    recall_at_quantile_loss,
+    smooth_ap_loss,
+)
 
 LOSSES = {
     "smooth_ap": (smooth_ap_loss, {}),
@@ -45,6 +52,11 @@ def test_a_default_step_holds_no_nan(step):
 def test_no_rank_is_promoted(step):
     with jax.numpy_rank_promotion("raise"):
         step(jax.make_jaxpr)
+
+
+def test_no_rank_is_promoted_in_lists():
+    with jax.numpy_rank_promotion("raise"):
+        jax.grad(ndcg_loss)(jnp.arange(24.0).reshape(3, 8), jnp.arange(24).reshape(3, 8) % 4)
 
 
 def test_strict_promotion_of_dtypes(step):

@@ -373,3 +373,13 @@ def test_alpha_per_label_and_weights_that_broadcast():
         sigmoid_focal_loss(x[:, :1], y[:, :1], alpha=[9.0])
     with pytest.raises(ValueError, match=r"alpha must be .* one per label, \(3,\), got \(2,\)"):
         sigmoid_focal_loss(x, y, alpha=[0.1, 0.2])
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 5.0])
+def test_sigmoid_focal_of_logits_that_are_infinite_and_wrong(gamma):
+    """Compiled: XLA multiplies in another order, in which ∞ · 0 may occur."""
+    logits, targets = jnp.array([-jnp.inf, jnp.inf, -3e38, 0.3]), jnp.array([1.0, 0.0, 1.0, 0.0])
+    step = jax.jit(jax.value_and_grad(partial(sigmoid_focal_loss, alpha=None, gamma=gamma, reduction="sum")))
+    value, gradient = step(logits, targets)
+    assert jnp.isfinite(value)
+    np.testing.assert_allclose(gradient[:3], [-1.0, 1.0, -1.0])

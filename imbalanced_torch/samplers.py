@@ -116,9 +116,9 @@ class BalancedBatchSampler(Sampler[list[int]]):
         parts = [self._numbered(np.arange(self._rows), self._uniform, total, stream=0)]
         for c, (count, positives) in self._added.items():
             parts.append(self._numbered(positives, count, total, stream=1 + int(c)))
-        for batch in np.concatenate(parts, axis=1)[self._drawn + rank :: size].tolist():
+        for batch in np.concatenate(parts, axis=1)[self._drawn + rank :: size]:
             self._drawn += size
-            yield batch
+            yield batch.tolist()
 
     def _numbered(self, rows: np.ndarray, count: int, batches: int, *, stream: int) -> np.ndarray:
         """Entries of `rows` for each batch of the epoch, [batches, count], from successive permutations."""

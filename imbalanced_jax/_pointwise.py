@@ -63,19 +63,21 @@ def label_loss(
     *,
     rules: Rules,
     static: Mapping[str, Any] = NO_OPTIONS,
-    **options: Any,
+    where: jax.Array | None,
+    sample_weight: jax.Array | None,
+    ignore_index: int | None,
+    **reducing: Any,
 ) -> jax.Array:
     """Reduced loss of independent labels; the core's `function` may also return the mask of entries.
 
     A new value in `numbers` does not recompile, one in `static` does; `rules` check both, and values without a rule are
-    checked elsewhere. `options` holds all of `LabelOptions`.
+    checked elsewhere. The rest holds all of `LabelOptions`.
     """
     numbers = _checked(numbers, static, rules)
-    where, sample_weight, ignore_index = (options[name] for name in ("where", "sample_weight", "ignore_index"))
     validation.check_arrays(logits=logits, targets=targets)
     validation.check_optional_arrays(where=where, sample_weight=sample_weight)
     checks.boolean("where", where)
-    validation.check_static(reduction=options["reduction"], ignore_index=ignore_index)
+    validation.check_static(reduction=reducing["reduction"], ignore_index=ignore_index)
     if ignore_index is not None:
         checks.index("ignore_index", ignore_index)
     if where is None or validation.can_read(where):  # entries that a traced mask excludes may hold anything
@@ -83,28 +85,8 @@ def label_loss(
         if ignore_index is None or validation.can_read(targets):
             counted = _counted(targets, where, ignore_index, np)
             checks.weights(readable(sample_weight), where=readable(counted))
-    return _label_loss(logits, targets, numbers, function=function, static=tuple(static.items()), **options)
-
-
-@partial(jax.jit, static_argnames=("function", "static", "ignore_index", "reduction", "axis_name"))
-def _label_loss(
-    logits: jax.Array,
-    targets: jax.Array,
-    numbers: dict[str, Any],
-    *,
-    where: jax.Array | None,
-    sample_weight: jax.Array | None,
-    function: Callable[..., Any],
-    static: tuple[tuple[str, Any], ...],
-    ignore_index: int | None,
-    reduction: str,
-    axis_name: AxisName,
-) -> jax.Array:
-    where = _counted(targets, where, ignore_index, jnp)
-    losses = function(logits, targets, where=where, **numbers, **dict(static))
-    if isinstance(losses, tuple):
-        losses, where = losses
-    return reduce(losses, where, sample_weight, targets, reduction=reduction, axis_name=axis_name)
+    fixed: dict[str, Any] = {"function": function, "static": tuple(static.items()), "ignore_index": ignore_index}
+    return _step(logits, targets, where, sample_weight, numbers, **fixed, **reducing)
 
 
 def class_loss(
@@ -116,18 +98,19 @@ def class_loss(
     rules: Rules,
     static: Mapping[str, Any] = NO_OPTIONS,
     background_class: int | None = None,
-    **options: Any,
+    sample_weight: jax.Array | None,
+    ignore_index: int | None,
+    axis: int,
+    **reducing: Any,
 ) -> jax.Array:
     """As `label_loss`, for exclusive classes and `ClassOptions`; "mean_positive" needs a background class."""
-    axis, ignore_index, sample_weight = (options[name] for name in ("axis", "ignore_index", "sample_weight"))
     numbers = _checked(numbers, static, rules)
     if "class_counts" in numbers:
-        counts = validation.as_floats("class_counts", numbers["class_counts"])
+        numbers["class_counts"] = counts = validation.as_floats("class_counts", numbers["class_counts"])
         checks.positive_values(readable(counts), name="class_counts")
-        numbers = {**numbers, "class_counts": counts}
-    validation.check_static(reduction=options["reduction"])
+    validation.check_static(reduction=reducing["reduction"])
     if background_class is None:
-        checks.one_of("reduction", options["reduction"], ("mean", "sum", "none"))
+        checks.one_of("reduction", reducing["reduction"], ("mean", "sum", "none"))
     validation.check_arrays(logits=logits, targets=targets)
     validation.check_optional_arrays(sample_weight=sample_weight)
     validation.check_static(axis=axis, ignore_index=ignore_index)
@@ -135,6 +118,7 @@ def class_loss(
     checks.index("ignore_index", ignore_index)
     checks.several_classes("logits", logits, axis=axis, instead="sigmoid_focal_loss")
     if are_probabilities(targets):  # their shape, and that of the ids, is checked by the core
+        ignore_index = None
         if targets.shape == logits.shape:
             checks.probabilities(readable(targets))
         checks.weights(readable(sample_weight))
@@ -142,35 +126,10 @@ def class_loss(
         checks.class_ids(readable(targets), logits.shape[axis], ignore_index=ignore_index)
         if validation.can_read(targets):  # else a row of any weight may be an ignored one
             checks.weights(readable(sample_weight), where=readable(_counted(targets, None, ignore_index, np)))
-    fixed: dict[str, Any] = {"static": tuple(static.items()), "background_class": background_class}
-    return _class_loss(logits, targets, numbers, function=function, **fixed, **options)
-
-
-@partial(
-    jax.jit,
-    static_argnames=("function", "static", "background_class", "ignore_index", "reduction", "axis", "axis_name"),
-)
-def _class_loss(
-    logits: jax.Array,
-    targets: jax.Array,
-    numbers: dict[str, Any],
-    *,
-    sample_weight: jax.Array | None,
-    function: Callable[..., jax.Array],
-    static: tuple[tuple[str, Any], ...],
-    background_class: int | None,
-    ignore_index: int,
-    reduction: str,
-    axis: int,
-    axis_name: AxisName,
-) -> jax.Array:
     logits, targets, sample_weight = distributed.replicate((logits, targets, sample_weight))
-    where = None if are_probabilities(targets) else taking_part(targets, ignore_index=ignore_index)
-    losses = function(logits, targets, axis=axis, where=where, **numbers, **dict(static))
-    positives = None
-    if reduction == "mean_positive" and background_class is not None:
-        positives = foreground(targets, num_classes=logits.shape[axis], background_class=background_class, axis=axis)
-    return reduce(losses, where, sample_weight, positives, reduction=reduction, axis_name=axis_name)
+    fixed: dict[str, Any] = {"static": (*static.items(), ("axis", axis)), "background_class": background_class}
+    fixed |= {"function": function, "ignore_index": ignore_index}
+    return _step(logits, targets, None, sample_weight, numbers, **fixed, **reducing)
 
 
 def list_loss(
@@ -192,25 +151,38 @@ def list_loss(
     numbers = _checked({"temperature": temperature}, static, rules)
     validation.check_arrays(scores=scores, relevance=relevance)
     validation.check_optional_arrays(where=where, sample_weight=sample_weight)
-    if where is None or validation.can_read(where):  # entries that a traced mask excludes may hold anything
+    if where is None or validation.can_read(where):
         checks.weights(readable(relevance), where=readable(where), name="relevance")
         checks.weights(readable(sample_weight), where=readable(where))
-    scores, relevance, where, sample_weight = distributed.replicate((scores, relevance, where, sample_weight))
-    fixed: dict[str, Any] = {"static": tuple(static.items()), "ignore_index": None, "axis_name": axis_name}
-    arrays = {"where": where, "sample_weight": sample_weight}
-    return _label_loss(scores, relevance, numbers, function=function, reduction=reduction, **arrays, **fixed)
+    arrays = distributed.replicate((scores, relevance, where, sample_weight))
+    fixed: dict[str, Any] = {"function": function, "static": tuple(static.items()), "ignore_index": None}
+    return _step(*arrays, numbers, reduction=reduction, axis_name=axis_name, **fixed)
 
 
-def reduce(
-    losses: jax.Array,
+@partial(jax.jit, static_argnames=("function", "static", "ignore_index", "background_class", "reduction", "axis_name"))
+def _step(
+    logits: jax.Array,
+    targets: jax.Array,
     where: jax.Array | None,
     weights: jax.Array | None,
-    positives: jax.Array | None,
+    numbers: dict[str, Any],
     *,
+    function: Callable[..., Any],
+    static: tuple[tuple[str, Any], ...],
+    ignore_index: int | None,
+    background_class: int | None = None,
     reduction: str,
     axis_name: AxisName,
 ) -> jax.Array:
     """The losses of all positions, reduced over all devices of the axis."""
+    options, positives = dict(static), targets
+    where = _counted(targets, where, ignore_index, jnp)
+    losses = function(logits, targets, where=where, **numbers, **options)
+    if isinstance(losses, tuple):
+        losses, where = losses
+    if reduction == "mean_positive" and background_class is not None:
+        axis = options["axis"]
+        positives = foreground(targets, num_classes=logits.shape[axis], background_class=background_class, axis=axis)
     parts: dict[str, Any] = {"where": where, "weights": weights, "positives": positives, "is_masked": True}
     if reduction == "none" or axis_name is None:
         return reductions.reduce_elements(losses, reduction=reduction, **parts)

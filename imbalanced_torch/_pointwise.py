@@ -11,7 +11,7 @@ from torch import Tensor
 
 from imbalanced_core import checks, reductions
 from imbalanced_core.options import check_options
-from imbalanced_core.pool.labels import taking_part
+from imbalanced_core.pool.labels import foreground, taking_part
 from imbalanced_torch import distributed, validation
 from imbalanced_torch.validation import readable
 
@@ -83,7 +83,6 @@ class PointwiseLoss(distributed.GroupMember, ABC):
         self._check_parameters()
 
     def _check_parameters(self) -> None:
-        """Checks parameters that may be tensors, at every call, since they may have changed."""
         for name in self._numbers:
             value = getattr(self, name)
             if name in self.rules and not checks.shape_of(value):  # arrays are checked by the constructor
@@ -99,10 +98,11 @@ class PointwiseLoss(distributed.GroupMember, ABC):
         return self
 
     @abstractmethod
-    def _parts(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None, where: Tensor | None) -> Parts:
+    def _parts(self, inputs: Tensor, targets: Tensor, where: Tensor | None) -> Parts:
         """Checks the arguments, their values too where that is free, and returns the loss of every position."""
 
     def _losses(self, inputs: Tensor, targets: Tensor, where: Tensor | None, **options: Any) -> Any:
+        self._check_parameters()  # again, since they may have changed
         for name in self._numbers:
             value = getattr(self, name)
             options[name] = value.to(inputs.device) if holds_numbers(value) else value
@@ -117,25 +117,14 @@ class PointwiseLoss(distributed.GroupMember, ABC):
     ) -> Tensor:
         gather = not self.equal_rows and self._gathers()
 
-        def options() -> dict[str, Any]:
-            losses, counted, positives = self._parts(inputs, targets, sample_weight, where)
-            if sample_weight is not None:
-                reductions.spread_weights(sample_weight, losses)  # checks the shape first
-                checks.weights(readable(sample_weight), where=readable(counted))
-            return {
-                "losses": losses,
-                "reduction": self.reduction,
-                "where": counted,
-                "weights": sample_weight,
-                "positives": positives,
-                "is_masked": True,
-            }
+        def reduced(reduce: Callable[..., Any]) -> Any:
+            return reduce_parts(self._parts(inputs, targets, where), self.reduction, sample_weight, reduce=reduce)
 
         if self.reduction == "none" or not gather:
-            return reductions.reduce_elements(**options())
+            return reduced(reductions.reduce_elements)
         tensors = [x for x in (inputs, targets, sample_weight) if isinstance(x, Tensor)]
         return distributed.global_ratio_of(
-            lambda: reductions.element_sum_and_mass(**options()),
+            lambda: reduced(reductions.element_sum_and_mass),
             device=tensors[0].device if tensors else torch.device("cpu"),
             process_group=self.process_group,
             grad_reduction=self.grad_reduction,
@@ -171,9 +160,7 @@ class LabelLoss(PointwiseLoss):
         """
         return self._loss(inputs, targets, sample_weight, where)
 
-    def _parts(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None, where: Tensor | None) -> Parts:
-        validation.check_optional_tensors(sample_weight=sample_weight)
-        self._check_parameters()
+    def _parts(self, inputs: Tensor, targets: Tensor, where: Tensor | None) -> Parts:
         return label_parts(self._losses, inputs, targets, where, self.ignore_index, name="inputs")
 
 
@@ -181,6 +168,7 @@ class ClassLoss(PointwiseLoss):
     """Base class of losses for exclusive classes, with the classes on `axis`."""
 
     reductions: ClassVar[tuple[str, ...]] = ("mean", "sum", "none")
+    background_class: int | None = None  # what "mean_positive" does not count
 
     def __init__(
         self, numbers: dict[str, Any], *, ignore_index: int = -100, axis: int = 1, **options: Unpack[PointwiseOptions]
@@ -201,19 +189,15 @@ class ClassLoss(PointwiseLoss):
         """
         return self._loss(inputs, targets, sample_weight)
 
-    def _parts(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None, where: Tensor | None) -> Parts:
-        self._check_parameters()
+    def _parts(self, inputs: Tensor, targets: Tensor, where: Tensor | None) -> Parts:
         validation.check_tensors(inputs=inputs)
-        validation.check_optional_tensors(sample_weight=sample_weight)
         if self.axis == 1:
             checks.require(inputs.ndim >= 2, "inputs", "of shape [N, C] or [N, C, *]", tuple(inputs.shape))
-        options: dict[str, Any] = {"name": "inputs", "instead": "SigmoidFocalLoss"}
-        where = counted_positions(inputs, targets, None, self.ignore_index, self.axis, **options)
-        return Parts(self._losses(inputs, targets, where, axis=self.axis), where, self._positives(inputs, targets))
-
-    def _positives(self, _inputs: Tensor, _targets: Tensor) -> Tensor | None:
-        """What "mean_positive" counts."""
-        return None
+        background_class = self.background_class if self.reduction == "mean_positive" else None
+        names = {"name": "inputs", "instead": "SigmoidFocalLoss"}
+        return class_parts(
+            self._losses, inputs, targets, where, self.ignore_index, self.axis, background_class, **names
+        )
 
 
 def label_parts(
@@ -246,16 +230,36 @@ def label_parts(
     return Parts(losses, where, targets)
 
 
-def counted_positions(
-    logits: Tensor, targets: Tensor, where: Tensor | None, ignore_index: int, axis: int, *, name: str, instead: str
-) -> Tensor | None:
-    """Mask of the counted positions of class logits, None for all; checks as in `label_parts`."""
+def class_parts(
+    function: Callable[..., Tensor],
+    logits: Tensor,
+    targets: Tensor,
+    where: Tensor | None,
+    ignore_index: int,
+    axis: int,
+    background_class: int | None,
+    *,
+    name: str,
+    instead: str,
+) -> Parts:
+    """Losses of exclusive classes; `background_class` is None unless positives are counted. The rest as above."""
     validation.check_tensors(**{name: logits}, targets=targets)
     validation.check_optional_tensors(where=where)
     checks.floating(name, logits)
     checks.require(-logits.ndim <= axis < logits.ndim, "axis", f"an axis of {logits.ndim}-d {name}", axis)
     checks.several_classes(name, logits, axis=axis, instead=instead)
     checks.boolean("where", where)
+    where = _counted_positions(logits, targets, where, ignore_index, axis)
+    losses, positives = function(logits, targets, where=where, axis=axis), None
+    if background_class is not None:
+        positives = foreground(targets, num_classes=logits.shape[axis], background_class=background_class, axis=axis)
+    return Parts(losses, where, positives)
+
+
+def _counted_positions(
+    logits: Tensor, targets: Tensor, where: Tensor | None, ignore_index: int, axis: int
+) -> Tensor | None:
+    """Mask of the counted positions, None for all; checks the readable values."""
     if targets.is_floating_point():
         if targets.shape == logits.shape:  # else the core raises
             seen = None if where is None else where.unsqueeze(axis).expand(targets.shape)
@@ -268,6 +272,22 @@ def counted_positions(
         return None if all_counted else taking_part(targets, ignore_index=ignore_index)
     checks.same_shape("where", where, "targets", targets)
     return where & taking_part(targets, ignore_index=ignore_index)
+
+
+def reduce_parts(
+    parts: Parts,
+    reduction: str,
+    weights: Tensor | None,
+    *,
+    reduce: Callable[..., Any] = reductions.reduce_elements,
+) -> Any:
+    """The losses reduced by one of the functions of `imbalanced_core.reductions`; checks the sample weights."""
+    losses, where, positives = parts
+    if weights is not None:
+        validation.check_tensors(sample_weight=weights)
+        reductions.spread_weights(weights, losses)  # checks the shape first
+        checks.weights(readable(weights), where=readable(where))
+    return reduce(losses, reduction=reduction, where=where, weights=weights, positives=positives, is_masked=True)
 
 
 def holds_numbers(value: Any) -> bool:

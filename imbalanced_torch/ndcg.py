@@ -26,21 +26,14 @@ class ListLoss(PointwiseLoss):
         """
         return self._loss(scores, relevance, sample_weight, where)
 
-    def _parts(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None, where: Tensor | None) -> Parts:
-        self._check_parameters()
-        return list_parts(self._losses, inputs, targets, sample_weight, where)
+    def _parts(self, inputs: Tensor, targets: Tensor, where: Tensor | None) -> Parts:
+        return list_parts(self._losses, inputs, targets, where)
 
 
-def list_parts(
-    function: Callable[..., Any],
-    scores: Tensor,
-    relevance: Tensor,
-    sample_weight: Tensor | None,
-    where: Tensor | None,
-) -> Parts:
+def list_parts(function: Callable[..., Any], scores: Tensor, relevance: Tensor, where: Tensor | None) -> Parts:
     """Losses of lists; checks the arguments, their values too where that is free."""
     validation.check_tensors(scores=scores, relevance=relevance)
-    validation.check_optional_tensors(where=where, sample_weight=sample_weight)
+    validation.check_optional_tensors(where=where)
     losses, counted = function(scores, relevance, where=where)
     checks.weights(validation.readable(relevance), where=validation.readable(where), name="relevance")
     return Parts(losses, counted, None)

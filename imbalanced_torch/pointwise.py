@@ -30,7 +30,6 @@ from torch import Tensor
 
 from imbalanced_core import checks
 from imbalanced_core.losses import pointwise
-from imbalanced_core.pool.labels import foreground
 from imbalanced_core.reductions import ELEMENT_REDUCTIONS
 from imbalanced_torch._pointwise import ClassLoss, LabelLoss, holds_numbers, numbers_per_class
 from imbalanced_torch.validation import readable
@@ -145,14 +144,6 @@ class SoftmaxFocalLoss(ClassLoss):
         )
         self.background_class = background_class
         self._shown = ("alpha", "gamma", "reduction", "label_smoothing", "ignore_index", "background_class", "axis")
-
-    def _positives(self, inputs: Tensor, targets: Tensor) -> Tensor | None:
-        if self.reduction != "mean_positive":
-            return None
-        num_classes = inputs.shape[self.axis]
-        return foreground(
-            targets, num_classes=num_classes, background_class=self.background_class, axis=self.axis % inputs.ndim
-        )
 
 
 class SymmetricCrossEntropyLoss(ClassLoss):

@@ -11,9 +11,8 @@ from imbalanced_core import checks, reductions
 from imbalanced_core.losses import hard_examples, long_tail, pointwise
 from imbalanced_core.losses.ndcg import ndcg
 from imbalanced_core.options import LIST_DEFAULTS, ListOptions, with_options
-from imbalanced_core.pool.labels import foreground
 from imbalanced_torch import validation
-from imbalanced_torch._pointwise import Parts, counted_positions, holds_numbers, label_parts
+from imbalanced_torch._pointwise import class_parts, holds_numbers, label_parts, reduce_parts
 from imbalanced_torch.functional.ranking import Number
 from imbalanced_torch.ndcg import list_parts
 from imbalanced_torch.validation import readable
@@ -225,7 +224,7 @@ def label_loss(
     if ignore_index is not None:
         checks.index("ignore_index", ignore_index)
     parts = label_parts(function, logits, targets, where, ignore_index, name="logits")
-    return _reduce(parts, reduction, sample_weight)
+    return reduce_parts(parts, reduction, sample_weight)
 
 
 def class_loss(
@@ -244,12 +243,10 @@ def class_loss(
     if background_class is None:
         checks.one_of("reduction", reduction, ("mean", "sum", "none"))
     checks.index("ignore_index", ignore_index)
-    options: dict[str, Any] = {"name": "logits", "instead": "sigmoid_focal_loss"}
-    where = counted_positions(logits, targets, where, ignore_index, axis, **options)
-    losses, positives = function(logits, targets, axis=axis, where=where), None
-    if reduction == "mean_positive" and background_class is not None:
-        positives = foreground(targets, num_classes=logits.shape[axis], background_class=background_class, axis=axis)
-    return _reduce(Parts(losses, where, positives), reduction, sample_weight)
+    background_class = background_class if reduction == "mean_positive" else None
+    names = {"name": "logits", "instead": "sigmoid_focal_loss"}
+    parts = class_parts(function, logits, targets, where, ignore_index, axis, background_class, **names)
+    return reduce_parts(parts, reduction, sample_weight)
 
 
 def list_loss(
@@ -264,15 +261,7 @@ def list_loss(
 ) -> Tensor:
     """Reduced loss of lists; the core's `function` takes the other options and returns losses and the mask of lists."""
     checks.one_of("reduction", reduction, reductions.CLASS_REDUCTIONS)
-    parts = list_parts(partial(function, **options), scores, relevance, sample_weight, where)
-    return _reduce(parts, reduction, sample_weight)
-
-
-def _reduce(parts: Parts, reduction: str, weights: Tensor | None) -> Tensor:
-    losses, where, positives = parts
-    validation.check_optional_tensors(sample_weight=weights)
-    checks.weights(readable(weights), where=readable(where))
-    return reductions.reduce_elements(losses, reduction=reduction, where=where, weights=weights, positives=positives)
+    return reduce_parts(list_parts(partial(function, **options), scores, relevance, where), reduction, sample_weight)
 
 
 def _counts(class_counts: Counts, logits: Tensor) -> Tensor:

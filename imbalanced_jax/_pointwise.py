@@ -106,8 +106,8 @@ def class_loss(
     """As `label_loss`, for exclusive classes and `ClassOptions`; "mean_positive" needs a background class."""
     numbers = _checked(numbers, static, rules)
     if "class_counts" in numbers:
-        numbers["class_counts"] = counts = validation.as_floats("class_counts", numbers["class_counts"])
-        checks.positive_values(readable(counts), name="class_counts")
+        counts = validation.as_floats("class_counts", numbers["class_counts"], checks.positive_values)
+        numbers["class_counts"] = counts
     validation.check_static(reduction=reducing["reduction"])
     if background_class is None:
         checks.one_of("reduction", reducing["reduction"], ("mean", "sum", "none"))

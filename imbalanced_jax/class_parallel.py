@@ -14,8 +14,9 @@ from jax import lax
 from jax.sharding import PartitionSpec
 
 from imbalanced_core.pool import class_block
+from imbalanced_core.pool.class_parallel import block_loss
 from imbalanced_core.pool.queue import Queue, empty
-from imbalanced_core.pool.step import PooledResult, pooled_loss
+from imbalanced_core.pool.step import PooledResult
 from imbalanced_jax import distributed
 from imbalanced_jax.distributed import AxisName
 
@@ -46,41 +47,27 @@ def class_parallel_loss(
     width = class_block.block_width(num_classes, distributed.device_count(axis_name))
     if queue is None:
         queue = empty(0, width, xp=jnp, multilabel=True)
-    block = partial(_to_block, width=width, axis_name=axis_name)
     labels = class_block.row_labels(targets, shape=logits.shape, ignore_index=ignore_index, multilabel=multilabel)
     rows = {"sample_weight": sample_weight, "iid_mask": iid_mask, "is_storable": jnp.isfinite(logits).all(axis=1)}
-    rows = distributed.gather_rows(rows, axis_name)
-    first = width * lax.axis_index(distributed.axis_names(axis_name))
-    loss, result = pooled_loss(
+    columns = {"logits": logits}
+    (columns if multilabel else rows)["targets"] = labels
+    block = jax.tree.map(partial(_to_block, width=width, axis_name=axis_name), columns)
+    loss, result = block_loss(
         objective,
-        block(logits),
-        class_block.block_labels(
-            block(labels) if multilabel else distributed.gather_rows(labels, axis_name),
-            first=first,
-            width=width,
-            num_classes=num_classes,
-        ),
+        distributed.gather_rows(rows, axis_name) | block,
         queue,
-        reduction="sum",
-        ignore_index=-1,
-        multilabel=True,
-        sample_weight=rows["sample_weight"],
-        iid_mask=rows["iid_mask"],
-        is_storable=rows["is_storable"],
+        first=width * lax.axis_index(distributed.axis_names(axis_name)),
+        width=width,
+        num_classes=num_classes,
+        reduction=reduction,
+        share=lambda packed: distributed.gather_rows(packed[None, :], axis_name),
         **options,
     )
-    packed = class_block.pack_block(loss, result.per_class, result.valid, result.diagnostics)
-    blocks = distributed.gather_rows(packed[None, :], axis_name)
-    loss, per_class, valid, figures = class_block.unpack_blocks(
-        blocks, result.diagnostics, num_classes=num_classes, reduction=reduction
+    weights, is_iid, *results = distributed.invariant(
+        (result.queue.weights, result.queue.is_iid, *result[1:]), axis_name
     )
-    new_queue = result.queue._replace(
-        weights=distributed.invariant(result.queue.weights, axis_name),
-        is_iid=distributed.invariant(result.queue.is_iid, axis_name),
-    )
-    loss = distributed.mean_loss(loss, axis_name)
-    constants = distributed.invariant((per_class, valid, figures), axis_name)
-    return loss, PooledResult(new_queue, *constants)
+    new_queue = result.queue._replace(weights=weights, is_iid=is_iid)
+    return distributed.mean_loss(loss, axis_name), PooledResult(new_queue, *results)
 
 
 def queue_specs(axis_name: AxisName) -> Queue:

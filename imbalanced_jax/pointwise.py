@@ -85,8 +85,7 @@ def softmax_focal_loss(
     """
     checks.in_unit_interval("label_smoothing", validation.number(label_smoothing))
     if alpha is not None:
-        alpha = validation.as_floats("alpha", alpha)
-        checks.weights(validation.readable(alpha), name="alpha")
+        alpha = validation.as_floats("alpha", alpha, checks.weights)
     validation.check_static(background_class=background_class)
     checks.at_least("background_class", background_class, 0)
     numbers = {"alpha": alpha, "gamma": gamma}
@@ -186,8 +185,7 @@ def sigmoid_logit_adjusted_loss(
     """
     rate = validation.number(positive_rate)
     if isinstance(rate, (Sequence, Array)) and not isinstance(rate, str) and getattr(rate, "ndim", True):
-        rate = validation.as_floats("positive_rate", rate)
-        checks.positive_values(validation.readable(rate), name="positive_rate", below=1.0)
+        rate = validation.as_floats("positive_rate", rate, partial(checks.positive_values, below=1.0))
     numbers = {"positive_rate": rate, "tau": tau}
     return label_loss(long_tail.sigmoid_logit_adjusted, logits, targets, numbers, rules=long_tail.RULES, **options)
 

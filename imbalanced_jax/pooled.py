@@ -22,6 +22,7 @@ from imbalanced_core.pool.subsampling import strata_count
 from imbalanced_jax import distributed, validation
 from imbalanced_jax.class_parallel import class_parallel_loss
 from imbalanced_jax.distributed import AxisName
+from imbalanced_jax.validation import readable
 
 Result: TypeAlias = tuple[jax.Array, PooledResult]
 
@@ -91,99 +92,73 @@ def ranking_loss(
     of_objective |= own
     temperature = rest.pop("temperature")
     checks.positive("temperature", validation.number(temperature))
-    validation.check_arrays(logits=logits, targets=targets)
-    validation.check_optional_arrays(sample_weight=rest["sample_weight"], iid_mask=rest["iid_mask"])
-    static = {name: rest[name] for name in _STATIC if name in rest and name != "axis_name"}
-    validation.check_static(**of_objective, **static)
+    rows = {"logits": logits, "targets": targets}
+    validation.check_arrays(**rows)
+    rows |= {name: rest.pop(name) for name in ("sample_weight", "iid_mask")}
+    validation.check_optional_arrays(**rows)
+    gate, key = rest.pop("gate"), rest.pop("key")
+    rest["axis_name"] = distributed.axis_names(rest["axis_name"])
+    validation.check_static(**of_objective, **rest)
     shared.check_options(rest)
     if queue is not None and not isinstance(queue, Queue):
         rule = "a Queue, from init_queue or aux.queue (a restored dict: Queue(**it)), or None"
         raise TypeError(f"queue must be {rule}, got {type(queue).__name__}")
     checks.require(logits.ndim == 2 and logits.shape[1] > 0, "logits", "of shape [rows, classes]", tuple(logits.shape))
-    check_gate(rest["gate"], logits.shape[1])
-    if rest["key"] is not None and not isinstance(rest["key"], (jax.Array, np.ndarray)):
-        raise TypeError(f"key must be an array of jax.random.key, got {rest['key']!r}")
+    check_gate(gate, logits.shape[1])
+    if key is not None and not isinstance(key, (jax.Array, np.ndarray)):
+        raise TypeError(f"key must be an array of jax.random.key, got {key!r}")
     labels = {name: rest[name] for name in ("ignore_index", "multilabel")}
-    checks.batch(
-        validation.readable(targets), validation.readable(rest["sample_weight"]), num_classes=logits.shape[1], **labels
-    )
-    rows = 0 if queue is None else queue.logits.shape[0]
-    rows += logits.shape[0] * distributed.device_count(rest["axis_name"])
-    if message := too_few(own.get("k"), rows):
+    checks.batch(readable(targets), readable(rows["sample_weight"]), num_classes=logits.shape[1], **labels)
+    pool = 0 if queue is None else queue.logits.shape[0]
+    pool += logits.shape[0] * distributed.device_count(rest["axis_name"])
+    if message := too_few(own.get("k"), pool):
         warnings.warn(message, stacklevel=4)
-    return _step(
-        logits,
-        targets,
-        queue,
-        # always an array, so that all temperatures share one compilation
-        jnp.asarray(temperature, dtype=jnp.result_type(float)),
-        objective=objective,
-        options=tuple(of_objective.items()),
-        iid_aware=iid_aware,
-        # `jax_debug_nans` would stop at the NaN loss of a class without positives
-        without_nan=bool(jax.config.jax_debug_nans),  # type: ignore[attr-defined]
-        **rest | {"axis_name": distributed.axis_names(rest["axis_name"])},
-    )
+    # where NaN is an error, the loss of a class without positives is 0
+    rest |= {"iid_aware": iid_aware, "without_nan": bool(jax.config.jax_debug_nans)}  # type: ignore[attr-defined]
+    # always an array, so that all temperatures share one compilation
+    tau = jnp.asarray(temperature, dtype=jnp.result_type(float))
+    fixed = {"objective": objective, "of_objective": tuple(of_objective.items()), "rest": tuple(rest.items())}
+    return _step(rows, queue, gate, key, tau, **fixed)
 
 
-_STATIC = (
-    "objective",
-    "options",
-    "pos_numerator",
-    "without_nan",
-    "iid_aware",
-    "reduction",
-    "ignore_index",
-    "multilabel",
-    "max_pool_size",
-    "update_queue",
-    "axis_name",
-    "class_parallel",
-)
-
-
-@partial(jax.jit, static_argnames=_STATIC)
+@partial(jax.jit, static_argnames=("objective", "of_objective", "rest"))
 def _step(
-    logits: jax.Array,
-    targets: jax.Array,
+    rows: dict[str, Any],
     queue: Queue | None,
+    gate: Gate | None,
+    key: jax.Array | None,
     temperature: jax.Array,
     *,
     objective: Callable[..., tuple],
-    options: tuple,
-    max_pool_size: int | None,
-    key: jax.Array | None,
-    axis_name: tuple,
-    class_parallel: bool,
-    without_nan: bool,
-    gate: Gate | None,
-    **rest: Any,
-) -> tuple[jax.Array, PooledResult]:
-    rest |= {"undefined": 0.0 if without_nan else math.nan, "live_aware": gate is not None}
-    ranking = partial(objective, **dict(options))
-    objective = with_gate(ranking, gate, temperature=temperature)
+    of_objective: tuple[tuple[str, Any], ...],
+    rest: tuple[tuple[str, Any], ...],
+) -> Result:
+    options = dict(rest)
+    axis_name, class_parallel, size = (options.pop(name) for name in ("axis_name", "class_parallel", "max_pool_size"))
+    options |= {"undefined": 0.0 if options.pop("without_nan") else math.nan, "live_aware": gate is not None}
+    objective = with_gate(partial(objective, **dict(of_objective)), gate, temperature=temperature)
+    num_classes = rows["logits"].shape[1]
     if class_parallel:
         checks.require(bool(axis_name), "axis_name", "given with class_parallel=True", None)
-        checks.require(max_pool_size is None, "max_pool_size", "None with class_parallel=True", max_pool_size)
+        checks.require(size is None, "max_pool_size", "None with class_parallel=True", size)
         checks.require(gate is None, "gate", "None with class_parallel=True", gate)
-        return class_parallel_loss(objective, logits, targets, queue, axis_name=axis_name, **rest)
-    kind = {"multilabel": rest["multilabel"]}
-    if max_pool_size is not None:  # here, so that it is reported before a missing key
-        checks.at_least("max_pool_size", max_pool_size, strata_count(logits.shape[1], **kind))
+        return class_parallel_loss(objective, queue=queue, axis_name=axis_name, **rows, **options)
+    kind = {"multilabel": options["multilabel"]}
+    if size is not None:  # here, so that it is reported before a missing key
+        checks.at_least("max_pool_size", size, strata_count(num_classes, **kind))
     if queue is None:
-        queue = init_queue(0, logits.shape[1], **kind)
-    rows = {"logits": logits, "targets": targets, "sample_weight": rest["sample_weight"], "iid_mask": rest["iid_mask"]}
-    rest |= distributed.gather_rows(distributed.replicate(rows), axis_name)
-    noise = _noise(key, len(rest["logits"]) + len(queue.logits), max_pool_size, axis_name)
+        queue = init_queue(0, num_classes, **kind)
+    rows = distributed.gather_rows(distributed.replicate(rows), axis_name)
+    noise = _noise(key, len(rows["logits"]) + len(queue.logits), size, axis_name)
     loss, result = pooled_loss(
-        objective, queue=distributed.replicate(queue), max_pool_size=max_pool_size, noise=noise, **rest
+        objective, queue=distributed.replicate(queue), max_pool_size=size, noise=noise, **rows, **options
     )
     return distributed.mean_loss(loss, axis_name), PooledResult(
         queue=distributed.invariant(result.queue, axis_name),
         per_class=distributed.mean_loss(result.per_class, axis_name),
         valid=distributed.invariant(result.valid, axis_name),
         diagnostics=distributed.invariant(result.diagnostics, axis_name),
-        gate=distributed.invariant(result.gate if gate is None or rest["update_queue"] else gate, axis_name),
+        gate=distributed.invariant(result.gate if gate is None or options["update_queue"] else gate, axis_name),
     )
 
 

@@ -4,7 +4,7 @@ Elsewhere (in `jit`, `grad`, `vmap`, on an accelerator) the values cannot be rea
 values make the losses NaN, and `validate_targets` checks on request.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
@@ -54,10 +54,15 @@ def check_static(**options: Any) -> None:
         checks.require(is_fixed, name, "a Python value, fixed when compiled", value)
 
 
-def as_floats(name: str, numbers: Any) -> jax.Array:
-    """Floats from an array, number or sequence of numbers; anything else is a TypeError naming the argument."""
+def as_floats(name: str, numbers: Any, check: Callable[..., Any] | None = None) -> jax.Array:
+    """Floats from an array, number or sequence of numbers; anything else is a TypeError naming the argument.
+
+    `check(values, name=name)` checks readable ones.
+    """
     array = numbers if isinstance(numbers, (jax.Array, np.ndarray)) else np.asarray(numbers)
     check_arrays(**{name: array})
+    if check is not None:
+        check(readable(array), name=name)
     return jnp.asarray(class_balance.as_floats(array))  # floats first: JAX would cut large numpy integers to 32 bits
 
 
@@ -73,9 +78,8 @@ def positive_weight(alpha: Any) -> Any:
     if isinstance(alpha, str) or (not isinstance(alpha, Sequence) and getattr(alpha, "ndim", 0) == 0):
         checks.in_unit_interval("alpha", number(alpha))
         return alpha
-    alpha = as_floats("alpha", alpha)
+    alpha = as_floats("alpha", alpha, checks.probabilities)
     checks.require(alpha.ndim == 1, "alpha", "a number or one weight per label, [C]", alpha.shape)
-    checks.probabilities(readable(alpha), name="alpha")
     return alpha
 
 

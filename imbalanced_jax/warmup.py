@@ -64,9 +64,8 @@ def warmup_blend(
     The loss is (1 - w) · warmup_fn() + w · main_fn(queue, temperature)[0], with w from `blend_schedule` and the
     temperature from `temperature_schedule` at this step. While w is 0 the main loss is not computed and the queue does
     not change; while w is 1 the warm-up loss is not computed. At step `warmup_steps`, the switch, the main loss gets an
-    empty queue. The step may be traced: one compilation serves the whole schedule. All state is in the arguments, so a
-    run resumes bit for bit. Call it inside the function that `jax.value_and_grad(..., has_aux=True)` differentiates,
-    under `jit`::
+    empty queue. The step may be traced: one compilation serves the whole schedule. Call it inside the function that
+    `jax.value_and_grad(..., has_aux=True)` differentiates, under `jit`::
 
         def loss_fn(params, step, queue):
             logits = model(params, inputs)
@@ -102,8 +101,7 @@ def warmup_blend(
         queue unchanged, other queues empty, gates as before the first step, and NaN, False and 0 elsewhere.
 
     Raises:
-        ValueError: on an invalid number, or if the two losses differ in shape.
-        TypeError: if there is a queue and `aux` has no field `queue`.
+        ValueError, TypeError: on an invalid number, or if the losses differ in shape or `aux` lacks the field `queue`.
 
     Cost: that of the losses with a weight > 0. Under `vmap` over the step both are computed. Outside `jit` every call
     is traced again, which is slow.
@@ -137,14 +135,14 @@ def warmup_blend(
 def _form_of_main(main_fn: Callable, queue: Queue | None, temperature: jax.Array) -> tuple[Any, Any]:
     """Shapes and dtypes of the main loss and of its aux."""
     form = jax.eval_shape(main_fn, queue, temperature)
-    name = type(form).__name__
     if type(form) is not tuple or len(form) != 2:
-        raise TypeError(f"main_fn must return a pair (loss, aux), got {name}")
-    if not isinstance(form[0], jax.ShapeDtypeStruct):
-        raise TypeError(f"the loss of main_fn must be an array, got {type(form[0]).__name__}")
-    if queue is not None and not hasattr(form[1], "queue"):
-        name = type(form[1]).__name__
-        raise TypeError(f"main_fn must return (loss, aux) with the next queue in the field aux.queue, got {name}")
+        raise TypeError(f"main_fn must return a pair (loss, aux), got {type(form).__name__}")
+    loss, aux = form
+    if not isinstance(loss, jax.ShapeDtypeStruct):
+        raise TypeError(f"the loss of main_fn must be an array, got {type(loss).__name__}")
+    if queue is not None and not hasattr(aux, "queue"):
+        rule = "(loss, aux) with the next queue in the field aux.queue"
+        raise TypeError(f"main_fn must return {rule}, got {type(aux).__name__}")
     return form
 
 

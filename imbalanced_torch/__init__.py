@@ -1,8 +1,7 @@
 """Losses for imbalanced data as PyTorch modules."""
 
 from imbalanced_core import __version__ as __version__
-from imbalanced_torch.calibration import prior_correction
-from imbalanced_torch.class_weights import class_weights, pos_weight
+from imbalanced_torch.class_frequencies import class_weights, pos_weight, prior_correction
 from imbalanced_torch.hard_examples import AsymmetricLoss, HardNegativeLoss, Poly1Loss
 from imbalanced_torch.long_tail import LDAMLoss, LogitAdjustedLoss, SigmoidLogitAdjustedLoss, VectorScalingLoss
 from imbalanced_torch.ndcg import NDCGLoss

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from imbalanced_core import checks
 
-_BITS = 52  # number of powers of two that a float64 sums exactly
-
 
 def describe(
     tensors: Sequence[Tensor | None], *, names: Sequence[str], flags: Sequence[int] | Mapping[str, int | str] = ()
@@ -54,7 +52,7 @@ def exchange(describe: Callable[[], Any], *, rows: int, device: torch.device, pr
     of_ranks, failed, codes = zip(*gathered.view(-1, len(local)).tolist(), strict=True)
     if failure is not None:
         raise failure
-    _refuse([rank for rank, has_failed in enumerate(failed) if has_failed])
+    refuse(failed)
     if len(set(codes)) > 1:
         name, column = next(differences(facts, process_group))
         ranks: dict[Any, list[int]] = {}
@@ -76,24 +74,17 @@ def differences(own: dict[str, Any], process_group: Any) -> Iterator[tuple[str, 
 
 
 def failures(process_group: Any, *, failed: bool, device: torch.device) -> Tensor:
-    """Which ranks failed, one bit per rank, as float64 numbers that an all-reduce sums."""
-    size, rank = dist.get_world_size(process_group), dist.get_rank(process_group)
-    length = -(-size // _BITS)
-    if not failed:
-        return torch.zeros(length, dtype=torch.float64, device=device)
-    bits = [2.0 ** (rank % _BITS) if i == rank // _BITS else 0.0 for i in range(length)]
-    return torch.tensor(bits, dtype=torch.float64, device=device)
-
-
-def refuse_failures(failed: Tensor) -> None:
-    """Raises a ValueError naming the failed ranks, given the sum of all ranks' `failures`. Reads the values."""
-    numbers = [int(number) for number in failed.tolist()]
-    _refuse([_BITS * i + bit for i, number in enumerate(numbers) for bit in range(_BITS) if number >> bit & 1])
-
-
-def _refuse(failed: Sequence[int]) -> None:
+    """Which ranks failed, one float64 flag per rank, to be summed by an all-reduce; here, this rank's."""
+    flags = torch.zeros(dist.get_world_size(process_group), dtype=torch.float64, device=device)
     if failed:
-        raise ValueError(f"inputs must be valid on every rank, got an error on {say_list(failed)}; it says which")
+        flags[dist.get_rank(process_group)] = 1.0
+    return flags
+
+
+def refuse(failed: Sequence[float]) -> None:
+    """Raises a ValueError naming the ranks whose flag is set."""
+    if ranks := [rank for rank, flag in enumerate(failed) if flag]:
+        raise ValueError(f"inputs must be valid on every rank, got an error on {say_list(ranks)}; it says which")
 
 
 def all_gather(gathered: Tensor, local: Tensor, process_group: Any) -> None:

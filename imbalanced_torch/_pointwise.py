@@ -1,11 +1,9 @@
 """Shared code of the pointwise modules: the reduction, over one or all processes, and checks of class logits."""
 
-import contextlib
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, TypedDict, Unpack
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, ClassVar, TypedDict, Unpack
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,15 +11,7 @@ from imbalanced_core import checks, reductions
 from imbalanced_core.options import check_options
 from imbalanced_core.pool.labels import foreground, taking_part
 from imbalanced_torch import distributed, validation
-from imbalanced_torch.validation import readable
-
-
-class Parts(NamedTuple):
-    """The losses of all positions, with what their reduction needs."""
-
-    losses: Tensor  # one per position
-    where: Tensor | None  # mask of the counted positions
-    positives: Tensor | None  # what "mean_positive" counts
+from imbalanced_torch.validation import holds_numbers, readable
 
 
 class PointwiseOptions(TypedDict, total=False):
@@ -47,7 +37,7 @@ class ClassOptions(PointwiseOptions, total=False):
     axis: int
 
 
-class PointwiseLoss(distributed.GroupMember, ABC):
+class PointwiseLoss(distributed.GroupMember):
     """Base class of losses that are a sum or mean of a core function over positions."""
 
     function: ClassVar[Callable[..., Any]]  # (inputs, targets, *, where, **numbers) -> one loss per position
@@ -97,10 +87,6 @@ class PointwiseLoss(distributed.GroupMember, ABC):
                 setattr(self, name, value if device.type == "meta" else value.to(device))
         return self
 
-    @abstractmethod
-    def _parts(self, inputs: Tensor, targets: Tensor, where: Tensor | None) -> Parts:
-        """Checks the arguments, their values too where that is free, and returns the loss of every position."""
-
     def _losses(self, inputs: Tensor, targets: Tensor, where: Tensor | None, **options: Any) -> Any:
         self._check_parameters()  # again, since they may have changed
         for name in self._numbers:
@@ -112,23 +98,22 @@ class PointwiseLoss(distributed.GroupMember, ABC):
         training = self.training and torch.is_grad_enabled()
         return distributed.should_gather(self.gather_distributed, training=training, process_group=self.process_group)
 
-    def _loss(
-        self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None, where: Tensor | None = None
-    ) -> Tensor:
+    def _loss(self, kind: Callable[..., Any], inputs: Tensor, targets: Tensor, **options: Any) -> Tensor:
+        """The loss by one of the functions below, over one or all processes."""
         gather = not self.equal_rows and self._gathers()
-
-        def reduced(reduce: Callable[..., Any]) -> Any:
-            return reduce_parts(self._parts(inputs, targets, where), self.reduction, sample_weight, reduce=reduce)
-
+        evaluate = partial(self._evaluate, kind, inputs, targets, reduction=self.reduction, **options)
         if self.reduction == "none" or not gather:
-            return reduced(reductions.reduce_elements)
-        tensors = [x for x in (inputs, targets, sample_weight) if isinstance(x, Tensor)]
+            return evaluate()
+        tensors = [x for x in (inputs, targets, options["sample_weight"]) if isinstance(x, Tensor)]
         return distributed.global_ratio_of(
-            lambda: reduced(reductions.element_sum_and_mass),
+            partial(evaluate, reduce=reductions.element_sum_and_mass),
             device=tensors[0].device if tensors else torch.device("cpu"),
             process_group=self.process_group,
             grad_reduction=self.grad_reduction,
         )
+
+    def _evaluate(self, kind: Callable[..., Any], inputs: Tensor, targets: Tensor, **options: Any) -> Any:
+        return kind(self._losses, inputs, targets, **options)
 
     def extra_repr(self) -> str:
         def shown(value: Any) -> Any:
@@ -158,10 +143,8 @@ class LabelLoss(PointwiseLoss):
         is bool, in that shape; False masks an entry, as `ignore_index` does. `sample_weight`: see
         `imbalanced_torch.pointwise`.
         """
-        return self._loss(inputs, targets, sample_weight, where)
-
-    def _parts(self, inputs: Tensor, targets: Tensor, where: Tensor | None) -> Parts:
-        return label_parts(self._losses, inputs, targets, where, self.ignore_index, name="inputs")
+        options: dict[str, Any] = {"sample_weight": sample_weight, "where": where, "ignore_index": self.ignore_index}
+        return self._loss(label_loss, inputs, targets, name="inputs", **options)
 
 
 class ClassLoss(PointwiseLoss):
@@ -187,32 +170,29 @@ class ClassLoss(PointwiseLoss):
         integer or bool dtype, or probabilities in the shape of `inputs`. `sample_weight`: see
         `imbalanced_torch.pointwise`.
         """
-        return self._loss(inputs, targets, sample_weight)
-
-    def _parts(self, inputs: Tensor, targets: Tensor, where: Tensor | None) -> Parts:
-        validation.check_tensors(inputs=inputs)
-        if self.axis == 1:
-            checks.require(inputs.ndim >= 2, "inputs", "of shape [N, C] or [N, C, *]", tuple(inputs.shape))
-        background_class = self.background_class if self.reduction == "mean_positive" else None
-        names = {"name": "inputs", "instead": "SigmoidFocalLoss"}
-        return class_parts(
-            self._losses, inputs, targets, where, self.ignore_index, self.axis, background_class, **names
-        )
+        options: dict[str, Any] = {"sample_weight": sample_weight, "ignore_index": self.ignore_index, "axis": self.axis}
+        options |= {"background_class": self.background_class, "name": "inputs", "instead": "SigmoidFocalLoss"}
+        return self._loss(class_loss, inputs, targets, **options)
 
 
-def label_parts(
+def label_loss(
     function: Callable[..., Any],
     logits: Tensor,
     targets: Tensor,
+    *,
     where: Tensor | None,
     ignore_index: int | None,
-    *,
-    name: str,
-) -> Parts:
-    """Losses of independent labels, from a function that may also return the mask of counted entries.
+    sample_weight: Tensor | None,
+    name: str = "logits",
+    **reducing: Any,
+) -> Any:
+    """Reduced loss of independent labels; the core's `function` may also return the mask of entries.
 
-    Checks the arguments, their values too where that is free; `name` is the name of the logits in errors.
+    Checks the arguments, their values too where that is free; `name` is that of the logits in errors. `reducing` holds
+    `reduction` and, if not to call `reduce_elements`, `reduce`, another function of `imbalanced_core.reductions`.
     """
+    if ignore_index is not None:
+        checks.index("ignore_index", ignore_index)
     validation.check_tensors(**{name: logits}, targets=targets)
     validation.check_optional_tensors(where=where)
     checks.floating(name, logits)
@@ -227,33 +207,41 @@ def label_parts(
     losses = function(logits, targets, where=where)
     if isinstance(losses, tuple):
         losses, where = losses
-    return Parts(losses, where, targets)
+    return _reduced(losses, where, sample_weight, targets, **reducing)
 
 
-def class_parts(
+def class_loss(
     function: Callable[..., Tensor],
     logits: Tensor,
     targets: Tensor,
-    where: Tensor | None,
+    *,
+    background_class: int | None = None,
+    where: Tensor | None = None,
     ignore_index: int,
     axis: int,
-    background_class: int | None,
-    *,
-    name: str,
-    instead: str,
-) -> Parts:
-    """Losses of exclusive classes; `background_class` is None unless positives are counted. The rest as above."""
+    sample_weight: Tensor | None,
+    reduction: str,
+    name: str = "logits",
+    instead: str = "sigmoid_focal_loss",
+    **reducing: Any,
+) -> Any:
+    """As `label_loss`, for exclusive classes; "mean_positive" needs a background class."""
+    if background_class is None:
+        checks.one_of("reduction", reduction, ClassLoss.reductions)
+    checks.index("ignore_index", ignore_index)
     validation.check_tensors(**{name: logits}, targets=targets)
     validation.check_optional_tensors(where=where)
     checks.floating(name, logits)
+    if axis == 1:
+        checks.require(logits.ndim >= 2, name, "of shape [N, C] or [N, C, *]", tuple(logits.shape))
     checks.require(-logits.ndim <= axis < logits.ndim, "axis", f"an axis of {logits.ndim}-d {name}", axis)
     checks.several_classes(name, logits, axis=axis, instead=instead)
     checks.boolean("where", where)
     where = _counted_positions(logits, targets, where, ignore_index, axis)
     losses, positives = function(logits, targets, where=where, axis=axis), None
-    if background_class is not None:
+    if reduction == "mean_positive" and background_class is not None:
         positives = foreground(targets, num_classes=logits.shape[axis], background_class=background_class, axis=axis)
-    return Parts(losses, where, positives)
+    return _reduced(losses, where, sample_weight, positives, reduction=reduction, **reducing)
 
 
 def _counted_positions(
@@ -274,39 +262,37 @@ def _counted_positions(
     return where & taking_part(targets, ignore_index=ignore_index)
 
 
-def reduce_parts(
-    parts: Parts,
-    reduction: str,
-    weights: Tensor | None,
+def list_loss(
+    function: Callable[..., Any],
+    scores: Tensor,
+    relevance: Tensor,
     *,
+    where: Tensor | None,
+    sample_weight: Tensor | None,
+    reduction: str,
+    reduce: Callable[..., Any] = reductions.reduce_elements,
+    **options: Any,
+) -> Any:
+    """As `label_loss`, for lists; the core's `function` takes the other options and returns the mask of lists."""
+    checks.one_of("reduction", reduction, reductions.CLASS_REDUCTIONS)
+    validation.check_tensors(scores=scores, relevance=relevance)
+    validation.check_optional_tensors(where=where)
+    losses, counted = function(scores, relevance, where=where, **options)
+    checks.weights(readable(relevance), where=readable(where), name="relevance")
+    return _reduced(losses, counted, sample_weight, None, reduction=reduction, reduce=reduce)
+
+
+def _reduced(
+    losses: Tensor,
+    where: Tensor | None,
+    weights: Tensor | None,
+    positives: Tensor | None,
+    *,
+    reduction: str,
     reduce: Callable[..., Any] = reductions.reduce_elements,
 ) -> Any:
-    """The losses reduced by one of the functions of `imbalanced_core.reductions`; checks the sample weights."""
-    losses, where, positives = parts
     if weights is not None:
         validation.check_tensors(sample_weight=weights)
         reductions.spread_weights(weights, losses)  # checks the shape first
         checks.weights(readable(weights), where=readable(where))
     return reduce(losses, reduction=reduction, where=where, weights=weights, positives=positives, is_masked=True)
-
-
-def holds_numbers(value: Any) -> bool:
-    """Whether it is an array or sequence, not a number."""
-    is_array = isinstance(value, (Sequence, np.ndarray, Tensor)) and not isinstance(value, str)
-    return is_array and bool(getattr(value, "ndim", True))
-
-
-def numbers_per_class(
-    name: str,
-    numbers: Any,
-    rule: str = "one weight per class, [C], or None",
-    *,
-    check: Callable[..., Any] = checks.weights,
-) -> Tensor:
-    """A floating-point copy of the numbers as a tensor [C]; `check(values, name=name)` checks them."""
-    with torch.device("cpu") if torch.get_default_device().type == "meta" else contextlib.nullcontext():
-        tensor = validation.as_tensor(name, numbers).detach().clone()
-    tensor = tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
-    checks.require(tensor.ndim == 1, name, rule, numbers)
-    check(readable(tensor), name=name)
-    return tensor

@@ -4,7 +4,8 @@ An all-to-all sends each rank the columns of its classes, so no rank ever holds 
 traffic are W times smaller than with a gather. Value and gradient equal those of the gathered loss up to rounding.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +13,9 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
+from imbalanced_core import ops
 from imbalanced_core.pool import class_block
+from imbalanced_core.pool.class_parallel import block_loss
 from imbalanced_core.pool.queue import Queue
 from imbalanced_core.pool.step import PooledResult, pooled_loss
 from imbalanced_torch import _collectives, distributed
@@ -44,18 +47,21 @@ class Layout(NamedTuple):
         """The number of classes in the block of each rank, without padding."""
         return [min(max(self.num_classes - r * self.width, 0), self.width) for r in range(len(self.rows))]
 
+    @property
+    def sizes(self) -> tuple[list[int], list[int]]:
+        """How many numbers of this rank's rows each rank owns, and how many of this rank's block each rank has."""
+        n, width = self.rows[self.rank], self.widths[self.rank]
+        return [n * w for w in self.widths], [m * width for m in self.rows]
+
 
 def class_parallel_loss(
     objective: Callable[..., tuple],
-    logits: Tensor,
-    targets: Tensor,
+    rows: Mapping[str, Tensor | None],
     queue: Queue,
     *,
     reduction: str,
     ignore_index: int,
     multilabel: bool,
-    sample_weight: Tensor | None,
-    iid_mask: Tensor | None,
     gather: bool,
     process_group: Any,
     grad_reduction: str,
@@ -65,7 +71,8 @@ def class_parallel_loss(
 ) -> tuple[Tensor, PooledResult]:
     """`imbalanced_core.pool.step.pooled_loss` over the rows of all ranks, with the classes divided among them.
 
-    Arguments as there, for this rank's rows: N may differ between ranks and may be 0. The queue holds this rank's
+    `rows` maps "logits", "targets", "sample_weight" and "iid_mask" to its arguments, for this rank: N may differ
+    between ranks and may be 0. Other arguments are as there. The queue holds this rank's
     classes of the global queue: logits and targets [Q, ⌈C / W⌉]. Without `gather` this rank works alone;
     `process_group` and `grad_reduction` are as in `imbalanced_torch.distributed.gather_rows`. `flags` are further
     values that must be equal on all ranks; `check` raises on invalid values on this rank, and then every rank raises,
@@ -77,38 +84,23 @@ def class_parallel_loss(
     Cost: three small collectives and two all-to-all of N · C numbers, one of them in backward, which every rank must
     run.
     """
-    num_classes = logits.shape[1]
-    inputs = {"logits": logits, "targets": targets, "sample_weight": sample_weight, "iid_mask": iid_mask}
-    inputs = {name: tensor for name, tensor in inputs.items() if tensor is not None}
+    inputs = {name: tensor for name, tensor in rows.items() if tensor is not None}
+    logits, targets, num_classes = inputs["logits"], inputs["targets"], inputs["logits"].shape[1]
     kind: dict[str, Any] = {"multilabel": multilabel, "ignore_index": ignore_index}
-    options |= {"multilabel": True, "ignore_index": -1}  # of the labels of a block
     if not gather:
         check()
         labels = class_block.row_labels(targets, shape=tuple(logits.shape), **kind)
-        labels = class_block.block_labels(labels, first=0, width=num_classes, num_classes=num_classes)
-        options |= {"sample_weight": sample_weight, "iid_mask": iid_mask}
-        return pooled_loss(objective, logits, labels, queue, reduction=reduction, **options)
+        inputs["targets"] = class_block.block_labels(labels, first=0, width=num_classes, num_classes=num_classes)
+        options |= {"reduction": reduction, "multilabel": True, "ignore_index": -1}  # of the labels of a block
+        return pooled_loss(objective, queue=queue, **(options | inputs))
     layout = _agree(inputs, flags | kind, check, process_group)
     inputs["targets"] = class_block.row_labels(targets, shape=tuple(logits.shape), **kind)
     inputs["is_storable"] = torch.isfinite(logits.detach()).all(dim=1)
     block = _exchange(inputs, layout, multilabel, distributed.gradient_scale(process_group, grad_reduction))
-    loss, result = pooled_loss(
-        objective,
-        block["logits"],
-        class_block.block_labels(block["targets"], first=layout.first, width=layout.width, num_classes=num_classes),
-        queue,
-        reduction="sum",
-        sample_weight=block.get("sample_weight"),
-        iid_mask=block.get("iid_mask"),
-        is_storable=block["is_storable"],
-        **options,
-    )
-    packed = class_block.pack_block(loss, result.per_class, result.valid, result.diagnostics)
-    loss, per_class, valid, figures = class_block.unpack_blocks(
-        _share(packed, layout), result.diagnostics, num_classes=num_classes, reduction=reduction
-    )
-    figures = figures._replace(grad_pos_count=class_block.live_positive_count(logits, inputs["targets"]))
-    return loss, PooledResult(result.queue, per_class, valid, figures)
+    options |= {"first": layout.first, "width": layout.width, "num_classes": num_classes, "reduction": reduction}
+    loss, result = block_loss(objective, block, queue, share=partial(_share, layout=layout), **options)
+    count = class_block.live_positive_count(logits, inputs["targets"])
+    return loss, ops.replaced(result, diagnostics=ops.replaced(result.diagnostics, grad_pos_count=count))
 
 
 @torch.compiler.disable(reason="the number of rows on other ranks is data")
@@ -148,24 +140,33 @@ def _share(packed: Tensor, layout: Layout) -> Tensor:
     return distributed.link_local(own, blocks, layout.rank, 1)
 
 
-def _to_block(columns: Tensor, layout: Layout) -> Tensor:
-    """Maps [n, C] of every rank to this rank's block of columns [Σ n, width]; padding is 0."""
-    n, width = columns.shape[0], layout.widths[layout.rank]
-    parts = [part.reshape(-1) for part in columns.split(layout.widths, dim=1)]
-    received = _all_to_all(torch.cat(parts), [n * w for w in layout.widths], [m * width for m in layout.rows], layout)
-    return F.pad(received.reshape(sum(layout.rows), width), (0, layout.width - width))
+class _ToBlock(torch.autograd.Function):
+    """Maps [n, C] of every rank to this rank's block of columns [Σ n, width]; padding is 0.
+
+    Backward sends the cotangents back to the ranks of their rows, times `scale`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, columns: Tensor, layout: Layout, scale: int) -> Tensor:
+        ctx.layout, ctx.scale = layout, scale
+        by_owner, by_source = layout.sizes
+        parts = [part.reshape(-1) for part in columns.split(layout.widths, dim=1)]
+        received = _all_to_all(torch.cat(parts), by_owner, by_source, layout.process_group)
+        width = layout.widths[layout.rank]
+        return F.pad(received.reshape(sum(layout.rows), width), (0, layout.width - width))
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple:
+        layout = ctx.layout
+        by_owner, by_source = layout.sizes
+        sent = (cotangents[0] * ctx.scale)[:, : layout.widths[layout.rank]].reshape(-1)
+        parts = _all_to_all(sent, by_source, by_owner, layout.process_group).split(by_owner)
+        n = layout.rows[layout.rank]
+        columns = [part.reshape(n, width) for part, width in zip(parts, layout.widths, strict=True)]
+        return torch.cat(columns, dim=1), None, None
 
 
-def _from_block(block: Tensor, layout: Layout) -> Tensor:
-    """Inverse of `_to_block`: maps the blocks [Σ n, width] of all ranks to this rank's rows [n, C]."""
-    n, width = layout.rows[layout.rank], layout.widths[layout.rank]
-    sent = block[:, :width].reshape(-1)
-    sizes = [n * w for w in layout.widths]
-    received = _all_to_all(sent, [m * width for m in layout.rows], sizes, layout)
-    return torch.cat([part.reshape(n, w) for part, w in zip(received.split(sizes), layout.widths, strict=True)], dim=1)
-
-
-def _all_to_all(sent: Tensor, sent_sizes: list[int], received_sizes: list[int], layout: Layout) -> Tensor:
+def _all_to_all(sent: Tensor, sent_sizes: list[int], received_sizes: list[int], process_group: Any) -> Tensor:
     # As bytes, which every backend supports whatever the dtype.
     size = sent.element_size()
     received = sent.new_empty(sum(received_sizes))
@@ -174,19 +175,6 @@ def _all_to_all(sent: Tensor, sent_sizes: list[int], received_sizes: list[int], 
         sent.clone(memory_format=torch.contiguous_format).view(torch.uint8),
         [size * k for k in received_sizes],
         [size * k for k in sent_sizes],
-        group=layout.process_group,
+        group=process_group,
     )
     return received
-
-
-class _ToBlock(torch.autograd.Function):
-    """`_to_block`, whose backward sends the cotangents back to the ranks of their rows, times `scale`."""
-
-    @staticmethod
-    def forward(ctx: Any, columns: Tensor, layout: Layout, scale: int) -> Tensor:
-        ctx.layout, ctx.scale = layout, scale
-        return _to_block(columns, layout)
-
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple:
-        return _from_block(cotangents[0] * ctx.scale, ctx.layout), None, None

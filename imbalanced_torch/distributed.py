@@ -43,12 +43,11 @@ def all_gather_with_grad(tensor: Tensor, *, process_group: Any = None) -> Tensor
     result is the tensor itself.
 
     Args:
-        tensor: [n, ...]; n may differ between ranks, the rest of the shape may not.
+        tensor: [n, ...]; n may differ between ranks, the rest of the shape may not: a ValueError on every rank.
         process_group: the ranks to gather from; None for all.
 
     Raises:
         RuntimeError: if `torch.distributed` is not available or not initialized.
-        ValueError: on every rank, if the ranks disagree on the shape of a row or on the dtype.
     """
     _require_initialized("all_gather_with_grad")
     (gathered,), _ = gather_rows((tensor,), process_group=process_group, grad_reduction="sum", names=("tensor",))
@@ -99,9 +98,8 @@ def gather_rows(
             between ranks and may be 0.
         process_group: the ranks to gather from; None for all.
         grad_reduction: what the training framework does with gradients: "mean" (DDP, FSDP2) or "sum".
-        flags: integers that must be equal on all ranks, such as options; a mapping, which may also hold strings, names
-            them in the error.
-        names: names of the tensors, for the error.
+        flags: integers that must be equal on all ranks; a mapping, which may also hold strings, names them in errors.
+        names: of the tensors, for errors.
 
     Returns:
         The gathered tensors [Σ n, ...], and a bool mask [Σ n] of this rank's own rows.
@@ -142,12 +140,11 @@ def global_ratio(total: Tensor, mass: Tensor | None, *, process_group: Any, grad
 
     `total` is this rank's sum of losses, 0-d; on a rank without rows, a zero that depends on the model's output, so
     that every rank takes part in gradient averaging. `mass` is its normaliser, 0-d, without gradient; None for a plain
-    sum. The rest is as in `gather_rows`. One all-reduce of a few float64 numbers; none in backward. It can be traced by
+    sum. The rest is as in `gather_rows`. One all-reduce of W + 2 float64 numbers; none in backward. It can be traced by
     `torch.compile(fullgraph=True)`.
 
-    Returns:
-        The global value, 0-d, in the dtype of `total`, equal on every rank. If `global_ratio_of` failed on another
-        rank: a ValueError that says on which, or NaN on an accelerator or compiled.
+    Returns the global value, 0-d, in the dtype of `total`, equal on every rank. If `global_ratio_of` failed on another
+    rank: a ValueError that says on which, or NaN on an accelerator or compiled.
     """
     check_options({"grad_reduction": grad_reduction})
     # float64 keeps counts exact, and ranks that disagree on the dtype still exchange the same number of bytes.
@@ -157,7 +154,7 @@ def global_ratio(total: Tensor, mass: Tensor | None, *, process_group: Any, grad
     _reduce_everywhere(sums, process_group)
     failed = sums[2:]
     if validation.can_read(failed):
-        _collectives.refuse_failures(failed)
+        _collectives.refuse(failed.tolist())
     divisor = torch.ones_like(sums[1]) if mass is None else sums[1]
     value = torch.where((failed > 0).any(), torch.nan, reductions.safe_divide(sums[0], divisor)).to(total.dtype)
     scale = gradient_scale(process_group, grad_reduction)

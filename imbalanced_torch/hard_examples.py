@@ -5,6 +5,7 @@ Their `**options`, and calls, are described in `imbalanced_torch.pointwise`; `Po
 """
 
 import contextlib
+from collections.abc import Callable
 from typing import Any, Unpack
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from imbalanced_core.losses import hard_examples
 from imbalanced_torch import distributed
-from imbalanced_torch._pointwise import ClassLoss, ClassOptions, LabelLoss, LabelOptions, Parts
+from imbalanced_torch._pointwise import ClassLoss, ClassOptions, LabelLoss, LabelOptions
 
 Number = float | Tensor
 
@@ -83,10 +84,10 @@ class HardNegativeLoss(LabelLoss):
         self._has_gathered = True
         return distributed.all_gather_no_grad(rows, process_group=self.process_group)
 
-    def _parts(self, inputs: Tensor, *others: Any) -> Parts:
+    def _evaluate(self, kind: Callable[..., Any], inputs: Tensor, targets: Tensor, **options: Any) -> Any:
         self._has_gathered = False
         try:
-            return super()._parts(inputs, *others)
+            return super()._evaluate(kind, inputs, targets, **options)
         except Exception:
             if self._gathers() and self.axis in (0, None) and not self._has_gathered:
                 # the other ranks wait in their gather; a different row shape here makes them fail too

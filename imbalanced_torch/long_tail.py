@@ -15,14 +15,8 @@ from torch import Tensor
 
 from imbalanced_core import checks
 from imbalanced_core.losses import long_tail
-from imbalanced_torch._pointwise import (
-    ClassLoss,
-    ClassOptions,
-    LabelLoss,
-    LabelOptions,
-    holds_numbers,
-    numbers_per_class,
-)
+from imbalanced_torch._pointwise import ClassLoss, ClassOptions, LabelLoss, LabelOptions
+from imbalanced_torch.validation import holds_numbers, numbers_per_class
 
 Counts = Sequence[float] | Tensor
 Number = float | Tensor
@@ -104,13 +98,10 @@ class SigmoidLogitAdjustedLoss(LabelLoss):
 
     def __init__(self, positive_rate: Number | Sequence[float], tau: Number = 1.0, **options: Unpack[LabelOptions]):
         if holds_numbers(positive_rate):
-            check = partial(checks.positive_values, below=1.0)
-            positive_rate = numbers_per_class(
-                "positive_rate", positive_rate, "one number, or one per label [C]", check=check
-            )
+            rule, check = "one number, or one per label [C]", partial(checks.positive_values, below=1.0)
+            positive_rate = numbers_per_class("positive_rate", positive_rate, rule, check)
         super().__init__({"positive_rate": positive_rate, "tau": tau}, **options)
 
 
 def _counts(class_counts: Counts) -> Tensor:
-    rule = "one count per class, [C]"
-    return numbers_per_class("class_counts", class_counts, rule, check=checks.positive_values)
+    return numbers_per_class("class_counts", class_counts, "one count per class, [C]", checks.positive_values)

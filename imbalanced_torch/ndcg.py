@@ -1,14 +1,12 @@
 """Normalised discounted cumulative gain (NDCG) of lists with graded labels, as a module."""
 
-from collections.abc import Callable
-from typing import Any, ClassVar, Unpack
+from typing import ClassVar, Unpack
 
 from torch import Tensor
 
-from imbalanced_core import checks, reductions
+from imbalanced_core import reductions
 from imbalanced_core.losses.ndcg import RULES, ndcg
-from imbalanced_torch import validation
-from imbalanced_torch._pointwise import Parts, PointwiseLoss, PointwiseOptions
+from imbalanced_torch._pointwise import PointwiseLoss, PointwiseOptions, list_loss
 
 
 class ListLoss(PointwiseLoss):
@@ -24,19 +22,7 @@ class ListLoss(PointwiseLoss):
         `where` is bool, in that shape; False marks padding. `sample_weight` is >= 0, one per list, [...]; without
         gradient.
         """
-        return self._loss(scores, relevance, sample_weight, where)
-
-    def _parts(self, inputs: Tensor, targets: Tensor, where: Tensor | None) -> Parts:
-        return list_parts(self._losses, inputs, targets, where)
-
-
-def list_parts(function: Callable[..., Any], scores: Tensor, relevance: Tensor, where: Tensor | None) -> Parts:
-    """Losses of lists; checks the arguments, their values too where that is free."""
-    validation.check_tensors(scores=scores, relevance=relevance)
-    validation.check_optional_tensors(where=where)
-    losses, counted = function(scores, relevance, where=where)
-    checks.weights(validation.readable(relevance), where=validation.readable(where), name="relevance")
-    return Parts(losses, counted, None)
+        return self._loss(list_loss, scores, relevance, sample_weight=sample_weight, where=where)
 
 
 class NDCGLoss(ListLoss):

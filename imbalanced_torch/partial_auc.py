@@ -7,7 +7,7 @@ import torch
 
 from imbalanced_core.losses.partial_auc import band_auc
 from imbalanced_core.options import pauc_preset
-from imbalanced_torch.options import RankingOptions, ranking_module
+from imbalanced_torch.options import CommonOptions, RankingOptions, ranking_module
 from imbalanced_torch.pooled import PooledLoss
 
 
@@ -68,19 +68,10 @@ class PAUCAtBudgetLoss(PooledLoss):
         tau_scale = options["temperature_scale"] or tau_scale
         own = {"alpha": alpha, "beta": beta, "surrogate": surrogate, "n_knots": n_knots, "min_tpr": min_tpr}
         own |= {"tau_scale": tau_scale, "budget_basis": budget_basis, "quantile_interpolation": quantile_interpolation}
-        super().__init__(
-            num_classes,
-            own,
-            queue_size,
-            temperature,
-            reduction=reduction,
-            ignore_index=ignore_index,
-            update_queue_in_eval=update_queue_in_eval,
-            gather_distributed=gather_distributed,
-            max_pool_size=max_pool_size,
-            pos_numerator=pos_numerator,
-            **options,
-        )
+        common: CommonOptions = {"reduction": reduction, "ignore_index": ignore_index, "max_pool_size": max_pool_size}
+        common |= {"update_queue_in_eval": update_queue_in_eval, "gather_distributed": gather_distributed}
+        common |= {"pos_numerator": pos_numerator, **options}
+        super().__init__(num_classes, own, queue_size, temperature, **common)
         self.compares_pairs = surrogate == "pairwise"
 
     @classmethod

@@ -31,8 +31,8 @@ from torch import Tensor
 from imbalanced_core import checks
 from imbalanced_core.losses import pointwise
 from imbalanced_core.reductions import ELEMENT_REDUCTIONS
-from imbalanced_torch._pointwise import ClassLoss, LabelLoss, holds_numbers, numbers_per_class
-from imbalanced_torch.validation import readable
+from imbalanced_torch._pointwise import ClassLoss, ClassOptions, LabelLoss, LabelOptions
+from imbalanced_torch.validation import holds_numbers, numbers_per_class
 
 
 def _unit_or_none(name: str, value: Any) -> None:
@@ -75,17 +75,10 @@ class SigmoidFocalLoss(LabelLoss):
             alpha = None
         given: Any = alpha
         if holds_numbers(given):
-            given = numbers_per_class("alpha", given, "one weight per label [C], or a number")
-            checks.probabilities(readable(given), name="alpha")
-        super().__init__(
-            {"alpha": given, "gamma": gamma},
-            reduction=reduction,
-            gather_distributed=gather_distributed,
-            ignore_index=ignore_index,
-            process_group=process_group,
-            grad_reduction=grad_reduction,
-            equal_rows=equal_rows,
-        )
+            given = numbers_per_class("alpha", given, "one weight per label [C], or a number", checks.probabilities)
+        options: LabelOptions = {"reduction": reduction, "ignore_index": ignore_index, "grad_reduction": grad_reduction}
+        options |= {"gather_distributed": gather_distributed, "process_group": process_group, "equal_rows": equal_rows}
+        super().__init__({"alpha": given, "gamma": gamma}, **options)
 
 
 class SoftmaxFocalLoss(ClassLoss):
@@ -128,20 +121,13 @@ class SoftmaxFocalLoss(ClassLoss):
         equal_rows: bool = False,
     ) -> None:
         checks.at_least("background_class", background_class, 0)
-        super().__init__(
-            {
-                "alpha": None if alpha is None else numbers_per_class("alpha", alpha),
-                "gamma": gamma,
-                "label_smoothing": label_smoothing,
-            },
-            reduction=reduction,
-            ignore_index=ignore_index,
-            gather_distributed=gather_distributed,
-            axis=axis,
-            process_group=process_group,
-            grad_reduction=grad_reduction,
-            equal_rows=equal_rows,
-        )
+        rule = "one weight per class, [C], or None"
+        weights = None if alpha is None else numbers_per_class("alpha", alpha, rule, checks.weights)
+        numbers = {"alpha": weights, "gamma": gamma, "label_smoothing": label_smoothing}
+        options: ClassOptions = {"reduction": reduction, "ignore_index": ignore_index, "axis": axis}
+        options |= {"gather_distributed": gather_distributed, "process_group": process_group, "equal_rows": equal_rows}
+        options["grad_reduction"] = grad_reduction
+        super().__init__(numbers, **options)
         self.background_class = background_class
         self._shown = ("alpha", "gamma", "reduction", "label_smoothing", "ignore_index", "background_class", "axis")
 
@@ -183,16 +169,11 @@ class SymmetricCrossEntropyLoss(ClassLoss):
         if num_classes is not None:
             checks.at_least("num_classes", num_classes, 1)
         checks.python_number("epsilon", epsilon, "(0, 1)")
-        super().__init__(
-            {"alpha": alpha, "beta": beta, "epsilon": epsilon},
-            reduction=reduction,
-            ignore_index=ignore_index,
-            gather_distributed=gather_distributed,
-            axis=axis,
-            process_group=process_group,
-            grad_reduction=grad_reduction,
-            equal_rows=equal_rows,
-        )
+        numbers = {"alpha": alpha, "beta": beta, "epsilon": epsilon}
+        options: ClassOptions = {"reduction": reduction, "ignore_index": ignore_index, "axis": axis}
+        options |= {"gather_distributed": gather_distributed, "process_group": process_group, "equal_rows": equal_rows}
+        options["grad_reduction"] = grad_reduction
+        super().__init__(numbers, **options)
         self.num_classes = num_classes
 
     def _losses(self, inputs: Tensor, targets: Tensor, where: Tensor | None, **options: Any) -> Tensor:

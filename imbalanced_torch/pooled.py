@@ -37,12 +37,9 @@ class PooledLoss(RankingState):
     """
 
     iid_aware: ClassVar[bool] = False
-    reduction: str
     update_queue_in_eval: bool
     gather_distributed: bool | None
     max_pool_size: int | None
-    multilabel: bool
-    pos_numerator: str
     grad_reduction: str
     generator: torch.Generator | None
 
@@ -84,13 +81,10 @@ class PooledLoss(RankingState):
         row = torch.zeros(1, 1)  # a dry run, in which the objective checks its options
         self._objective()(make_items(row, row > 0, live=row == 0))
 
-    def _ranking(self) -> Callable[..., tuple]:
-        """The core objective with the module's options bound."""
-        return partial(type(self).objective, **{name: getattr(self, name) for name in self._own})
-
     def _objective(self) -> Callable[..., tuple]:
-        """The objective of a step, with its temperature and gate bound."""
-        return with_gate(self._ranking(), self.gate if self.gated else None, temperature=self._temperature[0])
+        """The objective of a step, with its options, temperature and gate bound."""
+        ranking = partial(type(self).objective, **{name: getattr(self, name) for name in self._own})
+        return with_gate(ranking, self.gate if self.gated else None, temperature=self._temperature[0])
 
     def forward(
         self,
@@ -133,92 +127,69 @@ class PooledLoss(RankingState):
             TypeError, ValueError: on invalid dtypes or shapes, or (eager mode on the CPU) if a target is not a valid
                 class or a weight is negative or not finite; elsewhere such a value makes the loss NaN.
         """
+        rows = {"logits": logits, "targets": targets, "sample_weight": sample_weight, "iid_mask": iid_mask}
         step = partial(eagerly, self._step) if self._is_better_eager(logits) else self._step
-        wanted = return_per_class, return_diagnostics, update_queue
-        loss, result = step(logits, targets, iid_mask, sample_weight, *wanted)
+        loss, result = step(rows, update_queue, {"per_class": return_per_class, "diagnostics": return_diagnostics})
         extras: tuple = (result.per_class, result.valid) if return_per_class else ()
         extras += (ops.present(result.diagnostics),) if return_diagnostics else ()
         return (loss, *extras) if extras else loss
 
     def _step(
-        self,
-        logits: Tensor,
-        targets: Tensor,
-        iid_mask: Tensor | None,
-        sample_weight: Tensor | None,
-        per_class: bool,
-        diagnostics: bool,
-        update_queue: bool | None,
+        self, rows: dict[str, Any], update_queue: bool | None, options: dict[str, Any]
     ) -> tuple[Tensor, PooledResult]:
         learns = self.training and torch.is_grad_enabled()
         update_queue = learns or self.update_queue_in_eval if update_queue is None else update_queue
         gather = distributed.should_gather(self.gather_distributed, training=learns, process_group=self.process_group)
-        check = partial(self._check_arguments, logits, targets, iid_mask, sample_weight, update_queue)
+        check = partial(self._check_arguments, rows, update_queue)
         if gather:
-            device = self.queue_logits.device if self._has_state else getattr(logits, "device", "cpu")
+            device = self.queue_logits.device if self._has_state else getattr(rows["logits"], "device", "cpu")
             distributed.check_everywhere(check, device=device, process_group=self.process_group)
         else:
             check()
         if learns:
-            self._spread_watch(logits, targets, self.ignore_index)
+            self._spread_watch(rows["logits"], rows["targets"], self.ignore_index)
         names = ("reduction", "ignore_index", "multilabel", "pos_numerator", "iid_aware")
-        options: dict[str, Any] = {name: getattr(self, name) for name in names}
-        options |= {"live_aware": self.gated, "update_queue": update_queue}
-        objective = self._objective()
+        kind: dict[str, Any] = {name: getattr(self, name) for name in names}
+        kind |= {"live_aware": self.gated, "update_queue": update_queue}
         if self.class_parallel:
-            options |= {"sample_weight": sample_weight, "iid_mask": iid_mask}
-            return self._step_by_class(objective, logits, targets, gather, options)
-        local = None
+            return self._step_by_class(rows, gather, kind)
         if gather:
-            (logits, targets, sample_weight, iid_mask), local = distributed.gather_rows(
-                (logits, targets, sample_weight, iid_mask),
+            tensors, options["local"] = distributed.gather_rows(
+                tuple(rows.values()),
                 process_group=self.process_group,
                 grad_reduction=self.grad_reduction,
                 flags=self._facts(update_queue),
-                names=("logits", "targets", "sample_weight", "iid_mask"),
+                names=tuple(rows),
             )
+            rows = dict(zip(rows, tensors, strict=True))
+        logits = rows["logits"]
         if "k" in self._own and (message := too_few(self.k, logits.shape[0] + self.queue_size)):
             self._warn_once(message, stacklevel=6)
-        self._check_values(targets, sample_weight)  # on the gathered rows, so that every rank raises and none hangs
+        self._check_values(rows)  # the gathered ones, so that every rank raises and none hangs
+        options |= {"max_pool_size": self.max_pool_size, "noise": self._noise(logits, learns)}
         with without_autocast(logits.device.type):
-            loss, result = pooled_loss(
-                objective,
-                logits,
-                targets,
-                self.queue,
-                sample_weight=sample_weight,
-                iid_mask=iid_mask,
-                local=local,
-                max_pool_size=self.max_pool_size,
-                noise=self._noise(logits, learns),
-                per_class=per_class,
-                diagnostics=diagnostics,
-                **options,
-            )
+            loss, result = pooled_loss(self._objective(), queue=self.queue, **rows, **kind, **options)
         if update_queue:
             self._store(result.queue, result.gate or None)
         return loss, result
 
-    def _step_by_class(
-        self, objective: Callable[..., tuple], logits: Tensor, targets: Tensor, gather: bool, options: dict[str, Any]
-    ) -> tuple[Tensor, PooledResult]:
+    def _step_by_class(self, rows: dict[str, Any], gather: bool, kind: dict[str, Any]) -> tuple[Tensor, PooledResult]:
         block = self._own_block(gather)
         holds = self._holds(block)
         # a rank that works alone does not change the queue of its block
-        options["update_queue"] = update_queue = options["update_queue"] and (gather or holds)
-        with without_autocast(logits.device.type):
+        kind["update_queue"] = update_queue = kind["update_queue"] and (gather or holds)
+        with without_autocast(rows["logits"].device.type):
             loss, result = class_parallel_loss(
-                objective,
-                logits,
-                targets,
+                self._objective(),
+                rows,
                 self._queue_of(block, start_anew=update_queue),
                 gather=gather,
                 process_group=self.process_group,
                 grad_reduction=self.grad_reduction,
                 flags=self._facts(update_queue)
                 | {"queue_is_of_own_classes (if 0, call reset_queue() on every rank)": holds},
-                check=partial(self._check_values, targets, options["sample_weight"], with_block=gather),
-                **options,
+                check=partial(self._check_values, rows, with_block=gather),
+                **kind,
             )
         if update_queue:
             self._store(result.queue)
@@ -229,16 +200,10 @@ class PooledLoss(RankingState):
     def _has_state(self) -> bool:
         return self.queue_size > 0 or self.gated
 
-    def _check_arguments(
-        self,
-        logits: Tensor,
-        targets: Tensor,
-        iid_mask: Tensor | None,
-        sample_weight: Tensor | None,
-        update_queue: bool,
-    ) -> None:
-        validation.check_tensors(logits=logits, targets=targets)
-        validation.check_optional_tensors(iid_mask=iid_mask, sample_weight=sample_weight)
+    def _check_arguments(self, rows: dict[str, Any], update_queue: bool) -> None:
+        logits = rows["logits"]
+        validation.check_tensors(logits=logits, targets=rows["targets"])
+        validation.check_optional_tensors(**rows)
         rule = f"of shape [rows, num_classes] = [N, {self.num_classes}]"
         checks.require(logits.ndim == 2 and logits.shape[1] == self.num_classes, "logits", rule, tuple(logits.shape))
         device = self.queue_logits.device
@@ -262,11 +227,12 @@ class PooledLoss(RankingState):
             "loss": f"{type(self).__name__}({options})",
         }
 
-    def _check_values(self, targets: Tensor, sample_weight: Tensor | None, *, with_block: bool = False) -> None:
+    def _check_values(self, rows: dict[str, Any], *, with_block: bool = False) -> None:
         if with_block:
             self._check_block()
+        values = readable(rows["targets"]), readable(rows["sample_weight"])
         labels = {"ignore_index": self.ignore_index, "multilabel": self.multilabel}
-        checks.batch(readable(targets), readable(sample_weight), num_classes=self.num_classes, **labels)
+        checks.batch(*values, num_classes=self.num_classes, **labels)
 
     def _noise(self, logits: Tensor, learns: bool) -> Tensor | None:
         """Noise for subsampling, [rows of the pool]; None without subsampling."""

@@ -50,19 +50,10 @@ class SmoothAPLoss(PooledLoss):
         pos_numerator: str = "pool",
         **options: Unpack[RankingOptions],
     ) -> None:
-        super().__init__(
-            num_classes,
-            {},
-            queue_size,
-            temperature,
-            reduction=reduction,
-            ignore_index=ignore_index,
-            update_queue_in_eval=update_queue_in_eval,
-            gather_distributed=gather_distributed,
-            max_pool_size=max_pool_size,
-            pos_numerator=pos_numerator,
-            **options,
-        )
+        common: CommonOptions = {"reduction": reduction, "ignore_index": ignore_index, "max_pool_size": max_pool_size}
+        common |= {"update_queue_in_eval": update_queue_in_eval, "gather_distributed": gather_distributed}
+        common |= {"pos_numerator": pos_numerator, **options}
+        super().__init__(num_classes, {}, queue_size, temperature, **common)
 
     @classmethod
     def recommended(cls, num_classes: int, **overrides: Any) -> Self:
@@ -110,19 +101,11 @@ class RecallAtQuantileLoss(PooledLoss):
         pos_numerator: str = "pool",
         **options: Unpack[RankingOptions],
     ) -> None:
-        super().__init__(
-            num_classes,
-            {"quantile": quantile, "quantile_interpolation": quantile_interpolation},
-            queue_size,
-            temperature,
-            reduction=reduction,
-            ignore_index=ignore_index,
-            update_queue_in_eval=update_queue_in_eval,
-            gather_distributed=gather_distributed,
-            max_pool_size=max_pool_size,
-            pos_numerator=pos_numerator,
-            **options,
-        )
+        own = {"quantile": quantile, "quantile_interpolation": quantile_interpolation}
+        common: CommonOptions = {"reduction": reduction, "ignore_index": ignore_index, "max_pool_size": max_pool_size}
+        common |= {"update_queue_in_eval": update_queue_in_eval, "gather_distributed": gather_distributed}
+        common |= {"pos_numerator": pos_numerator, **options}
+        super().__init__(num_classes, own, queue_size, temperature, **common)
 
 
 class AUCLoss(PooledLoss):

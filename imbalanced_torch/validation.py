@@ -4,6 +4,8 @@ Elsewhere (in `torch.compile`, `vmap` and `torch.func` transforms, on an acceler
 graph or sync with the device; there invalid values make the losses NaN, and `validate_targets` checks on request.
 """
 
+import contextlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,14 +43,33 @@ def check_optional_tensors(**inputs: Any) -> None:
     check_tensors(**{name: value for name, value in inputs.items() if value is not None})
 
 
-def as_tensor(name: str, numbers: Any) -> Tensor:
-    """A tensor from a tensor, number or sequence of numbers; anything else is a TypeError naming the argument."""
+def as_tensor(name: str, numbers: Any, check: Callable[..., Any] | None = None) -> Tensor:
+    """A tensor from a tensor, number or sequence of numbers; anything else is a TypeError naming the argument.
+
+    `check(values, name=name)` checks readable ones.
+    """
     try:
         tensor = torch.as_tensor(numbers)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{name} must be a tensor, a number or a sequence of numbers, got {numbers!r}") from error
     check_tensors(**{name: tensor})
+    if check is not None:
+        check(readable(tensor), name=name)
     return tensor
+
+
+def holds_numbers(value: Any) -> bool:
+    """Whether it is an array or sequence, not a number."""
+    is_array = isinstance(value, (Sequence, np.ndarray, Tensor)) and not isinstance(value, str)
+    return is_array and bool(getattr(value, "ndim", True))
+
+
+def numbers_per_class(name: str, numbers: Any, rule: str, check: Callable[..., Any]) -> Tensor:
+    """A floating-point copy of the numbers as a tensor [C]; `check(values, name=name)` checks them."""
+    with torch.device("cpu") if torch.get_default_device().type == "meta" else contextlib.nullcontext():
+        tensor = as_tensor(name, numbers, check).detach().clone()
+    checks.require(tensor.ndim == 1, name, rule, numbers)
+    return tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
 
 
 def number(value: Any) -> Any:

@@ -49,14 +49,11 @@ class LossWarmupWrapper(nn.Module):
             `BCEWithLogitsLoss` the targets are converted to floats of the logits' shape.
         main_loss: called as `main_loss(logits, targets, **keywords)`. Its `temperature` and `reset_queue()` are used if
             it has them.
-        warmup_epochs: W, the epochs with w = 0. 0 skips the warm-up: without a blend the wrapper then only schedules
-            the temperature.
+        warmup_epochs, blend_epochs: W and B; if both are 0 the wrapper only schedules the temperature.
+        warmup_steps, blend_steps: W and B in steps; the schedule then counts steps.
         temp_start, temp_end: temperature at the switch and after `temp_decay_steps`, > 0, in the units of the loss.
             None: 0.05 and 0.005; for a loss that is gated or in the units `temperature_scale` or `tau_scale="std"`, its
-            own temperature, which with neither given is never set.
-        temp_decay_steps: steps from `temp_start` to `temp_end`, at least 1.
-        blend_epochs: B, the epochs of the linear ramp; 0 is a hard switch.
-        warmup_steps, blend_steps: W and B in steps; the schedule then counts steps.
+            own temperature, which with neither given is never set. `temp_decay_steps` is at least 1.
         final_main_weight: w after the ramp, in (0, 1]. Below 1 the warm-up loss is never dropped, which protects
             against the collapse described in `docs/collapse.md`; at 1 nothing does.
         reset_queue_each_epoch: whether to also empty the queue at the start of every epoch with w > 0.

@@ -9,9 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from imbalanced_core import checks
 from imbalanced_core.options import unknown_keyword
-from imbalanced_jax.validation import readable
 
 
 class LossState(nnx.Variable):
@@ -88,15 +86,11 @@ class PointwiseLoss(LossModule):
 
     def _check_options(self) -> None:
         options = self.options() | {"axis_name": None}
-        arrays = {name: options[name] for name in ("alpha", "class_counts", "positive_rate") if name in options}
         background = options.get("background_class", 0)
         width = max(2, 1 + background) if isinstance(background, int) else 2  # the check at the call reports it
-        for name, numbers in arrays.items():
-            if np.ndim(numbers) == 1:  # checked here: traced values cannot be read
-                checked: Any = numbers if isinstance(numbers, jax.Array) else np.asarray(numbers)
-                check: Callable[..., Any] = checks.positive_values if name == "class_counts" else checks.weights
-                check(readable(checked), name=name)
-                width = len(checked)
+        for name in ("alpha", "class_counts", "positive_rate"):
+            if np.ndim(numbers := options.get(name)) == 1:
+                width = len(numbers)
         logits = np.zeros((1, width), np.float32)
         targets: Any = logits
         if "where" not in inspect.signature(type(self).loss).parameters:  # classes on an axis

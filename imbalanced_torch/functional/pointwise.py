@@ -1,21 +1,20 @@
 """Losses of single predictions and lists as functions, with the options of the classes of `imbalanced_torch`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, TypedDict, Unpack
+from typing import TypedDict, Unpack
 
 import numpy as np
 from torch import Tensor
 
-from imbalanced_core import checks, reductions
+from imbalanced_core import checks
 from imbalanced_core.losses import hard_examples, long_tail, pointwise
 from imbalanced_core.losses.ndcg import ndcg
 from imbalanced_core.options import LIST_DEFAULTS, ListOptions, with_options
 from imbalanced_torch import validation
-from imbalanced_torch._pointwise import class_parts, holds_numbers, label_parts, reduce_parts
+from imbalanced_torch._pointwise import class_loss, label_loss, list_loss
 from imbalanced_torch.functional.ranking import Number
-from imbalanced_torch.ndcg import list_parts
-from imbalanced_torch.validation import readable
+from imbalanced_torch.validation import holds_numbers
 
 Counts = Tensor | Sequence[float]
 Rates = Number | Sequence[float]
@@ -77,8 +76,7 @@ def sigmoid_focal_loss(
     validation.check_tensors(logits=logits)
     alpha = None if isinstance(alpha, (int, float)) and alpha == -1 else alpha
     if holds_numbers(alpha):  # a copy of a number to an accelerator would wait for it
-        alpha = validation.as_tensor("alpha", alpha).to(logits.device)
-        checks.probabilities(readable(alpha), name="alpha")
+        alpha = validation.as_tensor("alpha", alpha, checks.probabilities).to(logits.device)
     return label_loss(partial(pointwise.sigmoid_focal, alpha=alpha, gamma=gamma), logits, targets, **options)
 
 
@@ -100,8 +98,7 @@ def softmax_focal_loss(
     """
     validation.check_tensors(logits=logits)
     if alpha is not None:
-        alpha = validation.as_tensor("alpha", alpha).to(logits.device)
-        checks.weights(readable(alpha), name="alpha")
+        alpha = validation.as_tensor("alpha", alpha, checks.weights).to(logits.device)
     function = partial(pointwise.softmax_focal, alpha=alpha, gamma=gamma, label_smoothing=label_smoothing)
     return class_loss(function, logits, targets, background_class=background_class, **options)
 
@@ -167,8 +164,8 @@ def sigmoid_logit_adjusted_loss(
 ) -> Tensor:
     """The loss of `imbalanced_torch.SigmoidLogitAdjustedLoss`; logits and targets as for `sigmoid_focal_loss`."""
     if not isinstance(positive_rate, (int, float)):
-        positive_rate = validation.as_tensor("positive_rate", positive_rate).to(logits.device)
-        checks.positive_values(readable(positive_rate), name="positive_rate", below=1.0)
+        check = partial(checks.positive_values, below=1.0)
+        positive_rate = validation.as_tensor("positive_rate", positive_rate, check).to(logits.device)
     function = partial(long_tail.sigmoid_logit_adjusted, positive_rate=positive_rate, tau=tau)
     return label_loss(function, logits, targets, **options)
 
@@ -210,61 +207,5 @@ def ndcg_loss(
     return list_loss(ndcg, scores, relevance, gain=gain, **options)
 
 
-def label_loss(
-    function: Callable[..., Any],
-    logits: Tensor,
-    targets: Tensor,
-    *,
-    where: Tensor | None,
-    ignore_index: int | None,
-    sample_weight: Tensor | None,
-    reduction: str,
-) -> Tensor:
-    """Reduced loss of independent labels; the core's `function` may also return the mask of entries."""
-    if ignore_index is not None:
-        checks.index("ignore_index", ignore_index)
-    parts = label_parts(function, logits, targets, where, ignore_index, name="logits")
-    return reduce_parts(parts, reduction, sample_weight)
-
-
-def class_loss(
-    function: Callable[..., Tensor],
-    logits: Tensor,
-    targets: Tensor,
-    *,
-    background_class: int | None = None,
-    where: Tensor | None,
-    ignore_index: int,
-    sample_weight: Tensor | None,
-    reduction: str,
-    axis: int,
-) -> Tensor:
-    """Reduced loss of exclusive classes, from the core's `function`; "mean_positive" needs a background class."""
-    if background_class is None:
-        checks.one_of("reduction", reduction, ("mean", "sum", "none"))
-    checks.index("ignore_index", ignore_index)
-    background_class = background_class if reduction == "mean_positive" else None
-    names = {"name": "logits", "instead": "sigmoid_focal_loss"}
-    parts = class_parts(function, logits, targets, where, ignore_index, axis, background_class, **names)
-    return reduce_parts(parts, reduction, sample_weight)
-
-
-def list_loss(
-    function: Callable[..., Any],
-    scores: Tensor,
-    relevance: Tensor,
-    *,
-    where: Tensor | None,
-    sample_weight: Tensor | None,
-    reduction: str,
-    **options: Any,
-) -> Tensor:
-    """Reduced loss of lists; the core's `function` takes the other options and returns losses and the mask of lists."""
-    checks.one_of("reduction", reduction, reductions.CLASS_REDUCTIONS)
-    return reduce_parts(list_parts(partial(function, **options), scores, relevance, where), reduction, sample_weight)
-
-
 def _counts(class_counts: Counts, logits: Tensor) -> Tensor:
-    counts = validation.as_tensor("class_counts", class_counts).to(logits.device)
-    checks.positive_values(readable(counts), name="class_counts")
-    return counts
+    return validation.as_tensor("class_counts", class_counts, checks.positive_values).to(logits.device)

@@ -263,7 +263,7 @@ def test_a_queue_that_ddp_has_overwritten_is_noticed():
     loss_fn._check_block()
     loss_fn.queue_block.copy_(torch.tensor([0, 2]))  # like the buffers of rank 0
     with pytest.raises(ValueError, match=r"queue_block must be .*broadcast_buffers=False .*, got \(0, 2\)"):
-        loss_fn._check_values(torch.tensor([1]), None, with_block=True)
+        loss_fn._check_values({"targets": torch.tensor([1]), "sample_weight": None}, with_block=True)
     loss_fn.reset_queue()
     loss_fn._check_block()
 

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Any, TypedDict
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from imbalanced_core import checks, reductions
-from imbalanced_core import options as shared
+from imbalanced_core import checks, options, pointwise_options, reductions
 from imbalanced_core.options import with_options
 from imbalanced_core.pool.labels import are_probabilities, foreground, taking_part
 from imbalanced_jax import distributed, validation
@@ -21,38 +20,27 @@ Rules = Mapping[str, Callable[[str, Any], None]]
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
-class PointwiseOptions(TypedDict, total=False):
-    """Keywords that all pointwise functions share; see `imbalanced_jax.pointwise`."""
+class LabelOptions(pointwise_options.LabelOptions, total=False):
+    """Keywords of losses for independent labels."""
 
-    sample_weight: jax.Array | None
-    reduction: str
     axis_name: AxisName
 
 
-class LabelOptions(PointwiseOptions, total=False):
-    """Keywords of losses for independent labels."""
-
-    ignore_index: int | None
-    where: jax.Array | None
-
-
-class ClassOptions(PointwiseOptions, total=False):
+class ClassOptions(pointwise_options.ClassOptions, total=False):
     """Keywords of losses for exclusive classes."""
 
-    ignore_index: int
-    axis: int
+    axis_name: AxisName
 
 
-class ListOptions(shared.ListOptions, total=False):
+class ListOptions(options.ListOptions, total=False):
     """Keywords of list losses."""
 
     axis_name: AxisName
 
 
-_COMMON = {"sample_weight": None, "reduction": "mean", "axis_name": None}
-label_function = with_options(LabelOptions, {"ignore_index": None, "where": None, **_COMMON})
-class_function = with_options(ClassOptions, {"ignore_index": -100, "axis": -1, **_COMMON})
-list_function = with_options(ListOptions, {**shared.LIST_DEFAULTS, "axis_name": None})
+label_function = with_options(LabelOptions, {**pointwise_options.LABEL_DEFAULTS, "axis_name": None})
+class_function = with_options(ClassOptions, {**pointwise_options.CLASS_DEFAULTS, "axis_name": None})
+list_function = with_options(ListOptions, {**options.LIST_DEFAULTS, "axis_name": None})
 
 
 def label_loss(
@@ -146,7 +134,7 @@ def list_loss(
     **static: Any,
 ) -> jax.Array:
     """Reduced loss of lists; the core's `function` takes the other options and returns losses and the mask of lists."""
-    validation.check_static(reduction=reduction, **static)
+    validation.check_static(reduction=reduction)
     checks.one_of("reduction", reduction, reductions.CLASS_REDUCTIONS)
     numbers = _checked({"temperature": temperature}, static, rules)
     validation.check_arrays(scores=scores, relevance=relevance)
@@ -175,13 +163,13 @@ def _step(
     axis_name: AxisName,
 ) -> jax.Array:
     """The losses of all positions, reduced over all devices of the axis."""
-    options, positives = dict(static), targets
+    own, positives = dict(static), targets
     where = _counted(targets, where, ignore_index, jnp)
-    losses = function(logits, targets, where=where, **numbers, **options)
+    losses = function(logits, targets, where=where, **numbers, **own)
     if isinstance(losses, tuple):
         losses, where = losses
     if reduction == "mean_positive" and background_class is not None:
-        axis = options["axis"]
+        axis = own["axis"]
         positives = foreground(targets, num_classes=logits.shape[axis], background_class=background_class, axis=axis)
     parts: dict[str, Any] = {"where": where, "weights": weights, "positives": positives, "is_masked": True}
     if reduction == "none" or axis_name is None:
@@ -201,7 +189,10 @@ def _counted(targets: Any, where: Any, ignore_index: int | None, xp: Any) -> Any
 
 def _checked(numbers: Mapping[str, Any], static: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
     """The numbers after checks, with Python ints as floats, since jit compiles once per type."""
+    validation.check_static(**static)
     for name, value in {**numbers, **static}.items():
-        if name in rules and getattr(value, "ndim", 0) == 0:  # arrays per label or class are checked elsewhere
+        if (
+            name in rules and value is not None and getattr(value, "ndim", 0) == 0
+        ):  # arrays per label or class are checked elsewhere
             rules[name](name, value if name in static else validation.number(value))
     return {name: float(value) if isinstance(value, int) else value for name, value in numbers.items()}

@@ -4,7 +4,7 @@ An all-to-all sends each device the columns of its classes, so no device ever ho
 traffic are W times smaller than with a gather. Value and gradient equal those of the gathered loss up to rounding.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -23,38 +23,37 @@ from imbalanced_jax.distributed import AxisName
 
 def class_parallel_loss(
     objective: Callable[..., tuple],
-    logits: jax.Array,
-    targets: jax.Array,
+    rows: Mapping[str, Any],
     queue: Queue | None,
     *,
     axis_name: AxisName,
     reduction: str,
     ignore_index: int,
     multilabel: bool,
-    sample_weight: jax.Array | None,
-    iid_mask: jax.Array | None,
     **options: Any,
 ) -> tuple[jax.Array, PooledResult]:
     """`imbalanced_core.pool.step.pooled_loss` over the rows of all devices, with the classes divided among them.
 
-    Arguments as there, for this device's rows [n, C]. The queue holds this device's classes of the global queue: logits
-    and targets [Q, ⌈C / W⌉]; None: the batch alone. `axis_name` is one axis name or a tuple of names. Returns the
-    global loss, equal on all devices, and a result for all C classes, except that its queue is this device's.
+    `rows` maps "logits" [n, C], "targets", "sample_weight" and "iid_mask" to its arguments, for this device; others are
+    as there. The queue holds this device's classes of the global queue: logits and targets [Q, ⌈C / W⌉]; None: the
+    batch alone. `axis_name` is one axis name or a tuple of names. Returns the global loss, equal on all devices, and a
+    result for all C classes, except that its queue is this device's.
 
     Cost: an all-to-all of n · C numbers, forward and backward, and two small gathers.
     """
+    logits = rows["logits"]
     num_classes = logits.shape[1]
     width = class_block.block_width(num_classes, distributed.device_count(axis_name))
     if queue is None:
         queue = empty(0, width, xp=jnp, multilabel=True)
-    labels = class_block.row_labels(targets, shape=logits.shape, ignore_index=ignore_index, multilabel=multilabel)
-    rows = {"sample_weight": sample_weight, "iid_mask": iid_mask, "is_storable": jnp.isfinite(logits).all(axis=1)}
-    columns = {"logits": logits}
-    (columns if multilabel else rows)["targets"] = labels
+    kind: dict[str, Any] = {"ignore_index": ignore_index, "multilabel": multilabel}
+    whole = {**rows, "targets": class_block.row_labels(rows["targets"], shape=logits.shape, **kind)}
+    columns = {name: whole.pop(name) for name in (("logits", "targets") if multilabel else ("logits",))}
+    whole["is_storable"] = jnp.isfinite(logits).all(axis=1)
     block = jax.tree.map(partial(_to_block, width=width, axis_name=axis_name), columns)
     loss, result = block_loss(
         objective,
-        distributed.gather_rows(rows, axis_name) | block,
+        distributed.gather_rows(whole, axis_name) | block,
         queue,
         first=width * lax.axis_index(distributed.axis_names(axis_name)),
         width=width,

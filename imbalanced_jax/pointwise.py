@@ -60,8 +60,11 @@ def sigmoid_focal_loss(
     `ignore_index` (default None), `where`, `sample_weight`, `reduction`, `axis_name`: see `imbalanced_jax.pointwise`.
     `alpha` may also be −1, for no weights, or a sequence: use w / (1 + w) for `w = imbalanced_jax.pos_weight(...)`.
     """
-    alpha = validation.positive_weight(alpha)
-    numbers, rules = {"alpha": alpha, "gamma": gamma}, {"gamma": checks.non_negative}
+    if validation.holds_numbers(alpha):
+        alpha = validation.as_floats("alpha", alpha, checks.probabilities)
+    elif isinstance(alpha, (int, float)) and alpha == -1:
+        alpha = None
+    numbers, rules = {"alpha": alpha, "gamma": gamma}, {"alpha": checks.in_unit_interval, "gamma": checks.non_negative}
     return label_loss(pointwise.sigmoid_focal, logits, targets, numbers, rules=rules, **options)
 
 
@@ -107,11 +110,9 @@ def symmetric_cross_entropy_loss(
 ) -> Array:
     """Cross entropy plus reverse cross entropy, for noisy labels.
 
-    loss = α·CE + β·RCE with RCE = −Σ_c p_c log max(y_c, ε) and p_c clipped to [ε, 1]. Logits, targets and options as
-    for `softmax_focal_loss`; the weights `alpha` and `beta` are >= 0, and `epsilon` is a Python number in (0, 1). See
-    `imbalanced_core.losses.pointwise.symmetric_cross_entropy`.
+    Formula, `alpha` and `beta` >= 0, `epsilon` in (0, 1), and the paper:
+    `imbalanced_core.losses.pointwise.symmetric_cross_entropy`. All else as for `softmax_focal_loss`.
     """
-    validation.check_static(epsilon=epsilon)
     numbers, static = {"alpha": alpha, "beta": beta}, {"epsilon": epsilon}
     function, rules = pointwise.symmetric_cross_entropy, {"alpha": checks.non_negative, "beta": checks.non_negative}
     return class_loss(function, logits, targets, numbers, rules=rules, static=static, **options)
@@ -124,9 +125,8 @@ def logit_adjusted_loss(
     """Logit-adjusted cross entropy, CE(logits + τ log π, y) with π_c = n_c / Σn; with τ = 1 it is the balanced softmax.
 
     Predict without the adjustment: the logits are then those for balanced classes, and `prior_correction` with `tau=τ`
-    gives those for the data. `class_counts` n, [C]: see `imbalanced_jax.pointwise`. `tau` is finite; 0 gives the
-    cross entropy. Logits, targets and options as for `softmax_focal_loss`. See
-    `imbalanced_core.losses.long_tail.logit_adjusted`.
+    gives those for the data. `class_counts` n, [C]: see `imbalanced_jax.pointwise`; `tau` is finite. All else as for
+    `softmax_focal_loss`. The papers: `imbalanced_core.losses.long_tail.logit_adjusted`.
     """
     numbers = {"class_counts": class_counts, "tau": tau}
     return class_loss(long_tail.logit_adjusted, logits, targets, numbers, rules=long_tail.RULES, **options)
@@ -144,8 +144,7 @@ def vector_scaling_loss(
 ) -> Array:
     """Vector-scaling loss, CE(Δ ⊙ logits + τ log π, y) with Δ_c = (n_c / max n)^γ and π_c = n_c / Σn.
 
-    Arguments as for `logit_adjusted_loss`, plus `gamma`, γ >= 0; 0 gives that loss. See
-    `imbalanced_core.losses.long_tail.vector_scaling`.
+    As `logit_adjusted_loss`, with `gamma`, γ >= 0. The paper: `imbalanced_core.losses.long_tail.vector_scaling`.
     """
     numbers = {"class_counts": class_counts, "gamma": gamma, "tau": tau}
     return class_loss(long_tail.vector_scaling, logits, targets, numbers, rules=long_tail.RULES, **options)
@@ -180,21 +179,21 @@ def sigmoid_logit_adjusted_loss(
 
     Predict without the adjustment: the logits are then those for balanced data, and `prior_correction` with `tau=τ` and
     `binary=True` gives those for the data. `positive_rate` is π in (0, 1), the fraction of positives, one number or one
-    per label [C]; `tau` is finite; 0 gives the binary cross entropy. Logits, targets and options as for
-    `sigmoid_focal_loss`. See `imbalanced_core.losses.long_tail.sigmoid_logit_adjusted`.
+    per label [C]; `tau` is finite. All else as for `sigmoid_focal_loss`. The paper:
+    `imbalanced_core.losses.long_tail.sigmoid_logit_adjusted`.
     """
-    rate = validation.number(positive_rate)
-    if isinstance(rate, (Sequence, Array)) and not isinstance(rate, str) and getattr(rate, "ndim", True):
-        rate = validation.as_floats("positive_rate", rate, partial(checks.positive_values, below=1.0))
-    numbers = {"positive_rate": rate, "tau": tau}
+    if validation.holds_numbers(positive_rate):
+        check = partial(checks.positive_values, below=1.0)
+        positive_rate = validation.as_floats("positive_rate", positive_rate, check)
+    numbers = {"positive_rate": positive_rate, "tau": tau}
     return label_loss(long_tail.sigmoid_logit_adjusted, logits, targets, numbers, rules=long_tail.RULES, **options)
 
 
 @class_function
 def poly1_loss(logits: Array, targets: Array, *, epsilon: Number = 1.0, **options: Unpack[ClassOptions]) -> Array:
-    """Poly-1 cross entropy, CE(logits, y) + ε (1 − p_y): `imbalanced_core.losses.hard_examples.poly1`.
+    """Poly-1 cross entropy, CE(logits, y) + ε (1 − p_y), ε >= −1: `imbalanced_core.losses.hard_examples.poly1`.
 
-    Logits, targets and options as for `softmax_focal_loss`; `epsilon` is ε >= −1; 0 gives the cross entropy.
+    All else as for `softmax_focal_loss`.
     """
     return class_loss(hard_examples.poly1, logits, targets, {"epsilon": epsilon}, rules=hard_examples.RULES, **options)
 

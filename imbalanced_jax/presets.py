@@ -29,28 +29,17 @@ def init_state(num_classes: int, *, queue_size: int = 1024, multilabel: bool = F
 
 
 def pauc_at_budget(
-    logits: jax.Array,
-    targets: jax.Array,
-    state: PresetState,
-    *,
-    budget: float,
-    **overrides: Any,
+    logits: jax.Array, targets: jax.Array, state: PresetState, *, budget: float, **overrides: Any
 ) -> tuple[jax.Array, tuple[PresetState, PooledResult]]:
     """The preset for a budget of false positives: `imbalanced_torch.PAUCAtBudgetLoss.recommended` as a function.
 
     `pauc_at_budget_loss` of pairs in a band of twice the budget, at a temperature of one standard deviation, gated: a
     contrastive cross entropy is blended in where the ranking fails. Use it as the only loss, from the first step.
 
-    Args:
-        logits: floating point [N, C]; C = 1 is binary.
-        targets: as for `pauc_at_budget_loss`.
-        state: from `init_state` or the previous step.
-        budget: the acceptable false-positive rate, a Python number in (0, 1].
-        **overrides: options of `pauc_at_budget_loss`, which take precedence.
-
-    Returns:
-        (loss, (state, aux)), for `jax.value_and_grad(..., has_aux=True)`: the loss >= 0, the next state, and the aux of
-        `pauc_at_budget_loss`, with its errors.
+    Logits [N, C], targets and errors are as for `pauc_at_budget_loss`, whose options `overrides` take precedence;
+    `state` is from `init_state` or the previous step; `budget` is the acceptable false-positive rate, a Python number
+    in (0, 1]. Returns (loss, (state, aux)), for `jax.value_and_grad(..., has_aux=True)`: the loss >= 0, the next state,
+    and the aux of `pauc_at_budget_loss`.
     """
     _check(state)
     validation.check_static(budget=budget)

@@ -71,16 +71,10 @@ def number(value: Any) -> Any:
     return value.item() if getattr(value, "shape", None) == () and can_read(value) else value
 
 
-def positive_weight(alpha: Any) -> Any:
-    """α of the sigmoid focal loss: a number, an array [C], or None (also for −1) for no weights."""
-    if alpha is None or (isinstance(alpha, (int, float)) and alpha == -1):
-        return None
-    if isinstance(alpha, str) or (not isinstance(alpha, Sequence) and getattr(alpha, "ndim", 0) == 0):
-        checks.in_unit_interval("alpha", number(alpha))
-        return alpha
-    alpha = as_floats("alpha", alpha, checks.probabilities)
-    checks.require(alpha.ndim == 1, "alpha", "a number or one weight per label, [C]", alpha.shape)
-    return alpha
+def holds_numbers(value: Any) -> bool:
+    """Whether it is an array or sequence, not a number."""
+    is_array = isinstance(value, (Sequence, jax.Array, np.ndarray)) and not isinstance(value, str)
+    return is_array and bool(getattr(value, "ndim", True))
 
 
 def validate_targets(

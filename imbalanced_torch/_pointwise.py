@@ -75,7 +75,9 @@ class PointwiseLoss(distributed.GroupMember):
     def _check_parameters(self) -> None:
         for name in self._numbers:
             value = getattr(self, name)
-            if name in self.rules and not checks.shape_of(value):  # arrays are checked by the constructor
+            if (
+                name in self.rules and value is not None and not checks.shape_of(value)
+            ):  # arrays are checked by the constructor
                 self.rules[name](name, validation.number(value))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "PointwiseLoss":
@@ -116,10 +118,8 @@ class PointwiseLoss(distributed.GroupMember):
         return kind(self._losses, inputs, targets, **options)
 
     def extra_repr(self) -> str:
-        def shown(value: Any) -> Any:
-            return value.tolist() if holds_numbers(value) else value
-
-        return ", ".join(f"{name}={shown(getattr(self, name))!r}" for name in self._shown)
+        shown = {name: getattr(self, name) for name in self._shown}
+        return ", ".join(f"{name}={x.tolist() if holds_numbers(x) else x!r}" for name, x in shown.items())
 
 
 class LabelLoss(PointwiseLoss):

@@ -49,14 +49,6 @@ def takes(loss: Any, keyword: str) -> bool:
     return keyword in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
-def warmup_of(loss: Any, logits: Any, targets: Any, **weights: Tensor) -> Tensor:
-    """The value of a warm-up loss, 0 if it is NaN for an empty batch: torch's means are NaN on a rank without rows."""
-    value = loss(logits, targets_for(loss, logits, targets), **weights)
-    if not isinstance(value, Tensor):
-        raise TypeError(f"warmup_loss must return a loss alone, a tensor, got {type(value).__name__}")
-    return value.nan_to_num(nan=0.0) if isinstance(logits, Tensor) and logits.numel() == 0 else value
-
-
 def reset(loss: Any) -> None:
     """Empties the queue of a loss that has one, and opens the gate of a gated loss."""
     if getattr(loss, "gated", False):

@@ -25,27 +25,13 @@ _INPUTS = ("logits", "targets", "sample_weight", "iid_mask")
 
 
 class Layout(NamedTuple):
-    """The data layout: the rows of every rank, in rank order, and the classes, of which every rank owns a block."""
+    """The rows of every rank, in rank order, and the classes, of which every rank owns a block."""
 
     process_group: Any
     rank: int
     rows: list[int]  # of each rank
-    num_classes: int
-
-    @property
-    def width(self) -> int:
-        """The number of classes of a block, padding included."""
-        return class_block.block_width(self.num_classes, len(self.rows))
-
-    @property
-    def first(self) -> int:
-        """The first class of this rank's block; num_classes or more if it is all padding."""
-        return self.width * self.rank
-
-    @property
-    def widths(self) -> list[int]:
-        """The number of classes in the block of each rank, without padding."""
-        return [min(max(self.num_classes - r * self.width, 0), self.width) for r in range(len(self.rows))]
+    width: int  # number of classes of a block, padding included
+    widths: list[int]  # of each rank, without padding
 
     @property
     def sizes(self) -> tuple[list[int], list[int]]:
@@ -97,7 +83,12 @@ def class_parallel_loss(
     inputs["targets"] = class_block.row_labels(targets, shape=tuple(logits.shape), **kind)
     inputs["is_storable"] = torch.isfinite(logits.detach()).all(dim=1)
     block = _exchange(inputs, layout, multilabel, distributed.gradient_scale(process_group, grad_reduction))
-    options |= {"first": layout.first, "width": layout.width, "num_classes": num_classes, "reduction": reduction}
+    options |= {
+        "first": layout.rank * layout.width,
+        "width": layout.width,
+        "num_classes": num_classes,
+        "reduction": reduction,
+    }
     loss, result = block_loss(objective, block, queue, share=partial(_share, layout=layout), **options)
     count = class_block.live_positive_count(logits, inputs["targets"])
     return loss, ops.replaced(result, diagnostics=ops.replaced(result.diagnostics, grad_pos_count=count))
@@ -117,7 +108,9 @@ def _agree(
         return _collectives.describe(tensors, names=_INPUTS, flags={**flags, "logits.requires_grad": needs_grad})
 
     rows = _collectives.exchange(describe, rows=len(logits), device=logits.device, process_group=process_group)
-    return Layout(process_group, dist.get_rank(process_group), rows, logits.shape[1])
+    width = class_block.block_width(logits.shape[1], len(rows))
+    widths = [min(max(logits.shape[1] - rank * width, 0), width) for rank in range(len(rows))]
+    return Layout(process_group, dist.get_rank(process_group), rows, width, widths)
 
 
 @torch.compiler.disable(reason="the number of rows on other ranks is data")

@@ -42,12 +42,9 @@ def all_gather_with_grad(tensor: Tensor, *, process_group: Any = None) -> Tensor
     modules of this package correct for this; in custom losses use `gather_rows`, or multiply by W. With one rank the
     result is the tensor itself.
 
-    Args:
-        tensor: [n, ...]; n may differ between ranks, the rest of the shape may not: a ValueError on every rank.
-        process_group: the ranks to gather from; None for all.
-
-    Raises:
-        RuntimeError: if `torch.distributed` is not available or not initialized.
+    `tensor` is [n, ...]; n may differ between ranks, the rest of the shape and the dtype may not: a ValueError on every
+    rank. `process_group`: the ranks to gather from; None for all. A RuntimeError if `torch.distributed` is not
+    initialized.
     """
     _require_initialized("all_gather_with_grad")
     (gathered,), _ = gather_rows((tensor,), process_group=process_group, grad_reduction="sum", names=("tensor",))
@@ -93,19 +90,15 @@ def gather_rows(
     Backward needs no collective, because every rank computes the same loss: it returns this rank's slice, times W for
     `grad_reduction="mean"`.
 
-    Args:
-        tensors: tensors [n, ...] with the same n; a tensor that is None must be None on every rank. n may differ
-            between ranks and may be 0.
-        process_group: the ranks to gather from; None for all.
-        grad_reduction: what the training framework does with gradients: "mean" (DDP, FSDP2) or "sum".
-        flags: integers that must be equal on all ranks; a mapping, which may also hold strings, names them in errors.
-        names: of the tensors, for errors.
+    - tensors: [n, ...] with the same n, which may differ between ranks and may be 0; a tensor that is None must be None
+      on every rank.
+    - process_group: the ranks to gather from; None for all.
+    - grad_reduction: what the training framework does with gradients: "mean" (DDP, FSDP2) or "sum".
+    - flags: integers that must be equal on all ranks; a mapping, which may also hold strings, names them in errors.
+    - names: of the tensors, for errors.
 
-    Returns:
-        The gathered tensors [Σ n, ...], and a bool mask [Σ n] of this rank's own rows.
-
-    Raises:
-        ValueError: on every rank, if ranks disagree; on this rank, if its own tensors differ in rows.
+    Returns the gathered tensors [Σ n, ...], and a bool mask [Σ n] of this rank's own rows. A ValueError on every rank,
+    if ranks disagree; on this rank, if its own tensors differ in rows.
     """
     check_options({"grad_reduction": grad_reduction})
     present = [tensor for tensor in tensors if tensor is not None]
@@ -203,9 +196,8 @@ def check_queues_equal(module: nn.Module, *, process_group: Any = None) -> None:
     only weights and flags are compared; its logits differ by design. Copies all queues to the host: for tests and after
     loading, not for every step.
 
-    Raises:
-        ValueError: on every rank, naming the buffer and the ranks that differ.
-        RuntimeError: if `torch.distributed` is not available or not initialized.
+    Raises a ValueError on every rank, naming the buffer and the ranks that differ, and a RuntimeError if
+    `torch.distributed` is not initialized.
     """
     _require_initialized("check_queues_equal")
     own = {name: _digest(buffer) for name, buffer in module.named_buffers() if _is_shared_state(module, name)}

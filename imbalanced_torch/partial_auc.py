@@ -19,8 +19,8 @@ class PAUCAtBudgetLoss(PooledLoss):
     "pairwise" averages σ((s_i − s_j)/τ) over the negatives j in the band, which then receive gradient too. The loss is
     one minus the mean over positives, in [0, 1]. A class counts if it has a positive (of weight > 0), an iid negative
     and, for "pairwise", a negative in the band. Where the scores have no spread, the unit of the temperature is 1. See
-    `imbalanced_core.losses.partial_auc.partial_auc`, also for the papers. Arguments that are not listed
-    are those of `SmoothAPLoss`.
+    `imbalanced_core.losses.partial_auc.partial_auc`, also for the papers. Arguments that are not listed are those of
+    `SmoothAPLoss`.
 
     Args:
         alpha: the lowest false-positive rate of the band, 0 <= alpha < beta.
@@ -83,13 +83,8 @@ class PAUCAtBudgetLoss(PooledLoss):
         (gated=False) can collapse to equal scores with noisy labels: see `docs/collapse.md`, also for the evidence. The
         loss is >= 0 and, because of the cross entropy, not bounded by 1.
 
-        Args:
-            num_classes: C, the number of logits of a row; 1 is binary.
-            budget: the acceptable false-positive rate, in (0, 1].
-            **overrides: options of the constructor, which take precedence.
-
-        Raises:
-            ValueError: if the budget is out of range or an option is invalid.
+        `budget` is the acceptable false-positive rate, in (0, 1]; `overrides`, options of the constructor, take
+        precedence. An invalid budget or option is a ValueError.
         """
         options = pauc_preset(budget) | {"gated": True}
         return cls(num_classes, **(options | overrides))

@@ -35,11 +35,6 @@ from imbalanced_torch._pointwise import ClassLoss, ClassOptions, LabelLoss, Labe
 from imbalanced_torch.validation import holds_numbers, numbers_per_class
 
 
-def _unit_or_none(name: str, value: Any) -> None:
-    if value is not None:
-        checks.in_unit_interval(name, value)
-
-
 class SigmoidFocalLoss(LabelLoss):
     """Focal loss of independent binary predictions: binary or multi-label classification.
 
@@ -56,7 +51,7 @@ class SigmoidFocalLoss(LabelLoss):
     """
 
     function = staticmethod(pointwise.sigmoid_focal)
-    rules: ClassVar = {"alpha": _unit_or_none, "gamma": checks.non_negative}
+    rules: ClassVar = {"alpha": checks.in_unit_interval, "gamma": checks.non_negative}
     alpha: float | Tensor | None
 
     def __init__(

@@ -135,7 +135,7 @@ class PooledLoss(RankingState):
         return (loss, *extras) if extras else loss
 
     def _step(
-        self, rows: dict[str, Any], update_queue: bool | None, options: dict[str, Any]
+        self, rows: dict[str, Any], update_queue: bool | None, wanted: dict[str, Any]
     ) -> tuple[Tensor, PooledResult]:
         learns = self.training and torch.is_grad_enabled()
         update_queue = learns or self.update_queue_in_eval if update_queue is None else update_queue
@@ -154,7 +154,7 @@ class PooledLoss(RankingState):
         if self.class_parallel:
             return self._step_by_class(rows, gather, kind)
         if gather:
-            tensors, options["local"] = distributed.gather_rows(
+            tensors, kind["local"] = distributed.gather_rows(
                 tuple(rows.values()),
                 process_group=self.process_group,
                 grad_reduction=self.grad_reduction,
@@ -166,9 +166,9 @@ class PooledLoss(RankingState):
         if "k" in self._own and (message := too_few(self.k, logits.shape[0] + self.queue_size)):
             self._warn_once(message, stacklevel=6)
         self._check_values(rows)  # the gathered ones, so that every rank raises and none hangs
-        options |= {"max_pool_size": self.max_pool_size, "noise": self._noise(logits, learns)}
+        kind |= {"max_pool_size": self.max_pool_size, "noise": self._noise(logits, learns)}
         with without_autocast(logits.device.type):
-            loss, result = pooled_loss(self._objective(), queue=self.queue, **rows, **kind, **options)
+            loss, result = pooled_loss(self._objective(), queue=self.queue, **rows, **kind, **wanted)
         if update_queue:
             self._store(result.queue, result.gate or None)
         return loss, result
@@ -230,9 +230,8 @@ class PooledLoss(RankingState):
     def _check_values(self, rows: dict[str, Any], *, with_block: bool = False) -> None:
         if with_block:
             self._check_block()
-        values = readable(rows["targets"]), readable(rows["sample_weight"])
-        labels = {"ignore_index": self.ignore_index, "multilabel": self.multilabel}
-        checks.batch(*values, num_classes=self.num_classes, **labels)
+        kind = {name: getattr(self, name) for name in ("num_classes", "ignore_index", "multilabel")}
+        checks.batch(readable(rows["targets"]), readable(rows["sample_weight"]), **kind)
 
     def _noise(self, logits: Tensor, learns: bool) -> Tensor | None:
         """Noise for subsampling, [rows of the pool]; None without subsampling."""

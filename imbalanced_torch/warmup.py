@@ -21,16 +21,12 @@ class LossWarmupWrapper(nn.Module):
     module computes ::
 
         loss = (1 - w) · warmup_loss + w · main_loss
+        temperature = temp_start · (temp_end / temp_start) ^ min(1, steps since the switch / temp_decay_steps)
 
     where w, `main_weight`, is 0 for the first W = `warmup_epochs` epochs, (k + 1) / (B + 1) · `final_main_weight` in
     epoch k of the B = `blend_epochs` that follow, and `final_main_weight` from then on. At w = 0 the main loss is not
-    called and its queue does not change; at w = 1 the warm-up loss is not called. With `warmup_steps` the schedule
-    counts steps instead. The first batch with w > 0 is the switch: it empties the queue of the main loss and starts the
-    schedule ::
-
-        temperature = temp_start · (temp_end / temp_start) ^ min(1, steps since the switch / temp_decay_steps)
-
-    Before the switch the temperature is `temp_start`. Without a warm-up (W = 0) the steps count from global step 0.
+    called and its queue does not change; at w = 1 the warm-up loss is not called. The switch is the first batch with
+    w > 0, which empties the queue of the main loss; without a warm-up (W = 0), global step 0.
 
     Drive it in one of these ways:
 
@@ -220,17 +216,13 @@ class LossWarmupWrapper(nn.Module):
 
         Logits and targets are as the main loss accepts them, and the warm-up loss too, except the shape of targets of
         independent labels. `sample_weight` is passed to the main loss, and to the warm-up loss if that accepts it,
-        else there is one warning; `**keywords`, such as `return_per_class=True`, to the main loss whenever it is
-        called.
+        else there is one warning; `**keywords`, such as `return_per_class=True`, to the main loss.
 
-        Returns:
-            What the main loss returns, with its loss replaced by the blend. A NaN warm-up loss of an empty batch, such
-            as a mean on a rank without rows, counts as 0. While the main loss is not called: the warm-up loss, with NaN
-            and False for each class if `return_per_class` or `return_diagnostics` is set.
-
-        Raises:
-            ValueError: if the shapes of the two losses differ, or if the targets or the logits do not fit the warm-up
-                loss, such as one logit for `CrossEntropyLoss`: a softmax over one class trains nothing.
+        Returns what the main loss returns, with its loss replaced by the blend. A NaN warm-up loss of an empty batch,
+        such as a mean on a rank without rows, counts as 0. While the main loss is not called: the warm-up loss, with
+        NaN and False for each class if `return_per_class` or `return_diagnostics` is set. A ValueError if the shapes of
+        the two losses differ, or if the targets or the logits do not fit the warm-up loss, such as one logit for
+        `CrossEntropyLoss`: a softmax over one class trains nothing.
         """
         if self.training and not torch.compiler.is_compiling():
             self._warn_of_missing_hooks()
@@ -258,7 +250,11 @@ class LossWarmupWrapper(nn.Module):
                     stacklevel=5,
                 )
             weights = {}
-        return _wrapped.warmup_of(self.warmup_loss, logits, targets, **weights)
+        value = self.warmup_loss(logits, _wrapped.targets_for(self.warmup_loss, logits, targets), **weights)
+        if not isinstance(value, Tensor):
+            raise TypeError(f"warmup_loss must return a loss alone, a tensor, got {type(value).__name__}")
+        # torch's means are NaN on a rank without rows
+        return value.nan_to_num(nan=0.0) if isinstance(logits, Tensor) and logits.numel() == 0 else value
 
     def _warn_of_missing_hooks(self) -> None:
         """Warns if the hooks are not called, without which the warm-up would never end."""

@@ -89,8 +89,8 @@ class PointwiseLoss(LossModule):
         background = options.get("background_class", 0)
         width = max(2, 1 + background) if isinstance(background, int) else 2  # the check at the call reports it
         for name in ("alpha", "class_counts", "positive_rate"):
-            if np.ndim(numbers := options.get(name)) == 1:
-                width = len(numbers)
+            if name in options and np.ndim(options[name]) == 1:
+                width = len(options[name])
         logits = np.zeros((1, width), np.float32)
         targets: Any = logits
         if "where" not in inspect.signature(type(self).loss).parameters:  # classes on an axis

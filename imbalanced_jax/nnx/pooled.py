@@ -158,24 +158,14 @@ class PooledLoss(LossModule):
     ) -> Any:
         """The loss of a batch, whose rows then enter the queue unless it is frozen.
 
-        Args:
-            logits: floating point [N, num_classes].
-            targets: as for `imbalanced_jax.smooth_ap_loss`.
-            iid_mask: see `imbalanced_jax.RankingOptions`.
-            return_per_class: whether to return the loss and the validity of each class as well.
-            return_diagnostics: whether to return diagnostics of each class as well.
-            sample_weight: see `imbalanced_jax.RankingOptions`.
-            update_queue: whether the rows enter the queue; None: unless the module is `deterministic`. JAX cannot tell
-                whether a gradient is taken, so validation in training mode, or a second pass over the same batch, must
-                pass False.
+        Logits are floating point [N, num_classes]; targets and errors as for `imbalanced_jax.smooth_ap_loss`,
+        `iid_mask` and `sample_weight` as in `imbalanced_jax.RankingOptions`. `update_queue` says whether the rows enter
+        the queue; None: unless the module is `deterministic`. JAX cannot tell whether a gradient is taken, so
+        validation in training mode, or a second pass over the same batch, must pass False.
 
-        Returns:
-            loss, (loss, per_class, valid), (loss, stats) or (loss, per_class, valid, stats), as the function describes
-            them. stats is the `aux.diagnostics` of `imbalanced_jax.pauc_at_budget_loss`, with None for those that a
-            loss does not have.
-
-        Raises:
-            TypeError, ValueError: as the function.
+        Returns loss or, with `return_per_class` and `return_diagnostics`, (loss, per_class, valid), (loss, stats) or
+        (loss, per_class, valid, stats), as the function describes them. stats is the `aux.diagnostics` of
+        `imbalanced_jax.pauc_at_budget_loss`, with None for those that a loss does not have.
         """
         rule = "an nnx.Variable; set it by temperature[...] = value"
         checks.require(isinstance(self.temperature, nnx.Variable), "temperature", rule, self.temperature)

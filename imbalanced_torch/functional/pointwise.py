@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TypedDict, Unpack
+from typing import Unpack
 
 import numpy as np
 from torch import Tensor
 
 from imbalanced_core import checks
+from imbalanced_core import pointwise_options as shared
 from imbalanced_core.losses import hard_examples, long_tail, pointwise
 from imbalanced_core.losses.ndcg import ndcg
 from imbalanced_core.options import LIST_DEFAULTS, ListOptions, with_options
+from imbalanced_core.pointwise_options import LABEL_DEFAULTS, LabelOptions
 from imbalanced_torch import validation
 from imbalanced_torch._pointwise import class_loss, label_loss, list_loss
 from imbalanced_torch.functional.ranking import Number
@@ -20,43 +22,20 @@ Counts = Tensor | Sequence[float]
 Rates = Number | Sequence[float]
 
 
-class LabelOptions(TypedDict, total=False):
-    """Keywords of the losses for independent labels.
+class ClassOptions(shared.ClassOptions, total=False):
+    """Keywords of the losses for exclusive classes: those of `imbalanced_core.pointwise_options`, and `where`.
 
-    Attributes:
-        where: bool, the shape of the logits; False masks an entry, which may then hold anything. None: no mask.
-        ignore_index: target value of masked entries; None for no such value.
-        sample_weight: >= 0, one per entry or per row; carries no gradient. None: all 1.
-        reduction: "mean", "mean_positive", "sum" or "none".
-    """
-
-    where: Tensor | None
-    ignore_index: int | None
-    sample_weight: Tensor | None
-    reduction: str
-
-
-class ClassOptions(TypedDict, total=False):
-    """Keywords of the losses for exclusive classes.
+    `axis` is the last one by default, unlike in the modules.
 
     Attributes:
         where: bool, one per position; False masks a position, which may then hold anything. None: no mask.
-        ignore_index: class id of masked positions.
-        sample_weight: >= 0, one per position or per row; carries no gradient. None: all 1.
-        reduction: "mean", "sum" or "none"; for the focal loss also "mean_positive".
-        axis: the class axis. Default: the last one, unlike in the modules.
     """
 
     where: Tensor | None
-    ignore_index: int
-    sample_weight: Tensor | None
-    reduction: str
-    axis: int
 
 
-_COMMON = {"where": None, "sample_weight": None, "reduction": "mean"}
-label_function = with_options(LabelOptions, {**_COMMON, "ignore_index": None})
-class_function = with_options(ClassOptions, {**_COMMON, "ignore_index": -100, "axis": -1})
+label_function = with_options(LabelOptions, LABEL_DEFAULTS)
+class_function = with_options(ClassOptions, {**shared.CLASS_DEFAULTS, "where": None})
 list_function = with_options(ListOptions, LIST_DEFAULTS)
 
 

@@ -51,16 +51,10 @@ def init_queue(
 ) -> Queue:
     """An empty queue of `size` slots for the ranking functions, which return the next queue in `aux.queue`.
 
-    Args:
-        size: number of rows of earlier batches to keep; 0 for none.
-        num_classes: C, the number of logits of a row; 1 is binary.
-        multilabel: whether targets are 0/1 per class instead of class ids.
-        dtype: of the logits.
-        device: of all tensors.
-
-    Returns:
-        Queue(logits [size, C], targets int32 [size] or [size, C], weights [size], is_iid bool [size]). The last row is
-        the newest; the targets of empty slots are −1.
+    `size` is the number of rows of earlier batches to keep, 0 for none; `num_classes` is C, 1 for binary; with
+    `multilabel` targets are 0/1 per class instead of class ids; `dtype` is that of the logits. Returns Queue(logits
+    [size, C], targets int32 [size] or [size, C], weights [size], is_iid bool [size]). The last row is the newest; the
+    targets of empty slots are −1. An invalid size is a ValueError.
     """
     return queues.empty(size, num_classes, xp=xp, dtype=dtype, multilabel=multilabel, device=device)
 
@@ -186,8 +180,7 @@ def ranking_loss(
 ) -> Result:
     """One step of a ranking function: `options` are complete, `own` are further options of the objective."""
     of_objective, rest = shared.split(options)
-    generator, gate = (rest.pop(name) for name in ("generator", "gate"))
-    temperature = rest.pop("temperature")
+    generator, gate, temperature = (rest.pop(name) for name in ("generator", "gate", "temperature"))
     checks.positive("temperature", validation.number(temperature))
     validation.check_tensors(logits=logits, targets=targets)
     validation.check_optional_tensors(sample_weight=rest["sample_weight"], iid_mask=rest["iid_mask"])
@@ -205,13 +198,10 @@ def ranking_loss(
     if (message := too_few(own.get("k"), rows)) and not torch.compiler.is_compiling():
         warnings.warn(message, stacklevel=4)
     check_gate(gate, logits.shape[1])
-    ranking = partial(objective, **of_objective, **own)
-    objective = with_gate(ranking, gate, temperature=temperature)
-    live_aware = gate is not None
+    objective = with_gate(partial(objective, **of_objective, **own), gate, temperature=temperature)
+    rest |= {"noise": noise, "iid_aware": iid_aware, "live_aware": gate is not None}
     with without_autocast(logits.device.type):
-        loss, aux = pooled_loss(
-            objective, logits, targets, queue, noise=noise, iid_aware=iid_aware, live_aware=live_aware, **rest
-        )
+        loss, aux = pooled_loss(objective, logits, targets, queue, **rest)
     gate = aux.gate if gate is None or rest["update_queue"] else gate
     # `torch.func` rejects None in an aux
     return loss, ops.replaced(aux, gate=gate, diagnostics=ops.present(aux.diagnostics))

@@ -75,7 +75,7 @@ def invariant(tree: Any, axis_name: AxisName) -> Any:
     names = axis_names(axis_name)
 
     def make_invariant(array: jax.Array) -> jax.Array:
-        varying = tuple(name for name in names if name in varying_axes(array))
+        varying = tuple(name for name in names if name in _versions.varying_axes(jax.typeof(array)))
         array = lax.stop_gradient(array)
         if not varying:
             return array
@@ -105,13 +105,8 @@ def replicate(tree: Any) -> Any:
     return jax.tree.map(replicate_array, tree)
 
 
-def varying_axes(array: jax.Array) -> frozenset:
-    """The mesh axes along which the array is typed as varying; none outside a checked `shard_map`."""
-    return _versions.varying_axes(jax.typeof(array))
-
-
 def _gather_axis(array: jax.Array, name: Any) -> jax.Array:
-    if name in varying_axes(array):
+    if name in _versions.varying_axes(jax.typeof(array)):
         # Only where types track varying axes: elsewhere the derivative of this form is wrong by a factor 1 / W.
         return _versions.all_gather_invariant(array, name)
     return lax.all_gather(array, name, tiled=True)

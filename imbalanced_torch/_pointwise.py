@@ -183,13 +183,14 @@ def label_loss(
     where: Tensor | None,
     ignore_index: int | None,
     sample_weight: Tensor | None,
+    reduction: str,
+    reduce: Callable[..., Any] = reductions.reduce_elements,
     name: str = "logits",
-    **reducing: Any,
 ) -> Any:
     """Reduced loss of independent labels; the core's `function` may also return the mask of entries.
 
-    Checks the arguments, their values too where that is free; `name` is that of the logits in errors. `reducing` holds
-    `reduction` and, if not to call `reduce_elements`, `reduce`, another function of `imbalanced_core.reductions`.
+    Checks the arguments, their values too where that is free; `name` is that of the logits in errors. `reduce` is a
+    function of `imbalanced_core.reductions`.
     """
     if ignore_index is not None:
         checks.index("ignore_index", ignore_index)
@@ -207,7 +208,9 @@ def label_loss(
     losses = function(logits, targets, where=where)
     if isinstance(losses, tuple):
         losses, where = losses
-    return _reduced(losses, where, sample_weight, targets, **reducing)
+    _check_weights(sample_weight, losses, where)
+    parts: dict[str, Any] = {"where": where, "weights": sample_weight, "positives": targets, "is_masked": True}
+    return reduce(losses, reduction=reduction, **parts)
 
 
 def class_loss(
@@ -221,9 +224,9 @@ def class_loss(
     axis: int,
     sample_weight: Tensor | None,
     reduction: str,
+    reduce: Callable[..., Any] = reductions.reduce_elements,
     name: str = "logits",
     instead: str = "sigmoid_focal_loss",
-    **reducing: Any,
 ) -> Any:
     """As `label_loss`, for exclusive classes; "mean_positive" needs a background class."""
     if background_class is None:
@@ -241,7 +244,9 @@ def class_loss(
     losses, positives = function(logits, targets, where=where, axis=axis), None
     if reduction == "mean_positive" and background_class is not None:
         positives = foreground(targets, num_classes=logits.shape[axis], background_class=background_class, axis=axis)
-    return _reduced(losses, where, sample_weight, positives, reduction=reduction, **reducing)
+    _check_weights(sample_weight, losses, where)
+    parts: dict[str, Any] = {"where": where, "weights": sample_weight, "positives": positives, "is_masked": True}
+    return reduce(losses, reduction=reduction, **parts)
 
 
 def _counted_positions(
@@ -279,20 +284,12 @@ def list_loss(
     validation.check_optional_tensors(where=where)
     losses, counted = function(scores, relevance, where=where, **options)
     checks.weights(readable(relevance), where=readable(where), name="relevance")
-    return _reduced(losses, counted, sample_weight, None, reduction=reduction, reduce=reduce)
+    _check_weights(sample_weight, losses, counted)
+    return reduce(losses, reduction=reduction, where=counted, weights=sample_weight, is_masked=True)
 
 
-def _reduced(
-    losses: Tensor,
-    where: Tensor | None,
-    weights: Tensor | None,
-    positives: Tensor | None,
-    *,
-    reduction: str,
-    reduce: Callable[..., Any] = reductions.reduce_elements,
-) -> Any:
+def _check_weights(weights: Tensor | None, losses: Tensor, where: Tensor | None) -> None:
     if weights is not None:
         validation.check_tensors(sample_weight=weights)
         reductions.spread_weights(weights, losses)  # checks the shape first
         checks.weights(readable(weights), where=readable(where))
-    return reduce(losses, reduction=reduction, where=where, weights=weights, positives=positives, is_masked=True)

@@ -88,12 +88,10 @@ class RankingState(distributed.GroupMember):
     @queue.setter
     def queue(self, new: Queue) -> None:
         if not isinstance(new, Queue):
-            raise TypeError(
-                f"queue must be a Queue, such as loss_fn.queue or aux.queue of JAX, got {type(new).__name__}"
-            )
-        checks.require(
-            not self.class_parallel, "class_parallel", "False to assign a queue; use load_state_dict()", True
-        )
+            rule = "a Queue, such as loss_fn.queue or aux.queue of JAX"
+            raise TypeError(f"queue must be {rule}, got {type(new).__name__}")
+        rule = "False to assign a queue; use load_state_dict()"
+        checks.require(not self.class_parallel, "class_parallel", rule, True)
         parts = Queue(*map(_as_tensor, new))
         check_queue(parts, num_classes=self.num_classes, multilabel=self.multilabel)
         self.load_state_dict(dict(zip(_QUEUE_BUFFERS, parts, strict=True)), strict=False)

@@ -62,10 +62,8 @@ def class_parallel_loss(
     classes of the global queue: logits and targets [Q, ⌈C / W⌉]. Without `gather` this rank works alone;
     `process_group` and `grad_reduction` are as in `imbalanced_torch.distributed.gather_rows`. `flags` are further
     values that must be equal on all ranks; `check` raises on invalid values on this rank, and then every rank raises,
-    as it does with a ValueError if ranks disagree on a shape, a dtype or an option.
-
-    Returns:
-        The global loss, equal on all ranks, and a result for all C classes, except that its queue is this rank's.
+    as it does with a ValueError if ranks disagree on a shape, a dtype or an option. Returns the global loss, equal on
+    all ranks, and a result for all C classes, except that its queue is this rank's.
 
     Cost: three small collectives and two all-to-all of N · C numbers, one of them in backward, which every rank must
     run.

@@ -56,8 +56,7 @@ class LossWarmupWrapper(nn.Module):
         gather_distributed: if not None, set as `main_loss.gather_distributed`. Where this or the previous option has no
             effect on `main_loss`, there is a UserWarning.
 
-    Raises:
-        ValueError, TypeError: on an invalid number, if epochs are mixed with steps, or if a loss is not callable.
+    An invalid number, epochs mixed with steps, or a loss that is not callable is a ValueError or TypeError.
     """
 
     def __init__(

@@ -25,7 +25,6 @@ class PooledLoss(LossModule):
         temperature: the initial τ > 0.
         update_queue_in_eval: whether rows enter the queue in `eval()` mode as well.
         dtype: of the queue's logits.
-        deterministic: whether the module starts in `eval()` mode.
         rngs: for `max_pool_size`: the stream "subsample" of an `nnx.Rngs` (else "default"), or a stream; it is forked.
         gated: whether the loss is blended with a contrastive cross entropy, as `recommended` does.
         **options: further options of the function, including those of `imbalanced_jax.RankingOptions` except
@@ -34,11 +33,10 @@ class PooledLoss(LossModule):
     Attributes:
         temperature: the Variable of τ, 0-d; `loss_fn.temperature[...] = 0.1` sets it and never recompiles.
         queue_logits, queue_targets, queue_weights, queue_is_iid: the Variables of the queue; `queue` reads them.
-        deterministic: whether the queue (unless `update_queue_in_eval`) and the random stream are frozen; set by
-            `train()` and `eval()` of this or an enclosing module, and by `nnx.view`.
+        deterministic: whether the queue (unless `update_queue_in_eval`) and the random stream are frozen, an argument,
+            too; set by `train()` and `eval()` of this or an enclosing module, and by `nnx.view`.
 
-    Raises:
-        TypeError, ValueError: on an invalid option.
+    An invalid option is a TypeError or ValueError.
     """
 
     more: ClassVar[dict[str, Any]] = {

@@ -83,9 +83,8 @@ def smooth_ap_loss(
         next queue; the loss [C] of each class, NaN where invalid; which classes are valid, bool [C]; and a dict of
         diagnostics [C], without gradient, with only those that this loss computes.
 
-    Raises:
-        TypeError, ValueError: on invalid dtypes, shapes or options, or if a readable target or weight is out of range;
-            an invalid value that cannot be read, as under `vmap`, makes the loss NaN.
+    A TypeError or ValueError on invalid dtypes, shapes or options, or if a readable target or weight is out of range;
+    an invalid value that cannot be read, as under `vmap`, makes the loss NaN.
     """
     return ranking_loss(ranking.average_precision, logits, targets, queue, options)
 

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from imbalanced_core import checks, options, pointwise_options, reductions
 from imbalanced_core.options import with_options
@@ -45,17 +46,17 @@ list_function = with_options(ListOptions, {**options.LIST_DEFAULTS, "axis_name":
 
 def label_loss(
     function: Callable[..., Any],
-    logits: jax.Array,
-    targets: jax.Array,
+    logits: Array,
+    targets: Array,
     numbers: Mapping[str, Any],
     *,
     rules: Rules,
     static: Mapping[str, Any] = NO_OPTIONS,
-    where: jax.Array | None,
-    sample_weight: jax.Array | None,
+    where: Array | None,
+    sample_weight: Array | None,
     ignore_index: int | None,
     **reducing: Any,
-) -> jax.Array:
+) -> Array:
     """Reduced loss of independent labels; the core's `function` may also return the mask of entries.
 
     A new value in `numbers` does not recompile, one in `static` does; `rules` check both, and values without a rule are
@@ -78,19 +79,19 @@ def label_loss(
 
 
 def class_loss(
-    function: Callable[..., jax.Array],
-    logits: jax.Array,
-    targets: jax.Array,
+    function: Callable[..., Array],
+    logits: Array,
+    targets: Array,
     numbers: Mapping[str, Any],
     *,
     rules: Rules,
     static: Mapping[str, Any] = NO_OPTIONS,
     background_class: int | None = None,
-    sample_weight: jax.Array | None,
+    sample_weight: Array | None,
     ignore_index: int | None,
     axis: int,
     **reducing: Any,
-) -> jax.Array:
+) -> Array:
     """As `label_loss`, for exclusive classes and `ClassOptions`; "mean_positive" needs a background class."""
     numbers = _checked(numbers, static, rules)
     if "class_counts" in numbers:
@@ -122,17 +123,17 @@ def class_loss(
 
 def list_loss(
     function: Callable[..., Any],
-    scores: jax.Array,
-    relevance: jax.Array,
+    scores: Array,
+    relevance: Array,
     *,
     rules: Rules,
     temperature: Any,
-    where: jax.Array | None,
-    sample_weight: jax.Array | None,
+    where: Array | None,
+    sample_weight: Array | None,
     reduction: str,
     axis_name: AxisName,
     **static: Any,
-) -> jax.Array:
+) -> Array:
     """Reduced loss of lists; the core's `function` takes the other options and returns losses and the mask of lists."""
     validation.check_static(reduction=reduction)
     checks.one_of("reduction", reduction, reductions.CLASS_REDUCTIONS)
@@ -149,10 +150,10 @@ def list_loss(
 
 @partial(jax.jit, static_argnames=("function", "static", "ignore_index", "background_class", "reduction", "axis_name"))
 def _step(
-    logits: jax.Array,
-    targets: jax.Array,
-    where: jax.Array | None,
-    weights: jax.Array | None,
+    logits: Array,
+    targets: Array,
+    where: Array | None,
+    weights: Array | None,
     numbers: dict[str, Any],
     *,
     function: Callable[..., Any],
@@ -161,7 +162,7 @@ def _step(
     background_class: int | None = None,
     reduction: str,
     axis_name: AxisName,
-) -> jax.Array:
+) -> Array:
     """The losses of all positions, reduced over all devices of the axis."""
     own, positives = dict(static), targets
     where = _counted(targets, where, ignore_index, jnp)

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
 
 
 def varying_axes(form: Any) -> frozenset:
@@ -13,14 +13,14 @@ def varying_axes(form: Any) -> frozenset:
     return kind.varying if kind is not None else getattr(form, "vma", None) or frozenset()
 
 
-def mark_varying(array: jax.Array, axes: tuple) -> jax.Array:
+def mark_varying(array: Array, axes: tuple) -> Array:
     """The array, typed as varying along the axes."""
     if hasattr(lax, "pcast"):
         return lax.pcast(array, axes, to="varying")
     return lax.pvary(array, axes)  # type: ignore[attr-defined]
 
 
-def all_gather_invariant(array: jax.Array, name: Any) -> jax.Array:
+def all_gather_invariant(array: Array, name: Any) -> Array:
     """The rows of all devices along the axis `name`, typed as equal on every device."""
     if hasattr(jax.typeof(array), "manual_axis_type"):
         return lax.all_gather(array, name, tiled=True, to="invarying")

@@ -3,16 +3,16 @@
 import math
 from collections.abc import Sequence
 
-import jax
+from jax import Array
 
 from imbalanced_core import checks
 from imbalanced_core.losses import calibration, class_balance
 from imbalanced_jax import validation
 
-Numbers = jax.Array | Sequence[float] | float
+Numbers = Array | Sequence[float] | float
 
 
-def class_weights(counts: jax.Array | Sequence[float], *, scheme: str = "inverse", beta: float = 0.999) -> jax.Array:
+def class_weights(counts: Array | Sequence[float], *, scheme: str = "inverse", beta: float = 0.999) -> Array:
     """One weight per class, greater for rarer ones: `alpha` of `softmax_focal_loss`, `weight` of a cross entropy.
 
     `imbalanced_core.losses.class_balance.class_weights` has the formulas of the schemes "inverse" (the rarest class has
@@ -25,7 +25,7 @@ def class_weights(counts: jax.Array | Sequence[float], *, scheme: str = "inverse
     return class_balance.class_weights(counts, scheme=scheme, beta=beta)
 
 
-def pos_weight(positives: Numbers, total: Numbers, *, scheme: str = "balanced", beta: float = 0.999) -> jax.Array:
+def pos_weight(positives: Numbers, total: Numbers, *, scheme: str = "balanced", beta: float = 0.999) -> Array:
     """The weight of positives relative to negatives: `pos_weight` of a binary cross entropy.
 
     `imbalanced_core.losses.class_balance.pos_weight`: n₋ / n₊, or with "effective" (1 − β^n₋) / (1 − β^n₊). The
@@ -39,14 +39,14 @@ def pos_weight(positives: Numbers, total: Numbers, *, scheme: str = "balanced", 
 
 
 def prior_correction(
-    logits: jax.Array,
+    logits: Array,
     *,
     weights: Numbers | None = None,
     train_prior: Numbers | None = None,
     prior: Numbers | None = None,
     tau: float = 0.0,
     binary: bool = False,
-) -> jax.Array:
+) -> Array:
     """Logits − log w − log π' + log π + τ log π', whose softmax, or sigmoid, gives the probabilities of the population.
 
     `imbalanced_core.losses.calibration.prior_correction`, which has the arguments, results, errors and papers. Logits

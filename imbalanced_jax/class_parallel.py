@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
 from jax.sharding import PartitionSpec
 
 from imbalanced_core.pool import class_block
@@ -31,7 +31,7 @@ def class_parallel_loss(
     ignore_index: int,
     multilabel: bool,
     **options: Any,
-) -> tuple[jax.Array, PooledResult]:
+) -> tuple[Array, PooledResult]:
     """`imbalanced_core.pool.step.pooled_loss` over the rows of all devices, with the classes divided among them.
 
     `rows` maps "logits" [n, C], "targets", "sample_weight" and "iid_mask" to its arguments, for this device; others are
@@ -79,7 +79,7 @@ def queue_specs(axis_name: AxisName) -> Queue:
     return Queue(logits=by_class, targets=by_class, weights=PartitionSpec(), is_iid=PartitionSpec())
 
 
-def _to_block(columns: jax.Array, *, width: int, axis_name: AxisName) -> jax.Array:
+def _to_block(columns: Array, *, width: int, axis_name: AxisName) -> Array:
     """Maps [n, C] on every device to this device's block of columns [W · n, width]; padding is 0."""
     names = distributed.axis_names(axis_name)
     n, padding = columns.shape[0], width * distributed.device_count(axis_name) - columns.shape[1]

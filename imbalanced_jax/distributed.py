@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from imbalanced_core import reductions
@@ -43,7 +43,7 @@ def gather_rows(tree: Any, axis_name: AxisName) -> Any:
     return tree
 
 
-def mean_loss(loss: jax.Array, axis_name: AxisName) -> jax.Array:
+def mean_loss(loss: Array, axis_name: AxisName) -> Array:
     """Mean over the devices of a loss that each computed from the same gathered rows.
 
     It does not change the value but divides the cotangents, so that `gather_rows` and the usual `lax.pmean` of the
@@ -53,7 +53,7 @@ def mean_loss(loss: jax.Array, axis_name: AxisName) -> jax.Array:
     return lax.pmean(loss, names) if names else loss
 
 
-def global_ratio(total: jax.Array, mass: jax.Array | None, axis_name: AxisName) -> jax.Array:
+def global_ratio(total: Array, mass: Array | None, axis_name: AxisName) -> Array:
     """Σ total / Σ mass over the devices, without gathering rows; a mass of exactly 0 counts as 1.
 
     `total` is this device's sum of losses and `mass` its normaliser, without gradient, both 0-d; None for a plain sum.
@@ -74,7 +74,7 @@ def invariant(tree: Any, axis_name: AxisName) -> Any:
     """
     names = axis_names(axis_name)
 
-    def make_invariant(array: jax.Array) -> jax.Array:
+    def make_invariant(array: Array) -> Array:
         varying = tuple(name for name in names if name in _versions.varying_axes(jax.typeof(array)))
         array = lax.stop_gradient(array)
         if not varying:
@@ -94,7 +94,7 @@ def replicate(tree: Any) -> Any:
     class ids, is an error. Under `jit` with automatic sharding the compiler decides and this is a no-op.
     """
 
-    def replicate_array(array: jax.Array) -> jax.Array:
+    def replicate_array(array: Array) -> Array:
         sharding = getattr(jax.typeof(array), "sharding", None)
         spec = getattr(sharding, "spec", None)
         if sharding is None or spec is None or all(part is None for part in spec):
@@ -105,7 +105,7 @@ def replicate(tree: Any) -> Any:
     return jax.tree.map(replicate_array, tree)
 
 
-def _gather_axis(array: jax.Array, name: Any) -> jax.Array:
+def _gather_axis(array: Array, name: Any) -> Array:
     if name in _versions.varying_axes(jax.typeof(array)):
         # Only where types track varying axes: elsewhere the derivative of this form is wrong by a factor 1 / W.
         return _versions.all_gather_invariant(array, name)

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
 
 from imbalanced_core import checks
 from imbalanced_core import options as shared
@@ -24,7 +24,7 @@ from imbalanced_jax.class_parallel import class_parallel_loss
 from imbalanced_jax.distributed import AxisName
 from imbalanced_jax.validation import readable
 
-Result: TypeAlias = tuple[jax.Array, PooledResult]
+Result: TypeAlias = tuple[Array, PooledResult]
 
 
 def init_queue(size: int, num_classes: int, *, multilabel: bool = False, dtype: Any = jnp.float32) -> Queue:
@@ -59,7 +59,7 @@ class RankingOptions(shared.RankingOptions, total=False):
             `imbalanced_jax.class_parallel.queue_specs(axis_name)`, with C rounded up to a multiple of W.
     """
 
-    key: jax.Array | None
+    key: Array | None
     axis_name: AxisName
     class_parallel: bool
 
@@ -74,8 +74,8 @@ def ranking_function(**defaults: Any) -> Callable[[shared.Function], shared.Func
 
 def ranking_loss(
     objective: Callable[..., tuple],
-    logits: jax.Array,
-    targets: jax.Array,
+    logits: Array,
+    targets: Array,
     queue: Queue | None,
     options: RankingOptions,
     *,
@@ -100,7 +100,7 @@ def ranking_loss(
         raise TypeError(f"queue must be {rule}, got {type(queue).__name__}")
     checks.require(logits.ndim == 2 and logits.shape[1] > 0, "logits", "of shape [rows, classes]", tuple(logits.shape))
     check_gate(gate, logits.shape[1])
-    if key is not None and not isinstance(key, (jax.Array, np.ndarray)):
+    if key is not None and not isinstance(key, (Array, np.ndarray)):
         raise TypeError(f"key must be an array of jax.random.key, got {key!r}")
     labels = {name: rest[name] for name in ("ignore_index", "multilabel")}
     checks.batch(readable(targets), readable(rows["sample_weight"]), num_classes=logits.shape[1], **labels)
@@ -121,8 +121,8 @@ def _step(
     rows: dict[str, Any],
     queue: Queue | None,
     gate: Gate | None,
-    key: jax.Array | None,
-    temperature: jax.Array,
+    key: Array | None,
+    temperature: Array,
     *,
     objective: Callable[..., tuple],
     of_objective: tuple[tuple[str, Any], ...],
@@ -157,7 +157,7 @@ def _step(
     )
 
 
-def _noise(key: jax.Array | None, rows: int, max_pool_size: int | None, axis_name: tuple) -> jax.Array | None:
+def _noise(key: Array | None, rows: int, max_pool_size: int | None, axis_name: tuple) -> Array | None:
     """Noise for subsampling, the same on every device; None without subsampling."""
     if max_pool_size is None or rows <= max_pool_size:
         return None

@@ -1,8 +1,9 @@
 """The recommended losses, all options set: ranking losses blended with a contrastive cross entropy."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
+from jax import Array
 
 from imbalanced_core.losses.gated import Gate
 from imbalanced_core.options import SMOOTH_AP_PRESET, pauc_preset
@@ -29,8 +30,8 @@ def init_state(num_classes: int, *, queue_size: int = 1024, multilabel: bool = F
 
 
 def pauc_at_budget(
-    logits: jax.Array, targets: jax.Array, state: PresetState, *, budget: float, **overrides: Any
-) -> tuple[jax.Array, tuple[PresetState, PooledResult]]:
+    logits: Array, targets: Array, state: PresetState, *, budget: float, **overrides: Any
+) -> tuple[Array, tuple[PresetState, PooledResult]]:
     """The preset for a budget of false positives: `imbalanced_torch.PAUCAtBudgetLoss.recommended` as a function.
 
     `pauc_at_budget_loss` of pairs in a band of twice the budget, at a temperature of one standard deviation, gated: a
@@ -41,30 +42,28 @@ def pauc_at_budget(
     in (0, 1]. Returns (loss, (state, aux)), for `jax.value_and_grad(..., has_aux=True)`: the loss >= 0, the next state,
     and the aux of `pauc_at_budget_loss`.
     """
-    _check(state)
     validation.check_static(budget=budget)
-    options = pauc_preset(budget) | {"gate": state.gate}
-    loss, aux = pauc_at_budget_loss(logits, targets, state.queue, **(options | overrides))
-    return loss, (PresetState(aux.queue, aux.gate), aux)
+    return _step(pauc_at_budget_loss, logits, targets, state, pauc_preset(budget) | overrides)
 
 
 def smooth_ap(
-    logits: jax.Array, targets: jax.Array, state: PresetState, **overrides: Any
-) -> tuple[jax.Array, tuple[PresetState, PooledResult]]:
+    logits: Array, targets: Array, state: PresetState, **overrides: Any
+) -> tuple[Array, tuple[PresetState, PooledResult]]:
     """The preset for average precision: `imbalanced_torch.SmoothAPLoss.recommended` as a function.
 
     Three quarters of `smooth_ap_loss` at a temperature of 0.2 standard deviations, one of a contrastive cross entropy.
     All else as for `pauc_at_budget`, without a budget.
     """
-    _check(state)
-    options: dict[str, Any] = SMOOTH_AP_PRESET | {"gate": state.gate}
-    loss, aux = smooth_ap_loss(logits, targets, state.queue, **(options | overrides))
-    return loss, (PresetState(aux.queue, aux.gate), aux)
+    return _step(smooth_ap_loss, logits, targets, state, SMOOTH_AP_PRESET | overrides)
 
 
-def _check(state: PresetState) -> None:
+def _step(
+    function: Callable[..., Any], logits: Array, targets: Array, state: PresetState, options: dict[str, Any]
+) -> tuple[Array, tuple[PresetState, PooledResult]]:
     if not isinstance(state, PresetState):
         rule = "a PresetState, from init_state or the step before (from dicts: PresetState(Queue(**q), Gate(**g)))"
         raise TypeError(f"state must be {rule}, got {type(state).__name__}")
     if state.gate is None:  # else the ranking loss alone would be computed
         raise TypeError("state.gate must be a Gate, from init_gate or the step before, got None")
+    loss, aux = function(logits, targets, state.queue, **{"gate": state.gate, **options})
+    return loss, (PresetState(aux.queue, aux.gate), aux)

@@ -6,15 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from imbalanced_core import checks
 from imbalanced_core.pool.labels import are_probabilities, class_ids
 from imbalanced_jax import distributed, validation
 
 
-def balanced_rows(
-    key: jax.Array, labels: jax.Array, batch: int, added: Mapping[int, int]
-) -> tuple[jax.Array, jax.Array]:
+def balanced_rows(key: Array, labels: Array, batch: int, added: Mapping[int, int]) -> tuple[Array, Array]:
     """Indices of uniform rows, then of added[c] positives of each class c, drawn with replacement, in O(N) per class.
 
     A pure function with static shapes: use a different key for each step and each device, such as

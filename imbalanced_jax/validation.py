@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from imbalanced_core import checks
 from imbalanced_core.losses import class_balance
@@ -19,7 +20,7 @@ def can_read(array: Any) -> bool:
     """Whether the values can be read without cost: a numpy array, or a JAX array on the CPU of this process."""
     if isinstance(array, jax.core.Tracer):
         return False
-    if isinstance(array, jax.Array):
+    if isinstance(array, Array):
         return array.is_fully_addressable and all(device.platform == "cpu" for device in array.devices())
     return isinstance(array, (np.ndarray, np.generic))
 
@@ -35,7 +36,7 @@ def readable(array: Any) -> np.ndarray | None:
 def check_arrays(**inputs: Any) -> None:
     """Raises a TypeError, naming the argument, if one is not a JAX or numpy array of real numbers."""
     for name, value in inputs.items():
-        if not isinstance(value, (jax.Array, np.ndarray, np.generic)):
+        if not isinstance(value, (Array, np.ndarray, np.generic)):
             kind = "None" if value is None else f"{type(value).__module__}.{type(value).__name__}"
             raise TypeError(f"{name} must be a JAX or numpy array, got {kind}")
         if not jnp.isdtype(value.dtype, ("bool", "integral", "real floating")):
@@ -50,16 +51,16 @@ def check_optional_arrays(**inputs: Any) -> None:
 def check_static(**options: Any) -> None:
     """Raises a ValueError, naming the option, if one is an array or not hashable, so cannot be static under jit."""
     for name, value in options.items():
-        is_fixed = isinstance(value, Hashable) and not isinstance(value, (jax.Array, np.ndarray))
+        is_fixed = isinstance(value, Hashable) and not isinstance(value, (Array, np.ndarray))
         checks.require(is_fixed, name, "a Python value, fixed when compiled", value)
 
 
-def as_floats(name: str, numbers: Any, check: Callable[..., Any] | None = None) -> jax.Array:
+def as_floats(name: str, numbers: Any, check: Callable[..., Any] | None = None) -> Array:
     """Floats from an array, number or sequence of numbers; anything else is a TypeError naming the argument.
 
     `check(values, name=name)` checks readable ones.
     """
-    array = numbers if isinstance(numbers, (jax.Array, np.ndarray)) else np.asarray(numbers)
+    array = numbers if isinstance(numbers, (Array, np.ndarray)) else np.asarray(numbers)
     check_arrays(**{name: array})
     if check is not None:
         check(readable(array), name=name)
@@ -73,7 +74,7 @@ def number(value: Any) -> Any:
 
 def holds_numbers(value: Any) -> bool:
     """Whether it is an array or sequence, not a number."""
-    is_array = isinstance(value, (Sequence, jax.Array, np.ndarray)) and not isinstance(value, str)
+    is_array = isinstance(value, (Sequence, Array, np.ndarray)) and not isinstance(value, str)
     return is_array and bool(getattr(value, "ndim", True))
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
 
 from imbalanced_core import checks
 from imbalanced_core.losses.gated import Gate
@@ -27,7 +27,7 @@ def blend_schedule(warmup_steps: int, blend_steps: int = 0, final_main_weight: f
     checks.at_least("warmup_steps", warmup_steps, 0)
     checks.at_least("blend_steps", blend_steps, 0)
     final = validation.number(final_main_weight)
-    if not isinstance(final, jax.Array):
+    if not isinstance(final, Array):
         checks.python_number("final_main_weight", final, "(0, 1]")
     return lambda step: blend_weight(step, warmup=warmup_steps, blend=blend_steps, final=final_main_weight)
 
@@ -48,8 +48,8 @@ def temperature_schedule(temp_start: float, temp_end: float, temp_decay_steps: i
 
 def warmup_blend(
     step: Any,
-    warmup_fn: Callable[[], jax.Array],
-    main_fn: Callable[[Queue | None, jax.Array], tuple[jax.Array, Any]],
+    warmup_fn: Callable[[], Array],
+    main_fn: Callable[[Queue | None, Array], tuple[Array, Any]],
     queue: Queue | None = None,
     *,
     warmup_steps: int,
@@ -58,7 +58,7 @@ def warmup_blend(
     temp_start: float | None = None,
     temp_end: float | None = None,
     temp_decay_steps: int = 10_000,
-) -> tuple[jax.Array, Any]:
+) -> tuple[Array, Any]:
     """One step of a training that starts with one loss and ends with another: the stateless `LossWarmupWrapper`.
 
     The loss is (1 - w) · warmup_fn() + w · main_fn(queue, temperature)[0], with w from `blend_schedule` and the
@@ -115,7 +115,7 @@ def warmup_blend(
     if not isinstance(warmup_form, jax.ShapeDtypeStruct):
         raise TypeError(f"warmup_fn must return a loss alone, an array, got {type(warmup_form).__name__}")
 
-    def without_main(queue: Queue | None) -> tuple[jax.Array, Any]:
+    def without_main(queue: Queue | None) -> tuple[Array, Any]:
         aux = jax.tree.map(_absent, aux_form, is_leaf=lambda form: isinstance(form, (Queue, Gate)))
         return _full(main_form, 0), aux if queue is None else aux._replace(queue=queue)
 
@@ -124,7 +124,7 @@ def warmup_blend(
     return blend_losses(warmup_loss, main_loss, weight), aux
 
 
-def _form_of_main(main_fn: Callable, queue: Queue | None, temperature: jax.Array) -> tuple[Any, Any]:
+def _form_of_main(main_fn: Callable, queue: Queue | None, temperature: Array) -> tuple[Any, Any]:
     """Shapes and dtypes of the main loss and of its aux."""
     form = jax.eval_shape(main_fn, queue, temperature)
     if type(form) is not tuple or len(form) != 2:
@@ -147,7 +147,7 @@ def _absent(form: Any) -> Any:
     return _full(form, jnp.nan if jnp.issubdtype(form.dtype, jnp.floating) else 0)
 
 
-def _full(form: jax.ShapeDtypeStruct, value: float) -> jax.Array:
+def _full(form: jax.ShapeDtypeStruct, value: float) -> Array:
     """A constant of the given form, including the varying mesh axes, which `cond` compares too."""
     array = jnp.full(form.shape, value, form.dtype)
     varying = tuple(_versions.varying_axes(form))

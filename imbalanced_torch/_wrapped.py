@@ -124,10 +124,7 @@ def with_absent_extras(main_loss: Any, loss: Tensor, logits: Any, keywords: dict
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     rule = f"a tensor [N, C] for {requested[0]} while the main loss is not computed"
     checks.require(isinstance(logits, Tensor) and logits.ndim == 2, "logits", rule, shape)
-    per_class = ops.widen(logits.detach().new_full(logits.shape[-1:], torch.nan))
-    extras: list[Any] = []
-    if "return_per_class" in requested:
-        extras += [per_class, torch.zeros_like(per_class, dtype=torch.bool)]
-    if "return_diagnostics" in requested:
-        extras.append(dict.fromkeys(Diagnostics._fields, per_class))
+    absent = ops.widen(logits.detach().new_full(logits.shape[-1:], torch.nan))
+    extras: tuple = (absent, torch.zeros_like(absent, dtype=torch.bool)) if requested[0] == "return_per_class" else ()
+    extras += (dict.fromkeys(Diagnostics._fields, absent),) if requested[-1] == "return_diagnostics" else ()
     return (loss, *extras)

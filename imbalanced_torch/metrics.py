@@ -12,6 +12,7 @@ from torch import Tensor
 
 from imbalanced_core import checks, ops
 from imbalanced_core import metrics as core
+from imbalanced_core.options import check_options
 from imbalanced_torch import validation
 
 try:
@@ -66,14 +67,12 @@ class RankingMetric(torchmetrics.Metric):
         own = {name: options.pop(name) for name in core.options_of(self.function) if name in options}
         super().__init__(**options)
         checks.at_least("num_classes", num_classes, 1)
-        checks.flag("multilabel", multilabel)
-        checks.index("ignore_index", ignore_index)
         self.num_classes = num_classes
         self.multilabel = multilabel
         self._labels: dict[str, Any] = {"multilabel": multilabel, "ignore_index": ignore_index}
-        self._of_classes: Callable[..., Tensor] = partial(
-            core.of_classes, partial(self.function, **own), average=average, **self._labels
-        )
+        check_options(self._labels)
+        metric = partial(self.function, **own)
+        self._of_classes: Callable[..., Tensor] = partial(core.of_classes, metric, average=average, **self._labels)
         self._of_no_rows()  # checks the options
         for name in ("logits", "targets", "weights"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
@@ -98,9 +97,8 @@ class RankingMetric(torchmetrics.Metric):
         targets = targets if self.multilabel or targets.shape != (*rows, 1) else targets[:, 0]
         checks.shaped("targets", targets, rows + tuple(targets.shape[1:]), "[rows, ...]")
         self._of_classes(logits.to("meta"), targets.to("meta"))  # checks the other axes and the dtypes
-        checks.batch(
-            validation.readable(targets), validation.readable(weights), num_classes=self.num_classes, **self._labels
-        )
+        values = validation.readable(targets), validation.readable(weights)
+        checks.batch(*values, num_classes=self.num_classes, **self._labels)
         self.logits.append(logits.detach())
         self.targets.append(targets.detach())
         self.weights.append(weights.detach())

@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import Array
 
 from imbalanced_core import checks, ops
 from imbalanced_core import metrics as core
-from imbalanced_core.options import unknown_keyword
+from imbalanced_core.options import check_options, unknown_keyword
 from imbalanced_core.pool import class_block
 from imbalanced_jax import distributed, validation
 
@@ -30,9 +31,9 @@ class RankingMetric(nnx.Metric):
         **options: of the metric, such as `beta` of `PartialAUC`.
     """
 
-    function: ClassVar[Callable[..., jax.Array]]
+    function: ClassVar[Callable[..., Array]]
 
-    def __init_subclass__(cls, *, function: Callable[..., jax.Array] | None = None, **kwargs: Any) -> None:
+    def __init_subclass__(cls, *, function: Callable[..., Array] | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if function is not None:
             cls.function = staticmethod(function)
@@ -53,15 +54,14 @@ class RankingMetric(nnx.Metric):
             raise unknown_keyword(type(self).__name__, name, known)
         checks.at_least("num_classes", num_classes, 1)
         checks.at_least("capacity", capacity, 1)
-        checks.flag("multilabel", multilabel)
-        checks.index("ignore_index", ignore_index)
+        check_options({"multilabel": multilabel, "ignore_index": ignore_index})
         checks.require(jnp.issubdtype(dtype, jnp.floating), "dtype", "a floating-point type", dtype)
         self.num_classes = num_classes
         self.capacity = capacity
         self.multilabel = multilabel
         self.ignore_index = ignore_index
         metric = partial(self.function, **options)
-        self._of_classes: Callable[..., jax.Array] = partial(
+        self._of_classes: Callable[..., Array] = partial(
             core.of_classes, metric, average=average, multilabel=multilabel, ignore_index=-1
         )
         shape = (capacity, num_classes) if multilabel else (capacity,)
@@ -77,7 +77,7 @@ class RankingMetric(nnx.Metric):
         self.rows_seen[...] = jnp.zeros_like(self.rows_seen[...])
 
     def update(  # type: ignore[override]
-        self, *, logits: jax.Array, targets: jax.Array, sample_weight: jax.Array | None = None, **_: Any
+        self, *, logits: Array, targets: Array, sample_weight: Array | None = None, **_: Any
     ) -> None:
         """Adds the rows of a batch: `logits` (any score works), `targets` as in `imbalanced_core.metrics.of_classes`.
 
@@ -102,7 +102,7 @@ class RankingMetric(nnx.Metric):
             state[...] = state[...].at[place].set(jnp.asarray(new)[-self.capacity :].astype(state[...].dtype))
         self.rows_seen[...] += rows
 
-    def compute(self) -> jax.Array:
+    def compute(self) -> Array:
         """The value over the rows in the ring: 0-d, or [C] for average "none". NaN where the metric is undefined."""
         return self._of_classes(self.logits[...], self.targets[...], weights=self.weights[...])
 

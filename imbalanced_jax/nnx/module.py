@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax import Array
 
 from imbalanced_core.options import unknown_keyword
 
@@ -97,7 +98,7 @@ class PointwiseLoss(LossModule):
             options["axis"], targets = -1, np.zeros(1, np.int32)
         jax.eval_shape(lambda: type(self).loss(logits, targets, **options))
 
-    def __call__(self, logits: jax.Array, targets: jax.Array, *, sample_weight: jax.Array | None = None) -> jax.Array:
+    def __call__(self, logits: Array, targets: Array, *, sample_weight: Array | None = None) -> Array:
         """The loss of logits against targets; arguments as those of the function."""
         return type(self).loss(logits, targets, sample_weight=sample_weight, **self.options())
 
@@ -106,13 +107,8 @@ class LabelLoss(PointwiseLoss):
     """Base class of losses for independent labels."""
 
     def __call__(
-        self,
-        logits: jax.Array,
-        targets: jax.Array,
-        *,
-        sample_weight: jax.Array | None = None,
-        where: jax.Array | None = None,
-    ) -> jax.Array:
+        self, logits: Array, targets: Array, *, sample_weight: Array | None = None, where: Array | None = None
+    ) -> Array:
         """The loss of logits against targets; arguments as those of the function."""
         return type(self).loss(logits, targets, sample_weight=sample_weight, where=where, **self.options())
 
@@ -123,12 +119,7 @@ class ListLoss(PointwiseLoss):
     of_the_call = ("scores", "relevance", "where", "sample_weight")
 
     def __call__(
-        self,
-        scores: jax.Array,
-        relevance: jax.Array,
-        where: jax.Array | None = None,
-        *,
-        sample_weight: jax.Array | None = None,
-    ) -> jax.Array:
+        self, scores: Array, relevance: Array, where: Array | None = None, *, sample_weight: Array | None = None
+    ) -> Array:
         """The loss of lists [..., n], as the function accepts them."""
         return type(self).loss(scores, relevance, where=where, sample_weight=sample_weight, **self.options())

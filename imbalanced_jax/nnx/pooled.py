@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import Array
 
 from imbalanced_core import checks
 from imbalanced_core.losses.gated import Gate
@@ -127,7 +128,7 @@ class PooledLoss(LossModule):
         """Whether rows enter the queue by default."""
         return not self.deterministic or self.update_queue_in_eval
 
-    def draw_key(self) -> jax.Array | None:
+    def draw_key(self) -> Array | None:
         """A key for `max_pool_size`, a new one at every call in training; None without `max_pool_size`."""
         if self.rngs is None:
             return None
@@ -135,7 +136,7 @@ class PooledLoss(LossModule):
             return jax.random.fold_in(self.rngs.key[...], self.rngs.count[...])
         return self.rngs()
 
-    def evaluate(self, logits: jax.Array, targets: jax.Array, queue: Queue, **options: Any) -> tuple:
+    def evaluate(self, logits: Array, targets: Array, queue: Queue, **options: Any) -> tuple:
         """(loss, aux) of the pure function with this module's options: reads and writes no state."""
         validation.check_arrays(logits=logits)
         rule = f"of shape [rows, num_classes] = [N, {self.num_classes}]"
@@ -145,13 +146,13 @@ class PooledLoss(LossModule):
 
     def __call__(
         self,
-        logits: jax.Array,
-        targets: jax.Array,
-        iid_mask: jax.Array | None = None,
+        logits: Array,
+        targets: Array,
+        iid_mask: Array | None = None,
         return_per_class: bool = False,
         return_diagnostics: bool = False,
         *,
-        sample_weight: jax.Array | None = None,
+        sample_weight: Array | None = None,
         update_queue: bool | None = None,
     ) -> Any:
         """The loss of a batch, whose rows then enter the queue unless it is frozen.
@@ -168,22 +169,15 @@ class PooledLoss(LossModule):
         rule = "an nnx.Variable; set it by temperature[...] = value"
         checks.require(isinstance(self.temperature, nnx.Variable), "temperature", rule, self.temperature)
         update_queue = self.updates_queue if update_queue is None else update_queue
-        loss, aux = self.evaluate(
-            logits,
-            targets,
-            self.queue,
-            temperature=self.temperature[...],
-            iid_mask=iid_mask,
-            sample_weight=sample_weight,
-            key=self.draw_key(),
-            update_queue=update_queue,
-        )
+        options = {"iid_mask": iid_mask, "sample_weight": sample_weight, "update_queue": update_queue}
+        options |= {"temperature": self.temperature[...], "key": self.draw_key()}
+        loss, aux = self.evaluate(logits, targets, self.queue, **options)
         if update_queue:
             self.store(aux.queue, aux.gate)
         return with_extras(loss, aux, return_per_class=return_per_class, return_diagnostics=return_diagnostics)
 
 
-def with_extras(loss: jax.Array, aux: Any, *, return_per_class: bool, return_diagnostics: bool) -> Any:
+def with_extras(loss: Array, aux: Any, *, return_per_class: bool, return_diagnostics: bool) -> Any:
     """The loss, with the requested extras."""
     extras = (aux.per_class, aux.valid) if return_per_class else ()
     extras = (*extras, aux.diagnostics) if return_diagnostics else extras

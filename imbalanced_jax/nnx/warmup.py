@@ -3,11 +3,12 @@
 import inspect
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import Array
 
 from imbalanced_core import checks
 from imbalanced_core.losses.schedules import keeps_temperature, temperature_ends
@@ -47,7 +48,7 @@ class LossWarmupWrapper(nnx.Module):
 
     def __init__(
         self,
-        warmup_loss: Callable[..., jax.Array],
+        warmup_loss: Callable[..., Array],
         main_loss: Callable[..., Any],
         warmup_steps: int = 0,
         temp_start: float | None = None,
@@ -81,12 +82,12 @@ class LossWarmupWrapper(nnx.Module):
         self._show_temperature()
 
     @property
-    def main_weight(self) -> jax.Array:
+    def main_weight(self) -> Array:
         """The weight w of the main loss at the current step, in [0, final_main_weight], 0-d."""
         return jnp.asarray(blend_schedule(self.warmup_steps, self.blend_steps, self.final_main_weight)(self.step[...]))
 
     @property
-    def current_temperature(self) -> jax.Array:
+    def current_temperature(self) -> Array:
         """The temperature of the main loss at the current step, 0-d."""
         if self.temp_start is None:
             return self.main_loss.temperature[...]  # type: ignore[attr-defined]
@@ -109,13 +110,13 @@ class LossWarmupWrapper(nnx.Module):
 
     def __call__(
         self,
-        logits: jax.Array,
-        targets: jax.Array,
-        iid_mask: jax.Array | None = None,
+        logits: Array,
+        targets: Array,
+        iid_mask: Array | None = None,
         return_per_class: bool = False,
         return_diagnostics: bool = False,
         *,
-        sample_weight: jax.Array | None = None,
+        sample_weight: Array | None = None,
         update_queue: bool | None = None,
     ) -> Any:
         """The loss of a batch at the current step; in training mode, then advances the step.
@@ -128,14 +129,10 @@ class LossWarmupWrapper(nnx.Module):
         advances = not self.deterministic and update_queue is not False
         if update_queue is None:
             update_queue = isinstance(self.main_loss, PooledLoss) and self.main_loss.updates_queue
-        queue, evaluate = self._main(logits, targets, iid_mask, sample_weight, update_queue)
-        loss, aux = warmup_blend(
-            self.step[...],
-            lambda: _plain(self.warmup_loss, logits, targets, sample_weight),
-            evaluate,
-            queue,
-            **{name: getattr(self, name) for name in _SCHEDULE},
-        )
+        queue, main_fn = self._main(logits, targets, iid_mask, sample_weight, update_queue)
+        warmup_fn = partial(_plain, self.warmup_loss, logits, targets, sample_weight)
+        schedule = {name: getattr(self, name) for name in _SCHEDULE}
+        loss, aux = warmup_blend(self.step[...], warmup_fn, main_fn, queue, **schedule)
         if isinstance(self.main_loss, PooledLoss) and update_queue:
             self.main_loss.store(aux.queue, aux.gate)
         if advances:
@@ -154,15 +151,15 @@ class LossWarmupWrapper(nnx.Module):
         main_loss = self.main_loss
         if not isinstance(main_loss, PooledLoss):
             return None, lambda _queue, _temperature: (_plain(main_loss, logits, targets, sample_weight), None)
-        options = {"iid_mask": iid_mask, "sample_weight": sample_weight, "key": main_loss.draw_key()}
-        options["update_queue"] = update_queue
+        options = {"iid_mask": iid_mask, "sample_weight": sample_weight, "update_queue": update_queue}
+        options["key"] = main_loss.draw_key()
         own = main_loss.temperature[...] if self.temp_start is None else None
         return main_loss.queue, lambda queue, temperature: main_loss.evaluate(
             logits, targets, queue, temperature=temperature if own is None else own, **options
         )
 
 
-def _plain(loss: Callable[..., jax.Array], logits: Any, targets: Any, sample_weight: Any) -> jax.Array:
+def _plain(loss: Callable[..., Array], logits: Any, targets: Any, sample_weight: Any) -> Array:
     if sample_weight is None:
         return loss(logits, targets)
     parameters = inspect.signature(loss).parameters

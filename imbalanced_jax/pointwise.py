@@ -86,16 +86,15 @@ def softmax_focal_loss(
     `reduction` and `axis_name`: see `imbalanced_jax.pointwise`. `alpha` may also be a sequence; see
     `imbalanced_jax.class_weights`. `background_class` is the class id that "mean_positive" does not count.
     """
-    checks.in_unit_interval("label_smoothing", validation.number(label_smoothing))
     if alpha is not None:
         alpha = validation.as_floats("alpha", alpha, checks.weights)
-    validation.check_static(background_class=background_class)
     checks.at_least("background_class", background_class, 0)
     numbers = {"alpha": alpha, "gamma": gamma}
     if not isinstance(label_smoothing, (int, float)) or label_smoothing != 0:
         numbers["label_smoothing"] = label_smoothing
-    function, rules = pointwise.softmax_focal, {"gamma": checks.non_negative}
-    return class_loss(function, logits, targets, numbers, rules=rules, background_class=background_class, **options)
+    rules = {"gamma": checks.non_negative, "label_smoothing": checks.in_unit_interval}
+    own: dict[str, Any] = {"rules": rules, "background_class": background_class}
+    return class_loss(pointwise.softmax_focal, logits, targets, numbers, **own, **options)
 
 
 @class_function

@@ -12,7 +12,7 @@ from imbalanced_core import checks, ops
 from imbalanced_core.losses.gated import with_gate
 from imbalanced_core.losses.operating_point import too_few
 from imbalanced_core.ops.on_torch.compiler import eagerly, without_autocast
-from imbalanced_core.options import check_options, split, unknown_keyword
+from imbalanced_core.options import check_options, split
 from imbalanced_core.pool.items import make_items
 from imbalanced_core.pool.step import PooledResult, pooled_loss
 from imbalanced_core.pool.subsampling import strata_count
@@ -20,7 +20,7 @@ from imbalanced_torch import distributed, validation
 from imbalanced_torch._guards import SpreadWatch, refuse_recomputation
 from imbalanced_torch._state import RankingState, uniform_noise
 from imbalanced_torch.class_parallel import class_parallel_loss
-from imbalanced_torch.options import DEFAULTS, CommonOptions
+from imbalanced_torch.options import CommonOptions, ranking_module
 from imbalanced_torch.validation import readable
 
 
@@ -43,6 +43,7 @@ class PooledLoss(RankingState):
     grad_reduction: str
     generator: torch.Generator | None
 
+    @ranking_module()
     def __init__(
         self,
         num_classes: int,
@@ -52,10 +53,7 @@ class PooledLoss(RankingState):
         **options: Unpack[CommonOptions],
     ) -> None:
         super().__init__()
-        for name in options.keys() - DEFAULTS.keys():
-            raise unknown_keyword(type(self).__name__, name, DEFAULTS)
-        of_objective, rest = split(options)
-        given: dict[str, Any] = {**DEFAULTS, **rest}
+        of_objective, given = split(options)
         check_options(given)
         self.num_classes = num_classes
         self.queue_size = queue_size

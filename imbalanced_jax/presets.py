@@ -45,7 +45,7 @@ def pauc_at_budget(
         logits: floating point [N, C]; C = 1 is binary.
         targets: as for `pauc_at_budget_loss`.
         state: from `init_state` or the previous step.
-        budget: the acceptable false-positive rate, a Python number in (0, 1].
+        budget: the acceptable false-positive rate, a Python number in (0, 1); 1% is 0.01.
         **overrides: options of `pauc_at_budget_loss`, which take precedence.
 
     Returns:

@@ -163,6 +163,7 @@ class RankingState(distributed.GroupMember):
     def reset(self) -> None:
         """Prepares for a new run: empties the queue and, for a gated loss, opens the gate."""
         self.reset_queue()
+        self._spread_watch.reset()
         if self.gated:
             self._store(self.queue, opened(self.num_classes, xp=xp))
 

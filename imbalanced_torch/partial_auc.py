@@ -94,7 +94,7 @@ class PAUCAtBudgetLoss(PooledLoss):
 
         Args:
             num_classes: C, the number of logits of a row; 1 is binary.
-            budget: the acceptable false-positive rate, in (0, 1].
+            budget: the acceptable false-positive rate, in (0, 1); 1% is 0.01.
             **overrides: options of the constructor, which take precedence.
 
         Raises:

@@ -22,7 +22,8 @@ def require(condition: bool, name: str, rule: str, value: object) -> None:
 
 def one_of(name: str, value: object, options: Sequence[object]) -> None:
     """The value is one of the options."""
-    require(value in options, name, "one of " + ", ".join(map(repr, options)), value)
+    if value not in options:
+        require(False, name, "one of " + ", ".join(map(repr, options)), value)
 
 
 def flag(name: str, value: object) -> None:

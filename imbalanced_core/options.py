@@ -123,7 +123,7 @@ SMOOTH_AP_PRESET = {"temperature_scale": "std", "temperature": 0.2}
 
 def pauc_preset(budget: float) -> dict[str, Any]:
     """The preset of partial AUC: pairs in a band of twice the budget, at a temperature of one standard deviation."""
-    checks.python_number("budget", budget, "(0, 1]")
+    checks.python_number("budget", budget, "(0, 1)")
     return {"beta": min(1.0, 2 * budget), "surrogate": "pairwise", "tau_scale": "std", "temperature": 1.0}
 
 

@@ -4,7 +4,8 @@ from imbalanced_core import __version__ as __version__
 from imbalanced_core.losses.gated import Gate
 from imbalanced_core.pool.queue import Queue
 from imbalanced_jax import presets
-from imbalanced_jax.class_frequencies import class_weights, pos_weight, prior_correction
+from imbalanced_jax.calibration import prior_correction
+from imbalanced_jax.class_weights import class_weights, pos_weight
 from imbalanced_jax.pointwise import (
     asymmetric_loss,
     hard_negative_loss,

@@ -37,10 +37,16 @@ def pauc_at_budget(
     `pauc_at_budget_loss` of pairs in a band of twice the budget, at a temperature of one standard deviation, gated: a
     contrastive cross entropy is blended in where the ranking fails. Use it as the only loss, from the first step.
 
-    Logits [N, C], targets and errors are as for `pauc_at_budget_loss`, whose options `overrides` take precedence;
-    `state` is from `init_state` or the previous step; `budget` is the acceptable false-positive rate, a Python number
-    in (0, 1]. Returns (loss, (state, aux)), for `jax.value_and_grad(..., has_aux=True)`: the loss >= 0, the next state,
-    and the aux of `pauc_at_budget_loss`.
+    Args:
+        logits: floating point [N, C]; C = 1 is binary.
+        targets: as for `pauc_at_budget_loss`.
+        state: from `init_state` or the previous step.
+        budget: the acceptable false-positive rate, a Python number in (0, 1); 1% is 0.01.
+        **overrides: options of `pauc_at_budget_loss`, which take precedence.
+
+    Returns:
+        (loss, (state, aux)), for `jax.value_and_grad(..., has_aux=True)`: the loss >= 0, the next state, and the aux of
+        `pauc_at_budget_loss`, with its errors.
     """
     validation.check_static(budget=budget)
     return _step(pauc_at_budget_loss, logits, targets, state, pauc_preset(budget) | overrides)

@@ -21,8 +21,8 @@ def smooth_ap_loss(
 
         rank_i = 1 + Σ_{j∈V, j≠i} σ((s_j − s_i)/τ),  rank⁺_i = the same over P,  loss = 1 − mean_i rank⁺_i / rank_i.
 
-    A class counts if it has a positive (of weight > 0) and a negative. O(n log n) time and O(n) memory per class, for n
-    = N + queue size.
+    A class counts if it has a positive (of weight > 0) and a negative. It takes O(n log n) time and O(n) memory per
+    class, for n = N + queue size.
 
     Args:
         logits: floating point [N, C]; C = 1 is binary.
@@ -44,8 +44,9 @@ def smooth_ap_loss(
         all devices); a gated one `ranking_weight`, the weight of the ranking loss, and, except for smooth AP,
         `reached`, what the gate has measured.
 
-    A TypeError or ValueError on invalid dtypes, shapes or options, if a readable target or weight is out of range, or
-    if a key is missing.
+    Raises:
+        TypeError, ValueError: on invalid dtypes, shapes or options, if a readable target or weight is out of range, or
+            if a key is missing.
 
     References:
         Brown et al., Smooth-AP: Smoothing the Path Towards Large-Scale Image Retrieval, ECCV 2020,

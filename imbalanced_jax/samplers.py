@@ -35,7 +35,7 @@ def balanced_rows(key: Array, labels: Array, batch: int, added: Mapping[int, int
     for own, (c, count) in zip(keys, added.items(), strict=True):
         if validation.can_read(labels):  # by numpy: in a transformed function JAX would trace it
             found = bool(_positives(np.asarray(labels), c).any())
-            checks.require(found, "labels", f"such that class {c} has a positive", "none")
+            checks.require(found, "the classes of added", "classes that occur in labels", c)
         up_to = jnp.cumsum(_positives(labels, c), dtype=jnp.int32)
         number = jax.random.randint(own, (count,), 0, jnp.maximum(up_to[-1], 1), dtype=jnp.int32)
         rows = jnp.searchsorted(up_to, number + 1).astype(jnp.int32)  # the first row with that many positives up to it

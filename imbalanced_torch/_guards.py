@@ -20,6 +20,10 @@ class SpreadWatch:
 
     def __init__(self, advice: str) -> None:
         self._advice = advice
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all scores, for a new run."""
         self._widest: Tensor | None = None
         self._steps = 0
         self._has_warned = False

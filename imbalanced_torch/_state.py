@@ -17,6 +17,7 @@ from imbalanced_core.pool import class_block, queue
 from imbalanced_core.pool.queue import Queue
 from imbalanced_core.pool.step import check_queue
 from imbalanced_torch import distributed, validation
+from imbalanced_torch._guards import SpreadWatch
 
 Block = tuple[int, int]  # first class, number of classes
 _NO_BLOCK = (-1, -1)
@@ -44,6 +45,7 @@ class RankingState(distributed.GroupMember):
     queue_size: int
     queue_block: Tensor
     _temperature: Tensor
+    _spread_watch: SpreadWatch
     _draws: Tensor
 
     def _start_state(self, temperature: float, *, multilabel: bool, persistent: bool) -> None:
@@ -161,6 +163,7 @@ class RankingState(distributed.GroupMember):
     def reset(self) -> None:
         """Prepares for a new run: empties the queue and, for a gated loss, opens the gate."""
         self.reset_queue()
+        self._spread_watch.reset()
         if self.gated:
             self._store(self.queue, opened(self.num_classes, xp=xp))
 

@@ -50,8 +50,8 @@ def takes(loss: Any, keyword: str) -> bool:
 
 
 def reset(loss: Any) -> None:
-    """Empties the queue of a loss that has one, and opens the gate of a gated loss."""
-    if getattr(loss, "gated", False):
+    """Prepares a ranking loss for a new run; of another loss, empties the queue if it has one."""
+    if hasattr(loss, "gated"):
         loss.reset()
     else:
         reset_queue(loss)

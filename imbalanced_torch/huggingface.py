@@ -34,10 +34,12 @@ class WarmupLossFunction:
 
     The loss module is not part of the model, so this also sets it to training mode if gradients are enabled and to eval
     mode otherwise: evaluation does not change the queue. The tokens of a batch are ranked together, as rows [B · T, C];
-    tokens with the label -100 are ignored. Under gradient accumulation each batch is weighted by its fraction of the
-    labels that are not -100, so that the mean losses of accumulated batches, and of processes, add up to the mean over
-    all labels. (A loss that gathers the rows of all processes is exact if they hold equally many labels, as with the
-    Trainer's sampler.)
+    tokens with the label -100 are ignored.
+
+    Under gradient accumulation each batch is weighted by its fraction of the labels that are not -100 (the Trainer's
+    count, whatever the loss's `ignore_index`), so that the mean losses of accumulated batches, and of processes, add up
+    to the mean over all labels. (A loss that gathers the rows of all processes is exact if they hold equally many
+    labels, as with the Trainer's sampler.)
 
     Args:
         loss_fn: called as `loss_fn(logits, labels)`: a preset, a `LossWarmupWrapper`, or any loss module.
@@ -58,9 +60,12 @@ class WarmupLossFunction:
     ) -> Any:
         """The loss of a batch, scaled to its fraction of the labels of the step.
 
-        `labels` are [N] or [B, T], or multilabel in the shape of the logits; `num_items_in_batch` is the number of
-        labels that are not -100 in the whole step, None for no scaling. With `return_per_class` (the Trainer accepts
-        only the loss) a ranking loss or a wrapper of one returns (loss, per_class, valid); per_class is not scaled.
+        Args:
+            outputs: the output of the model.
+            labels: [N] or [B, T], or multilabel in the shape of the logits.
+            num_items_in_batch: the number of labels that are not -100 in the whole step; None: no scaling.
+            return_per_class: whether to return (loss, per_class, valid), of a ranking loss or a wrapper of one;
+                per_class is not scaled. For direct calls: the Trainer accepts only the loss.
         """
         self.loss_fn.train(torch.is_grad_enabled())
         logits = outputs[self.logits_from]
@@ -83,7 +88,7 @@ class LossWarmupTrainerCallback(TrainerCallback):
     restored from the folder that training resumes from, `output_dir/checkpoint-STEP` unless `resume_from` is given.
     Training that starts at step 0 resets the loss.
 
-    It calls the hooks of any `LossWarmupWrapper` in the loss, with the steps `state.global_step`, and adds
+    It calls the hooks of any `LossWarmupWrapper` in the loss, with the optimizer steps `state.global_step`, and adds
     `main_weight` and `temperature` to the logged training losses: in `state.log_history`, and for callbacks after this
     one. The `report_to` reporters come before it unless it is moved to the front:
     `trainer.callback_handler.callbacks.insert(0, callback)` instead of `callbacks=[callback]`.

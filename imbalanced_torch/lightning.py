@@ -26,16 +26,21 @@ _Callback: Any = _lightning().Callback
 class LossWarmupCallback(_Callback):
     """Drives every `LossWarmupWrapper` in the trained module: `Trainer(callbacks=[LossWarmupCallback()])`.
 
-    The wrapper, an attribute such as `self.loss_fn`, then needs no hooks. A module without one, as with a preset, needs
-    no callback, and is refused when training starts (ValueError). Epochs are `trainer.current_epoch`; steps are
-    `trainer.global_step`, which counts optimizer steps: with `accumulate_grad_batches=k` it advances once every k
-    batches, with two optimizers by 2. The progress of the wrapper is saved and restored with the module's `state_dict`.
-    A `fit` that starts at step 0 resets the wrappers, so cross-validation folds may share one.
+    The wrapper, an attribute such as `self.loss_fn`, then needs no hooks. A module without a wrapper, as with a preset,
+    needs no callback.
+
+    Epochs are `trainer.current_epoch`; steps are `trainer.global_step`, which counts optimizer steps: with
+    `accumulate_grad_batches=k` it advances once every k batches, with two optimizers by 2. The progress of the wrapper
+    is saved and restored with the module's `state_dict`. A `fit` that starts at step 0 resets the wrappers, so
+    cross-validation folds may share one.
 
     Args:
         log: whether to log the weight and the temperature of every step, as `{prefix}main_weight` and
             `{prefix}temperature`; with several wrappers, each name is prefixed with the wrapper's name in the module.
         prefix: prefix of the names in the log.
+
+    Raises:
+        ValueError: when training starts, if there is no `LossWarmupWrapper` in the module.
     """
 
     def __init__(self, *, log: bool = True, prefix: str = "train/") -> None:

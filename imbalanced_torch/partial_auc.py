@@ -83,8 +83,13 @@ class PAUCAtBudgetLoss(PooledLoss):
         (gated=False) can collapse to equal scores with noisy labels: see `docs/collapse.md`, also for the evidence. The
         loss is >= 0 and, because of the cross entropy, not bounded by 1.
 
-        `budget` is the acceptable false-positive rate, in (0, 1]; `overrides`, options of the constructor, take
-        precedence. An invalid budget or option is a ValueError.
+        Args:
+            num_classes: C, the number of logits of a row; 1 is binary.
+            budget: the acceptable false-positive rate, in (0, 1); 1% is 0.01.
+            **overrides: options of the constructor, which take precedence.
+
+        Raises:
+            ValueError: if the budget is out of range or an option is invalid.
         """
         options = pauc_preset(budget) | {"gated": True}
         return cls(num_classes, **(options | overrides))

@@ -62,7 +62,7 @@ class BalancedBatchSampler(Sampler[list[int]]):
             for c, count in added.items()
         }
         for name, (_, positives) in self._added.items():
-            checks.require(len(positives) > 0, "labels", f"such that class {name} has a positive", "none")
+            checks.require(len(positives) > 0, "the classes of added", "classes that occur in labels", name)
         self._group = None if rank is None or world_size is None else (rank, world_size)
         if self._group is not None:
             checks.at_least("world_size", world_size, 1)

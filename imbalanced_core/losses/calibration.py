@@ -51,10 +51,13 @@ def prior_correction(
     if not binary:
         checks.several_classes("logits", logits, axis=-1, instead="binary=True")
     seen = train_prior if train_prior is not None else prior
-    checks.require(weights is not None or seen is not None, "weights, or train_prior and prior,", "given", None)
     checks.require(tau == 0 or seen is not None, "tau", "0 unless train_prior or prior is given", tau)
-    is_pair = (train_prior is None) == (prior is None)
-    checks.require(is_pair or tau != 0, "prior" if prior is None else "train_prior", "given too unless tau is", None)
+    checks.require(weights is not None or seen is not None, "weights, or train_prior and prior,", "given", None)
+    if tau == 0:
+        checks.require(train_prior is None or prior is not None, "prior", "given together with train_prior", prior)
+        checks.require(
+            prior is None or train_prior is not None, "train_prior", "given together with prior", train_prior
+        )
     xp = array_namespace(logits, weights, train_prior, prior)
 
     x = ops.widen(logits)  # a share of 1e-8 or a weight of 1e5 does not fit in half precision

@@ -51,10 +51,16 @@ def init_queue(
 ) -> Queue:
     """An empty queue of `size` slots for the ranking functions, which return the next queue in `aux.queue`.
 
-    `size` is the number of rows of earlier batches to keep, 0 for none; `num_classes` is C, 1 for binary; with
-    `multilabel` targets are 0/1 per class instead of class ids; `dtype` is that of the logits. Returns Queue(logits
-    [size, C], targets int32 [size] or [size, C], weights [size], is_iid bool [size]). The last row is the newest; the
-    targets of empty slots are −1. An invalid size is a ValueError.
+    Args:
+        size: number of rows of earlier batches to keep; 0 for none.
+        num_classes: C, the number of logits of a row; 1 is binary.
+        multilabel: whether targets are 0/1 per class instead of class ids.
+        dtype: of the logits.
+        device: of all tensors.
+
+    Returns:
+        Queue(logits [size, C], targets int32 [size] or [size, C], weights [size], is_iid bool [size]). The last row is
+        the newest; the targets of empty slots are −1.
     """
     return queues.empty(size, num_classes, xp=xp, dtype=dtype, multilabel=multilabel, device=device)
 
@@ -83,8 +89,9 @@ def smooth_ap_loss(
         next queue; the loss [C] of each class, NaN where invalid; which classes are valid, bool [C]; and a dict of
         diagnostics [C], without gradient, with only those that this loss computes.
 
-    A TypeError or ValueError on invalid dtypes, shapes or options, or if a readable target or weight is out of range;
-    an invalid value that cannot be read, as under `vmap`, makes the loss NaN.
+    Raises:
+        TypeError, ValueError: on invalid dtypes, shapes or options, or if a readable target or weight is out of range;
+            an invalid value that cannot be read, as under `vmap`, makes the loss NaN.
     """
     return ranking_loss(ranking.average_precision, logits, targets, queue, options)
 

@@ -47,7 +47,7 @@ def test_a_subclass_recommends_itself(base, arguments):
 
 @pytest.mark.parametrize("budget", [0.0, -0.1, 1.5, float("nan"), "0.1", True])
 def test_refuses_a_bad_budget(budget):
-    with pytest.raises(ValueError, match=r"budget must be a Python number in \(0, 1\], got"):
+    with pytest.raises(ValueError, match=r"budget must be a Python number in \(0, 1\), got"):
         PAUCAtBudgetLoss.recommended(1, budget)
 
 

@@ -45,7 +45,7 @@ def test_several_labels_and_a_class_without_positives():
 
 def test_a_class_outside_the_dtype_has_no_positive():
     labels = np.arange(400).astype(np.uint8)
-    with pytest.raises(ValueError, match="labels must be such that class 300 has a positive"):
+    with pytest.raises(ValueError, match="the classes of added must be classes that occur in labels, got 300"):
         balanced_rows(jax.random.key(0), labels, 30, {300: 20})
     rows, _ = jax.jit(partial(balanced_rows, batch=30, added={300: 20}))(jax.random.key(0), jnp.asarray(labels))
     assert (labels[rows[10:]] != 44).any()  # 300 modulo 256
@@ -65,7 +65,7 @@ def test_explicit_sharding_mesh():
     ("batch", "added", "message"),
     [
         (6, ADDED, "batch must be greater than all added, 6"),
-        (9, {99: 1}, "class 99 has a positive"),
+        (9, {99: 1}, "added must be classes that occur in labels, got 99"),
         (9, {3: 0}, r"added\[3\] must be an integer >= 1"),
         (9.0, {3: 1}, r"batch must be an integer >= 1, got 9\.0"),
         (9, {-1: 1}, r"the classes of added must be integers in \[0, 2147483648\), got -1"),

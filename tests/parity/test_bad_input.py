@@ -350,8 +350,9 @@ HALF = torch.tensor(0.5)
 PYTHON_NUMBERS = [  # call, expected message
     (
         lambda: t.PAUCAtBudgetLoss.recommended(3, HALF),
-        r"budget must be a Python number in \(0, 1\], got tensor\(0\.5000\); call \.item\(\)",
+        r"budget must be a Python number in \(0, 1\), got tensor\(0\.5000\); call \.item\(\)",
     ),
+    (lambda: t.PAUCAtBudgetLoss.recommended(3, budget=1), r"budget must be a Python number in \(0, 1\), got 1"),
     (lambda: t.RecallAtQuantileLoss(3, quantile=True), r"quantile must be a Python number in \[0, 1\], got True"),
     (lambda: t.RecallAtPrecisionLoss(3, precision=0), r"precision must be a Python number in \(0, 1\], got 0"),
     (

@@ -66,6 +66,21 @@ def draw(step, dtype=np.float32):
     return (rng.standard_normal((12, CLASSES)) + 3 * step * np.eye(CLASSES)[ids]).astype(dtype), ids
 
 
+@pytest.mark.parametrize("queue_size", [0, QUEUE])
+@pytest.mark.parametrize("name", PRESETS)
+def test_an_empty_batch_has_no_loss(name, queue_size):
+    module, function, arguments, *_ = PRESETS[name]
+    of_torch = getattr(imbalanced_torch, module).recommended(CLASSES, queue_size=queue_size, **arguments)
+    x = torch.zeros(0, CLASSES, requires_grad=True)
+    loss = of_torch(x, torch.zeros(0, dtype=torch.int64))
+    loss.backward()
+    assert loss == 0
+
+    state = presets.init_state(CLASSES, queue_size=queue_size)
+    loss, _ = jax.jit(partial(function, **arguments))(jnp.zeros((0, CLASSES)), jnp.zeros(0, int), state)
+    assert loss == 0
+
+
 def test_pairs_begin_with_all_the_weight():
     """They keep it until some steps have shown that the ranking does not succeed."""
     name, function, arguments, *_ = PRESETS["pAUC"]

@@ -14,7 +14,14 @@ from losses import every_ranking
 from reference import QUEUE_IGNORED
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from imbalanced_torch import PAUCAtBudgetLoss, RecallAtQuantileLoss, SmoothAPLoss, _guards, partial_auc
+from imbalanced_torch import (
+    LossWarmupWrapper,
+    PAUCAtBudgetLoss,
+    RecallAtQuantileLoss,
+    SmoothAPLoss,
+    _guards,
+    partial_auc,
+)
 from imbalanced_torch._state import uniform_noise
 
 MODULES = {
@@ -224,6 +231,22 @@ def test_scores_that_become_equal_are_a_warning_once(monkeypatch):
         "the spread of the scores has shrunk to less than 1/100 of wha"[:60]
     ]
     assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("wraps", [False, True])
+def test_a_new_run_may_begin_with_less_spread(monkeypatch, wraps):
+    monkeypatch.setattr(_guards, "_STEPS", 1)
+    loss_fn = SmoothAPLoss(2, queue_size=24)
+    run = LossWarmupWrapper(torch.nn.CrossEntropyLoss(), loss_fn) if wraps else loss_fn
+    logits, targets = batch(0)
+    for _ in range(2):
+        run.reset()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            loss_fn(logits / 1000, targets)
+            loss_fn(logits, targets)
+        with pytest.warns(UserWarning, match="has shrunk"):
+            loss_fn(logits / 200, targets)
 
 
 def test_ignored_scores_are_no_spread(monkeypatch):

@@ -137,7 +137,7 @@ def test_several_labels_and_tensors():
     ("options", "message"),
     [
         ({"batch_size": 6}, "batch_size must be greater than all added, 6"),
-        ({"added": {99: 1}}, "class 99 has a positive"),
+        ({"added": {99: 1}}, "added must be classes that occur in labels, got 99"),
         ({"added": {3: 0}}, r"added\[3\] must be an integer >= 1"),
         ({"rank": 2, "world_size": 2}, r"rank must be an integer in \[0, 2\)"),
         ({"rank": 0.5, "world_size": 2}, r"rank must be an integer in \[0, 2\)"),

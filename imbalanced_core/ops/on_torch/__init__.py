@@ -2,12 +2,13 @@
 
 import functools
 import math
+import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
 
-from imbalanced_core.ops import generic
+from imbalanced_core.ops import dispatch, generic
 from imbalanced_core.ops.on_torch.compiler import matmul, prefers_untraced, untraced
 from imbalanced_core.ops.on_torch.constants import arange, constant, makes_ordinary_tensors, scalar, where
 from imbalanced_core.ops.on_torch.derivatives import with_class_slope, with_partials, with_vjp
@@ -194,3 +195,6 @@ def put(
     if reuse and may_overwrite(x):
         return x.scatter_(axis, indices, values)
     return torch.scatter(x, axis, indices, values)
+
+
+dispatch.BACKENDS[torch.Tensor] = sys.modules[__name__]

@@ -55,22 +55,12 @@ def is_on_accelerator(x: Array) -> bool:
     return backend(x).is_on_accelerator(x)
 
 
-def row_by_row(x: Array) -> Array:
-    """x in a contiguous layout, the last axis innermost, where that matters."""
-    return backend(x).row_by_row(x)
-
-
-def in_memory(x: Array) -> Array:
-    """x, materialised: PyTorch's compiler would otherwise recompute it for each entry it is broadcast to."""
-    return backend(x).in_memory(x)
-
-
 def matmul(a: Array, b: Array) -> Array:
     """a @ b in full precision, where an accelerator would round float32 factors to half of their digits."""
     return backend(a).matmul(a, b)
 
 
-def constant(numbers: Any, *, like: Array, dtype: Any = None) -> Array:
+def constant(numbers: Any, *, like: Array, dtype: Any) -> Array:
     """A number, nested tuples of numbers or a table as an array, in the library and on the device of `like`."""
     return backend(like).constant(numbers, like, dtype)
 
@@ -126,7 +116,8 @@ def greatest_count(mask: Array) -> int | None:
 def places(mask: Array, count: int) -> Array:
     """The indices [..., count] of all True in each row of a mask [..., n], in any order, padded with others.
 
-    No row has more than `count` True, a Python int in [1, n], so that shapes do not depend on values.
+    No row has more than `count` True, a Python int in [1, n]. This and the next two functions are for arrays whose
+    `greatest_count` is not None.
     """
     return backend(mask).places(mask, count)
 

@@ -28,7 +28,7 @@ def counts(scores: Array, weights: Array, temperature: Array, *indices: Array) -
         Counts [..., k, m] and scaled differences (s_j − s_i)/τ [..., m, n].
     """
     requested = ops.rearrange(scores, *indices) if indices else scores
-    x = ops.differences(*map(ops.in_memory, (scores, requested, temperature)))
+    x = ops.differences(scores, requested, temperature)
     return ops.matmul(weights, ops.sigmoid(x, absolute=True).mT), x
 
 

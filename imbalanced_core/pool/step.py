@@ -205,7 +205,7 @@ def _one_vs_rest_items(pool: Pool, is_bad: Array | None, *, only_live: bool) -> 
         None if array is None else array[None, :] for array in (pool.weights, pool.multiplicity, pool.live, pool.is_iid)
     )
     return assemble(
-        ops.row_by_row(xp.matrix_transpose(pool.logits)),
+        xp.matrix_transpose(pool.logits),
         one_vs_rest(pool.labels, pool.logits.shape[1]),
         where,
         weights,

@@ -8,16 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from imbalanced_core.ops import generic
-from imbalanced_core.ops.generic import Table, evaluate
-from imbalanced_core.ops.on_jax.order import (
-    add_rows,
-    inverse_permutation,
-    is_on_accelerator,
-    put_along,
-    rearrange,
-    sort,
-    sort_with_order,
-)
+from imbalanced_core.ops.generic import as_numpy, evaluate
+from imbalanced_core.ops.on_jax.order import inverse_permutation, is_on_accelerator, rearrange, sort, sort_with_order
 
 
 def __getattr__(name: str) -> Any:
@@ -60,8 +52,7 @@ def in_pieces(function: Callable, arrays: tuple[jax.Array, ...], size: int) -> j
 
 
 def constant(numbers: Any, like: jax.Array, dtype: Any) -> jax.Array:
-    numbers = numbers.array() if isinstance(numbers, Table) else numbers
-    return jnp.asarray(numbers, dtype=dtype)
+    return jnp.asarray(as_numpy(numbers), dtype=dtype)
 
 
 def tabulated(table: Callable, arguments: tuple, like: jax.Array, dtype: Any) -> jax.Array:

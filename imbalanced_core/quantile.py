@@ -83,7 +83,7 @@ def masked_quantile(
         in_order, count = ops.sort(values), None
     else:
         where = xp.broadcast_to(where, values.shape)
-        in_order, count = ops.sort(ops.where(where, values, xp.nan)), ops.count_in_row(where)
+        in_order, count = ops.sort(ops.where(where, values, xp.nan)), xp.count_nonzero(where, axis=-1)
     indices, fraction = _places(tuple(map(float, levels)), values, count, interpolation)
     return _interpolated(ops.rearrange(in_order, indices), fraction, interpolation)
 
@@ -200,7 +200,7 @@ def _with_multiplicity(
     whole = xp.cumulative_sum(xp.astype(xp.floor(repeats), xp.int32), axis=-1)
     part = xp.cumulative_sum(repeats - xp.floor(repeats), axis=-1)
     total = whole[..., -1] + xp.astype(xp.floor(part[..., -1] + 0.5), whole.dtype)
-    is_bad = ops.any_in_row(is_nan) | ((whole[..., -1] == 0) & (part[..., -1] == 0))
+    is_bad = xp.any(is_nan, axis=-1) | ((whole[..., -1] == 0) & (part[..., -1] == 0))
     at, fraction = positions(tuple(map(float, levels)), xp.where(total > 1, total - 1, 0), interpolation, values)
     reached = xp.astype(whole[..., None, :] - at[..., None], part.dtype) + part[..., None, :]
     before = reached < xp.clip(reached[..., -1:], max=0.5)  # never past the last value of multiplicity > 0

@@ -93,7 +93,7 @@ def average_precision(
     portion, has_positive = portions(of_counted(items.numerator, counts))
     own = () if items.multiplicity is None else (of_counted(weight_of(items.positives, items), counts),)
     loss = _share_of_negatives(counts.above, portion, *own)
-    valid = has_positive & ops.any_in_row(items.negatives)
+    valid = has_positive & xp.any(items.negatives, axis=-1)
     return loss, valid, {"tau_eff": tau}
 
 

@@ -88,16 +88,6 @@ def has_exact_float64(x: Array) -> bool:
     return backend(x).has_exact_float64(x)
 
 
-def any_in_row(mask: Array) -> Array:
-    """Whether each row (last axis) has a True: bool [...]."""
-    return backend(mask).any_in_row(mask)
-
-
-def count_in_row(mask: Array) -> Array:
-    """The number of True in each row (last axis): integers [...]."""
-    return backend(mask).count_in_row(mask)
-
-
 def are_binary(x: Array) -> bool:
     """Whether all entries are known to be 0 or 1; False where reading is slow or breaks a trace."""
     return backend(x).are_binary(x)

@@ -40,7 +40,7 @@ def clear(x: Array, where: Array, largest: float) -> tuple[Array, Array]:
     xp = array_namespace(x)
     kept = xp.where(where, x, 0.0)
     is_nan = xp.isnan(kept)
-    return xp.clip(xp.where(is_nan, 0.0, kept), min=-largest, max=largest), any_in_row(is_nan)
+    return xp.clip(xp.where(is_nan, 0.0, kept), min=-largest, max=largest), xp.any(is_nan, axis=-1)
 
 
 def times_logistic_derivative(x: Array, at: Array, *, reuse: bool = False, reuse_at: bool = False) -> Array:
@@ -227,14 +227,6 @@ def rows_and_geometric_sums(rows: Sequence[Array], start: Array, ratio: Array, c
     for _ in range(count - 1):
         sums.append(sums[-1] * ratio + start)
     return array_namespace(start).stack([*rows, *sums], axis=-2)
-
-
-def any_in_row(mask: Array) -> Array:
-    return array_namespace(mask).any(mask, axis=-1)
-
-
-def count_in_row(mask: Array) -> Array:
-    return array_namespace(mask).count_nonzero(mask, axis=-1)
 
 
 def known_within(x: Array, least: float, greatest: float) -> bool:

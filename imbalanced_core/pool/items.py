@@ -82,7 +82,7 @@ def make_items(
     if weights is not None:
         weights = ops.astype(ops.stop_gradient(weights), scores.dtype)
         fit = are_weights(weights)
-        is_bad, weights = ops.any_in_row(where & ~fit), ops.where(fit, weights, 0.0)
+        is_bad, weights = xp.any(where & ~fit, axis=-1), ops.where(fit, weights, 0.0)
     if multiplicity is not None:
         multiplicity = ops.astype(ops.stop_gradient(multiplicity), scores.dtype)
     only_live = pos_numerator == "live"

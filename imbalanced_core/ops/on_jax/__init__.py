@@ -71,21 +71,6 @@ def rows_and_geometric_sums(rows: Sequence[jax.Array], start: jax.Array, ratio: 
     return sums
 
 
-def any_in_row(mask: jax.Array) -> jax.Array:
-    return _float_count(mask) > 0
-
-
-def count_in_row(mask: jax.Array) -> jax.Array:
-    if mask.shape[-1] >= 2**24:
-        return jnp.count_nonzero(mask, axis=-1)
-    return _float_count(mask).astype(jnp.int32)
-
-
-def _float_count(mask: jax.Array) -> jax.Array:
-    """Count of True as a float sum; on the CPU, XLA compiles it in a tenth of the time of an integer sum or `any`."""
-    return jnp.sum(mask, axis=-1, dtype=jnp.float32)
-
-
 def matmul(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.matmul(a, b, precision="highest")
 

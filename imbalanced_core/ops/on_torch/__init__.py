@@ -91,14 +91,6 @@ def times_unit(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return torch.addcmul(torch.xlogy(0.0, torch.logit(y.detach())), x, y)
 
 
-def any_in_row(mask: torch.Tensor) -> torch.Tensor:
-    return mask.any(dim=-1)
-
-
-def count_in_row(mask: torch.Tensor) -> torch.Tensor:
-    return mask.sum(dim=-1)  # `count_nonzero` has no vmap rule before torch 2.9
-
-
 def count(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return mask.sum()  # an integer divides a float without a cast
 

@@ -233,18 +233,12 @@ def probabilities(x: Array, *, axis: int) -> tuple[Array, Array, Array]:
 def odds_of_others(
     x: Array, ids: Array, *, axis: int, may_underflow: bool, reuse: bool = False
 ) -> tuple[Array, Array | float, Array, Array]:
-    """Softmax over the classes other than one id per position, in two parts, and their log odds.
+    """Softmax over the classes other than one id, in range, per position, in two parts, and their log odds.
 
-    Args:
-        x: class logits; with `reuse` they may be overwritten.
-        ids: one for each position, in range.
-        axis: the class axis.
-        may_underflow: whether the softmax may be 0 where all others underflow relative to x_id; faster on the CPU.
-        reuse: see x.
-
-    Returns:
-        (others, total, n, own): others / total is the softmax along `axis` over the classes other than `ids`, 0 at
-        `ids`, and others may be overwritten; n = log Σ_{c≠id} exp(x_c) − x_id; own = x_id. Only others has the axis.
+    Returns (others, total, n, own): others / total is the softmax along `axis` over the classes other than `ids`, 0 at
+    `ids`, and others may be overwritten; n = log Σ_{c≠id} exp(x_c) − x_id; own = x_id. Only others has the axis.
+    `may_underflow`: the softmax may be 0 where all others underflow relative to x_id, which is faster on the CPU;
+    `reuse`: x may be overwritten.
     """
     return backend(x).odds_of_others(x, ids, axis=axis, may_underflow=may_underflow, reuse=reuse)
 

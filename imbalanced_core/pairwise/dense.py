@@ -16,16 +16,10 @@ _MATRICES = 2  # of all pairs of a row, in use at a time
 
 
 def counts(scores: Array, weights: Array, temperature: Array, *indices: Array) -> tuple[Array, Array]:
-    """Σ_j weights_kj σ((s_j − s_i)/τ) at the items i of `indices`, and the differences, which the gradient needs.
+    """Σ_j weights_kj σ((s_j − s_i)/τ), [..., k, m], and (s_j − s_i)/τ, [..., m, n], which the gradient needs.
 
-    Args:
-        scores: [..., n].
-        weights: [..., k, n].
-        temperature: τ, [...].
-        *indices: integers [..., m], distinct within a row; without them every item is requested.
-
-    Returns:
-        Counts [..., k, m] and scaled differences (s_j − s_i)/τ [..., m, n].
+    Scores are [..., n], weights [..., k, n] and τ [...]; the requested items i are those at the `indices` [..., m],
+    distinct within a row, or all.
     """
     requested = ops.rearrange(scores, *indices) if indices else scores
     x = ops.differences(scores, requested, temperature)

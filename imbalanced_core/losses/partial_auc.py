@@ -82,10 +82,10 @@ def partial_auc(
         two-way partial AUC. ICML 2021.
     """
     items = make_items(scores, positives, **rows)
-    band = {"alpha": alpha, "beta": beta, "n_knots": n_knots, "quantile_interpolation": quantile_interpolation}
-    pairs = {"surrogate": surrogate, "margin": margin, "min_tpr": min_tpr, "budget_basis": budget_basis}
-    unit = {"temperature": temperature, "temperature_scale": temperature_scale}
-    loss, valid, figures = band_auc(items, **band, **pairs, **unit, diagnostics=True)
+    options: dict[str, Any] = {"surrogate": surrogate, "margin": margin, "min_tpr": min_tpr}
+    options |= {"temperature": temperature, "temperature_scale": temperature_scale, "budget_basis": budget_basis}
+    options |= {"n_knots": n_knots, "quantile_interpolation": quantile_interpolation}
+    loss, valid, figures = band_auc(items, alpha=alpha, beta=beta, **options, diagnostics=True)
     return *settle(loss, valid, items), nan_where_unsettled(figures, items)
 
 

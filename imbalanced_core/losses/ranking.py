@@ -170,13 +170,8 @@ def recall(
     checks.one_of("quantile_interpolation", quantile_interpolation, INTERPOLATIONS)
     checks.non_negative("margin", margin)
     tau = scale_temperature(temperature, temperature_scale, items)
-    threshold = masked_quantile(
-        items.scores,
-        (level_below(quantile),),
-        where=items.where,
-        multiplicity=items.multiplicity,
-        interpolation=quantile_interpolation,
-    )
+    options = {"where": items.where, "multiplicity": items.multiplicity, "interpolation": quantile_interpolation}
+    threshold = masked_quantile(items.scores, (level_below(quantile),), **options)
     xp = array_namespace(threshold)
     threshold = ops.where(xp.isnan(threshold), 0.0, threshold)  # for an empty row
     scores, numerator = select_numerator(items)

@@ -115,17 +115,8 @@ def assemble(
     if multiplicity is not None:
         multiplicity = ops.where(where, multiplicity, 0.0)
         numerator = numerator * multiplicity
-    return Items(
-        scores=clean,
-        where=where,
-        positives=positives,
-        negatives=where != positives,
-        numerator=numerator,
-        multiplicity=multiplicity,
-        is_iid=is_iid,
-        live=live,
-        has_nan=has_nan if is_bad is None else has_nan | is_bad,
-    )
+    has_nan = has_nan if is_bad is None else has_nan | is_bad
+    return Items(clean, where, positives, where != positives, numerator, multiplicity, is_iid, live, has_nan)
 
 
 def settle(loss: Array, valid: Array, items: Items) -> tuple[Array, Array]:
@@ -201,12 +192,12 @@ def dispersion(kind: str, items: Items, reference: Array) -> Array | None:
     if kind == "iqr":
         quartiles = masked_quantile(items.scores, (0.25, 0.75), where=reference, multiplicity=items.multiplicity)
         return quartiles[..., 1] - quartiles[..., 0]
-    return standard_deviation(ops.stop_gradient(items.scores), reference, items)
+    return standard_deviation(items, reference)
 
 
-def standard_deviation(scores: Array, reference: Array, items: Items) -> Array:
+def standard_deviation(items: Items, reference: Array) -> Array:
     """The standard deviation [...] of the reference scores, 0 if there are none and exactly 0 for equal scores."""
-    xp = array_namespace(scores)
+    xp, scores = array_namespace(items.scores), ops.stop_gradient(items.scores)
     if scores.shape[-1] == 0:  # has no least score
         return xp.sum(scores, axis=-1)
     # Distances from the least score, which are exactly equal for equal scores, in units of the greatest distance, so

@@ -98,9 +98,6 @@ class Table(NamedTuple):
     text: str
     shape: tuple[int, ...]
 
-    def array(self) -> np.ndarray:
-        return np.array(self.text.split(), dtype=np.float64).reshape(self.shape)
-
 
 def table(numbers: Any) -> Table:
     """Nested numbers for `constant`, to be stored at module level.
@@ -114,7 +111,9 @@ def table(numbers: Any) -> Table:
 
 def as_numpy(numbers: Any) -> np.ndarray:
     """The array that `constant` makes, in numpy."""
-    return numbers.array() if isinstance(numbers, Table) else np.asarray(numbers)
+    if isinstance(numbers, Table):
+        return np.array(numbers.text.split(), dtype=np.float64).reshape(numbers.shape)
+    return np.asarray(numbers)
 
 
 def constant(numbers: Any, like: Array, dtype: Any) -> Array:

@@ -107,16 +107,14 @@ def with_vjp(primal: Callable, vjp: Callable, keeps: bool) -> Callable:
 def with_partials(function: Callable, partials: tuple, with_slope: Callable) -> Callable:
     def jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
         value = function(*primals)
-        # A custom_vjp has no forward mode. Symbolic zeros skip unrequested partials.
-        terms = [
-            partial(*primals) * tangent
-            for partial, tangent in zip(partials, tangents, strict=True)
-            if partial is not None and _is_needed(tangent)
-        ]
-        return value, sum(terms[1:], start=terms[0]) if terms else jnp.zeros_like(value)
+        total = jnp.zeros_like(value)
+        for derivative, tangent in zip(partials, tangents, strict=True):
+            if derivative is not None and _is_needed(tangent):
+                total += derivative(*primals) * tangent
+        return value, total
 
-    differentiable = jax.custom_jvp(function)
-    differentiable.defjvp(jvp, symbolic_zeros=True)
+    differentiable = jax.custom_jvp(function)  # a custom_vjp has no forward mode
+    differentiable.defjvp(jvp, symbolic_zeros=True)  # which skip unrequested partials
     return differentiable
 
 

@@ -36,12 +36,10 @@ def may_overwrite(x: torch.Tensor) -> bool:
 
 
 def in_blocks(function: Callable, arrays: Sequence) -> Any:
-    """`function(*arrays)`, evaluated in blocks of the first or the last axis where that is faster.
+    """`function(*arrays)`, one or several tensors, evaluated in blocks of the first or last axis where that is faster.
 
-    Args:
-        function: returns a tensor or a tuple of tensors, whose entries depend only on the entries of the arrays at the
-            same indices of the first and last axes.
-        arrays: tensors whose first and last axes agree; 0-d tensors and numbers are passed through.
+    Its entries may depend only on those of the arrays at the same indices of these axes, which all arrays share, except
+    0-d tensors and numbers.
     """
     if torch.compiler.is_compiling() or torch.is_grad_enabled():
         return function(*arrays)

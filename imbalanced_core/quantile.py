@@ -91,11 +91,9 @@ def masked_quantile(
 def _places(
     levels: tuple[float, ...], values: Array, count: Array | None, interpolation: str
 ) -> tuple[Array, Array | float]:
-    """Indices into the sorted values, masked ones last, that the quantiles are computed from.
+    """The `positions` in the sorted values, masked ones last, and the index of the last unmasked value.
 
-    Returns:
-        (indices [..., m + 1], fraction), as from `positions`, with the index of the last unmasked value appended: NaN
-        sorts last, so that value is NaN where any unmasked value is NaN and where all are masked.
+    NaN sorts last, so that value is NaN where any unmasked value is NaN and where all are masked.
     """
     xp, n = array_namespace(values), values.shape[-1]
     if count is None:
@@ -138,11 +136,9 @@ def _tables(levels: tuple[float, ...], interpolation: str, least: int, most: int
 
 
 def positions(levels: tuple[float, ...], last: Array, interpolation: str, values: Array) -> tuple[Array, Array | float]:
-    """The positions level·last, for integers last [...] in [0, 2³¹), as in numpy where the device allows.
+    """The positions level·last as `rounded`, for integers last [...] in [0, 2³¹), as in numpy where the device allows.
 
-    Returns:
-        (indices [..., m], fraction [..., levels]): the positions as `rounded`, and the part of each after the point, in
-        the dtype of the values, or any number where the interpolation does not use it.
+    And the part of each after the point, [..., levels] in the dtype of the values, or any number if it is not used.
     """
     xp = array_namespace(last)
     if ops.has_exact_float64(last):

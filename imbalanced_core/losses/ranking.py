@@ -223,11 +223,10 @@ def pairs_in_order(
 
 
 def against(items: Items, opponents: Array, tau: Array, margin: float) -> tuple[Array, Array, Array, Array]:
-    """The mean over positives i and opponents j, some of the negatives, of σ((s_j − s_i)/τ + margin).
+    """The mean [...] over positives i and opponents j, some of the negatives, of σ((s_j − s_i)/τ + margin).
 
-    Returns:
-        The mean [...]; whether a row has both kinds, bool [...]; and the mean over j of each positive with its weight
-        in the mean over i, both [..., m], in any order; other items among them have weight 0.
+    And whether a row has both kinds, bool [...], and the mean over j of each positive with its weight in the mean over
+    i, both [..., m], in any order; other items among them have weight 0.
     """
     xp = array_namespace(items.scores)
     weights = weight_of(opponents, items)

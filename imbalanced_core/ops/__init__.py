@@ -74,7 +74,7 @@ def tabulated(function: Callable[..., np.ndarray], *arguments: Any, like: Array,
 
 
 def for_each_row(number: Array, x: Array) -> Array:
-    """A 0-d array broadcast to the rows [...] of x [..., n], varying over a device mesh as x does."""
+    """A 0-d array broadcast to the rows [...] of x [..., n], n > 0, varying over a device mesh as x does."""
     return backend(x).for_each_row(number, x)
 
 
@@ -104,10 +104,9 @@ def greatest_count(mask: Array) -> int | None:
 
 
 def places(mask: Array, count: int) -> Array:
-    """The indices [..., count] of all True in each row of a mask [..., n], in any order, padded with others.
+    """The indices [..., count] of the at most `count` > 0 True in each row of a mask, in any order, padded with others.
 
-    No row has more than `count` True, a Python int in [1, n]. This and the next two functions are for arrays whose
-    `greatest_count` is not None.
+    This and the next two functions are for arrays whose `greatest_count` is not None.
     """
     return backend(mask).places(mask, count)
 

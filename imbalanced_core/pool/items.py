@@ -69,9 +69,6 @@ def make_items(
         checks.broadcastable(name, mask, "scores", scores)
     for name, array in (("weights", weights), ("multiplicity", multiplicity)):
         checks.broadcastable(name, array, "scores", scores)
-    if scores.shape[-1] == 0:  # as one masked item: maxima and indices need an item
-        scores, positives = xp.sum(scores, axis=-1, keepdims=True), xp.any(positives, axis=-1, keepdims=True)
-        where, weights, multiplicity, live, is_iid = positives, None, None, None, None
     scores = ops.widen(scores)
     where = xp.ones_like(positives) if where is None else where
     where, weights, multiplicity, live, is_iid = (
@@ -108,6 +105,9 @@ def assemble(
 ) -> Items:
     """The items of valid arrays: positives are not masked, weights are finite and >= 0."""
     xp = array_namespace(scores)
+    if scores.shape[-1] == 0:  # as one masked item: maxima and indices need an item
+        scores, positives = xp.sum(scores, axis=-1, keepdims=True), xp.any(positives, axis=-1, keepdims=True)
+        where, weights, multiplicity, live, is_iid = positives, None, None, positives, None
     largest = float(xp.finfo(scores.dtype).max) ** 0.5  # differences, and their ratio to τ, stay finite
     clean, has_nan = ops.clear(scores, where, largest)
     counted = positives & live if only_live and live is not None else positives
@@ -198,8 +198,6 @@ def dispersion(kind: str, items: Items, reference: Array) -> Array | None:
 def standard_deviation(items: Items, reference: Array) -> Array:
     """The standard deviation [...] of the reference scores, 0 if there are none and exactly 0 for equal scores."""
     xp, scores = array_namespace(items.scores), ops.stop_gradient(items.scores)
-    if scores.shape[-1] == 0:  # has no least score
-        return xp.sum(scores, axis=-1)
     # Distances from the least score, which are exactly equal for equal scores, in units of the greatest distance, so
     # that squares stay in range.
     least = xp.min(ops.where(reference, scores, xp.inf), axis=-1, keepdims=True)

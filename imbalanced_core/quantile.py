@@ -146,12 +146,12 @@ def positions(levels: tuple[float, ...], last: Array, interpolation: str, values
         fraction = place - xp.floor(place)
         indices = rounded(xp.floor(place), fraction, interpolation)
         return xp.astype(indices, last.dtype), xp.astype(fraction, values.dtype)
-    lower, fraction = positions_in_integers(levels, last, values.dtype)
+    lower, fraction = positions_in_integers(levels, last)
     count = xp.clip(last, max=_MOST_VALUES) + 1
     indices, exact_fraction = _looked_up(levels, interpolation, (0, _MOST_VALUES + 1), count, values)
     is_exact = (last <= _MOST_VALUES)[..., None]
     indices = xp.where(is_exact, indices[..., :-1], rounded(lower, fraction, interpolation))
-    return indices, xp.where(is_exact, exact_fraction, fraction)
+    return indices, xp.where(is_exact, exact_fraction, ops.astype(fraction, values.dtype))
 
 
 def rounded(lower: Array, fraction: Array, interpolation: str) -> Array:
@@ -206,8 +206,8 @@ def _with_multiplicity(
     )
 
 
-def positions_in_integers(levels: tuple[float, ...], last: Array, dtype: Any) -> tuple[Array, Array]:
-    """The positions level·last, rounded to multiples of 2⁻²², as integers and fractions, without float64.
+def positions_in_integers(levels: tuple[float, ...], last: Array) -> tuple[Array, Array]:
+    """The positions level·last, rounded to multiples of 2⁻²², as integers and exact fractions, without float64.
 
     A table holds the product of each digit of `last` with the levels: an integer and a fixed-point fraction.
     """
@@ -220,7 +220,7 @@ def positions_in_integers(levels: tuple[float, ...], last: Array, dtype: Any) ->
         whole, fraction = whole + products[..., 0, :], fraction + products[..., 1, :]
     fraction = (fraction + 2 ** (_FINE - 1)) >> _FINE  # to multiples coarser than the rounding of the sum
     whole, fraction = whole + (fraction >> _FRACTION), fraction & (2**_FRACTION - 1)
-    return xp.astype(whole, last.dtype), xp.astype(fraction, dtype) * 2.0**-_FRACTION
+    return xp.astype(whole, last.dtype), xp.astype(fraction, xp.float32) * 2.0**-_FRACTION
 
 
 def _digit_products(levels: tuple[float, ...], digit: int) -> np.ndarray:

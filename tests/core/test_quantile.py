@@ -10,7 +10,6 @@ from imbalanced_core import metrics, quantile
 from imbalanced_core.losses.hard_examples import hard_negative
 from imbalanced_core.losses.partial_auc import partial_auc
 from imbalanced_core.losses.ranking import recall_at_quantile
-from imbalanced_core.ops.namespace import array_namespace
 from imbalanced_core.quantile import INTERPOLATIONS, masked_quantile
 
 LEVELS = (0.0, 0.005, 0.25, 1 / 3, 0.5, 0.75, 0.995, 1.0)
@@ -185,7 +184,7 @@ def test_positions_without_float64_are_multiples_of_2_to_the_minus_22(backend, r
     last = _last_places(rng)
 
     def as_rounded(n):
-        lower, fraction = quantile.positions_in_integers(levels, n, array_namespace(n).float32)
+        lower, fraction = quantile.positions_in_integers(levels, n)
         return lower, fraction, *(quantile.rounded(lower, fraction, how) for how in ("higher", "nearest"))
 
     lower, fraction, upper, nearest = backend.run(as_rounded, last)

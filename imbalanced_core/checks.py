@@ -229,16 +229,10 @@ def all_within(
     ignore_index: int | None = None,
     where: np.ndarray | None = None,
 ) -> bool:
-    """ValueError, naming values, if a value outside an interval is neither ignored nor masked.
+    """ValueError, naming values, if one outside an interval is neither the `ignore_index` nor masked; None passes.
 
-    Args:
-        name: of the argument, for the error.
-        values: any shape; None passes.
-        holds: elementwise test of whether numbers lie in the interval.
-        rule: the interval in the error message.
-        whole: whether fractions count as outside.
-        ignore_index: a value that is always accepted; None: no such value.
-        where: bool, the entries to check, in the shape of `values` or one with more axes; None: all.
+    `holds` tells elementwise whether numbers lie in the interval, and `rule` is its name; with `whole`, fractions lie
+    outside. `where`, bool, are the entries to check, in the shape of `values` or one with more axes.
 
     Returns:
         Whether all values, including ignored and masked ones, are known to lie in the interval.

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -26,15 +26,6 @@ def level_below(share: float) -> float:
     share = float(share)  # float32 would round the difference
     level = round(1.0 - share, 12)
     return level if abs(1.0 - level - share) < 2.0**-52 else 1.0 - share  # such as 1/3
-
-
-class Position(NamedTuple):
-    """The positions q·(n−1), counted from 0, of the quantiles of n sorted values; all [..., levels]."""
-
-    lower: Array  # int, the position rounded down
-    upper: Array  # int, rounded up
-    nearest: Array  # int, rounded half to even
-    fraction: Array  # float, position - lower
 
 
 def masked_quantile(
@@ -92,7 +83,7 @@ def masked_quantile(
         in_order, count = ops.sort(values), None
     else:
         where = xp.broadcast_to(where, values.shape)
-        in_order, count = ops.sort(ops.where(where, values, xp.nan)), ops.count_in_row(where)
+        in_order, count = ops.sort(ops.where(where, values, xp.nan)), xp.count_nonzero(where, axis=-1)
     indices, fraction = _places(tuple(map(float, levels)), values, count, interpolation)
     return _interpolated(ops.rearrange(in_order, indices), fraction, interpolation)
 
@@ -100,18 +91,25 @@ def masked_quantile(
 def _places(
     levels: tuple[float, ...], values: Array, count: Array | None, interpolation: str
 ) -> tuple[Array, Array | float]:
-    """Indices into the sorted values, masked ones last, that the quantiles are computed from.
+    """The `positions` in the sorted values, masked ones last, and the index of the last unmasked value.
 
-    Returns:
-        (indices [..., m + 1], fraction), as from `_columns`, with the index of the last unmasked value appended: NaN
-        sorts last, so that value is NaN where any unmasked value is NaN and where all are masked.
+    NaN sorts last, so that value is NaN where any unmasked value is NaN and where all are masked.
     """
     xp, n = array_namespace(values), values.shape[-1]
-    if count is not None and (n > _MOST_TABULATED or not ops.prefers_tables(values)):
-        last = xp.clip(count - 1, min=0)
-        indices, fraction = _columns(positions(levels, last, values.dtype), interpolation)
-        return xp.concat([indices, ops.astype(last, indices.dtype)[..., None]], axis=-1), fraction
-    counts = (n, n) if count is None else (0, 2 ** n.bit_length())  # one table serves many n
+    if count is None:
+        return _looked_up(levels, interpolation, (n, n), None, values)
+    if n <= _MOST_TABULATED and ops.prefers_tables(values):
+        return _looked_up(levels, interpolation, (0, 2 ** n.bit_length()), count, values)  # one table serves many n
+    last = xp.clip(count - 1, min=0)
+    indices, fraction = positions(levels, last, interpolation, values)
+    return xp.concat([indices, ops.astype(last, indices.dtype)[..., None]], axis=-1), fraction
+
+
+def _looked_up(
+    levels: tuple[float, ...], interpolation: str, counts: tuple[int, int], count: Array | None, values: Array
+) -> tuple[Array, Array | float]:
+    """`_places` from tables for all counts in a range; None: the first, in every row of the values."""
+    xp = array_namespace(values)
 
     def from_table(of: str, width: int, dtype: Any) -> Array:  # the compiler knows the width, but not a table's shape
         table = ops.tabulated(_table, of, levels, interpolation, *counts, like=values, dtype=dtype)
@@ -130,24 +128,42 @@ def _table(of: str, *key: Any) -> np.ndarray:
 @functools.cache
 def _tables(levels: tuple[float, ...], interpolation: str, least: int, most: int) -> dict[str, np.ndarray]:
     """`_places` for every count from `least` to `most`: int32 [count, m + 1], and float64 [count, levels]."""
-    last = np.maximum(np.arange(least, most + 1) - 1, 0)
-    indices, fraction = _columns(_exact(levels, last), interpolation)
-    return {"indices": np.concatenate([indices, last[:, None]], axis=-1).astype(np.int32), "fraction": fraction}
+    last = np.maximum(np.arange(least, most + 1) - 1, 0)[:, None]
+    place = last * np.array(levels)
+    fraction = place - np.floor(place)
+    indices = rounded(np.floor(place), fraction, interpolation)
+    return {"indices": np.concatenate([indices, last], axis=-1).astype(np.int32), "fraction": fraction}
 
 
-def _exact(levels: tuple[float, ...], last: np.ndarray) -> Position:
-    place = last[:, None] * np.array(levels)
-    lower = np.floor(place)
-    return Position(lower, np.ceil(place), np.rint(place), place - lower)
+def positions(levels: tuple[float, ...], last: Array, interpolation: str, values: Array) -> tuple[Array, Array | float]:
+    """The positions level·last as `rounded`, for integers last [...] in [0, 2³¹), as in numpy where the device allows.
+
+    And the part of each after the point, [..., levels] in the dtype of the values, or any number if it is not used.
+    """
+    xp = array_namespace(last)
+    if ops.has_exact_float64(last):
+        place = xp.astype(last, xp.float64)[..., None] * ops.constant(levels, like=last, dtype=xp.float64)
+        fraction = place - xp.floor(place)
+        indices = rounded(xp.floor(place), fraction, interpolation)
+        return xp.astype(indices, last.dtype), xp.astype(fraction, values.dtype)
+    lower, fraction = positions_in_integers(levels, last)
+    count = xp.clip(last, max=_MOST_VALUES) + 1
+    indices, exact_fraction = _looked_up(levels, interpolation, (0, _MOST_VALUES + 1), count, values)
+    is_exact = (last <= _MOST_VALUES)[..., None]
+    indices = xp.where(is_exact, indices[..., :-1], rounded(lower, fraction, interpolation))
+    return indices, xp.where(is_exact, exact_fraction, ops.astype(fraction, values.dtype))
 
 
-def _columns(position: Position, interpolation: str) -> tuple[Array, Array]:
-    """The positions [..., m] that an interpolation uses, lower ones first, and the fraction towards the upper ones."""
-    single = {"lower": position.lower, "higher": position.upper, "nearest": position.nearest}.get(interpolation)
-    if single is not None:
-        return single, position.fraction
-    xp = array_namespace(position.lower)
-    return xp.concat([position.lower, position.upper], axis=-1), position.fraction
+def rounded(lower: Array, fraction: Array, interpolation: str) -> Array:
+    """The positions lower + fraction [..., levels] as the interpolation rounds them: [..., m], for blends both ways."""
+    xp = array_namespace(lower)
+    if interpolation == "lower":
+        return lower
+    is_up = fraction > 0
+    if interpolation == "nearest":
+        is_up = (fraction > 0.5) | ((fraction == 0.5) & (lower % 2 == 1))
+    upper = lower + xp.astype(is_up, lower.dtype)
+    return xp.concat([lower, upper], axis=-1) if interpolation in BLENDS else upper
 
 
 def _interpolated(found: Array, fraction: Array | float, interpolation: str) -> Array:
@@ -180,9 +196,8 @@ def _with_multiplicity(
     whole = xp.cumulative_sum(xp.astype(xp.floor(repeats), xp.int32), axis=-1)
     part = xp.cumulative_sum(repeats - xp.floor(repeats), axis=-1)
     total = whole[..., -1] + xp.astype(xp.floor(part[..., -1] + 0.5), whole.dtype)
-    is_bad = ops.any_in_row(is_nan) | ((whole[..., -1] == 0) & (part[..., -1] == 0))
-    position = positions(tuple(map(float, levels)), xp.where(total > 1, total - 1, 0), values.dtype)
-    at, fraction = _columns(position, interpolation)
+    is_bad = xp.any(is_nan, axis=-1) | ((whole[..., -1] == 0) & (part[..., -1] == 0))
+    at, fraction = positions(tuple(map(float, levels)), xp.where(total > 1, total - 1, 0), interpolation, values)
     reached = xp.astype(whole[..., None, :] - at[..., None], part.dtype) + part[..., None, :]
     before = reached < xp.clip(reached[..., -1:], max=0.5)  # never past the last value of multiplicity > 0
     found = ops.rearrange(in_order, xp.sum(xp.astype(before, xp.int32), axis=-1, dtype=order.dtype))
@@ -191,32 +206,8 @@ def _with_multiplicity(
     )
 
 
-def positions(levels: tuple[float, ...], last: Array, dtype: Any) -> Position:
-    """The positions level·last for integers last [...] in [0, 2³¹), as in numpy where the device allows."""
-    xp = array_namespace(last)
-    if ops.has_exact_float64(last):
-        place = xp.astype(last, xp.float64)[..., None] * ops.constant(levels, like=last, dtype=xp.float64)
-        lower = xp.floor(place)
-        whole, upper, nearest = (xp.astype(x, last.dtype) for x in (lower, xp.ceil(place), xp.round(place)))
-        return Position(whole, upper, nearest, xp.astype(place - lower, dtype))
-    at = xp.reshape(xp.clip(last, max=_MOST_VALUES), (-1,))
-    tables = (
-        ops.tabulated(_position_table, levels, field, like=last, dtype=dtype if field == "fraction" else last.dtype)
-        for field in Position._fields
-    )
-    exact = (xp.reshape(xp.take(table, at, axis=0), (*last.shape, len(levels))) for table in tables)
-    rounded = positions_in_integers(levels, last, dtype)
-    is_exact = (last <= _MOST_VALUES)[..., None]
-    return Position(*[xp.where(is_exact, *pair) for pair in zip(exact, rounded, strict=True)])
-
-
-def _position_table(levels: tuple[float, ...], field: str) -> np.ndarray:
-    """One field of `positions` for every last position up to `_MOST_VALUES`."""
-    return getattr(_exact(levels, np.arange(_MOST_VALUES + 1)), field)
-
-
-def positions_in_integers(levels: tuple[float, ...], last: Array, dtype: Any) -> Position:
-    """`positions` rounded to multiples of 2⁻²², without float64.
+def positions_in_integers(levels: tuple[float, ...], last: Array) -> tuple[Array, Array]:
+    """The positions level·last, rounded to multiples of 2⁻²², as integers and exact fractions, without float64.
 
     A table holds the product of each digit of `last` with the levels: an integer and a fixed-point fraction.
     """
@@ -229,11 +220,7 @@ def positions_in_integers(levels: tuple[float, ...], last: Array, dtype: Any) ->
         whole, fraction = whole + products[..., 0, :], fraction + products[..., 1, :]
     fraction = (fraction + 2 ** (_FINE - 1)) >> _FINE  # to multiples coarser than the rounding of the sum
     whole, fraction = whole + (fraction >> _FRACTION), fraction & (2**_FRACTION - 1)
-    half = 2 ** (_FRACTION - 1)
-    rounds_up = (fraction > half) | ((fraction == half) & (whole % 2 == 1))
-    steps = (xp.zeros_like(rounds_up), fraction > 0, rounds_up)
-    lower, upper, nearest = (xp.astype(whole + xp.astype(step, xp.int32), last.dtype) for step in steps)
-    return Position(lower, upper, nearest, xp.astype(fraction, dtype) * 2.0**-_FRACTION)
+    return xp.astype(whole, last.dtype), xp.astype(fraction, xp.float32) * 2.0**-_FRACTION
 
 
 def _digit_products(levels: tuple[float, ...], digit: int) -> np.ndarray:

@@ -58,19 +58,16 @@ def element_sum_and_mass(
 ) -> tuple[Array, Array | None]:
     """Numerator and denominator of "mean", "mean_positive" or "sum", so that processes can add theirs before dividing.
 
-    Args:
-        losses: one loss per position, any shape.
-        reduction: "mean" divides by the number of counted positions, "mean_positive" by the number of positives among
-            them, "sum" by nothing; with weights, these counts are total weights.
-        where: bool, the shape of `losses`: which positions are counted; the others may hold anything.
-        weights: >= 0, without gradient: in the shape of `losses`, one per row [losses.shape[0]], or with the same first
-            axis and number of dimensions, and lengths of 1 that broadcast. Other values give NaN.
-        positives: for "mean_positive": bool, or in [0, 1] how positive each position is; the shape of `losses`.
-        is_masked: whether `losses` and their gradient are already 0 where `where` is False.
+    - losses: one loss per position, any shape.
+    - reduction: "mean" divides by the number of counted positions, "mean_positive" by the number of positives among
+      them, "sum" by nothing; with weights, these counts are total weights.
+    - where: bool, the shape of `losses`: which positions are counted; the others may hold anything.
+    - weights: >= 0, without gradient, as for `spread_weights`. Other values give NaN.
+    - positives: for "mean_positive": bool, or in [0, 1] how positive each position is; the shape of `losses`.
+    - is_masked: whether `losses` and their gradient are already 0 where `where` is False.
 
-    Returns:
-        Two 0-d arrays: the sum of weights · losses over the counted positions, and its divisor, None for "sum". Divide
-        with `safe_divide`, where a divisor of exactly 0 counts as 1.
+    Returns two 0-d arrays: the sum of weights · losses over the counted positions, and its divisor, None for "sum".
+    Divide with `safe_divide`, where a divisor of exactly 0 counts as 1.
     """
     xp = array_namespace(losses)
     checks.one_of("reduction", reduction, ELEMENT_REDUCTIONS[:3])
@@ -102,12 +99,9 @@ def reduce_elements(
     positives: Array | None = None,
     is_masked: bool = False,
 ) -> Array:
-    """The training loss from one loss per position.
+    """The training loss from one loss per position: 0-d, 0 with zero gradient if no position is counted.
 
     Arguments as for `element_sum_and_mass`; reduction "none" is weights · losses, 0 where `where` is False.
-
-    Returns:
-        0-d, or the shape of `losses` for "none". 0 with zero gradient if no position is counted.
     """
     checks.one_of("reduction", reduction, ELEMENT_REDUCTIONS)
     if reduction == "none":
@@ -153,7 +147,7 @@ def _position_weights(weights: Array, losses: Array, where: Array | None) -> Arr
 def spread_weights(weights: Array, positions: Array) -> Array:
     """Weights with as many dimensions as `positions`, to whose shape they broadcast.
 
-    ValueError if they are neither one per row nor of that many dimensions with the same first axis.
+    ValueError unless they are one per row, [positions.shape[0]], or of that many dimensions with the same first axis.
     """
     shape, wanted = tuple(weights.shape), tuple(positions.shape)
     if len(wanted) > 0 and shape == wanted[:1]:

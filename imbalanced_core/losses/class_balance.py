@@ -87,7 +87,6 @@ def _rarity(counts: Array, *, scheme: str, beta: float) -> Array:
     checks.one_of("scheme", scheme, SCHEMES)
     checks.python_number("beta", beta, "[0, 1)")
     xp = array_namespace(counts)
-    counts = as_floats(counts)
     counts = xp.where(counts == 0, 1.0, counts)
     counts = xp.where((counts > 0) & (counts < xp.inf), counts, xp.nan)
     if scheme != "effective":

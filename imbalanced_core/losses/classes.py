@@ -108,8 +108,7 @@ def _class_mix(x: Array, w: Array, where: Mask, _valid: Mask, gamma: Array, *, a
     terms = weight * loss
     value = array_namespace(x).sum(terms, axis=axis)
     g = ops.add_product(weight, p, ops.divide(terms, q), gamma)  # minus the derivatives by log p_c
-    factor = _factor(value, where)
-    return value * factor, factor, ops.add_product(p * _others(g, axis), q, g, -1.0)
+    return value, array_namespace(x).ones_like(value), ops.add_product(p * _others(g, axis), q, g, -1.0)
 
 
 def _class_mix_by_weights(x: Array, _: Array, where: Mask, _valid: Mask, gamma: Array, *, axis: int) -> Array:
@@ -122,8 +121,7 @@ def _class_mix_by_weights(x: Array, _: Array, where: Mask, _valid: Mask, gamma: 
 def _class_mix_by_numbers(x: Array, w: Array, where: Mask, _valid: Mask, gamma: Array, *, axis: int) -> tuple[Array]:
     xp = array_namespace(x)
     _, q, loss = _probabilities(x, where, axis)
-    by_gamma = xp.sum(_clean(w, where, axis) * q**gamma * loss * xp.log(q), axis=axis)
-    return (by_gamma * _factor(by_gamma, where),)
+    return (xp.sum(_clean(w, where, axis) * q**gamma * loss * xp.log(q), axis=axis),)
 
 
 #: class_mix(logits, weights, where, valid, gamma, axis=...), with a weight for every class of every position
@@ -141,8 +139,7 @@ def cross_entropy_and(
 ) -> Array:
     """Σ_c y_c (−log p_c + f_c(1 − p_c)) for probabilities y; `more` is f of all classes, with f(0) = 0."""
     _, q, loss = _probabilities(x, where, axis)
-    value = array_namespace(x).sum(_clean(y, where, axis) * (loss + more(q)), axis=axis)
-    return value * _factor(value, where)
+    return array_namespace(x).sum(_clean(y, where, axis) * (loss + more(q)), axis=axis)
 
 
 # --------------------------------------------------------- α Σ_c y_c (−log p_c) + β Σ_c −log max(y_c, ε) max(p_c, ε)

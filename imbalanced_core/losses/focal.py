@@ -59,10 +59,6 @@ def _binary_focal_and_slope(x: Array, y: Array, w_pos: Array, w_neg: Array, gamm
     return factor * bce, factor * sign * ops.add_product(u, ops.sigmoid(-z, reuse=True), bce, gamma)
 
 
-def _by_logit(x: Array, y: Array, w_pos: Array, w_neg: Array, gamma: Array) -> Array:
-    return _focal_and_slope(x, y, w_pos, w_neg, gamma)[1]
-
-
 def _by_target(x: Array, y: Array, w_pos: Array, w_neg: Array, gamma: Array) -> Array:
     p, q, u, bce = _parts(x, y)
     u = above_zero(u)
@@ -105,5 +101,7 @@ def above_zero(u: Array) -> Array:
 #: binary_focal(logits, targets, w_pos, w_neg, gamma) = (w_pos·y + w_neg·(1−y)) (1−p_t)^γ BCE, elementwise, NaN where a
 #: target lies outside [0, 1]; the weights and gamma are in the shape of the logits, 0-d or Python numbers
 binary_focal = ops.with_partials(
-    _focal, (_by_logit, _by_target, _by_positive_weight, _by_negative_weight, _by_gamma), _focal_and_slope
+    _focal,
+    (lambda *arrays: _focal_and_slope(*arrays)[1], _by_target, _by_positive_weight, _by_negative_weight, _by_gamma),
+    _focal_and_slope,
 )

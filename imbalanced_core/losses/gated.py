@@ -88,7 +88,8 @@ def gated(
         # Without pairs to measure it moves too: otherwise rare positives would train on noise for hundreds of steps.
         found = ops.where(ranks, 1.0 - sharply_missed, LIMITS[0])
         reached = ops.stop_gradient(reached + MEMORY * (found - reached))
-        w = _earned(reached)
+        earned = xp.clip((reached - LIMITS[0]) / (LIMITS[1] - LIMITS[0]), min=0.0, max=1.0)
+        w = LEAST_WEIGHT + (1.0 - LEAST_WEIGHT) * earned
         of_contrast, of_ranking = SCALE - SCALE * w, w  # as 4 SCALE = 1
         progress = {"reached": reached}
     unit = xp.clip(ops.stop_gradient(figures["tau_eff"]), max=LARGEST_UNIT)
@@ -98,13 +99,6 @@ def gated(
     if diagnostics:
         new |= figures | progress | {"ranking_weight": w + xp.zeros_like(missed)}
     return loss, ranks | contrasts, new
-
-
-def _earned(reached: Array) -> Array:
-    """The weight w of the ranking loss."""
-    low, high = LIMITS
-    share = array_namespace(reached).clip((reached - low) / (high - low), min=0.0, max=1.0)
-    return LEAST_WEIGHT + (1.0 - LEAST_WEIGHT) * share
 
 
 def contrast(items: Items) -> tuple[Array, Array]:

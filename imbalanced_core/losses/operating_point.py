@@ -211,6 +211,4 @@ def _ranked(items: Items) -> tuple[Array, Array, Array]:
 def _highest(scores: Array, mask: Array) -> Array:
     """The highest score under a mask, [..., 1]; −inf if it is empty."""
     xp = array_namespace(scores)
-    if scores.shape[-1] == 0:
-        return xp.sum(scores, axis=-1, keepdims=True) - xp.inf
     return xp.max(ops.where(mask, scores, -xp.inf), axis=-1, keepdims=True)

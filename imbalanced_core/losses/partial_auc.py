@@ -1,6 +1,6 @@
 """Partial area under the ROC curve over a band of false-positive rates, as a loss of rows of scores."""
 
-from typing import Any, NamedTuple, Unpack
+from typing import Any, Unpack
 
 from imbalanced_core import checks, ops
 from imbalanced_core.losses.ranking import against, smooth_step
@@ -22,13 +22,6 @@ from imbalanced_core.quantile import INTERPOLATIONS, level_below, masked_quantil
 SURROGATES = ("trapezoid", "pairwise")
 BUDGET_BASES = ("fpr", "population")
 BAND_TEMPERATURE_SCALES = ("iqr", "band", "std", "absolute")
-
-
-class Band(NamedTuple):
-    """The score thresholds at the knots of a band of false-positive rates, and the temperature."""
-
-    thresholds: Array  # [..., knots], descending: the first is t_alpha, the last t_beta; 0 without a reference
-    tau: Array  # [...]
 
 
 def partial_auc(
@@ -89,20 +82,10 @@ def partial_auc(
         two-way partial AUC. ICML 2021.
     """
     items = make_items(scores, positives, **rows)
-    loss, valid, figures = band_auc(
-        items,
-        alpha=alpha,
-        beta=beta,
-        surrogate=surrogate,
-        n_knots=n_knots,
-        temperature=temperature,
-        temperature_scale=temperature_scale,
-        margin=margin,
-        min_tpr=min_tpr,
-        budget_basis=budget_basis,
-        quantile_interpolation=quantile_interpolation,
-        diagnostics=True,
-    )
+    options: dict[str, Any] = {"surrogate": surrogate, "margin": margin, "min_tpr": min_tpr}
+    options |= {"temperature": temperature, "temperature_scale": temperature_scale, "budget_basis": budget_basis}
+    options |= {"n_knots": n_knots, "quantile_interpolation": quantile_interpolation}
+    loss, valid, figures = band_auc(items, alpha=alpha, beta=beta, **options, diagnostics=True)
     return *settle(loss, valid, items), nan_where_unsettled(figures, items)
 
 
@@ -118,9 +101,9 @@ def band_auc(
     margin: float = 0.0,
     min_tpr: float = 0.0,
     diagnostics: bool = False,
-    **band_options: Any,
+    **band: Any,
 ) -> tuple[Array, Array, dict[str, Array]]:
-    """The objective of `partial_auc`; further options as in `fpr_band`. A `temperature_scale` replaces `tau_scale`."""
+    """The objective of `partial_auc`; further options as in `_band`. A `temperature_scale` replaces `tau_scale`."""
     if temperature_scale is not None:
         checks.one_of("temperature_scale", temperature_scale, BAND_TEMPERATURE_SCALES)
         tau_scale = temperature_scale
@@ -133,38 +116,35 @@ def band_auc(
     iid = items.where if items.is_iid is None else items.where & items.is_iid
     iid_negatives = items.negatives if items.is_iid is None else items.negatives & items.is_iid
     reference = iid_negatives if budget_basis == "fpr" else iid
-    band = fpr_band(items, reference, alpha=alpha, beta=beta, tau_scale=tau_scale, **band_options)
+    thresholds, tau = _band(items, reference, alpha, beta, tau_scale, **band)
     in_band = None
     if surrogate == "pairwise" or diagnostics:
         scores = ops.stop_gradient(items.scores)  # edges are included
-        in_band = (scores >= band.thresholds[..., -1:]) & (scores <= band.thresholds[..., :1]) & items.negatives
+        in_band = (scores >= thresholds[..., -1:]) & (scores <= thresholds[..., :1]) & items.negatives
     if surrogate == "trapezoid":
         scores, numerator = select_numerator(items)
-        missed = _trapezoid(scores, band, margin)
+        missed = _trapezoid(scores, thresholds, tau, margin)
         loss, has_both = numerator_mean(missed, numerator)
     else:
-        loss, has_both, missed, numerator = against(items, in_band, band.tau, margin)
-    figures = {"tau_eff": band.tau}
+        loss, has_both, missed, numerator = against(items, in_band, tau, margin)
+    figures = {"tau_eff": tau}
     if diagnostics:
-        figures = band_diagnostics(items, band, in_band & iid_negatives, missed, numerator)
-    return loss, ops.any_in_row(iid_negatives) & has_both, figures
+        figures |= band_diagnostics(items, thresholds, in_band & iid_negatives, missed, numerator)
+    return loss, array_namespace(loss).any(iid_negatives, axis=-1) & has_both, figures
 
 
-def fpr_band(
+def _band(
     items: Items,
     reference: Array,
-    *,
     alpha: float,
     beta: float,
+    tau_scale: str,
+    *,
     n_knots: int = 2,
     temperature: Array = 0.1,
-    tau_scale: str = "iqr",
     quantile_interpolation: str = "higher",
-) -> Band:
-    """The thresholds of n_knots equally spaced false-positive rates from alpha to beta, and τ; constants.
-
-    `reference`, bool [..., n], are the items whose scores set the thresholds; options as for `partial_auc`.
-    """
+) -> tuple[Array, Array]:
+    """The thresholds of the knots, [..., knots], descending, 0 for an empty reference; and τ [...]; constants."""
     checks.one_of("tau_scale", tau_scale, BAND_TEMPERATURE_SCALES)
     checks.one_of("quantile_interpolation", quantile_interpolation, INTERPOLATIONS)
     checks.at_least("n_knots", n_knots, 2)
@@ -179,7 +159,7 @@ def fpr_band(
     options = {"where": reference, "multiplicity": items.multiplicity}
     quantiles = masked_quantile(items.scores, levels, interpolation=quantile_interpolation, **options)
     xp = array_namespace(quantiles)
-    quantiles = ops.where(xp.isnan(quantiles), 0.0, quantiles)  # for an empty reference
+    quantiles = ops.where(xp.isnan(quantiles), 0.0, quantiles)
     thresholds = quantiles[..., :n_knots]
     if shares_sort:
         scale = quantiles[..., -1] - quantiles[..., -2]
@@ -187,7 +167,7 @@ def fpr_band(
         scale = thresholds[..., 0] - thresholds[..., -1]
     else:
         scale = dispersion(tau_scale, items, reference)
-    return Band(thresholds, row_temperature(temperature, scale, items))
+    return thresholds, row_temperature(temperature, scale, items)
 
 
 def _of_hardest(items: Items, min_tpr: float) -> Array:
@@ -197,31 +177,31 @@ def _of_hardest(items: Items, min_tpr: float) -> Array:
     return ops.where(ops.stop_gradient(items.scores) <= highest, items.numerator, 0.0)
 
 
-def _trapezoid(scores: Array, band: Band, margin: float) -> Array:
-    """1 − pAUC_i of each score: the trapezoidal mean over the band's thresholds of σ((t_k − s_i)/τ), [..., n]."""
-    xp = array_namespace(scores)
-    n_knots = band.thresholds.shape[-1]
-    below = band.thresholds[..., None] - scores[..., None, :]
-    missed = xp.reshape(smooth_step(xp.reshape(below, (*scores.shape[:-1], -1)), band.tau, margin), below.shape)
+def _trapezoid(scores: Array, thresholds: Array, tau: Array, margin: float) -> Array:
+    """1 − pAUC_i of each score: the trapezoidal mean over the thresholds of σ((t_k − s_i)/τ), [..., n]."""
+    xp, n_knots = array_namespace(scores), thresholds.shape[-1]
+    below = thresholds[..., None] - scores[..., None, :]
+    missed = xp.reshape(smooth_step(xp.reshape(below, (*scores.shape[:-1], -1)), tau, margin), below.shape)
     portions = [(0.5 if k in (0, n_knots - 1) else 1.0) / (n_knots - 1) for k in range(n_knots)]
     weights = ops.constant(tuple(portions), like=scores, dtype=scores.dtype)
     return xp.sum(missed * xp.reshape(weights, (*(1 for _ in scores.shape[:-1]), n_knots, 1)), axis=-2)
 
 
-def band_diagnostics(items: Items, band: Band, counted: Array, missed: Array, numerator: Array) -> dict[str, Array]:
-    """Figures of each row, [...].
+def band_diagnostics(
+    items: Items, thresholds: Array, counted: Array, missed: Array, numerator: Array
+) -> dict[str, Array]:
+    """Figures of each row, [...], besides tau_eff, which is temperature · scale.
 
-    t_alpha and t_beta are the scores at the edges of the band (0 without a reference), tau_eff is temperature · scale,
-    band_neg_count the number of iid negatives in the band (with multiplicities, their sum), and pauc_var the variance
-    (biased, weighted like the mean) of the contributions of single positives to the pAUC.
+    t_alpha and t_beta are the scores at the edges of the band (0 without a reference), band_neg_count the number of
+    iid negatives in the band (with multiplicities, their sum), and pauc_var the variance (biased, weighted like the
+    mean) of the contributions of single positives to the pAUC.
     """
     missed = ops.stop_gradient(missed)
     mean, _ = numerator_mean(missed, numerator)
     variance, _ = numerator_mean((missed - mean[..., None]) ** 2, numerator)
     return {
-        "t_alpha": band.thresholds[..., 0],
-        "t_beta": band.thresholds[..., -1],
-        "tau_eff": band.tau,
+        "t_alpha": thresholds[..., 0],
+        "t_beta": thresholds[..., -1],
         "band_neg_count": count_of(counted, items),
         "pauc_var": variance,
     }

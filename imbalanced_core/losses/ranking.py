@@ -93,7 +93,7 @@ def average_precision(
     portion, has_positive = portions(of_counted(items.numerator, counts))
     own = () if items.multiplicity is None else (of_counted(weight_of(items.positives, items), counts),)
     loss = _share_of_negatives(counts.above, portion, *own)
-    valid = has_positive & ops.any_in_row(items.negatives)
+    valid = has_positive & xp.any(items.negatives, axis=-1)
     return loss, valid, {"tau_eff": tau}
 
 
@@ -170,13 +170,8 @@ def recall(
     checks.one_of("quantile_interpolation", quantile_interpolation, INTERPOLATIONS)
     checks.non_negative("margin", margin)
     tau = scale_temperature(temperature, temperature_scale, items)
-    threshold = masked_quantile(
-        items.scores,
-        (level_below(quantile),),
-        where=items.where,
-        multiplicity=items.multiplicity,
-        interpolation=quantile_interpolation,
-    )
+    options = {"where": items.where, "multiplicity": items.multiplicity, "interpolation": quantile_interpolation}
+    threshold = masked_quantile(items.scores, (level_below(quantile),), **options)
     xp = array_namespace(threshold)
     threshold = ops.where(xp.isnan(threshold), 0.0, threshold)  # for an empty row
     scores, numerator = select_numerator(items)
@@ -228,11 +223,10 @@ def pairs_in_order(
 
 
 def against(items: Items, opponents: Array, tau: Array, margin: float) -> tuple[Array, Array, Array, Array]:
-    """The mean over positives i and opponents j, some of the negatives, of σ((s_j − s_i)/τ + margin).
+    """The mean [...] over positives i and opponents j, some of the negatives, of σ((s_j − s_i)/τ + margin).
 
-    Returns:
-        The mean [...]; whether a row has both kinds, bool [...]; and the mean over j of each positive with its weight
-        in the mean over i, both [..., m], in any order; other items among them have weight 0.
+    And whether a row has both kinds, bool [...], and the mean over j of each positive with its weight in the mean over
+    i, both [..., m], in any order; other items among them have weight 0.
     """
     xp = array_namespace(items.scores)
     weights = weight_of(opponents, items)

@@ -55,22 +55,12 @@ def is_on_accelerator(x: Array) -> bool:
     return backend(x).is_on_accelerator(x)
 
 
-def row_by_row(x: Array) -> Array:
-    """x in a contiguous layout, the last axis innermost, where that matters."""
-    return backend(x).row_by_row(x)
-
-
-def in_memory(x: Array) -> Array:
-    """x, materialised: PyTorch's compiler would otherwise recompute it for each entry it is broadcast to."""
-    return backend(x).in_memory(x)
-
-
 def matmul(a: Array, b: Array) -> Array:
     """a @ b in full precision, where an accelerator would round float32 factors to half of their digits."""
     return backend(a).matmul(a, b)
 
 
-def constant(numbers: Any, *, like: Array, dtype: Any = None) -> Array:
+def constant(numbers: Any, *, like: Array, dtype: Any) -> Array:
     """A number, nested tuples of numbers or a table as an array, in the library and on the device of `like`."""
     return backend(like).constant(numbers, like, dtype)
 
@@ -84,7 +74,7 @@ def tabulated(function: Callable[..., np.ndarray], *arguments: Any, like: Array,
 
 
 def for_each_row(number: Array, x: Array) -> Array:
-    """A 0-d array broadcast to the rows [...] of x [..., n], varying over a device mesh as x does."""
+    """A 0-d array broadcast to the rows [...] of x [..., n], n > 0, varying over a device mesh as x does."""
     return backend(x).for_each_row(number, x)
 
 
@@ -96,16 +86,6 @@ def prefers_tables(x: Array) -> bool:
 def has_exact_float64(x: Array) -> bool:
     """Whether the device of x has float64 arithmetic that follows IEEE 754."""
     return backend(x).has_exact_float64(x)
-
-
-def any_in_row(mask: Array) -> Array:
-    """Whether each row (last axis) has a True: bool [...]."""
-    return backend(mask).any_in_row(mask)
-
-
-def count_in_row(mask: Array) -> Array:
-    """The number of True in each row (last axis): integers [...]."""
-    return backend(mask).count_in_row(mask)
 
 
 def are_binary(x: Array) -> bool:
@@ -124,9 +104,9 @@ def greatest_count(mask: Array) -> int | None:
 
 
 def places(mask: Array, count: int) -> Array:
-    """The indices [..., count] of all True in each row of a mask [..., n], in any order, padded with others.
+    """The indices [..., count] of the at most `count` > 0 True in each row of a mask, in any order, padded with others.
 
-    No row has more than `count` True, a Python int in [1, n], so that shapes do not depend on values.
+    This and the next two functions are for arrays whose `greatest_count` is not None.
     """
     return backend(mask).places(mask, count)
 
@@ -252,18 +232,12 @@ def probabilities(x: Array, *, axis: int) -> tuple[Array, Array, Array]:
 def odds_of_others(
     x: Array, ids: Array, *, axis: int, may_underflow: bool, reuse: bool = False
 ) -> tuple[Array, Array | float, Array, Array]:
-    """Softmax over the classes other than one id per position, in two parts, and their log odds.
+    """Softmax over the classes other than one id, in range, per position, in two parts, and their log odds.
 
-    Args:
-        x: class logits; with `reuse` they may be overwritten.
-        ids: one for each position, in range.
-        axis: the class axis.
-        may_underflow: whether the softmax may be 0 where all others underflow relative to x_id; faster on the CPU.
-        reuse: see x.
-
-    Returns:
-        (others, total, n, own): others / total is the softmax along `axis` over the classes other than `ids`, 0 at
-        `ids`, and others may be overwritten; n = log Σ_{c≠id} exp(x_c) − x_id; own = x_id. Only others has the axis.
+    Returns (others, total, n, own): others / total is the softmax along `axis` over the classes other than `ids`, 0 at
+    `ids`, and others may be overwritten; n = log Σ_{c≠id} exp(x_c) − x_id; own = x_id. Only others has the axis.
+    `may_underflow`: the softmax may be 0 where all others underflow relative to x_id, which is faster on the CPU;
+    `reuse`: x may be overwritten.
     """
     return backend(x).odds_of_others(x, ids, axis=axis, may_underflow=may_underflow, reuse=reuse)
 

@@ -14,17 +14,12 @@ def stop_gradient(x: Array) -> Array:
 
 
 def with_vjp(primal: Callable[..., Any], vjp: Callable[..., tuple], *, keeps: bool = False) -> Callable[..., Array]:
-    """`primal` with a hand-written derivative.
+    """The function `primal(*arrays, **static) -> array` with a hand-written derivative; `static` are hashable.
 
-    Args:
-        primal: `primal(*arrays, **static) -> array`; `static` are hashable Python values.
-        vjp: `vjp(cotangent, *arrays, **static)` -> one gradient per array: an array, a function without arguments
-            that is called only if the gradient is needed, or None.
-        keeps: whether `primal` returns a second array for the derivative: `vjp(cotangent, kept, *arrays, **static)`.
-
-    Returns:
-        A function of the same signature. Its second derivative differentiates `vjp`, which must therefore be made of
-        differentiable operations of its inputs.
+    `vjp(cotangent, *arrays, **static)` returns one gradient per array: an array, a function without arguments that is
+    called only if the gradient is needed, or None. With `keeps`, `primal` returns a second array for the derivative:
+    `vjp(cotangent, kept, *arrays, **static)`. The second derivative differentiates `vjp`, which must therefore be made
+    of differentiable operations of its inputs.
     """
 
     def function(*arrays: Array, **static: Any) -> Array:
@@ -36,9 +31,7 @@ def with_vjp(primal: Callable[..., Any], vjp: Callable[..., tuple], *, keeps: bo
 def untraced(function: Callable[..., Array], *, like: int) -> Callable[..., Array]:
     """`function` of arrays as one operator without derivative, which compiled code calls in eager mode.
 
-    Args:
-        function: may read values; has a name in its module.
-        like: the index of the array that has the shape and dtype of the result.
+    It may read values. The result has the shape and dtype of the array with index `like`.
     """
     name = f"{function.__module__}.{function.__qualname__}"
     UNTRACED[name] = function
@@ -57,10 +50,8 @@ def prefers_untraced(x: Array) -> bool:
 def in_pieces(function: Callable[..., Array], arrays: tuple[Array, ...], *, size: int) -> Array:
     """`function(*arrays)`, evaluated piece by piece along the first axis where that is faster or saves memory.
 
-    Args:
-        function: each entry of its result depends only on the entries at the same index of the first axis.
-        arrays: arrays with equal first axes.
-        size: the size of the function's temporaries, in numbers per index of that axis.
+    Entries of the result may depend only on those at the same index of that axis, which all arrays share. `size` is the
+    size of the function's temporaries, in numbers per index.
     """
     return backend(arrays[0]).in_pieces(function, arrays, size)
 
@@ -70,18 +61,11 @@ def with_partials(
     partials: tuple[Callable[..., Array] | None, ...],
     with_slope: Callable[..., tuple[Array, Array]],
 ) -> Callable[..., Array]:
-    """An elementwise function with hand-written derivatives.
+    """The elementwise `function(*arrays)` with hand-written derivatives; the second derivative differentiates them.
 
-    Args:
-        function: `function(*arrays) -> array`; every entry of the result depends only on the entries of the arrays
-            at the same position. The first array has the shape of the result; the others have that shape, are 0-d or
-            are Python numbers.
-        partials: for each argument `partial(*arrays)`, the derivative by it at every entry, or None for an argument
-            without gradient. Only requested partials are evaluated.
-        with_slope: `with_slope(*arrays)`, the function and its first partial, for less than the cost of both.
-
-    Returns:
-        A function of the same signature. Its second derivative differentiates the partials.
+    The first array has the shape of the result; the others have that shape, are 0-d or are Python numbers.
+    `partials` are, for each argument, `partial(*arrays)`, the derivative by it at every entry, or None for an argument
+    without gradient. `with_slope(*arrays)` is the function and its first partial, for less than the cost of both.
     """
 
     def differentiable(*arrays: Array) -> Array:
@@ -97,19 +81,14 @@ def with_class_slope(
     *,
     in_blocks: bool = True,
 ) -> Callable[..., Array]:
-    """A function of the class logits of every position, with a hand-written derivative.
+    """A function of the class logits of every position, with a hand-written derivative, which is differentiated again.
 
-    Args:
-        function: `function(logits, targets, where, valid, *numbers, axis=axis)` with classes on `axis`; targets are
-            ids, one per position, or an array in the shape of `logits`; `where` and `valid` are masks of the positions
-            or None; numbers are Python numbers or 0-d. Returns one value per position, and its derivatives by the
-            logits of that position as a product: a factor per position, and an array in the shape of `logits`.
-        by_targets: from the same arguments, the derivatives by the targets, in their shape; None for ids.
-        by_numbers: from the same arguments, one derivative per number, in the shape of the positions.
-        in_blocks: whether the function has so many temporaries that they should stay in the CPU cache.
-
-    Returns:
-        A function of the same arguments that returns the values. Its second derivative differentiates the derivatives.
+    `function(logits, targets, where, valid, *numbers, axis=axis)` has the classes on `axis`; targets are ids, one per
+    position, or an array in the shape of `logits`; `where` and `valid` are masks of the positions or None; numbers are
+    Python numbers or 0-d. It returns one value per position, and its derivatives by the logits of that position as a
+    product: a factor per position, and an array in the shape of `logits`. From the same arguments, `by_targets` returns
+    the derivatives by the targets, in their shape (None for ids), and `by_numbers` one derivative per number, in the
+    shape of the positions. `in_blocks`: the function has so many temporaries that they should stay in the CPU cache.
     """
 
     def differentiable(logits: Array, targets: Array, *others: Any, axis: int) -> Array:

@@ -40,7 +40,7 @@ def clear(x: Array, where: Array, largest: float) -> tuple[Array, Array]:
     xp = array_namespace(x)
     kept = xp.where(where, x, 0.0)
     is_nan = xp.isnan(kept)
-    return xp.clip(xp.where(is_nan, 0.0, kept), min=-largest, max=largest), any_in_row(is_nan)
+    return xp.clip(xp.where(is_nan, 0.0, kept), min=-largest, max=largest), xp.any(is_nan, axis=-1)
 
 
 def times_logistic_derivative(x: Array, at: Array, *, reuse: bool = False, reuse_at: bool = False) -> Array:
@@ -84,14 +84,6 @@ def is_eager_cpu(x: Array) -> bool:
 is_on_accelerator = prefers_untraced = are_binary = is_eager_cpu
 
 
-def row_by_row(x: Array) -> Array:
-    return x
-
-
-def in_memory(x: Array) -> Array:
-    return x
-
-
 def matmul(a: Array, b: Array) -> Array:
     return a @ b
 
@@ -106,9 +98,6 @@ class Table(NamedTuple):
     text: str
     shape: tuple[int, ...]
 
-    def array(self) -> np.ndarray:
-        return np.array(self.text.split(), dtype=np.float64).reshape(self.shape)
-
 
 def table(numbers: Any) -> Table:
     """Nested numbers for `constant`, to be stored at module level.
@@ -120,9 +109,15 @@ def table(numbers: Any) -> Table:
     return Table(" ".join(map(str, array.flat)), array.shape)
 
 
+def as_numpy(numbers: Any) -> np.ndarray:
+    """The array that `constant` makes, in numpy."""
+    if isinstance(numbers, Table):
+        return np.array(numbers.text.split(), dtype=np.float64).reshape(numbers.shape)
+    return np.asarray(numbers)
+
+
 def constant(numbers: Any, like: Array, dtype: Any) -> Array:
-    numbers = numbers.array() if isinstance(numbers, Table) else numbers
-    return array_namespace(like).asarray(numbers, dtype=dtype, device=like.device)
+    return tabulated(as_numpy, (numbers,), like, dtype)
 
 
 def tabulated(table: Callable, arguments: tuple, like: Array, dtype: Any) -> Array:
@@ -233,38 +228,12 @@ def rows_and_geometric_sums(rows: Sequence[Array], start: Array, ratio: Array, c
     return array_namespace(start).stack([*rows, *sums], axis=-2)
 
 
-def any_in_row(mask: Array) -> Array:
-    return array_namespace(mask).any(mask, axis=-1)
-
-
-def count_in_row(mask: Array) -> Array:
-    return array_namespace(mask).count_nonzero(mask, axis=-1)
-
-
 def known_within(x: Array, least: float, greatest: float) -> bool:
     return False
 
 
 def greatest_count(mask: Array) -> int | None:
     return None
-
-
-def places(mask: Array, count: int) -> Array:
-    xp = array_namespace(mask)
-    return xp.argsort(xp.astype(~mask, xp.uint8), axis=-1, stable=True)[..., :count]
-
-
-def put_along(x: Array, places: Array, values: Array | float, *, reuse: bool = False) -> Array:
-    xp = array_namespace(x)
-    is_place = places[..., :, None] == xp.arange(x.shape[-1], dtype=places.dtype)
-    values = xp.astype(is_place, x.dtype) * (values if isinstance(values, (int, float)) else values[..., :, None])
-    return xp.where(xp.any(is_place, axis=-2), xp.sum(values, axis=-2), x)
-
-
-def add_rows(x: Array, index: Array, rows: Array) -> Array:
-    xp = array_namespace(x)
-    is_row = xp.astype(xp.arange(x.shape[0], dtype=index.dtype)[:, None] == index, x.dtype)
-    return x + xp.reshape(is_row @ xp.reshape(rows, (rows.shape[0], -1)), x.shape)
 
 
 def pick(x: Array, ids: Array, *, axis: int) -> Array:

@@ -29,11 +29,7 @@ def library_of(array: Array) -> str | None:
 
 
 def common_library(*arrays: Array) -> str:
-    """The library that all arrays belong to; Python and numpy scalars and None fit any.
-
-    Raises:
-        TypeError: if arrays of several libraries are mixed, or none of the arguments is an array.
-    """
+    """The library that all arrays belong to, else TypeError; Python and numpy scalars and None fit any."""
     found = None
     for array in arrays:
         library = library_of(array)

@@ -43,15 +43,11 @@ def cut(scores: Array, weights: Array, temperature: Array, size: int) -> Blocks:
 
 
 def sums_over_pairs(blocks: Blocks, kernel: Kernel, arrived: Array, in_block: Callable[..., Array]) -> Array:
-    """Sums over all pairs of items, within blocks and between them.
+    """Sums over all pairs of items, within blocks and, from what `arrived` by `between_blocks`, between them.
 
-    Args:
-        blocks: the rows.
-        kernel: the summed function of a pair.
-        arrived: the moments of all other blocks at each block, from `between_blocks`.
-        in_block: returns the sums, [block, m, item], from the weights [block, k, item], the differences (s_j − s_i)/τ
-            within each block [block, j, i], and Σ_j weights[k, j] · kernel((s_j − s_i)/τ) over the items j of all other
-            blocks, [block, k, item].
+    `in_block` returns the sums, [block, m, item], from the weights [block, k, item], the differences (s_j − s_i)/τ
+    within each block [block, j, i], and Σ_j weights[k, j] · kernel((s_j − s_i)/τ) over the items j of all other blocks,
+    [block, k, item].
     """
 
     def of_items(s: Array, w: Array, tau: Array, coefficients: Array) -> Array:

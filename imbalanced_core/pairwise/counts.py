@@ -83,7 +83,9 @@ def soft_counts_above(scores: Array, weights: Array, temperature: Array) -> Arra
     weights = xp.astype(weights, scores.dtype)
     if is_small(scores):
         return _dense(scores, weights, temperature)
-    return _at_all_in_blocks(scores, weights, temperature)
+    scores, order = ops.sort_with_order(scores)
+    counts = _at_all(scores, of_each_sum(weights, order), temperature)
+    return of_each_sum(counts, ops.inverse_permutation(order))
 
 
 def soft_counts_at(scores: Array, weights: Array, temperature: Array, at: Array) -> Counts:
@@ -153,14 +155,12 @@ def _are_few(requested: int, at: Array) -> bool:
 
 def is_small(scores: Array) -> bool:
     """Whether all pairs are visited as one matrix; affects only speed."""
-    is_jax, on_accelerator = library_of(scores) == "jax", ops.is_on_accelerator(scores)
-    if ops.is_eager_cpu(scores):
-        most = _PAIRS_EAGER_CPU
-    elif is_jax:
-        most = _PAIRS_JAX_ACCELERATOR if on_accelerator else _PAIRS_JAX_CPU
-    else:
-        most = _PAIRS_ACCELERATOR if on_accelerator else _PAIRS_CPU
-    return _pairs(scores) <= most
+    on_cpu, on_accelerator = _PAIRS_CPU, _PAIRS_ACCELERATOR
+    if library_of(scores) == "jax":
+        on_cpu, on_accelerator = _PAIRS_JAX_CPU, _PAIRS_JAX_ACCELERATOR
+    elif ops.is_eager_cpu(scores):
+        on_cpu = _PAIRS_EAGER_CPU
+    return _pairs(scores) <= (on_accelerator if ops.is_on_accelerator(scores) else on_cpu)
 
 
 def _pairs(scores: Array) -> int:
@@ -176,13 +176,6 @@ def _within_range(scores: Array, temperature: Array) -> tuple[Array, Array]:
     largest = float(xp.finfo(scores.dtype).max) / 4.0
     temperature = xp.where(temperature > 0, xp.clip(temperature, min=100.0 / largest), xp.nan)
     return xp.clip(scores, min=-largest, max=largest), temperature
-
-
-def _at_all_in_blocks(scores: Array, weights: Array, temperature: Array) -> Array:
-    """The counts of all items, in the order of the input."""
-    scores, order = ops.sort_with_order(scores)
-    counts = _at_all(scores, of_each_sum(weights, order), temperature)
-    return of_each_sum(counts, ops.inverse_permutation(order))
 
 
 def _in_blocks(scores: Array, weights: Array, temperature: Array, at: Array) -> Counts:
@@ -227,7 +220,6 @@ def _vjp_of_all(cotangent: Array, arrived: Array, scores: Array, weights: Array,
     w̄_kj = Σ_i c_ki σ((s_j − s_i)/τ) = Σ_i c_ki − Σ_i c_ki σ((s_i − s_j)/τ).
     """
     xp = array_namespace(scores)
-
     by_scores = partial(gradient_of_all, cotangent, arrived, scores, weights, temperature)
 
     def by_weights() -> Array:

@@ -5,8 +5,9 @@ item i on the counts of others and theirs on its own. An item's pair with itself
 """
 
 import math
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
+from functools import partial, reduce
+from operator import add
 
 from imbalanced_core import ops
 from imbalanced_core.ops.namespace import Array, array_namespace
@@ -16,19 +17,13 @@ _MATRICES = 2  # of all pairs of a row, in use at a time
 
 
 def counts(scores: Array, weights: Array, temperature: Array, *indices: Array) -> tuple[Array, Array]:
-    """Σ_j weights_kj σ((s_j − s_i)/τ) at the items i of `indices`, and the differences, which the gradient needs.
+    """Σ_j weights_kj σ((s_j − s_i)/τ), [..., k, m], and (s_j − s_i)/τ, [..., m, n], which the gradient needs.
 
-    Args:
-        scores: [..., n].
-        weights: [..., k, n].
-        temperature: τ, [...].
-        *indices: integers [..., m], distinct within a row; without them every item is requested.
-
-    Returns:
-        Counts [..., k, m] and scaled differences (s_j − s_i)/τ [..., m, n].
+    Scores are [..., n], weights [..., k, n] and τ [...]; the requested items i are those at the `indices` [..., m],
+    distinct within a row, or all.
     """
     requested = ops.rearrange(scores, *indices) if indices else scores
-    x = ops.differences(*map(ops.in_memory, (scores, requested, temperature)))
+    x = ops.differences(scores, requested, temperature)
     return ops.matmul(weights, ops.sigmoid(x, absolute=True).mT), x
 
 
@@ -87,13 +82,12 @@ def _row_by_row(
 
 def _counts_of_rows(scores: Array, weights: Array, temperature: Array, indices: Array) -> Array:
     requested = ops.rearrange(scores, indices)
-    return _total(
-        ops.matmul(
-            weights[..., part],
-            ops.sigmoid(ops.differences(scores[..., part], requested, temperature), reuse=True, absolute=True).mT,
-        )
-        for part in _parts(scores, indices)
-    )
+
+    def counts_of(part: slice) -> Array:
+        x = ops.differences(scores[..., part], requested, temperature)
+        return ops.matmul(weights[..., part], ops.sigmoid(x, reuse=True, absolute=True).mT)
+
+    return reduce(add, map(counts_of, _parts(scores, indices)))
 
 
 def _gradient_of_rows(scores: Array, weights: Array, temperature: Array, indices: Array, cotangent: Array) -> Array:
@@ -113,7 +107,7 @@ def _gradient_of_rows(scores: Array, weights: Array, temperature: Array, indices
         by_row.append(xp.sum(d, axis=-1))
     tau = temperature[..., None]
     among = _gradient(cotangent, ops.differences(requested, requested, temperature), own_weights, temperature)
-    return ops.put_along(xp.concat(by_column, axis=-1) / tau, indices, among - _total(iter(by_row)) / tau)
+    return ops.put_along(xp.concat(by_column, axis=-1) / tau, indices, among - reduce(add, by_row) / tau)
 
 
 def is_long(scores: Array, indices: Array) -> bool:
@@ -146,8 +140,3 @@ def of_each_sum(weights: Array, indices: Array) -> Array:
 def _parts(scores: Array, indices: Array) -> list[slice]:
     step = max(1, _PAIRS_PER_PART // math.prod(indices.shape))
     return [slice(start, start + step) for start in range(0, scores.shape[-1], step)]
-
-
-def _total(terms: Iterator[Array]) -> Array:
-    first = next(terms)
-    return sum(terms, start=first)

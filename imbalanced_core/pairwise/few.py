@@ -16,11 +16,7 @@ _VERY_FEW = 0.1  # share of the items up to which large blocks are faster
 def counts_at(scores: Array, weights: Array, temperature: Array, indices: Array) -> tuple[Array, Array]:
     """Σ_j weights_kj σ((s_j − s_i)/τ) at a few items i, and the moments that arrived at each block, for the gradient.
 
-    Args:
-        scores: [..., n], ascending.
-        weights: [..., k, n].
-        temperature: τ, [...].
-        indices: integers [..., m], distinct within a row.
+    Scores are [..., n], ascending, weights [..., k, n], τ [...] and the indices of the items [..., m], distinct.
     """
     xp = array_namespace(scores)
     kernel = LOGISTIC[xp.finfo(scores.dtype).bits]

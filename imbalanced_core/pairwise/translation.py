@@ -22,15 +22,9 @@ def levels(blocks: int) -> int:
 def between_blocks(ends: Array, moments: Array, rates: Array, first: int) -> Array:
     """The moments that arrive at each block from all others of its row.
 
-    Args:
-        ends: the lowest and the highest score of each block, [row, end, block]; blocks ascend.
-        moments: of each block about each of its ends, [row, k, end, power, block].
-        rates: −p/τ, [row, power].
-        first: the first power, 0 or 1.
-
-    Returns:
-        The moments of all blocks below about the low end of each block, and of all blocks above about its high end,
-        [row, k, end, power, block].
+    They are those of all blocks below about the low end of each block, and of all blocks above about its high end.
+    Both they and the moments of each block about its ends are [row, k, end, power, block], `ends` are the lowest and
+    the highest score of each block, [row, end, block], ascending, `rates` −p/τ, [row, power], from the power `first`.
     """
     if ends.shape[-1] <= FEW_BLOCKS:
         return _between_few_blocks(ends, moments, rates, first)

@@ -30,14 +30,11 @@ def row_labels(targets: Array, *, shape: tuple[int, ...], ignore_index: int, mul
 
 
 def block_labels(labels: Array, *, first: Array, width: int, num_classes: int) -> Array:
-    """The 0/1 labels of one block of classes, for `pooled_loss` with `multilabel` and ignore_index −1.
+    """The labels of one block of classes, for `pooled_loss` with `multilabel` and ignore_index −1: int32 [M, width].
 
-    Labels come from `row_labels`: class ids [M], or the 0/1 labels of the block [M, width]. `first` is the first class
-    of the block, an int or a 0-d array.
-
-    Returns:
-        int32 [M, width]: 1 for the row's own class, 0 for others, −1 for ignored rows and padding; 2, which makes the
-        loss NaN, for invalid targets.
+    1 for the row's own class, 0 for others, −1 for ignored rows and padding; 2, which makes the loss NaN, for invalid
+    targets. They follow from those of `row_labels`: class ids [M], or the 0/1 labels of the block [M, width]. `first`
+    is the first class of the block, an int or a 0-d array.
     """
     xp = array_namespace(labels)
     first = first if isinstance(first, int) else xp.astype(first, xp.int32)

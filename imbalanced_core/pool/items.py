@@ -69,9 +69,6 @@ def make_items(
         checks.broadcastable(name, mask, "scores", scores)
     for name, array in (("weights", weights), ("multiplicity", multiplicity)):
         checks.broadcastable(name, array, "scores", scores)
-    if scores.shape[-1] == 0:  # as one masked item: maxima and indices need an item
-        scores, positives = xp.sum(scores, axis=-1, keepdims=True), xp.any(positives, axis=-1, keepdims=True)
-        where, weights, multiplicity, live, is_iid = positives, None, None, None, None
     scores = ops.widen(scores)
     where = xp.ones_like(positives) if where is None else where
     where, weights, multiplicity, live, is_iid = (
@@ -82,7 +79,7 @@ def make_items(
     if weights is not None:
         weights = ops.astype(ops.stop_gradient(weights), scores.dtype)
         fit = are_weights(weights)
-        is_bad, weights = ops.any_in_row(where & ~fit), ops.where(fit, weights, 0.0)
+        is_bad, weights = xp.any(where & ~fit, axis=-1), ops.where(fit, weights, 0.0)
     if multiplicity is not None:
         multiplicity = ops.astype(ops.stop_gradient(multiplicity), scores.dtype)
     only_live = pos_numerator == "live"
@@ -108,6 +105,9 @@ def assemble(
 ) -> Items:
     """The items of valid arrays: positives are not masked, weights are finite and >= 0."""
     xp = array_namespace(scores)
+    if scores.shape[-1] == 0:  # as one masked item: maxima and indices need an item
+        scores, positives = xp.sum(scores, axis=-1, keepdims=True), xp.any(positives, axis=-1, keepdims=True)
+        where, weights, multiplicity, live, is_iid = positives, None, None, positives, None
     largest = float(xp.finfo(scores.dtype).max) ** 0.5  # differences, and their ratio to τ, stay finite
     clean, has_nan = ops.clear(scores, where, largest)
     counted = positives & live if only_live and live is not None else positives
@@ -115,17 +115,8 @@ def assemble(
     if multiplicity is not None:
         multiplicity = ops.where(where, multiplicity, 0.0)
         numerator = numerator * multiplicity
-    return Items(
-        scores=clean,
-        where=where,
-        positives=positives,
-        negatives=where != positives,
-        numerator=numerator,
-        multiplicity=multiplicity,
-        is_iid=is_iid,
-        live=live,
-        has_nan=has_nan if is_bad is None else has_nan | is_bad,
-    )
+    has_nan = has_nan if is_bad is None else has_nan | is_bad
+    return Items(clean, where, positives, where != positives, numerator, multiplicity, is_iid, live, has_nan)
 
 
 def settle(loss: Array, valid: Array, items: Items) -> tuple[Array, Array]:
@@ -201,14 +192,12 @@ def dispersion(kind: str, items: Items, reference: Array) -> Array | None:
     if kind == "iqr":
         quartiles = masked_quantile(items.scores, (0.25, 0.75), where=reference, multiplicity=items.multiplicity)
         return quartiles[..., 1] - quartiles[..., 0]
-    return standard_deviation(ops.stop_gradient(items.scores), reference, items)
+    return standard_deviation(items, reference)
 
 
-def standard_deviation(scores: Array, reference: Array, items: Items) -> Array:
+def standard_deviation(items: Items, reference: Array) -> Array:
     """The standard deviation [...] of the reference scores, 0 if there are none and exactly 0 for equal scores."""
-    xp = array_namespace(scores)
-    if scores.shape[-1] == 0:  # has no least score
-        return xp.sum(scores, axis=-1)
+    xp, scores = array_namespace(items.scores), ops.stop_gradient(items.scores)
     # Distances from the least score, which are exactly equal for equal scores, in units of the greatest distance, so
     # that squares stay in range.
     least = xp.min(ops.where(reference, scores, xp.inf), axis=-1, keepdims=True)

@@ -53,9 +53,6 @@ def read_labels(
     Returns:
         Labels, int32 [N] or [N, C], −1 where ignored; and bool [N], the rows with a target that is neither a class nor
         ignored, whose labels are −1; None for the latter if all targets are known to be classes.
-
-    Raises:
-        ValueError, TypeError: if shape or dtype does not fit.
     """
     xp = array_namespace(targets)
     targets = _shaped(targets, rows, num_classes, multilabel=multilabel)

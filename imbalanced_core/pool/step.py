@@ -110,7 +110,7 @@ def pooled_loss(
     gate = figures.pop("gate", ())
     losses, valid = settle(losses, valid, items)
     if diagnostics:
-        figures["spread"] = standard_deviation(ops.stop_gradient(items.scores), items.where, items)
+        figures["spread"] = standard_deviation(items, items.where)
         figures = nan_where_unsettled(figures, items)
         figures["grad_pos_count"] = _count_live_positives(pool, items, rows, local, losses.dtype)
     if update_queue:
@@ -186,35 +186,19 @@ def _join(queue: Queue, rows: Queue, *, local: Array | None, with_masks: bool, w
         carries_gradient = live if local is None else joined(is_past, local)
     if with_iid:
         is_iid = joined(queue.is_iid, xp.ones_like(rows.weights, dtype=xp.bool) if rows.is_iid is None else rows.is_iid)
-    return Pool(
-        logits=joined(queue.logits, rows.logits),
-        labels=joined(queue.targets, rows.targets),
-        weights=joined(queue.weights, rows.weights),
-        is_iid=is_iid,
-        live=live,
-        carries_gradient=carries_gradient,
-        multiplicity=None,
-    )
+    logits, labels, weights = map(joined, queue[:3], rows[:3])
+    return Pool(logits, labels, weights, is_iid, live, carries_gradient, multiplicity=None)
 
 
 def _one_vs_rest_items(pool: Pool, is_bad: Array | None, *, only_live: bool) -> Items:
     xp = array_namespace(pool.logits)
     where = pool.labels >= 0
     where = where[None, :] if where.ndim == 1 else xp.matrix_transpose(where)
-    weights, multiplicity, live, is_iid = (
-        None if array is None else array[None, :] for array in (pool.weights, pool.multiplicity, pool.live, pool.is_iid)
-    )
-    return assemble(
-        ops.row_by_row(xp.matrix_transpose(pool.logits)),
-        one_vs_rest(pool.labels, pool.logits.shape[1]),
-        where,
-        weights,
-        multiplicity,
-        live,
-        is_iid,
-        is_bad,
-        only_live=only_live,
-    )
+    of_rows = (pool.weights, pool.multiplicity, pool.live, pool.is_iid)
+    weights, multiplicity, live, is_iid = (None if array is None else array[None, :] for array in of_rows)
+    positives = one_vs_rest(pool.labels, pool.logits.shape[1])
+    scores = xp.matrix_transpose(pool.logits)
+    return assemble(scores, positives, where, weights, multiplicity, live, is_iid, is_bad, only_live=only_live)
 
 
 def _count_live_positives(pool: Pool, items: Items, rows: Queue, local: Array | None, dtype: Any) -> Array:

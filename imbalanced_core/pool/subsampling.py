@@ -56,15 +56,9 @@ def subsample(pool: Pool, *, size: int, noise: Array | None) -> Pool:
     and stands for 1 / π_c rows, so that the expectation of every sum over the kept rows, weighted by `multiplicity`, is
     the sum over the full pool. If n <= `size`, all are kept, each with multiplicity 1.
 
-    Args:
-        pool: the full pool of M rows; for the class of a multi-label row see `strata`.
-        size: the number of rows to keep, at least `strata_count`; else ValueError.
-        noise: floats [M], independent and uniform in [0, 1). The same noise picks the same rows. None: if M <= `size`.
-
-    Returns:
-        A pool of min(size, M) rows, the pool itself if M <= `size`. Unfilled rows are ignored.
-
-    Cost: three sorts of M numbers.
+    For the class of a multi-label row see `strata`; `size` must be at least `strata_count`. The noise, floats [M], is
+    independent and uniform in [0, 1); the same picks the same rows. It is not needed if M <= `size`, when the pool
+    itself is returned. Unfilled rows are ignored. Cost: three sorts of M numbers.
     """
     xp = array_namespace(pool.logits)
     count = strata_count(pool.logits.shape[1], multilabel=pool.labels.ndim == 2)

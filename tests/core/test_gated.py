@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 import reference
 
-from imbalanced_core.losses.gated import contrast
+from imbalanced_core.losses.gated import contrast, opened, with_gate
+from imbalanced_core.losses.partial_auc import band_auc
+from imbalanced_core.losses.ranking import average_precision
 from imbalanced_core.pool.items import make_items
+from imbalanced_core.pool.queue import empty
+from imbalanced_core.pool.step import pooled_loss
 
 
 def batch(rng, rows=3, n=40, rate=0.2):
@@ -69,3 +73,13 @@ def test_equal_scores_are_not_its_minimum():
     (equal,), _ = of_batch(scores, positives)
     (apart,), _ = of_batch(scores + positives, positives)
     assert apart < equal == pytest.approx(np.log1p(95 / 5))
+
+
+@pytest.mark.parametrize("ranking", [average_precision, band_auc])
+def test_a_step_without_rows_has_a_loss_of_zero(ranking):
+    objective = with_gate(ranking, opened(3, xp=np), temperature=0.1)
+    nothing = np.zeros((0, 3), np.float32), np.zeros(0, int), empty(0, 3, xp=np)
+    loss, result = pooled_loss(objective, *nothing, live_aware=True)
+    assert loss == 0
+    assert not result.valid.any()
+    assert np.isfinite(result.gate.reached).all()

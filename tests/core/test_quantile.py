@@ -10,7 +10,6 @@ from imbalanced_core import metrics, quantile
 from imbalanced_core.losses.hard_examples import hard_negative
 from imbalanced_core.losses.partial_auc import partial_auc
 from imbalanced_core.losses.ranking import recall_at_quantile
-from imbalanced_core.ops.namespace import array_namespace
 from imbalanced_core.quantile import INTERPOLATIONS, masked_quantile
 
 LEVELS = (0.0, 0.005, 0.25, 1 / 3, 0.5, 0.75, 0.995, 1.0)
@@ -168,12 +167,14 @@ def test_positions_are_exactly_those_of_float64_up_to_2_to_the_31(backend, rng):
         pytest.skip("not in the strict standard; compilation is covered elsewhere; JAX has no exact float64")
     levels = TRICKY_LEVELS + EDGE_LEVELS + tuple(rng.random(20))
     last = _last_places(rng)
-    actual = backend.run(lambda n: quantile.positions(levels, n, array_namespace(n).float32), last)
+    values = np.zeros(1, np.float32)
     place = np.array([[level * int(n) for level in levels] for n in last])
-    np.testing.assert_array_equal(actual.lower, np.floor(place))
-    np.testing.assert_array_equal(actual.upper, np.ceil(place))
-    np.testing.assert_array_equal(actual.nearest, np.round(place))
-    np.testing.assert_allclose(actual.fraction, place - np.floor(place), atol=1e-7)
+    for how, expected in (("lower", np.floor(place)), ("higher", np.ceil(place)), ("nearest", np.round(place))):
+        indices, fraction = backend.run(lambda n, v, h=how: quantile.positions(levels, n, h, v), last, values)
+        np.testing.assert_array_equal(indices, expected)
+        np.testing.assert_allclose(fraction, place - np.floor(place), atol=1e-7)
+    both, _ = backend.run(lambda n, v: quantile.positions(levels, n, "linear", v), last, values)
+    np.testing.assert_array_equal(both, np.concatenate([np.floor(place), np.ceil(place)], axis=-1))
 
 
 def test_positions_without_float64_are_multiples_of_2_to_the_minus_22(backend, rng):
@@ -181,17 +182,22 @@ def test_positions_without_float64_are_multiples_of_2_to_the_minus_22(backend, r
         pytest.skip("not in the strict standard; compilation is covered elsewhere")
     levels = TRICKY_LEVELS + EDGE_LEVELS + tuple(rng.random(20))
     last = _last_places(rng)
-    actual = backend.run(lambda n: quantile.positions_in_integers(levels, n, array_namespace(n).float32), last)
+
+    def as_rounded(n):
+        lower, fraction = quantile.positions_in_integers(levels, n)
+        return lower, fraction, *(quantile.rounded(lower, fraction, how) for how in ("higher", "nearest"))
+
+    lower, fraction, upper, nearest = backend.run(as_rounded, last)
     place = np.array([[level * int(n) for level in levels] for n in last])
-    np.testing.assert_allclose(actual.lower + actual.fraction.astype(np.float64), place, atol=2.0**-21)
-    np.testing.assert_array_equal(actual.upper - actual.lower, actual.fraction > 0)
-    np.testing.assert_array_equal(actual.nearest, np.round(actual.lower + actual.fraction.astype(np.float64)))
+    np.testing.assert_allclose(lower + fraction.astype(np.float64), place, atol=2.0**-21)
+    np.testing.assert_array_equal(upper - lower, fraction > 0)
+    np.testing.assert_array_equal(nearest, np.round(lower + fraction.astype(np.float64)))
     is_whole = (place == np.round(place)) & (last[:, None] < 2**28)  # including those that are whole only by rounding
     assert is_whole.sum() > 1000
-    np.testing.assert_array_equal(actual.lower[is_whole], place[is_whole])
-    np.testing.assert_array_equal(actual.upper[is_whole], place[is_whole])
+    np.testing.assert_array_equal(lower[is_whole], place[is_whole])
+    np.testing.assert_array_equal(upper[is_whole], place[is_whole])
     is_away = np.abs(place - np.round(place)) > 2.0**-21
-    np.testing.assert_array_equal(actual.lower[is_away], np.floor(place)[is_away])
+    np.testing.assert_array_equal(lower[is_away], np.floor(place)[is_away])
 
 
 def test_many_entries_agree_with_numpy(monkeypatch, grad_backend, rng):

@@ -7,6 +7,7 @@ from pairwise_cases import dense_counts, dense_gradients
 from imbalanced_core import ops
 from imbalanced_core.ops.namespace import array_namespace
 from imbalanced_core.pairwise.counts import soft_counts_at
+from imbalanced_core.pairwise.dense import of_each_sum
 
 # (requested, items, items of weight 0): every pair, blocks for the requested, blocks for all, a shorter row
 CASES = [(3, 40, 0), (60, 1200, 0), (300, 2000, 0), (700, 1200, 0), (130, 3000, 2400), (5, 5, 0), (0, 30, 10)]
@@ -30,10 +31,10 @@ def all_counts(scores, weights, temperature, at):
         assert counts.shape == weights.shape
         return xp.where(at[..., None, :], counts, 0.0)
     assert counts.shape == (*weights.shape[:-1], indices.shape[-1])
-    result = xp.zeros_like(weights)
-    for k in range(weights.shape[-2]):
-        found = ops.put_along(xp.zeros_like(scores), indices, counts[..., k, :])
-        result = xp.concat([result[..., :k, :], found[..., None, :], result[..., k + 1 :, :]], axis=-2)
+    if indices.shape[-1] == scores.shape[-1]:
+        result = of_each_sum(counts, ops.inverse_permutation(indices))
+    else:
+        result = ops.put_along(xp.zeros_like(weights), xp.broadcast_to(indices[..., None, :], counts.shape), counts)
     return xp.where(at[..., None, :], result, 0.0)
 
 

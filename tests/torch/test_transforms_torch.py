@@ -11,7 +11,6 @@ from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.checkpoint import checkpoint
 
-from imbalanced_core.ops import on_torch
 from imbalanced_core.ops.on_torch import constants
 from imbalanced_torch import LossWarmupWrapper, SigmoidFocalLoss, SmoothAPLoss, SoftmaxFocalLoss
 
@@ -65,7 +64,7 @@ def test_make_fx_traces_what_runs(case):
 def no_constants(monkeypatch):
     """No constant has been made yet."""
     monkeypatch.setattr(constants, "_SCALARS", {})
-    for kept in (constants._kept, constants._arange, on_torch._kept_table):
+    for kept in (constants._kept, constants._arange):
         kept.cache_clear()
 
 
@@ -91,8 +90,7 @@ def test_constants_made_among_fake_tensors_are_not_kept(case, no_constants):
 def test_constants_made_in_inference_mode_can_be_trained_with(case, no_constants):
     x, y = batch(case=case)
     loss_fn = make(case, queue_size=0)
-    for kept in (constants._kept, on_torch._kept_table):  # by the constructor
-        kept.cache_clear()
+    constants._kept.cache_clear()  # of those by the constructor
     with torch.inference_mode():
         loss_fn(x, y)
     gradient(loss_fn, x, y)

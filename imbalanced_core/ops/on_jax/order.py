@@ -1,4 +1,4 @@
-"""Sorting, gathering and scattering: operations of `ops` on JAX arrays.
+"""Sorting and gathering: operations of `ops` on JAX arrays.
 
 XLA sorts integers far faster than floats: on the CPU plain integers use the C++ standard library, about seven times as
 fast as calling a comparator for every pair, and on GPUs a radix sort, with an integer value if need be. So floats are
@@ -32,14 +32,6 @@ def rearrange(x: jax.Array, order: jax.Array) -> jax.Array:
 def inverse_permutation(order: jax.Array) -> jax.Array:
     places = jnp.broadcast_to(jnp.arange(order.shape[-1], dtype=order.dtype), order.shape)
     return jnp.put_along_axis(jnp.zeros_like(order), order, places, axis=-1, inplace=False)
-
-
-def put_along(x: jax.Array, places: jax.Array, values: jax.Array | float, *, reuse: bool = False) -> jax.Array:
-    return jnp.put_along_axis(x, places, values, axis=-1, inplace=False)
-
-
-def add_rows(x: jax.Array, index: jax.Array, rows: jax.Array) -> jax.Array:
-    return x.at[index].add(rows)
 
 
 def _order(key: jax.Array) -> jax.Array:

@@ -1,6 +1,5 @@
 """The operations of `ops` on torch tensors."""
 
-import functools
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -9,8 +8,9 @@ from itertools import pairwise
 import torch
 
 from imbalanced_core.ops import dispatch, generic
+from imbalanced_core.ops.generic import divide, for_each_row
 from imbalanced_core.ops.on_torch.compiler import matmul, prefers_untraced, untraced
-from imbalanced_core.ops.on_torch.constants import arange, constant, makes_ordinary_tensors, scalar, where
+from imbalanced_core.ops.on_torch.constants import arange, constant, kept, scalar, where
 from imbalanced_core.ops.on_torch.derivatives import with_class_slope, with_partials, with_vjp
 from imbalanced_core.ops.on_torch.order import (
     add_rows,
@@ -29,8 +29,16 @@ from imbalanced_core.ops.on_torch.scores import clear, logistic, sigmoid, times_
 
 
 def differences(x: torch.Tensor, y: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
+    x, y, unit = map(_in_memory, (x, y, unit))
     matrix, unit = x.unsqueeze(-2) - y.unsqueeze(-1), unit.unsqueeze(-1).unsqueeze(-1)
     return matrix.div_(unit) if may_overwrite(matrix) else matrix / unit
+
+
+def _in_memory(x: torch.Tensor) -> torch.Tensor:
+    """x, materialised: the compiler would otherwise recompute it for each entry it is broadcast to."""
+    if not torch.compiler.is_compiling() or torch.compiler.is_exporting():
+        return x
+    return x.as_strided(x.shape, x.stride())  # inductor evaluates a tensor before taking a strided view
 
 
 def decay(x: torch.Tensor) -> torch.Tensor:
@@ -47,33 +55,7 @@ def stop_gradient(x: torch.Tensor) -> torch.Tensor:
 
 
 def tabulated(table: Callable, arguments: tuple, like: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
-    return _table(table, arguments, like.device, dtype or torch.int64)  # the dtype that gather expects
-
-
-@torch.compiler.assume_constant_result
-def _table(table: Callable, arguments: tuple, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    make = _kept_table if makes_ordinary_tensors() else _kept_table.__wrapped__
-    return make(table, arguments, device, dtype)
-
-
-@functools.cache
-def _kept_table(table: Callable, arguments: tuple, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    with torch.inference_mode(False):
-        return torch.from_numpy(table(*arguments)).to(dtype).to(device)
-
-
-def row_by_row(x: torch.Tensor) -> torch.Tensor:
-    return x.contiguous()
-
-
-def in_memory(x: torch.Tensor) -> torch.Tensor:
-    if not torch.compiler.is_compiling() or torch.compiler.is_exporting():
-        return x
-    return x.as_strided(x.shape, x.stride())  # inductor evaluates a tensor before taking a strided view
-
-
-def for_each_row(number: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    return number.expand(x.shape[:-1])
+    return kept(table, arguments, dtype or torch.int64, like.device)  # the dtype that gather expects
 
 
 def prefers_tables(x: torch.Tensor) -> bool:
@@ -107,14 +89,6 @@ def times_unit(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return x * y
     # Comparisons and a mask would be five calls. The logit is NaN outside [0, 1]; for any other value, xlogy is 0.
     return torch.addcmul(torch.xlogy(0.0, torch.logit(y.detach())), x, y)
-
-
-def any_in_row(mask: torch.Tensor) -> torch.Tensor:
-    return mask.any(dim=-1)
-
-
-def count_in_row(mask: torch.Tensor) -> torch.Tensor:
-    return mask.sum(dim=-1)  # `count_nonzero` has no vmap rule before torch 2.9
 
 
 def count(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -177,10 +151,6 @@ def logaddexp(a: torch.Tensor, b: torch.Tensor, p: torch.Tensor, q: torch.Tensor
     if torch.is_grad_enabled():
         return generic.logaddexp(a, b, p, q)
     return torch.maximum(a, b).sub_(torch.minimum(p, q).neg_().log1p_())
-
-
-def divide(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    return a / b
 
 
 def pick(x: torch.Tensor, ids: torch.Tensor, *, axis: int) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Cached constants on the device: a Python number in `torch.where` costs a call at every step."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,24 +16,28 @@ def makes_ordinary_tensors() -> bool:
     return not torch._C._are_functorch_transforms_active() and torch._C._get_dispatch_mode(_FAKE) is None
 
 
-def constant(numbers: Any, like: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+def constant(numbers: Any, like: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     if isinstance(numbers, (int, float)):  # filled on the device: a copy from the host would sync
-        dtype = dtype or (torch.get_default_dtype() if isinstance(numbers, float) else torch.int64)
         return torch.full((), numbers, dtype=dtype, device=like.device)
     if not torch.compiler.is_compiling():
-        make = _kept if makes_ordinary_tensors() else _kept.__wrapped__
-        return make(numbers, dtype, like.device)
+        return kept(generic.as_numpy, (numbers,), dtype, like.device)
     if isinstance(numbers, generic.Table):  # numpy would break the graph
         flat = torch.tensor([float(x) for x in numbers.text.split()], dtype=dtype, device=like.device)
         return flat.reshape(numbers.shape)
     return torch.tensor(numbers, dtype=dtype, device=like.device)
 
 
-@functools.cache  # a copy from the host at every call would stall an accelerator
-def _kept(numbers: Any, dtype: torch.dtype | None, device: torch.device) -> torch.Tensor:
-    numbers = numbers.array() if isinstance(numbers, generic.Table) else numbers
+@torch.compiler.assume_constant_result
+def kept(function: Callable, arguments: tuple, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """The numpy array function(*arguments) as a tensor: a copy at every call would stall an accelerator."""
+    make = _kept if makes_ordinary_tensors() else _kept.__wrapped__
+    return make(function, arguments, dtype, device)
+
+
+@functools.cache
+def _kept(function: Callable, arguments: tuple, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     with torch.inference_mode(False):  # else a later training step could not save it
-        return torch.tensor(numbers, dtype=dtype, device=device)
+        return torch.from_numpy(function(*arguments)).to(dtype).to(device)
 
 
 def where(condition: torch.Tensor, x: Any, y: Any) -> torch.Tensor:

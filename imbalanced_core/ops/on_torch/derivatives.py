@@ -3,6 +3,7 @@
 import contextlib
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,54 +20,31 @@ class _WithVjp(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(primal: Callable, vjp: Callable, static: dict, *arrays: Any) -> torch.Tensor:
+    def forward(primal: Callable, vjp: Callable, static: dict, keeps: bool, *arrays: Any) -> Any:
         with _without_autocast(arrays):
             return primal(*arrays, **static)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
-        _, ctx.vjp, ctx.static, *arrays = inputs
+    def setup_context(ctx: Any, inputs: tuple, output: Any) -> None:
+        ctx.primal, ctx.vjp, ctx.static, ctx.keeps, *arrays = inputs
+        if ctx.keeps:
+            arrays = [output[1], *arrays]
+            ctx.mark_non_differentiable(output[1])
+            ctx.set_materialize_grads(False)  # zeros for the kept array may be large
         _save(ctx, arrays)
 
     @staticmethod
-    def backward(ctx: Any, cotangent: torch.Tensor) -> tuple:
-        arrays = _saved(ctx)
-        with _without_autocast(arrays):
-            return _gradients(ctx, ctx.vjp(cotangent, *arrays, **ctx.static))
-
-
-class _WithKept(torch.autograd.Function):
-    """`_WithVjp` for a `primal` that returns a second array for the derivative."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(primal: Callable, vjp: Callable, static: dict, *arrays: torch.Tensor) -> tuple:
-        with _without_autocast(arrays):
-            return primal(*arrays, **static)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
-        ctx.primal, ctx.vjp, ctx.static, *arrays = inputs
-        ctx.mark_non_differentiable(output[1])
-        ctx.set_materialize_grads(False)  # zeros for the kept array may be large
-        ctx.save_for_backward(output[1], *arrays)
-
-    @staticmethod
-    def backward(ctx: Any, cotangent: torch.Tensor | None, _: None) -> tuple:
+    def backward(ctx: Any, cotangent: torch.Tensor | None, *_: None) -> tuple:
         if cotangent is None:
             return (None,) * len(ctx.needs_input_grad)
-        kept, *arrays = ctx.saved_tensors
+        arrays = _saved(ctx)
         with _without_autocast(arrays):
-            if torch.is_grad_enabled() and not torch.compiler.is_compiling():  # double backward
-                kept = ctx.primal(*arrays, **ctx.static)[1]
-            return _gradients(ctx, ctx.vjp(cotangent, kept, *arrays, **ctx.static))
-
-
-def _gradients(ctx: Any, gradients: tuple) -> tuple:
-    """The requested gradients of the arrays, preceded by None for three arguments without gradient."""
-    needed = ctx.needs_input_grad[3:]
-    return None, None, None, *(evaluate(g) if need else None for g, need in zip(gradients, needed, strict=True))
+            if ctx.keeps and torch.is_grad_enabled() and not torch.compiler.is_compiling():  # double backward
+                arrays[0] = ctx.primal(*arrays[1:], **ctx.static)[1]
+            gradients = ctx.vjp(cotangent, *arrays, **ctx.static)
+            needed = ctx.needs_input_grad[4:]
+            computed = (evaluate(g) if need else None for g, need in zip(gradients, needed, strict=True))
+            return None, None, None, None, *computed
 
 
 def _without_autocast(arrays: Sequence) -> contextlib.AbstractContextManager:
@@ -78,21 +56,33 @@ def with_vjp(primal: Callable, vjp: Callable, keeps: bool) -> Callable:
     def function(*arrays: Any, **static: Any) -> torch.Tensor:
         if _is_without_gradient(arrays):
             with _without_autocast(arrays):
-                return primal(*arrays, **static)[0] if keeps else primal(*arrays, **static)
-        if keeps:
-            return _with_kept(primal, vjp, static, *arrays)[0]
-        return _with_vjp(primal, vjp, static, *arrays)
+                result = primal(*arrays, **static)
+        else:
+            result = _with_vjp(primal, vjp, static, keeps, *arrays)
+        return result[0] if keeps else result
 
     return function
 
 
 def with_partials(function: Callable, partials: tuple, with_slope: Callable) -> Callable:
+    def value(*arrays: Any) -> torch.Tensor:
+        return _elementwise(function, arrays)
+
+    def vjp(cotangent: torch.Tensor, *arrays: Any) -> tuple:
+        def product(by: Callable, like: Any) -> Callable:
+            def of_part(cotangent: torch.Tensor, *arrays: Any) -> torch.Tensor:
+                return cotangent * by(*arrays)
+
+            return lambda: _elementwise(of_part, (cotangent, *arrays)).sum_to_size(like.shape)
+
+        return tuple(by and product(by, like) for by, like in zip(partials, arrays, strict=True))
+
+    general = with_vjp(value, vjp, keeps=False)
+
     def differentiable(*arrays: Any) -> torch.Tensor:
-        if _is_without_gradient(arrays):
-            return _elementwise(function, arrays)
         if _only_first_needs_gradient(arrays):
-            return _WithSlope.apply(with_slope, *arrays)
-        return _with_partials(function, partials, *arrays)
+            return _WithSlope.apply(partial(_elementwise, with_slope), torch.mul, *arrays)
+        return general(*arrays)
 
     return differentiable
 
@@ -101,7 +91,7 @@ def with_class_slope(function: Callable, by_targets: Callable | None, by_numbers
     def of_matrix(*arrays: Any) -> tuple:
         return _of_matrix(function, arrays)
 
-    def value_and_slope(*arrays: Any) -> tuple:
+    def value_and_slope(arrays: Sequence) -> tuple:
         return in_blocks(of_matrix, arrays) if blocks else of_matrix(*arrays)
 
     def value(*arrays: Any) -> torch.Tensor:
@@ -109,8 +99,7 @@ def with_class_slope(function: Callable, by_targets: Callable | None, by_numbers
 
     def vjp(cotangent: torch.Tensor, *arrays: Any) -> tuple:
         def by_logits() -> torch.Tensor:
-            _, scale, slope = of_matrix(*arrays)
-            return (cotangent * scale).unsqueeze(1) * slope
+            return _of_each_class(cotangent, *of_matrix(*arrays)[1:])
 
         def by_all_targets() -> torch.Tensor:
             return cotangent.unsqueeze(1) * by_targets(*arrays, axis=1)  # type: ignore[misc]
@@ -133,7 +122,7 @@ def with_class_slope(function: Callable, by_targets: Callable | None, by_numbers
 
         arrays = [*map(flat, (x, *others[:3])), *others[3:]]
         if _only_first_needs_gradient(arrays):
-            return _WithClassSlope.apply(value_and_slope, *arrays).reshape(positions)
+            return _WithSlope.apply(value_and_slope, _of_each_class, *arrays).reshape(positions)
         return general(*arrays).reshape(positions)
 
     return differentiable
@@ -166,70 +155,32 @@ def _only_first_needs_gradient(arrays: Sequence) -> bool:
     )
 
 
-class _WithPartials(torch.autograd.Function):
-    """An elementwise `function` with its `partials`."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(function: Callable, partials: tuple, *arrays: Any) -> torch.Tensor:
-        return _elementwise(function, arrays)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
-        _, ctx.partials, *arrays = inputs
-        _save(ctx, arrays)
-
-    @staticmethod
-    def backward(ctx: Any, cotangent: torch.Tensor) -> tuple:
-        arrays = _saved(ctx)
-
-        def gradient(by: Any, needed: bool, like: torch.Tensor) -> Any:  # see `flat`
-            if by is None or not needed:
-                return None
-            return _elementwise(lambda c, *a: c * by(*a), (cotangent, *arrays)).sum_to_size(like.shape)
-
-        needed = ctx.needs_input_grad[2:]
-        return (None, None, *(gradient(*each) for each in zip(ctx.partials, needed, arrays, strict=True)))
-
-
 class _WithSlope(torch.autograd.Function):
-    """`_WithPartials` in eager mode if only the first array needs a gradient: one evaluation gives value and slope."""
+    """A function in eager mode if only the first array needs a gradient: one evaluation gives value and slope.
+
+    `function(arrays)` returns the value and what `product(cotangent, ...)` multiplies the cotangent by.
+    """
 
     @staticmethod
-    def forward(ctx: Any, with_slope: Callable, *arrays: Any) -> torch.Tensor:
-        value, slope = _elementwise(with_slope, arrays)
-        ctx.with_slope = with_slope
-        _save(ctx, [*arrays, slope])
+    def forward(ctx: Any, function: Callable, product: Callable, *arrays: Any) -> torch.Tensor:
+        value, *slope = function(arrays)
+        ctx.function, ctx.product = function, product
+        _save(ctx, [*arrays, *slope])
         return value
 
     @staticmethod
     def backward(ctx: Any, cotangent: torch.Tensor) -> tuple:
-        *arrays, slope = _saved(ctx)
-        if torch.is_grad_enabled():  # double backward
-            slope = ctx.with_slope(*arrays)[1]
-        return (None, cotangent * slope, *(None for _ in arrays[1:]))
+        saved, number = _saved(ctx), len(ctx.needs_input_grad) - 2
+        # in double backward, the slope depends on the arrays
+        slope = ctx.function(saved[:number])[1:] if torch.is_grad_enabled() else saved[number:]
+        return (None, None, ctx.product(cotangent, *slope), *[None] * (number - 1))
 
 
-class _WithClassSlope(torch.autograd.Function):
-    """`with_class_slope` in eager mode if only the logits need a gradient: backward evaluates nothing."""
-
-    @staticmethod
-    def forward(ctx: Any, function: Callable, *arrays: Any) -> torch.Tensor:
-        value, scale, slope = function(*arrays)
-        ctx.function = function
-        _save(ctx, [*arrays, scale, slope])
-        return value
-
-    @staticmethod
-    def backward(ctx: Any, cotangent: torch.Tensor) -> tuple:
-        *arrays, scale, slope = _saved(ctx)
-        if torch.is_grad_enabled():  # double backward
-            _, scale, slope = ctx.function(*arrays)
-        return (None, (cotangent * scale).unsqueeze(1) * slope, *(None for _ in arrays[1:]))
+def _of_each_class(cotangent: torch.Tensor, scale: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
+    return (cotangent * scale).unsqueeze(1) * slope
 
 
-def _elementwise(function: Callable, arrays: tuple) -> Any:
+def _elementwise(function: Callable, arrays: Sequence) -> Any:
     shape = next(x.shape for x in arrays if isinstance(x, torch.Tensor))
     flat = [x.reshape(-1) if isinstance(x, torch.Tensor) and x.ndim else x for x in arrays]
     result = in_blocks(function, flat) if len(shape) else function(*arrays)
@@ -245,4 +196,4 @@ def _saved(ctx: Any) -> list:
     return [number if x is None else x for x, number in zip(ctx.saved_tensors, ctx.numbers, strict=True)]
 
 
-_with_vjp, _with_kept, _with_partials = map(lean_in_eager_mode, (_WithVjp, _WithKept, _WithPartials))
+_with_vjp = lean_in_eager_mode(_WithVjp)

@@ -32,6 +32,11 @@ def cumulative_sum(x: torch.Tensor, /, *, axis: int) -> torch.Tensor:
     return torch.cumsum(x, dim=axis)
 
 
+def count_nonzero(x: torch.Tensor, /, *, axis: int) -> torch.Tensor:
+    """The number of True along an axis; torch's own has no `vmap` rule before 2.9."""
+    return x.sum(dim=axis)
+
+
 def take(x: torch.Tensor, indices: torch.Tensor, /, *, axis: int) -> torch.Tensor:
     """The entries at indices [q] along an axis; array-api-compat's also allows negative ones, in three more calls."""
     return torch.index_select(x, axis, indices)

@@ -36,12 +36,10 @@ def may_overwrite(x: torch.Tensor) -> bool:
 
 
 def in_blocks(function: Callable, arrays: Sequence) -> Any:
-    """`function(*arrays)`, evaluated in blocks of the first and last axes where that is faster.
+    """`function(*arrays)`, one or several tensors, evaluated in blocks of the first or last axis where that is faster.
 
-    Args:
-        function: returns a tensor or a tuple of tensors, whose entries depend only on the entries of the arrays at the
-            same indices of the first and last axes.
-        arrays: tensors whose first and last axes agree; 0-d tensors and numbers are passed through.
+    Its entries may depend only on those of the arrays at the same indices of these axes, which all arrays share, except
+    0-d tensors and numbers.
     """
     if torch.compiler.is_compiling() or torch.is_grad_enabled():
         return function(*arrays)
@@ -49,45 +47,36 @@ def in_blocks(function: Callable, arrays: Sequence) -> Any:
     limit = _NUMBERS_PER_THREAD * torch.get_num_threads()
     if large.numel() <= limit or not all(is_eager_cpu(x) for x in arrays if isinstance(x, torch.Tensor)):
         return function(*arrays)
-    columns = large.shape[-1] if large.ndim > 1 else 1
-    per_place = large.numel() // (large.shape[0] * columns)
-    width = min(columns, max(1, limit // per_place))
-    height = max(1, limit // (per_place * width))
-    results: list[torch.Tensor] = []
-    for top in range(0, large.shape[0], height):
-        for left in range(0, columns, width):
-            block = function(*(_cut(x, top, height, left, width) for x in arrays))
-            blocks = block if isinstance(block, tuple) else (block,)
-            if not results:
-                results = [x.new_empty(_grown(x.shape, large.shape)) for x in blocks]
-            for whole, part in zip(results, blocks, strict=True):
-                _cut(whole, top, height, left, width).copy_(part)
-    return tuple(results) if isinstance(block, tuple) else results[0]
+    axis = 0 if large.numel() <= limit * large.shape[0] else -1
+    return _along(axis, function, arrays, max(1, limit * large.shape[axis] // large.numel()))
 
 
 def in_pieces(function: Callable[..., torch.Tensor], arrays: tuple, size: int) -> torch.Tensor:
     """`ops.in_pieces` on tensors."""
     if torch.compiler.is_compiling() or torch.is_grad_enabled() or not all(map(is_eager_cpu, arrays)):
         return function(*arrays)
-    length = arrays[0].shape[0]
     step = max(1, _NUMBERS_PER_PIECE * torch.get_num_threads() // size)
+    # products of transposed matrices are slow
+    return _along(0, lambda *parts: function(*(x.contiguous() for x in parts)), arrays, step)
+
+
+def _along(axis: int, function: Callable, arrays: Sequence, step: int) -> Any:
+    """`function(*arrays)`, evaluated in pieces of `step` indices of an axis, the first or the last."""
+    length = next(x.shape[axis] for x in arrays if isinstance(x, torch.Tensor) and x.ndim)
     if length <= step:
-        return function(*(x.contiguous() for x in arrays))  # products of transposed matrices are slow
-    parts = (function(*(x[i : i + step].contiguous() for x in arrays)) for i in range(0, length, step))
-    first = next(parts)
-    result = first.new_empty((length, *first.shape[1:]))
-    result[:step] = first
-    for i, part in enumerate(parts, start=1):
-        result[i * step : (i + 1) * step] = part
-    return result
+        return function(*arrays)
+    results: list[torch.Tensor] = []
+    for start in range(0, length, step):
+        piece = function(*(_cut(x, axis, start, step) for x in arrays))
+        parts = piece if isinstance(piece, tuple) else (piece,)
+        if not results:
+            results = [x.new_empty((length, *x.shape[1:]) if axis == 0 else (*x.shape[:-1], length)) for x in parts]
+        for whole, part in zip(results, parts, strict=True):
+            _cut(whole, axis, start, step).copy_(part)
+    return tuple(results) if isinstance(piece, tuple) else results[0]
 
 
-def _cut(x: Any, top: int, height: int, left: int, width: int) -> Any:
+def _cut(x: Any, axis: int, start: int, step: int) -> Any:
     if not isinstance(x, torch.Tensor) or x.ndim == 0:
         return x
-    rows = x[top : top + height]
-    return rows if x.ndim == 1 else rows[..., left : left + width]
-
-
-def _grown(block: torch.Size, whole: torch.Size) -> tuple[int, ...]:
-    return (whole[0], *block[1:-1], *whole[-1:]) if len(block) > 1 else (whole[0],)
+    return x.narrow(axis, start, min(step, x.shape[axis] - start))

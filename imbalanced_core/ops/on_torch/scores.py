@@ -99,6 +99,7 @@ def _cleared(x: torch.Tensor, where: torch.Tensor, largest: float) -> tuple[torc
 
 
 def clear(x: torch.Tensor, where: torch.Tensor, largest: float) -> tuple[torch.Tensor, torch.Tensor]:
+    x = x.contiguous()  # scores of classes come as columns
     if known_within(x, -largest, largest):  # one check costs less than four operations
         return constants.where(where, x, 0.0), x.new_zeros(x.shape[:-1], dtype=torch.bool)
     if torch.compiler.is_compiling() or not x.requires_grad:

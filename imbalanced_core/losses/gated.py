@@ -119,8 +119,6 @@ def contrast(items: Items) -> tuple[Array, Array]:
     """
     xp, z = array_namespace(items.scores), items.scores
     negatives, positives = items.negatives & items.live, items.positives & items.live
-    if z.shape[-1] == 0:  # a maximum needs an item
-        return xp.sum(z, axis=-1), ops.any_in_row(positives)
     lowest = float(xp.finfo(z.dtype).min) / 2  # below all scores; without a negative the loss is softplus(−∞) = 0
     masked = ops.where(negatives, z, lowest)
     highest = ops.stop_gradient(xp.max(masked, axis=-1, keepdims=True))

@@ -138,11 +138,11 @@ def _step(
         checks.require(size is None, "max_pool_size", "None with class_parallel=True", size)
         checks.require(gate is None, "gate", "None with class_parallel=True", gate)
         return class_parallel_loss(objective, rows, queue, axis_name=axis_name, **options)
-    kind = {"multilabel": options["multilabel"]}
+    labels = {"multilabel": options["multilabel"]}
     if size is not None:  # here, so that it is reported before a missing key
-        checks.at_least("max_pool_size", size, strata_count(num_classes, **kind))
+        checks.at_least("max_pool_size", size, strata_count(num_classes, **labels))
     if queue is None:
-        queue = init_queue(0, num_classes, **kind)
+        queue = init_queue(0, num_classes, **labels)
     rows = distributed.gather_rows(distributed.replicate(rows), axis_name)
     noise = _noise(key, len(rows["logits"]) + len(queue.logits), size, axis_name)
     loss, result = pooled_loss(

@@ -58,27 +58,27 @@ def class_parallel_loss(
     """`imbalanced_core.pool.step.pooled_loss` over the rows of all ranks, with the classes divided among them.
 
     `rows` maps "logits", "targets", "sample_weight" and "iid_mask" to its arguments, for this rank: N may differ
-    between ranks and may be 0. Other arguments are as there. The queue holds this rank's
-    classes of the global queue: logits and targets [Q, ⌈C / W⌉]. Without `gather` this rank works alone;
-    `process_group` and `grad_reduction` are as in `imbalanced_torch.distributed.gather_rows`. `flags` are further
-    values that must be equal on all ranks; `check` raises on invalid values on this rank, and then every rank raises,
-    as it does with a ValueError if ranks disagree on a shape, a dtype or an option. Returns the global loss, equal on
-    all ranks, and a result for all C classes, except that its queue is this rank's.
+    between ranks and may be 0. Other arguments are as there. The queue holds this rank's classes of the global queue:
+    logits and targets [Q, ⌈C / W⌉]. Without `gather` this rank works alone; `process_group` and `grad_reduction` are as
+    in `imbalanced_torch.distributed.gather_rows`. `flags` are further values that must be equal on all ranks; `check`
+    raises on invalid values on this rank, and then every rank raises, as it does with a ValueError if ranks disagree on
+    a shape, a dtype or an option. Returns the global loss, equal on all ranks, and a result for all C classes, except
+    that its queue is this rank's.
 
     Cost: three small collectives and two all-to-all of N · C numbers, one of them in backward, which every rank must
     run.
     """
     inputs = {name: tensor for name, tensor in rows.items() if tensor is not None}
     logits, targets, num_classes = inputs["logits"], inputs["targets"], inputs["logits"].shape[1]
-    kind: dict[str, Any] = {"multilabel": multilabel, "ignore_index": ignore_index}
+    reading: dict[str, Any] = {"multilabel": multilabel, "ignore_index": ignore_index}
     if not gather:
         check()
-        labels = class_block.row_labels(targets, shape=tuple(logits.shape), **kind)
+        labels = class_block.row_labels(targets, shape=tuple(logits.shape), **reading)
         inputs["targets"] = class_block.block_labels(labels, first=0, width=num_classes, num_classes=num_classes)
         options |= {"reduction": reduction, "multilabel": True, "ignore_index": -1}  # of the labels of a block
         return pooled_loss(objective, queue=queue, **(options | inputs))
-    layout = _agree(inputs, flags | kind, check, process_group)
-    inputs["targets"] = class_block.row_labels(targets, shape=tuple(logits.shape), **kind)
+    layout = _agree(inputs, flags | reading, check, process_group)
+    inputs["targets"] = class_block.row_labels(targets, shape=tuple(logits.shape), **reading)
     inputs["is_storable"] = torch.isfinite(logits.detach()).all(dim=1)
     block = _exchange(inputs, layout, multilabel, distributed.gradient_scale(process_group, grad_reduction))
     options |= {

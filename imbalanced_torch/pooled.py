@@ -147,12 +147,12 @@ class PooledLoss(RankingState):
         if learns:
             self._spread_watch(rows["logits"], rows["targets"], self.ignore_index)
         names = ("reduction", "ignore_index", "multilabel", "pos_numerator", "iid_aware")
-        kind: dict[str, Any] = {name: getattr(self, name) for name in names}
-        kind |= {"live_aware": self.gated, "update_queue": update_queue}
+        options: dict[str, Any] = {name: getattr(self, name) for name in names}
+        options |= {"live_aware": self.gated, "update_queue": update_queue}
         if self.class_parallel:
-            return self._step_by_class(rows, gather, kind)
+            return self._step_by_class(rows, gather, options)
         if gather:
-            tensors, kind["local"] = distributed.gather_rows(
+            tensors, options["local"] = distributed.gather_rows(
                 tuple(rows.values()),
                 process_group=self.process_group,
                 grad_reduction=self.grad_reduction,
@@ -164,18 +164,20 @@ class PooledLoss(RankingState):
         if "k" in self._own and (message := too_few(self.k, logits.shape[0] + self.queue_size)):
             self._warn_once(message, stacklevel=6)
         self._check_values(rows)  # the gathered ones, so that every rank raises and none hangs
-        kind |= {"max_pool_size": self.max_pool_size, "noise": self._noise(logits, learns)}
+        options |= {"max_pool_size": self.max_pool_size, "noise": self._noise(logits, learns)}
         with without_autocast(logits.device.type):
-            loss, result = pooled_loss(self._objective(), queue=self.queue, **rows, **kind, **wanted)
+            loss, result = pooled_loss(self._objective(), queue=self.queue, **rows, **options, **wanted)
         if update_queue:
             self._store(result.queue, result.gate or None)
         return loss, result
 
-    def _step_by_class(self, rows: dict[str, Any], gather: bool, kind: dict[str, Any]) -> tuple[Tensor, PooledResult]:
+    def _step_by_class(
+        self, rows: dict[str, Any], gather: bool, options: dict[str, Any]
+    ) -> tuple[Tensor, PooledResult]:
         block = self._own_block(gather)
         holds = self._holds(block)
         # a rank that works alone does not change the queue of its block
-        kind["update_queue"] = update_queue = kind["update_queue"] and (gather or holds)
+        options["update_queue"] = update_queue = options["update_queue"] and (gather or holds)
         with without_autocast(rows["logits"].device.type):
             loss, result = class_parallel_loss(
                 self._objective(),
@@ -187,7 +189,7 @@ class PooledLoss(RankingState):
                 flags=self._facts(update_queue)
                 | {"queue_is_of_own_classes (if 0, call reset_queue() on every rank)": holds},
                 check=partial(self._check_values, rows, with_block=gather),
-                **kind,
+                **options,
             )
         if update_queue:
             self._store(result.queue)
@@ -228,8 +230,8 @@ class PooledLoss(RankingState):
     def _check_values(self, rows: dict[str, Any], *, with_block: bool = False) -> None:
         if with_block:
             self._check_block()
-        kind = {name: getattr(self, name) for name in ("num_classes", "ignore_index", "multilabel")}
-        checks.batch(readable(rows["targets"]), readable(rows["sample_weight"]), **kind)
+        options = {name: getattr(self, name) for name in ("num_classes", "ignore_index", "multilabel")}
+        checks.batch(readable(rows["targets"]), readable(rows["sample_weight"]), **options)
 
     def _noise(self, logits: Tensor, learns: bool) -> Tensor | None:
         """Noise for subsampling, [rows of the pool]; None without subsampling."""

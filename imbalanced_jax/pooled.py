@@ -30,13 +30,18 @@ Result: TypeAlias = tuple[Array, PooledResult]
 def init_queue(size: int, num_classes: int, *, multilabel: bool = False, dtype: Any = jnp.float32) -> Queue:
     """An empty queue of `size` slots for the ranking losses, which return the next queue in `aux.queue`.
 
-    `size` is the number of rows of earlier batches to keep, 0 for none; `num_classes` is C, 1 for binary; with
-    `multilabel` targets are 0/1 per class instead of class ids; `dtype` is that of the logits. Returns Queue(logits
-    [size, C], targets int32 [size] or [size, C], weights [size], is_iid bool [size]), a pytree. The last row is the
-    newest; the targets of empty slots are −1. An invalid size is a ValueError.
-
     Convert a checkpoint restored as a dict by `imbalanced_jax.Queue(**restored)`. The `queue` of an `imbalanced_torch`
     module has the same fields, so a run can continue in the other framework.
+
+    Args:
+        size: number of rows of earlier batches to keep; 0 for none.
+        num_classes: C, the number of logits of a row; 1 is binary.
+        multilabel: whether targets are 0/1 per class instead of class ids.
+        dtype: of the logits.
+
+    Returns:
+        Queue(logits [size, C], targets int32 [size] or [size, C], weights [size], is_iid bool [size]), a pytree. The
+        last row is the newest; the targets of empty slots are −1. An invalid size raises a ValueError.
     """
     return queue.empty(size, num_classes, xp=jnp, dtype=dtype, multilabel=multilabel)
 

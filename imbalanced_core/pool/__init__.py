@@ -4,7 +4,7 @@
 - `queue`: the rows of earlier batches
 - `subsampling`: the pool and its subsampling
 - `step`: the step shared by all ranking losses
-- `class_block`: classes divided among processes
+- `class_block`, `class_parallel`: classes divided among processes
 - `items`: the cleaned items of each row, and means over them
 - `curve`: totals above each threshold, for the metrics
 """

@@ -19,13 +19,18 @@ def balanced_rows(key: Array, labels: Array, batch: int, added: Mapping[int, int
     A pure function with static shapes: use a different key for each step and each device, such as
     `jax.random.fold_in(key, step)` and, in `shard_map`, `jax.random.fold_in(key, jax.lax.axis_index(name))`.
 
-    - labels: class ids [N] or [N, 1], or labels 0/1 per class [N, C].
-    - batch: number of rows including the added ones; a Python integer.
-    - added: maps a class to the number of its positives to add; Python integers.
+    Args:
+        key: a `jax.random` key.
+        labels: class ids [N] or [N, 1], or labels 0/1 per class [N, C].
+        batch: number of rows including the added ones; a Python integer.
+        added: maps a class to the number of its positives to add; Python integers.
 
-    Returns row indices, int32 [batch], and the mask of the uniform ones, bool [batch]: the `iid_mask` of the losses.
-    For a class without a positive, uniform rows are added, unmarked. A ValueError on a wrong shape, without room for
-    uniform rows, or if readable labels have no positive of a class.
+    Returns:
+        Row indices, int32 [batch], and the mask of the uniform ones, bool [batch]: the `iid_mask` of the losses. For a
+        class without a positive, uniform rows are added, unmarked.
+
+    Raises:
+        ValueError: on a wrong shape, without room for uniform rows, or if readable labels have no positive of a class.
     """
     validation.check_arrays(labels=labels)
     labels, uniform = checks.balanced_batch(distributed.replicate(labels), added, "batch", batch)

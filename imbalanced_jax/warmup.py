@@ -64,8 +64,9 @@ def warmup_blend(
     The loss is (1 - w) · warmup_fn() + w · main_fn(queue, temperature)[0], with w from `blend_schedule` and the
     temperature from `temperature_schedule` at this step. While w is 0 the main loss is not computed and the queue does
     not change; while w is 1 the warm-up loss is not computed. At step `warmup_steps`, the switch, the main loss gets an
-    empty queue. The step may be traced: one compilation serves the whole schedule. Call it inside the function that
-    `jax.value_and_grad(..., has_aux=True)` differentiates, under `jit`::
+    empty queue. The step may be traced: one compilation serves the whole schedule. All state is in the arguments, so a
+    run resumes bit for bit. Call it inside the function that `jax.value_and_grad(..., has_aux=True)` differentiates,
+    under `jit`::
 
         def loss_fn(params, step, queue):
             logits = model(params, inputs)
@@ -79,21 +80,30 @@ def warmup_blend(
 
         (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, step, queue)
 
-    - step: the number of this step, counted from 0: an integer or a 0-d integer array. It must increase with every
-      call, since the queue is emptied whenever it equals `warmup_steps`. A second run restarts at 0.
-    - warmup_fn: `() -> loss`. A model with one logit needs a binary cross entropy here: the softmax over one class is
-      always 1 and trains nothing. Its targets must have the shape of the logits: optax broadcasts [N, 1] against [N] to
-      [N, N] without an error.
-    - main_fn: `(queue, temperature) -> (loss, aux)`, with a loss of the same shape. With a queue, `aux` must be a
-      NamedTuple with the next queue in its field `queue`, as returned by all ranking losses here. A loss with its own
-      temperature ignores the second argument.
-    - queue: the queue before this step; None if the main loss has none.
-    - warmup_steps, blend_steps, final_main_weight: see `blend_schedule`.
-    - temp_start, temp_end, temp_decay_steps: see `temperature_schedule`. None: 0.05 and 0.005.
+    Args:
+        step: the number of this step, counted from 0: an integer or a 0-d integer array. It must increase with every
+            call, since the queue is emptied whenever it equals `warmup_steps`. A second run restarts at 0.
+        warmup_fn: `() -> loss`. A model with one logit needs a binary cross entropy here: the softmax over one class is
+            always 1 and trains nothing. Its targets must have the shape of the logits: optax broadcasts [N, 1] against
+            [N] to [N, N] without an error.
+        main_fn: `(queue, temperature) -> (loss, aux)`, with a loss of the same shape. With a queue, `aux` must be a
+            NamedTuple with the next queue in its field `queue`, as returned by all ranking losses here. A loss with its
+            own temperature ignores the second argument.
+        queue: the queue before this step; None if the main loss has none.
+        warmup_steps: see `blend_schedule`.
+        blend_steps: see `blend_schedule`.
+        final_main_weight: see `blend_schedule`.
+        temp_start: see `temperature_schedule`. None: 0.05.
+        temp_end: see `temperature_schedule`. None: 0.005.
+        temp_decay_steps: see `temperature_schedule`.
 
-    Returns the loss and the `aux` of the main loss. While the main loss is not computed, `aux` has the same structure:
-    the queue unchanged, other queues empty, gates as before the first step, and NaN, False and 0 elsewhere. A
-    ValueError or TypeError on an invalid number, or if the losses differ in shape or `aux` lacks the field `queue`.
+    Returns:
+        The loss and the `aux` of the main loss. While the main loss is not computed, `aux` has the same structure: the
+        queue unchanged, other queues empty, gates as before the first step, and NaN, False and 0 elsewhere.
+
+    Raises:
+        ValueError: on an invalid number, or if the two losses differ in shape.
+        TypeError: if there is a queue and `aux` has no field `queue`.
 
     Cost: that of the losses with a weight > 0. Under `vmap` over the step both are computed. Outside `jit` every call
     is traced again, which is slow.

@@ -42,9 +42,13 @@ def all_gather_with_grad(tensor: Tensor, *, process_group: Any = None) -> Tensor
     modules of this package correct for this; in custom losses use `gather_rows`, or multiply by W. With one rank the
     result is the tensor itself.
 
-    `tensor` is [n, ...]; n may differ between ranks, the rest of the shape and the dtype may not: a ValueError on every
-    rank. `process_group`: the ranks to gather from; None for all. A RuntimeError if `torch.distributed` is not
-    initialized.
+    Args:
+        tensor: [n, ...]; n may differ between ranks, the rest of the shape may not.
+        process_group: the ranks to gather from; None for all.
+
+    Raises:
+        RuntimeError: if `torch.distributed` is not available or not initialized.
+        ValueError: on every rank, if the ranks disagree on the shape of a row or on the dtype.
     """
     _require_initialized("all_gather_with_grad")
     (gathered,), _ = gather_rows((tensor,), process_group=process_group, grad_reduction="sum", names=("tensor",))
@@ -90,15 +94,20 @@ def gather_rows(
     Backward needs no collective, because every rank computes the same loss: it returns this rank's slice, times W for
     `grad_reduction="mean"`.
 
-    - tensors: [n, ...] with the same n, which may differ between ranks and may be 0; a tensor that is None must be None
-      on every rank.
-    - process_group: the ranks to gather from; None for all.
-    - grad_reduction: what the training framework does with gradients: "mean" (DDP, FSDP2) or "sum".
-    - flags: integers that must be equal on all ranks; a mapping, which may also hold strings, names them in errors.
-    - names: of the tensors, for errors.
+    Args:
+        tensors: tensors [n, ...] with the same n; a tensor that is None must be None on every rank. n may differ
+            between ranks and may be 0.
+        process_group: the ranks to gather from; None for all.
+        grad_reduction: what the training framework does with gradients: "mean" (DDP, FSDP2) or "sum".
+        flags: integers that must be equal on all ranks, such as options; a mapping, which may also hold strings, names
+            them in the error.
+        names: names of the tensors, for the error.
 
-    Returns the gathered tensors [Σ n, ...], and a bool mask [Σ n] of this rank's own rows. A ValueError on every rank,
-    if ranks disagree; on this rank, if its own tensors differ in rows.
+    Returns:
+        The gathered tensors [Σ n, ...], and a bool mask [Σ n] of this rank's own rows.
+
+    Raises:
+        ValueError: on every rank, if ranks disagree; on this rank, if its own tensors differ in rows.
     """
     check_options({"grad_reduction": grad_reduction})
     present = [tensor for tensor in tensors if tensor is not None]
@@ -133,11 +142,12 @@ def global_ratio(total: Tensor, mass: Tensor | None, *, process_group: Any, grad
 
     `total` is this rank's sum of losses, 0-d; on a rank without rows, a zero that depends on the model's output, so
     that every rank takes part in gradient averaging. `mass` is its normaliser, 0-d, without gradient; None for a plain
-    sum. The rest is as in `gather_rows`. One all-reduce of W + 2 float64 numbers; none in backward. It can be traced by
+    sum. The rest is as in `gather_rows`. One all-reduce of a few float64 numbers; none in backward. It can be traced by
     `torch.compile(fullgraph=True)`.
 
-    Returns the global value, 0-d, in the dtype of `total`, equal on every rank. If `global_ratio_of` failed on another
-    rank: a ValueError that says on which, or NaN on an accelerator or compiled.
+    Returns:
+        The global value, 0-d, in the dtype of `total`, equal on every rank. If `global_ratio_of` failed on another
+        rank: a ValueError that says on which, or NaN on an accelerator or compiled.
     """
     check_options({"grad_reduction": grad_reduction})
     # float64 keeps counts exact, and ranks that disagree on the dtype still exchange the same number of bytes.
@@ -196,8 +206,9 @@ def check_queues_equal(module: nn.Module, *, process_group: Any = None) -> None:
     only weights and flags are compared; its logits differ by design. Copies all queues to the host: for tests and after
     loading, not for every step.
 
-    Raises a ValueError on every rank, naming the buffer and the ranks that differ, and a RuntimeError if
-    `torch.distributed` is not initialized.
+    Raises:
+        ValueError: on every rank, naming the buffer and the ranks that differ.
+        RuntimeError: if `torch.distributed` is not available or not initialized.
     """
     _require_initialized("check_queues_equal")
     own = {name: _digest(buffer) for name, buffer in module.named_buffers() if _is_shared_state(module, name)}

@@ -30,7 +30,7 @@ class BalancedBatchSampler(Sampler[list[int]]):
         batch_size: rows per batch and process, including the added ones.
         added: maps a class to the number of its positives added to each batch.
         drop_last: whether to drop the rows that do not fill a batch for every process.
-        seed: of the permutations; must be equal in all processes.
+        seed: seed of the permutations; must be equal in all processes.
         rank, world_size: of this process, and the number of processes. None: those of `torch.distributed` if
             initialised, else 0 and 1. With Accelerate's `prepare`, which distributes the batches itself, pass 0 and 1.
 
@@ -38,7 +38,8 @@ class BalancedBatchSampler(Sampler[list[int]]):
         iid_mask: bool [batch_size], True for the uniform rows.
         epoch: number of the current or next epoch.
 
-    A ValueError if a class has no positive, no room is left for uniform rows, or an option is out of range.
+    Raises:
+        ValueError: if a class has no positive, no room is left for uniform rows, or an option is out of range.
     """
 
     def __init__(

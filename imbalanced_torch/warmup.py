@@ -56,7 +56,8 @@ class LossWarmupWrapper(nn.Module):
         gather_distributed: if not None, set as `main_loss.gather_distributed`. Where this or the previous option has no
             effect on `main_loss`, there is a UserWarning.
 
-    An invalid number, epochs mixed with steps, or a loss that is not callable is a ValueError or TypeError.
+    Raises:
+        ValueError, TypeError: on an invalid number, if epochs are mixed with steps, or if a loss is not callable.
     """
 
     def __init__(
@@ -215,13 +216,17 @@ class LossWarmupWrapper(nn.Module):
 
         Logits and targets are as the main loss accepts them, and the warm-up loss too, except the shape of targets of
         independent labels. `sample_weight` is passed to the main loss, and to the warm-up loss if that accepts it,
-        else there is one warning; `**keywords`, such as `return_per_class=True`, to the main loss.
+        else there is one warning; `**keywords`, such as `return_per_class=True`, to the main loss whenever it is
+        called.
 
-        Returns what the main loss returns, with its loss replaced by the blend. A NaN warm-up loss of an empty batch,
-        such as a mean on a rank without rows, counts as 0. While the main loss is not called: the warm-up loss, with
-        NaN and False for each class if `return_per_class` or `return_diagnostics` is set. A ValueError if the shapes of
-        the two losses differ, or if the targets or the logits do not fit the warm-up loss, such as one logit for
-        `CrossEntropyLoss`: a softmax over one class trains nothing.
+        Returns:
+            What the main loss returns, with its loss replaced by the blend. A NaN warm-up loss of an empty batch, such
+            as a mean on a rank without rows, counts as 0. While the main loss is not called: the warm-up loss, with NaN
+            and False for each class if `return_per_class` or `return_diagnostics` is set.
+
+        Raises:
+            ValueError: if the shapes of the two losses differ, or if the targets or the logits do not fit the warm-up
+                loss, such as one logit for `CrossEntropyLoss`: a softmax over one class trains nothing.
         """
         if self.training and not torch.compiler.is_compiling():
             self._warn_of_missing_hooks()

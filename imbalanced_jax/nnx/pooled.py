@@ -26,6 +26,7 @@ class PooledLoss(LossModule):
         temperature: the initial τ > 0.
         update_queue_in_eval: whether rows enter the queue in `eval()` mode as well.
         dtype: of the queue's logits.
+        deterministic: whether the module starts in `eval()` mode.
         rngs: for `max_pool_size`: the stream "subsample" of an `nnx.Rngs` (else "default"), or a stream; it is forked.
         gated: whether the loss is blended with a contrastive cross entropy, as `recommended` does.
         **options: further options of the function, including those of `imbalanced_jax.RankingOptions` except
@@ -34,10 +35,11 @@ class PooledLoss(LossModule):
     Attributes:
         temperature: the Variable of τ, 0-d; `loss_fn.temperature[...] = 0.1` sets it and never recompiles.
         queue_logits, queue_targets, queue_weights, queue_is_iid: the Variables of the queue; `queue` reads them.
-        deterministic: whether the queue (unless `update_queue_in_eval`) and the random stream are frozen, an argument,
-            too; set by `train()` and `eval()` of this or an enclosing module, and by `nnx.view`.
+        deterministic: whether the queue (unless `update_queue_in_eval`) and the random stream are frozen; set by
+            `train()` and `eval()` of this or an enclosing module, and by `nnx.view`.
 
-    An invalid option is a TypeError or ValueError.
+    Raises:
+        TypeError, ValueError: on an invalid option.
     """
 
     more: ClassVar[dict[str, Any]] = {
@@ -157,14 +159,24 @@ class PooledLoss(LossModule):
     ) -> Any:
         """The loss of a batch, whose rows then enter the queue unless it is frozen.
 
-        Logits are floating point [N, num_classes]; targets and errors as for `imbalanced_jax.smooth_ap_loss`,
-        `iid_mask` and `sample_weight` as in `imbalanced_jax.RankingOptions`. `update_queue` says whether the rows enter
-        the queue; None: unless the module is `deterministic`. JAX cannot tell whether a gradient is taken, so
-        validation in training mode, or a second pass over the same batch, must pass False.
+        Args:
+            logits: floating point [N, num_classes].
+            targets: as for `imbalanced_jax.smooth_ap_loss`.
+            iid_mask: see `imbalanced_jax.RankingOptions`.
+            return_per_class: whether to return the loss and the validity of each class as well.
+            return_diagnostics: whether to return diagnostics of each class as well.
+            sample_weight: see `imbalanced_jax.RankingOptions`.
+            update_queue: whether the rows enter the queue; None: unless the module is `deterministic`. JAX cannot tell
+                whether a gradient is taken, so validation in training mode, or a second pass over the same batch, must
+                pass False.
 
-        Returns loss or, with `return_per_class` and `return_diagnostics`, (loss, per_class, valid), (loss, stats) or
-        (loss, per_class, valid, stats), as the function describes them. stats is the `aux.diagnostics` of
-        `imbalanced_jax.pauc_at_budget_loss`, with None for those that a loss does not have.
+        Returns:
+            loss, (loss, per_class, valid), (loss, stats) or (loss, per_class, valid, stats), as the function describes
+            them. stats is the `aux.diagnostics` of `imbalanced_jax.pauc_at_budget_loss`, with None for those that a
+            loss does not have.
+
+        Raises:
+            TypeError, ValueError: as the function.
         """
         rule = "an nnx.Variable; set it by temperature[...] = value"
         checks.require(isinstance(self.temperature, nnx.Variable), "temperature", rule, self.temperature)

@@ -36,14 +36,16 @@ class LossWarmupWrapper(nnx.Module):
         main_loss: a ranking module of this package; or a loss without state, called as the warm-up loss is.
         warmup_steps: steps with w = 0; for epochs, multiply by the steps per epoch. 0 skips the warm-up: without a
             blend the wrapper then only schedules the temperature.
-        temp_start, temp_end, temp_decay_steps, blend_steps: as in `imbalanced_jax.warmup_blend`. A loss that is gated
-            or in the units `temperature_scale` or `tau_scale="std"` keeps its own temperature instead of 0.05 and
-            0.005; with neither given, it is never set.
+        temp_start, temp_end: as in `imbalanced_jax.warmup_blend`, in the units of the loss. A loss that is gated or in
+            the units `temperature_scale` or `tau_scale="std"` keeps its own temperature instead of 0.05 and 0.005; with
+            neither given, it is never set.
+        temp_decay_steps, blend_steps: as in `imbalanced_jax.warmup_blend`.
         final_main_weight: w after the ramp, in (0, 1]. Below 1 the warm-up loss is never dropped, which protects
             against the collapse described in `docs/collapse.md`; at 1 nothing does.
         deterministic: whether the wrapper starts in `eval()` mode; `main_loss` has its own mode.
 
-    An invalid number, or a loss that is not callable, is a ValueError or TypeError.
+    Raises:
+        ValueError, TypeError: on an invalid number, or if a loss is not callable.
     """
 
     def __init__(

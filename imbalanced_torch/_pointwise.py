@@ -75,9 +75,8 @@ class PointwiseLoss(distributed.GroupMember):
     def _check_parameters(self) -> None:
         for name in self._numbers:
             value = getattr(self, name)
-            if (
-                name in self.rules and value is not None and not checks.shape_of(value)
-            ):  # arrays are checked by the constructor
+            # arrays are checked by the constructor
+            if name in self.rules and value is not None and not checks.shape_of(value):
                 self.rules[name](name, validation.number(value))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "PointwiseLoss":

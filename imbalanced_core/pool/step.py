@@ -186,7 +186,8 @@ def _join(queue: Queue, rows: Queue, *, local: Array | None, with_masks: bool, w
         carries_gradient = live if local is None else joined(is_past, local)
     if with_iid:
         is_iid = joined(queue.is_iid, xp.ones_like(rows.weights, dtype=xp.bool) if rows.is_iid is None else rows.is_iid)
-    logits, labels, weights = map(joined, queue[:3], rows[:3])
+    logits, labels = joined(queue.logits, rows.logits), joined(queue.targets, rows.targets)
+    weights = joined(queue.weights, rows.weights)
     return Pool(logits, labels, weights, is_iid, live, carries_gradient, multiplicity=None)
 
 

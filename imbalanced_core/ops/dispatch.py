@@ -3,19 +3,16 @@
 from types import ModuleType
 
 from imbalanced_core.ops import generic
-from imbalanced_core.ops.namespace import Array, library_of
-
-BACKENDS: dict[type, ModuleType] = {}  # by the exact type of an array, for speed
+from imbalanced_core.ops.namespace import Array, imported, library_of
 
 
 def backend(array: Array) -> ModuleType:
     """The module of operations for an array; the public functions check that all arrays share a library."""
-    if (known := BACKENDS.get(type(array))) is not None:
-        return known
     library = library_of(array)
     if library == "torch":
-        import imbalanced_core.ops.on_torch as on_torch
-
+        on_torch = imported("imbalanced_core.ops.on_torch")
+        if on_torch is None:
+            import imbalanced_core.ops.on_torch as on_torch
         return on_torch
     if library == "jax":
         import imbalanced_core.ops.on_jax as on_jax

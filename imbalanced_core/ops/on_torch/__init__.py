@@ -1,13 +1,12 @@
 """The operations of `ops` on torch tensors."""
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
 
-from imbalanced_core.ops import dispatch, generic
+from imbalanced_core.ops import generic
 from imbalanced_core.ops.generic import divide, for_each_row
 from imbalanced_core.ops.on_torch.compiler import matmul, prefers_untraced, untraced
 from imbalanced_core.ops.on_torch.constants import arange, constant, kept, scalar, where
@@ -165,6 +164,3 @@ def put(
     if reuse and may_overwrite(x):
         return x.scatter_(axis, indices, values)
     return torch.scatter(x, axis, indices, values)
-
-
-dispatch.BACKENDS[torch.Tensor] = sys.modules[__name__]

@@ -1,12 +1,9 @@
 """The array-API namespace of torch tensors: array-api-compat, except for what is slow or cannot be traced."""
 
-import sys
 from typing import Any
 
 import torch
 from array_api_compat.torch import *  # noqa: F403
-
-from imbalanced_core.ops.namespace import NAMESPACES
 
 # `vmap` has no rule for `torch.moveaxis`; that of `is_grads_batched` has none for `torch.concat` and `broadcast_to`
 moveaxis = torch.movedim
@@ -40,6 +37,3 @@ def count_nonzero(x: torch.Tensor, /, *, axis: int) -> torch.Tensor:
 def take(x: torch.Tensor, indices: torch.Tensor, /, *, axis: int) -> torch.Tensor:
     """The entries at indices [q] along an axis; array-api-compat's also allows negative ones, in three more calls."""
     return torch.index_select(x, axis, indices)
-
-
-NAMESPACES[torch.Tensor] = sys.modules[__name__]

@@ -51,6 +51,12 @@ in_unit_interval = _number("a number in [0, 1]", lambda x: 0 <= x <= 1)
 open_unit_interval = _number("a number in (0, 1)", lambda x: 0 < x < 1)
 
 
+def unit_interval_or_none(name: str, value: Any) -> None:
+    """As `in_unit_interval`; None passes."""
+    if value is not None:
+        in_unit_interval(name, value)
+
+
 def python_number(name: str, value: Any, interval: str = "[0, 1]") -> None:
     """The value is a Python number, fixed at compile time, in an interval from 0 to 1."""
     rule = f"a Python number in {interval}"

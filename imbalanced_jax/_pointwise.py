@@ -193,6 +193,6 @@ def _checked(numbers: Mapping[str, Any], static: Mapping[str, Any], rules: Rules
     validation.check_static(**static)
     for name, value in {**numbers, **static}.items():
         # arrays per label or class are checked elsewhere
-        if name in rules and value is not None and getattr(value, "ndim", 0) == 0:
+        if name in rules and getattr(value, "ndim", 0) == 0:
             rules[name](name, value if name in static else validation.number(value))
     return {name: float(value) if isinstance(value, int) else value for name, value in numbers.items()}

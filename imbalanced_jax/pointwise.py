@@ -64,7 +64,8 @@ def sigmoid_focal_loss(
         alpha = validation.as_floats("alpha", alpha, checks.probabilities)
     elif isinstance(alpha, (int, float)) and alpha == -1:
         alpha = None
-    numbers, rules = {"alpha": alpha, "gamma": gamma}, {"alpha": checks.in_unit_interval, "gamma": checks.non_negative}
+    rules = {"alpha": checks.unit_interval_or_none, "gamma": checks.non_negative}
+    numbers = {"alpha": alpha, "gamma": gamma}
     return label_loss(pointwise.sigmoid_focal, logits, targets, numbers, rules=rules, **options)
 
 

@@ -76,7 +76,7 @@ class PointwiseLoss(distributed.GroupMember):
         for name in self._numbers:
             value = getattr(self, name)
             # arrays are checked by the constructor
-            if name in self.rules and value is not None and not checks.shape_of(value):
+            if name in self.rules and not checks.shape_of(value):
                 self.rules[name](name, validation.number(value))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "PointwiseLoss":

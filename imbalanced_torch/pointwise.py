@@ -56,7 +56,7 @@ class SigmoidFocalLoss(LabelLoss):
     """
 
     function = staticmethod(pointwise.sigmoid_focal)
-    rules: ClassVar = {"alpha": checks.in_unit_interval, "gamma": checks.non_negative}
+    rules: ClassVar = {"alpha": checks.unit_interval_or_none, "gamma": checks.non_negative}
     alpha: float | Tensor | None
 
     def __init__(

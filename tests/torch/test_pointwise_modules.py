@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import imbalanced_torch
 from imbalanced_core.losses.pointwise import softmax_focal as core_softmax_focal
 from imbalanced_core.losses.pointwise import symmetric_cross_entropy as core_symmetric
 from imbalanced_torch import (
@@ -628,3 +629,28 @@ def test_equal_rows_needs_a_mean():
         ValueError, match="equal_rows must be False unless reduction and grad_reduction are 'mean', got True"
     ):
         SoftmaxFocalLoss(reduction="sum", equal_rows=True)
+
+
+COUNTS = {"class_counts": [1.0, 2.0, 3.0]}
+
+
+@pytest.mark.parametrize(
+    ("loss", "given", "names"),
+    [
+        (imbalanced_torch.SigmoidFocalLoss, {}, "gamma"),
+        (imbalanced_torch.SoftmaxFocalLoss, {}, "gamma label_smoothing"),
+        (imbalanced_torch.SymmetricCrossEntropyLoss, {}, "alpha beta epsilon"),
+        (imbalanced_torch.LogitAdjustedLoss, COUNTS, "tau"),
+        (imbalanced_torch.VectorScalingLoss, COUNTS, "gamma tau"),
+        (imbalanced_torch.LDAMLoss, COUNTS, "max_margin scale"),
+        (imbalanced_torch.SigmoidLogitAdjustedLoss, {"positive_rate": 0.1}, "positive_rate tau"),
+        (imbalanced_torch.AsymmetricLoss, {}, "gamma_pos gamma_neg clip"),
+        (imbalanced_torch.HardNegativeLoss, {}, "share"),
+        (imbalanced_torch.Poly1Loss, {}, "epsilon"),
+        (imbalanced_torch.NDCGLoss, {}, "temperature temperature_scale gain"),
+    ],
+)
+def test_a_missing_number_is_refused_at_once(loss, given, names):
+    for name in names.split():
+        with pytest.raises(ValueError, match=f"^{name} must be .*, got None"):
+            loss(**given | {name: None})

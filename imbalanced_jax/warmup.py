@@ -88,7 +88,8 @@ def warmup_blend(
             [N] to [N, N] without an error.
         main_fn: `(queue, temperature) -> (loss, aux)`, with a loss of the same shape. With a queue, `aux` must be a
             NamedTuple with the next queue in its field `queue`, as returned by all ranking losses here. A loss with its
-            own temperature ignores the second argument.
+            own temperature ignores the second argument. A preset takes its state from the enclosing function, without
+            `queue`: `lambda *_: presets.smooth_ap(logits, targets, state)`; the next state is `aux[0]`.
         queue: the queue before this step; None if the main loss has none.
         warmup_steps: see `blend_schedule`.
         blend_steps: see `blend_schedule`.
@@ -118,7 +119,8 @@ def warmup_blend(
     weight, temperature = jnp.asarray(weight_at(step)), jnp.asarray(temperature_at(step))
     if queue is not None:
         if not isinstance(queue, Queue):
-            raise TypeError(f"queue must be a Queue, from init_queue or aux.queue, or None, got {type(queue).__name__}")
+            rule = "a Queue, from init_queue or aux.queue, or None (for a preset, whose state main_fn passes itself)"
+            raise TypeError(f"queue must be {rule}, got {type(queue).__name__}")
         queue = jax.tree.map(lambda old, new: jnp.where(step == warmup_steps, new, old), queue, emptied(queue))
     main_form, aux_form = _form_of_main(main_fn, queue, temperature)
     warmup_form = jax.eval_shape(warmup_fn)

@@ -287,6 +287,9 @@ def test_a_preset_starts_fresh_at_the_switch():
 def test_mistakes_are_named():
     logits, targets = model(initial_parameters(), batch(0)[0]), batch(0)[1]
     queue = init_queue(4, 1)
+    preset = lambda state, _: presets.smooth_ap(logits, targets, state)  # noqa: E731
+    with pytest.raises(TypeError, match=r"for a preset, whose state main_fn passes itself\), got PresetState"):
+        warmup_blend(0, lambda: bce(logits, targets), preset, presets.init_state(1), warmup_steps=1)
     with pytest.raises(
         TypeError, match=r"main_fn must return \(loss, aux\) with the next queue in the field aux\.queue, got tuple"
     ):

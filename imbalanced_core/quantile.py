@@ -125,7 +125,7 @@ def _table(of: str, *key: Any) -> np.ndarray:
     return _tables(*key)[of]
 
 
-@functools.cache
+@functools.lru_cache(maxsize=64)
 def _tables(levels: tuple[float, ...], interpolation: str, least: int, most: int) -> dict[str, np.ndarray]:
     """`_places` for every count from `least` to `most`: int32 [count, m + 1], and float64 [count, levels]."""
     last = np.maximum(np.arange(least, most + 1) - 1, 0)[:, None]

@@ -10,6 +10,8 @@ from losses import IGNORED, RANKING, every_ranking_variant
 from reference import QUEUE_IGNORED, queue_after
 from replay import TASKS, Replay, batches
 
+from imbalanced_core import quantile
+from imbalanced_core.ops.on_torch import constants
 from imbalanced_torch import PAUCAtBudgetLoss, RecallAtQuantileLoss, SmoothAPLoss
 
 
@@ -179,6 +181,15 @@ def test_a_temperature_may_change_at_any_time(module):
     assert module.temperature == 0.07  # not the nearest float32
     with pytest.raises(ValueError, match="temperature must be a finite number > 0, got -1"):
         module.temperature = -1
+
+
+def test_an_annealed_quantile_leaves_no_tables_behind():
+    loss_fn, (logits, targets) = RecallAtQuantileLoss(2, queue_size=0), small_batch()
+    for step in range(300):
+        loss_fn.quantile = 0.5 * 0.99**step
+        loss_fn(logits, targets)
+    assert constants._kept.cache_info().currsize <= 256
+    assert quantile._tables.cache_info().currsize <= 64
 
 
 def test_two_steps_before_one_backward(module):

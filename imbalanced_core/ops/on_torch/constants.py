@@ -31,10 +31,13 @@ def constant(numbers: Any, like: torch.Tensor, dtype: torch.dtype) -> torch.Tens
 def kept(function: Callable, arguments: tuple, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """The numpy array function(*arguments) as a tensor: a copy at every call would stall an accelerator."""
     make = _kept if makes_ordinary_tensors() else _kept.__wrapped__
-    return make(function, arguments, dtype, device)
+    made = make(function, arguments, dtype, device)
+    if _is_captured(device):
+        _CAPTURED.append(made)
+    return made
 
 
-@functools.cache
+@functools.lru_cache(maxsize=256)  # an annealed quantile makes new tables at every step
 def _kept(function: Callable, arguments: tuple, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     with torch.inference_mode(False):  # else a later training step could not save it
         return torch.from_numpy(function(*arguments)).to(dtype).to(device)
@@ -51,7 +54,7 @@ def where(condition: torch.Tensor, x: Any, y: Any) -> torch.Tensor:
 
 
 def arange(n: int, like: torch.Tensor) -> torch.Tensor:
-    if torch.compiler.is_compiling() or not makes_ordinary_tensors():
+    if torch.compiler.is_compiling() or not makes_ordinary_tensors() or _is_captured(like.device):
         return torch.arange(n, dtype=torch.int32, device=like.device)
     return _arange(n, like.device)
 
@@ -64,13 +67,19 @@ def scalar(value: float, dtype: torch.dtype, device: torch.device) -> torch.Tens
     if key not in _SCALARS:
         with torch.inference_mode(False):
             made = torch.full((), value, dtype=dtype, device=device)
-        if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        if _is_captured(device):
             return made  # its memory belongs to the graph
         _SCALARS[key] = made
     return _SCALARS[key]
 
 
+def _is_captured(device: torch.device) -> bool:
+    """Whether calls are recorded in a CUDA graph, which reads the same memory at every replay."""
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+
 _SCALARS: dict[tuple, torch.Tensor] = {}
+_CAPTURED: list[torch.Tensor] = []  # what graphs read, even after it has left the cache
 
 
 @functools.lru_cache(maxsize=64)

@@ -52,7 +52,7 @@ class RankingState(distributed.GroupMember):
         checks.positive("temperature", validation.number(temperature))
         if self.class_parallel:
             self._held_block: Block | None = None  # None: the queue is empty, so it fits any block
-            self.register_buffer("queue_block", torch.tensor(_NO_BLOCK))
+            self.register_buffer("queue_block", torch.tensor(_NO_BLOCK), persistent=persistent)
         by_class = multilabel or self.class_parallel
         empty = queue.empty(self.queue_size, self.num_classes, xp=xp, multilabel=by_class)
         for name, buffer in zip(_QUEUE_BUFFERS, empty, strict=True):

@@ -85,9 +85,9 @@ def smooth_ap_loss(
 
     Returns:
         (loss, aux), for `torch.func.grad(..., has_aux=True)`. The loss is 0-d, or [C] for reduction "none", within
-        [0, 1] per class; 0 with zero gradient if no class counts. aux = (queue, per_class, valid, diagnostics): the
-        next queue; the loss [C] of each class, NaN where invalid; which classes are valid, bool [C]; and a dict of
-        diagnostics [C], without gradient, with only those that this loss computes.
+        [0, 1] per class; 0 with zero gradient if no class counts. aux = (queue, per_class, valid, diagnostics, gate):
+        the next queue; the loss [C] of each class, NaN where invalid; which classes are valid, bool [C]; a dict of
+        diagnostics [C], without gradient, with only those that this loss computes; and the next gate, of a gated loss.
 
     Raises:
         TypeError, ValueError: on invalid dtypes, shapes or options, or if a readable target or weight is out of range;

@@ -21,7 +21,6 @@ class PointwiseOptions(TypedDict, total=False):
     gather_distributed: bool | None
     process_group: Any
     grad_reduction: str
-    equal_rows: bool
 
 
 class LabelOptions(PointwiseOptions, total=False):
@@ -53,19 +52,14 @@ class PointwiseLoss(distributed.GroupMember):
         gather_distributed: bool | None = None,
         process_group: Any = None,
         grad_reduction: str = "mean",
-        equal_rows: bool = False,
     ) -> None:
         super().__init__()
         checks.one_of("reduction", reduction, self.reductions)
         check_options({"gather_distributed": gather_distributed, "grad_reduction": grad_reduction})
-        checks.one_of("equal_rows", equal_rows, (True, False))
-        fits = not equal_rows or (reduction in ("mean", "none") and grad_reduction == "mean")
-        checks.require(fits, "equal_rows", "False unless reduction and grad_reduction are 'mean'", equal_rows)
         self.reduction = reduction
         self.gather_distributed = gather_distributed
         self.process_group = process_group
         self.grad_reduction = grad_reduction
-        self.equal_rows = equal_rows
         self._numbers = tuple(numbers)
         self._shown = (*self._numbers, "reduction")
         for name, value in numbers.items():
@@ -101,9 +95,8 @@ class PointwiseLoss(distributed.GroupMember):
 
     def _loss(self, kind: Callable[..., Any], inputs: Tensor, targets: Tensor, **options: Any) -> Tensor:
         """The loss by one of the functions below, over one or all processes."""
-        gather = not self.equal_rows and self._gathers()
         evaluate = partial(self._evaluate, kind, inputs, targets, reduction=self.reduction, **options)
-        if self.reduction == "none" or not gather:
+        if self.reduction == "none" or not self._gathers():
             return evaluate()
         tensors = [x for x in (inputs, targets, options["sample_weight"]) if isinstance(x, Tensor)]
         return distributed.global_ratio_of(

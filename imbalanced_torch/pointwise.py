@@ -9,10 +9,9 @@ Arguments shared by all classes:
 - axis: the class axis of the logits, such as −1 for [B, T, C].
 - gather_distributed: whether a mean is taken over the positions of all processes: None in training mode with several
   processes, True always, False never. It takes one all-reduce and sends no logits; every rank must call the loss in
-  every step. False gives a mean per rank, as in PyTorch's losses.
+  every step. False gives a mean per rank, as in PyTorch's losses, which is the same if all ranks count equally many.
 - process_group: processes to reduce over; None for all.
 - grad_reduction: what the training framework does with gradients, "mean" (DDP, FSDP2) or "sum".
-- equal_rows: promises that all ranks count the same number of positions. A mean is then local, without a collective.
 - sample_weight, an argument of the call: >= 0; in the shape of the losses, one per row [N], or with N rows and further
   dimensions that broadcast to those of the losses, such as [N, 1, H, W] or [N, 1]; carries no gradient.
 
@@ -52,7 +51,7 @@ class SigmoidFocalLoss(LabelLoss):
             `w = imbalanced_torch.pos_weight(...)`.
         gamma: focusing exponent, >= 0; 0 is the binary cross entropy.
         ignore_index: None for none.
-        reduction, gather_distributed, process_group, grad_reduction, equal_rows: see `imbalanced_torch.pointwise`.
+        reduction, gather_distributed, process_group, grad_reduction: see `imbalanced_torch.pointwise`.
     """
 
     function = staticmethod(pointwise.sigmoid_focal)
@@ -69,7 +68,6 @@ class SigmoidFocalLoss(LabelLoss):
         ignore_index: int | None = None,
         process_group: Any = None,
         grad_reduction: str = "mean",
-        equal_rows: bool = False,
     ) -> None:
         if isinstance(alpha, (int, float)) and alpha == -1:
             alpha = None
@@ -77,7 +75,7 @@ class SigmoidFocalLoss(LabelLoss):
         if holds_numbers(given):
             given = numbers_per_class("alpha", given, "one weight per label [C], or a number", checks.probabilities)
         options: LabelOptions = {"reduction": reduction, "ignore_index": ignore_index, "grad_reduction": grad_reduction}
-        options |= {"gather_distributed": gather_distributed, "process_group": process_group, "equal_rows": equal_rows}
+        options |= {"gather_distributed": gather_distributed, "process_group": process_group}
         super().__init__({"alpha": given, "gamma": gamma}, **options)
 
 
@@ -96,7 +94,7 @@ class SoftmaxFocalLoss(ClassLoss):
         gamma: focusing exponent, >= 0; 0 is the cross entropy.
         label_smoothing: in [0, 1], as in `torch.nn.CrossEntropyLoss`; for class ids it acts on the cross entropy only.
         background_class: the class id that "mean_positive" does not count.
-        reduction, ignore_index, axis, gather_distributed, process_group, grad_reduction, equal_rows: see
+        reduction, ignore_index, axis, gather_distributed, process_group, grad_reduction: see
             `imbalanced_torch.pointwise`.
     """
 
@@ -118,14 +116,13 @@ class SoftmaxFocalLoss(ClassLoss):
         axis: int = 1,
         process_group: Any = None,
         grad_reduction: str = "mean",
-        equal_rows: bool = False,
     ) -> None:
         checks.at_least("background_class", background_class, 0)
         rule = "one weight per class, [C], or None"
         weights = None if alpha is None else numbers_per_class("alpha", alpha, rule, checks.weights)
         numbers = {"alpha": weights, "gamma": gamma, "label_smoothing": label_smoothing}
         options: ClassOptions = {"reduction": reduction, "ignore_index": ignore_index, "axis": axis}
-        options |= {"gather_distributed": gather_distributed, "process_group": process_group, "equal_rows": equal_rows}
+        options |= {"gather_distributed": gather_distributed, "process_group": process_group}
         options["grad_reduction"] = grad_reduction
         super().__init__(numbers, **options)
         self.background_class = background_class
@@ -144,7 +141,7 @@ class SymmetricCrossEntropyLoss(ClassLoss):
         epsilon: lower bound of the probability inside the logarithm, in (0, 1); the paper's A = log ε = −4 is ε =
             exp(−4).
         num_classes: if given, the required C of the logits; the loss does not need it.
-        reduction, ignore_index, axis, gather_distributed, process_group, grad_reduction, equal_rows: see
+        reduction, ignore_index, axis, gather_distributed, process_group, grad_reduction: see
             `imbalanced_torch.pointwise`; reductions "mean", "sum" and "none".
     """
 
@@ -164,14 +161,13 @@ class SymmetricCrossEntropyLoss(ClassLoss):
         axis: int = 1,
         process_group: Any = None,
         grad_reduction: str = "mean",
-        equal_rows: bool = False,
     ) -> None:
         if num_classes is not None:
             checks.at_least("num_classes", num_classes, 1)
         checks.python_number("epsilon", epsilon, "(0, 1)")
         numbers = {"alpha": alpha, "beta": beta, "epsilon": epsilon}
         options: ClassOptions = {"reduction": reduction, "ignore_index": ignore_index, "axis": axis}
-        options |= {"gather_distributed": gather_distributed, "process_group": process_group, "equal_rows": equal_rows}
+        options |= {"gather_distributed": gather_distributed, "process_group": process_group}
         options["grad_reduction"] = grad_reduction
         super().__init__(numbers, **options)
         self.num_classes = num_classes

@@ -59,7 +59,7 @@ def cases(before: SimpleNamespace, groups: dict[int, dist.ProcessGroup]) -> dict
         "bad values on one rank": bad_values,
         "bad calls of pointwise losses on one rank": bad_pointwise_calls,
         "failures of many ranks": failures_of_many_ranks,
-        "pointwise losses of equal rows": equal_rows,
+        "means per rank of equal rows": equal_rows,
         "a pointwise loss that a rank skips": skipped_pointwise,
         "a rank that fails before it mines negatives": failure_before_mining,
         "validation on rank 0 alone": validation_alone,
@@ -226,13 +226,12 @@ def equal_rows(ranks: Ranks) -> None:
     """The average of local means, which DDP computes; the loss itself uses no collective."""
     batch = make_batch(4 * ranks.size, 3, 0, ignore=False)
     own = batch.part((4,) * ranks.size, ranks.rank)
-    loss_fn = SoftmaxFocalLoss(equal_rows=True)
+    loss_fn = SoftmaxFocalLoss(gather_distributed=False)
     with distributed_traffic() as traffic:
         _, grad = value_and_grad(lambda logits, b: loss_fn(logits, b.targets), own, 3)
     assert traffic.received == 0
     dist.all_reduce(grad)
-    alone = SoftmaxFocalLoss(gather_distributed=False)
-    _, expected = value_and_grad(lambda logits, b: alone(logits, b.targets), batch, 3)
+    _, expected = value_and_grad(lambda logits, b: loss_fn(logits, b.targets), batch, 3)
     torch.testing.assert_close(grad / ranks.size, expected, rtol=1e-12, atol=1e-12)
 
 

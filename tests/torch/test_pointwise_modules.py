@@ -624,13 +624,6 @@ def test_gradients_by_probabilities_and_numbers(generator):
         assert torch.autograd.gradgradcheck(function, inputs)
 
 
-def test_equal_rows_needs_a_mean():
-    with pytest.raises(
-        ValueError, match="equal_rows must be False unless reduction and grad_reduction are 'mean', got True"
-    ):
-        SoftmaxFocalLoss(reduction="sum", equal_rows=True)
-
-
 COUNTS = {"class_counts": [1.0, 2.0, 3.0]}
 
 

@@ -15,17 +15,20 @@ def safe_divide(total: Array, mass: Array) -> Array:
     return total / xp.where(mass == 0, 1.0, mass)
 
 
-def _share(part: Array, rest: Array) -> Array:
+def _share(parts: Array, more: Array | float) -> Array:
+    part, rest = parts[..., 0, :], parts[..., 1, :] + more  # unstack has no vmap rule
     return part / (part + rest)
 
 
-def _share_vjp(cotangent: Array, part: Array, rest: Array) -> tuple[Array, Array]:
+def _share_vjp(cotangent: Array, parts: Array, more: Array | float) -> tuple[Array, None]:
     # automatic differentiation would form 1/whole − part/whole², which is mostly rounding where the rest is small
+    part, rest = parts[..., 0, :], parts[..., 1, :] + more
     by_whole = cotangent / (part + rest) ** 2
-    return by_whole * rest, -by_whole * part
+    return array_namespace(parts).stack([by_whole * rest, -by_whole * part], axis=-2), None
 
 
-#: share(part, rest) = part / (part + rest), elementwise, with an accurate derivative however small either is
+#: share(parts [..., 2, m], more) = part / (part + rest + more), [..., m], with an accurate derivative however small
+#: either is; `more` is a constant
 share = ops.with_vjp(_share, _share_vjp)
 
 

@@ -158,7 +158,8 @@ def precision_above(
     found, has_positive = numerator_mean(flagged, items.numerator)
     found = found * count_of(items.positives, items)
     wrong = xp.sum(weight_of(items.negatives, items) * flagged, axis=-1)
-    return share(wrong + LEAST_COUNT, found), valid & has_positive, _figures(tau, cut, diagnostics)
+    loss = share(xp.stack([wrong + LEAST_COUNT, found], axis=-1)[..., None], 0.0)[..., 0]
+    return loss, valid & has_positive, _figures(tau, cut, diagnostics)
 
 
 def too_few(k: Any, rows: int) -> str:

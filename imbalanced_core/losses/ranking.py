@@ -14,7 +14,6 @@ from imbalanced_core.pool.items import (
     dispersion,
     make_items,
     numerator_mean,
-    portions,
     row_temperature,
     select_numerator,
     settle,
@@ -22,6 +21,7 @@ from imbalanced_core.pool.items import (
     with_margin,
 )
 from imbalanced_core.quantile import INTERPOLATIONS, level_below, masked_quantile
+from imbalanced_core.reductions import share
 
 TEMPERATURE_SCALES = ("absolute", "iqr", "std")
 
@@ -90,36 +90,13 @@ def average_precision(
     kinds = ops.astype(xp.stack([items.negatives, items.positives], axis=-2), items.scores.dtype)
     kinds = kinds if items.multiplicity is None else kinds * items.multiplicity[..., None, :]
     counts = soft_counts_at(with_margin(items, margin, tau), kinds, tau, items.numerator > 0)
-    portion, has_positive = portions(of_counted(items.numerator, counts))
-    own = () if items.multiplicity is None else (of_counted(weight_of(items.positives, items), counts),)
-    loss = _share_of_negatives(counts.above, portion, *own)
-    valid = has_positive & xp.any(items.negatives, axis=-1)
-    return loss, valid, {"tau_eff": tau}
-
-
-def _negatives_of_rank(above: Array, portion: Array, *own: Array) -> Array:
-    """Σ_i portion_i · n_i / (n_i + rank⁺_i) for soft counts [..., 2, m] of the negatives and positives above each i.
-
-    1 − rank⁺/rank, in a form that is accurate for a small loss. `own` is the multiplicity m_i, if it is not 1.
-    """
-    negatives, rank_plus = _parts_of_rank(above, *own)
-    return array_namespace(above).sum(portion * negatives / (rank_plus + negatives), axis=-1)
-
-
-def _negatives_of_rank_vjp(cotangent: Array, above: Array, portion: Array, *own: Array) -> tuple:
-    # automatic differentiation would form 1/rank − n/rank², which is mostly rounding where the rest is small
-    negatives, rank_plus = _parts_of_rank(above, *own)
-    by_rank = cotangent[..., None] * portion / (rank_plus + negatives) ** 2
-    by_above = array_namespace(above).stack([by_rank * rank_plus, -by_rank * negatives], axis=-2)
-    return by_above, None, *(None for _ in own)
-
-
-def _parts_of_rank(above: Array, *own: Array) -> tuple[Array, Array]:
-    """n_i and rank⁺_i; a positive counts itself in `above`, as m_i σ(0), and is 1 in its rank."""
-    return above[..., 0, :], above[..., 1, :] + (1.0 - 0.5 * own[0] if own else 0.5)  # unstack has no vmap rule
-
-
-_share_of_negatives = ops.with_vjp(_negatives_of_rank, _negatives_of_rank_vjp)
+    missing = 0.5  # a positive counts itself in `above`, as m_i σ(0), and is 1 in its rank
+    if items.multiplicity is not None:
+        missing = 1.0 - 0.5 * of_counted(weight_of(items.positives, items), counts)
+    # 1 − rank⁺/rank, in a form that is accurate for a small loss
+    missed = share(counts.above, missing)
+    loss, has_positive = numerator_mean(missed, of_counted(items.numerator, counts))
+    return loss, has_positive & xp.any(items.negatives, axis=-1), {"tau_eff": tau}
 
 
 def recall_at_quantile(

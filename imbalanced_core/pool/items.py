@@ -157,15 +157,11 @@ def select_numerator(items: Items) -> tuple[Array, Array]:
 
 def numerator_mean(values: Array, numerator: Array) -> tuple[Array, Array]:
     """The mean of values weighted by the numerator, both [..., m], 0 where its sum is 0; and whether the sum is > 0."""
-    portion, has_positive = portions(numerator)
-    return array_namespace(values).sum(portion * values, axis=-1), has_positive
-
-
-def portions(numerator: Array) -> tuple[Array, Array]:
-    """The numerator [..., m] over its sum, 0 where the sum is 0; and whether the sum is > 0, bool [...]."""
-    total = array_namespace(numerator).sum(numerator, axis=-1, keepdims=True)
+    xp = array_namespace(values)
+    total = xp.sum(numerator, axis=-1, keepdims=True)
     # `total == 0`, not `total > 0` as in the return value: Triton 3.6 cannot compile that for one class.
-    return numerator / ops.where(total == 0, 1.0, total), total[..., 0] > 0
+    portion = numerator / ops.where(total == 0, 1.0, total)
+    return xp.sum(portion * values, axis=-1), total[..., 0] > 0
 
 
 def row_temperature(temperature: Array, scale: Array | None, items: Items) -> Array:

@@ -57,24 +57,23 @@ def element_sum_and_mass(
     where: Array | None = None,
     weights: Array | None = None,
     positives: Array | None = None,
-    is_masked: bool = False,
 ) -> tuple[Array, Array | None]:
     """Numerator and denominator of "mean", "mean_positive" or "sum", so that processes can add theirs before dividing.
 
-    - losses: one loss per position, any shape.
+    - losses: one loss per position, any shape; 0, with zero gradient, in positions that are not counted.
     - reduction: "mean" divides by the number of counted positions, "mean_positive" by the number of positives among
       them, "sum" by nothing; with weights, these counts are total weights.
-    - where: bool, the shape of `losses`: which positions are counted; the others may hold anything.
+    - where: bool, the shape of `losses`: which positions are counted.
     - weights: >= 0, without gradient, as for `spread_weights`. Other values give NaN.
     - positives: for "mean_positive": bool, or in [0, 1] how positive each position is; the shape of `losses`.
-    - is_masked: whether `losses` and their gradient are already 0 where `where` is False.
 
     Returns two 0-d arrays: the sum of weights · losses over the counted positions, and its divisor, None for "sum".
     Divide with `safe_divide`, where a divisor of exactly 0 counts as 1.
     """
     xp = array_namespace(losses)
     checks.one_of("reduction", reduction, ELEMENT_REDUCTIONS[:3])
-    losses = _masked(losses, where, is_masked)
+    if where is not None:
+        checks.same_shape("where", where, "losses", losses)
     if weights is not None:
         weights = _position_weights(weights, losses, where)
         losses = losses * weights
@@ -100,35 +99,25 @@ def reduce_elements(
     where: Array | None = None,
     weights: Array | None = None,
     positives: Array | None = None,
-    is_masked: bool = False,
 ) -> Array:
     """The training loss from one loss per position: 0-d, 0 with zero gradient if no position is counted.
 
-    Arguments as for `element_sum_and_mass`; reduction "none" is weights · losses, 0 where `where` is False.
+    Arguments as for `element_sum_and_mass`; reduction "none" is weights · losses.
     """
     checks.one_of("reduction", reduction, ELEMENT_REDUCTIONS)
     if reduction == "none":
-        losses = _masked(losses, where, is_masked)
         return losses if weights is None else losses * _position_weights(weights, losses, where)
     xp = array_namespace(losses)
     if reduction == "mean" and where is None and weights is None and math.prod(losses.shape):
         # the derivative of a library's mean is an array; that of a sum is one number, broadcast
         return xp.sum(losses) / math.prod(losses.shape)
-    total, divisor = element_sum_and_mass(
-        losses, reduction=reduction, where=where, weights=weights, positives=positives, is_masked=is_masked
-    )
+    parts = {"where": where, "weights": weights, "positives": positives}
+    total, divisor = element_sum_and_mass(losses, reduction=reduction, **parts)
     if divisor is None:
         return total
     if weights is None and (positives is None or xp.isdtype(positives.dtype, "bool")):
         return total / xp.clip(divisor, min=1)
     return safe_divide(total, divisor)
-
-
-def _masked(losses: Array, where: Array | None, is_masked: bool) -> Array:
-    if where is None:
-        return losses
-    checks.same_shape("where", where, "losses", losses)
-    return losses if is_masked else ops.where(where, losses, 0.0)
 
 
 def _count(losses: Array, where: Array | None, total: Array) -> Array:

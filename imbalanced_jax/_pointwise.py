@@ -172,7 +172,7 @@ def _step(
     if reduction == "mean_positive" and background_class is not None:
         axis = own["axis"]
         positives = foreground(targets, num_classes=logits.shape[axis], background_class=background_class, axis=axis)
-    parts: dict[str, Any] = {"where": where, "weights": weights, "positives": positives, "is_masked": True}
+    parts: dict[str, Any] = {"where": where, "weights": weights, "positives": positives}
     if reduction == "none" or axis_name is None:
         return reductions.reduce_elements(losses, reduction=reduction, **parts)
     return distributed.global_ratio(

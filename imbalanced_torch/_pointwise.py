@@ -201,7 +201,7 @@ def label_loss(
     if isinstance(losses, tuple):
         losses, where = losses
     _check_weights(sample_weight, losses, where)
-    parts: dict[str, Any] = {"where": where, "weights": sample_weight, "positives": targets, "is_masked": True}
+    parts: dict[str, Any] = {"where": where, "weights": sample_weight, "positives": targets}
     return reduce(losses, reduction=reduction, **parts)
 
 
@@ -237,7 +237,7 @@ def class_loss(
     if reduction == "mean_positive" and background_class is not None:
         positives = foreground(targets, num_classes=logits.shape[axis], background_class=background_class, axis=axis)
     _check_weights(sample_weight, losses, where)
-    parts: dict[str, Any] = {"where": where, "weights": sample_weight, "positives": positives, "is_masked": True}
+    parts: dict[str, Any] = {"where": where, "weights": sample_weight, "positives": positives}
     return reduce(losses, reduction=reduction, **parts)
 
 
@@ -277,7 +277,7 @@ def list_loss(
     losses, counted = function(scores, relevance, where=where, **options)
     checks.weights(readable(relevance), where=readable(where), name="relevance")
     _check_weights(sample_weight, losses, counted)
-    return reduce(losses, reduction=reduction, where=counted, weights=sample_weight, is_masked=True)
+    return reduce(losses, reduction=reduction, where=counted, weights=sample_weight)
 
 
 def _check_weights(weights: Tensor | None, losses: Tensor, where: Tensor | None) -> None:

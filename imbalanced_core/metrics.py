@@ -12,11 +12,10 @@ two sorts of each row, O(n log n) time and O(n) memory, unless stated otherwise.
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from imbalanced_core import checks
+from imbalanced_core import checks, ops
 from imbalanced_core.ops.namespace import Array, array_namespace
-from imbalanced_core.pool.curve import curve_of, read_rows, steps
 from imbalanced_core.pool.labels import one_vs_rest, read_labels
 from imbalanced_core.quantile import level_below, masked_quantile
 from imbalanced_core.reductions import safe_divide
@@ -31,9 +30,9 @@ def average_precision(
     This is scikit-learn's `average_precision_score`, and for distinct scores the limit of `smooth_ap` as τ → 0. It is
     > 0, NaN without a positive and 1 without a negative.
     """
-    curve = curve_of(scores, positives, where, weights)
+    curve = _curve_of(scores, positives, where, weights)
     precision = safe_divide(curve.positives, curve.positives + curve.negatives)[..., 1:]
-    found = steps(curve.positives) * precision
+    found = _steps(curve.positives) * precision
     return _ratio(array_namespace(scores).sum(found, axis=-1), curve.positives[..., -1])
 
 
@@ -47,8 +46,8 @@ def roc_auc(scores: Array, positives: Array, *, where: Array | None = None, weig
 
 def tied_pairs(scores: Array, positives: Array, *, where: Array | None = None, weights: Array | None = None) -> Array:
     """The weighted share of positive–negative pairs with equal scores: 1 for a constant model; NaN without a pair."""
-    curve = curve_of(scores, positives, where, weights)
-    tied = array_namespace(scores).sum(steps(curve.positives) * steps(curve.negatives), axis=-1)
+    curve = _curve_of(scores, positives, where, weights)
+    tied = array_namespace(scores).sum(_steps(curve.positives) * _steps(curve.negatives), axis=-1)
     return _ratio(tied, curve.positives[..., -1] * curve.negatives[..., -1])
 
 
@@ -77,13 +76,13 @@ def partial_auc(
     checks.python_number("beta", beta)
     checks.less("alpha", alpha, "beta", beta)
     xp = array_namespace(scores)
-    curve = curve_of(scores, positives, where, weights)
+    curve = _curve_of(scores, positives, where, weights)
     fpr = _ratio(curve.negatives, curve.negatives[..., -1:])
     tpr = _ratio(curve.positives, curve.positives[..., -1:])
     inside = xp.clip(fpr, min=alpha, max=beta)
     middle = (inside[..., :-1] + inside[..., 1:]) / 2.0
-    height = tpr[..., :-1] + steps(tpr) * safe_divide(middle - fpr[..., :-1], steps(fpr))
-    return xp.sum(steps(inside) * height, axis=-1) / (beta - alpha)
+    height = tpr[..., :-1] + _steps(tpr) * safe_divide(middle - fpr[..., :-1], _steps(fpr))
+    return xp.sum(_steps(inside) * height, axis=-1) / (beta - alpha)
 
 
 def coverage_at_budget(
@@ -99,7 +98,7 @@ def coverage_at_budget(
     """
     checks.python_number("budget", budget)
     xp = array_namespace(scores)
-    curve = curve_of(scores, positives, where, weights)
+    curve = _curve_of(scores, positives, where, weights)
     fpr = _ratio(curve.negatives, curve.negatives[..., -1:])
     found = xp.max(xp.where(fpr <= budget, curve.positives, 0.0), axis=-1)
     return xp.where(xp.isnan(fpr[..., -1]), xp.nan, _ratio(found, curve.positives[..., -1]))
@@ -126,7 +125,7 @@ def recall_at_quantile(
     Cost: one sort.
     """
     checks.python_number("quantile", quantile)
-    scores, weight, where = read_rows(scores, positives, where, weights)
+    scores, weight, where = _read_rows(scores, positives, where, weights)
     xp = array_namespace(scores)
     threshold = masked_quantile(scores, (level_below(quantile),), where=where, interpolation=interpolation)
     weight = xp.where(positives, xp.astype(weight, scores.dtype), 0.0)
@@ -147,10 +146,10 @@ def precision_at_k(
     """
     checks.at_least("k", k, 1)
     xp = array_namespace(scores)
-    curve = curve_of(scores, positives, where, weights)
-    fits = xp.clip(safe_divide(k - curve.items[..., :-1], steps(curve.items)), min=0.0, max=1.0)
-    found = xp.sum(steps(curve.positives) * fits, axis=-1)
-    wrong = xp.sum(steps(curve.negatives) * fits, axis=-1)
+    curve = _curve_of(scores, positives, where, weights)
+    fits = xp.clip(safe_divide(k - curve.items[..., :-1], _steps(curve.items)), min=0.0, max=1.0)
+    found = xp.sum(_steps(curve.positives) * fits, axis=-1)
+    wrong = xp.sum(_steps(curve.negatives) * fits, axis=-1)
     return xp.where(curve.positives[..., -1] > 0, safe_divide(found, found + wrong), xp.nan)
 
 
@@ -213,3 +212,67 @@ def _ratio(part: Array, whole: Array) -> Array:
     """part / whole, NaN where the whole is 0 or NaN, without numpy's warning."""
     xp = array_namespace(part, whole)
     return xp.where(whole > 0, part / xp.where(whole > 0, whole, 1.0), xp.nan)
+
+
+class _Curve(NamedTuple):
+    """Totals at or above each threshold, [..., n + 1]: 0, then for each distinct score, descending, then repeats."""
+
+    positives: Array  # weight
+    negatives: Array  # weight
+    items: Array  # number
+
+
+def _read_rows(
+    scores: Array, positives: Array, where: Array | None, weights: Array | None
+) -> tuple[Array, Array, Array]:
+    """Scores that are NaN where invalid and −inf where masked, weights that are 0 where masked, and the mask.
+
+    The mask excludes NaN scores of weight 0, but includes other scores of weight 0.
+    """
+    checks.floating("scores", scores)
+    checks.boolean("positives", positives)
+    checks.same_shape("positives", positives, "scores", scores)
+    checks.boolean("where", where)
+    checks.broadcastable("where", where, "scores", scores)
+    checks.broadcastable("weights", weights, "scores", scores)
+    xp = array_namespace(scores, positives, where, weights)
+    scores = ops.widen(ops.stop_gradient(scores))
+    where = xp.ones_like(positives) if where is None else xp.broadcast_to(where, scores.shape)
+    weight = xp.astype(where, xp.int32)  # integers are summed exactly
+    if weights is not None:
+        checks.real("weights", weights)
+        weights = xp.astype(ops.stop_gradient(weights), scores.dtype)
+        is_weight = (weights >= 0) & (weights < xp.inf)
+        weight = xp.where(where, xp.where(is_weight, weights, xp.nan), 0.0)
+        where = where & ((weight != 0) | ~xp.isnan(scores))
+        scores = xp.where(xp.isnan(weight), xp.nan, scores)
+    return xp.where(where, scores, -xp.inf), weight, where
+
+
+def _curve_of(scores: Array, positives: Array, where: Array | None, weights: Array | None) -> _Curve:
+    """The curve at the last item of each distinct score, descending, padded with repeats."""
+    scores, weight, where = _read_rows(scores, positives, where, weights)
+    xp = array_namespace(scores)
+    n, dtype = scores.shape[-1], scores.dtype
+    if n == 0:
+        nothing = xp.broadcast_to(xp.sum(scores, axis=-1, keepdims=True), (*scores.shape[:-1], 2))
+        return _Curve(nothing, nothing, nothing)
+    descending, order = ops.sort_with_order(-scores)
+    place = ops.arange(n, like=scores)
+    is_last = xp.concat([descending[..., 1:] != descending[..., :-1], xp.ones_like(positives[..., :1])], axis=-1)
+    last = xp.astype(xp.sort(xp.where(is_last, place, n - 1), axis=-1), order.dtype)
+    is_broken = xp.isnan(descending[..., -1:])
+
+    def above(x: Array) -> Array:
+        total = xp.astype(ops.rearrange(xp.cumulative_sum(ops.rearrange(x, order), axis=-1), last), dtype)
+        total = xp.where(is_broken, xp.nan, total)
+        return xp.concat([xp.zeros_like(total[..., :1]), total], axis=-1)
+
+    nothing = xp.zeros_like(weight)
+    found, wrong = xp.where(positives, weight, nothing), xp.where(positives, nothing, weight)
+    return _Curve(above(found), above(wrong), above(xp.astype(weight != 0, xp.int32)))
+
+
+def _steps(x: Array) -> Array:
+    """The increment at each threshold."""
+    return x[..., 1:] - x[..., :-1]

@@ -6,5 +6,4 @@
 - `step`: the step shared by all ranking losses
 - `class_block`, `class_parallel`: classes divided among processes
 - `items`: the cleaned items of each row, and means over them
-- `curve`: totals above each threshold, for the metrics
 """

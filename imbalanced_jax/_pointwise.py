@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from imbalanced_core import checks, options, pointwise_options, reductions
+from imbalanced_core import checks, options, reductions
 from imbalanced_core.options import with_options
 from imbalanced_core.pool.labels import are_probabilities, foreground, taking_part
 from imbalanced_jax import distributed, validation
@@ -21,13 +21,13 @@ Rules = Mapping[str, Callable[[str, Any], None]]
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
-class LabelOptions(pointwise_options.LabelOptions, total=False):
+class LabelOptions(options.LabelOptions, total=False):
     """Keywords of losses for independent labels."""
 
     axis_name: AxisName
 
 
-class ClassOptions(pointwise_options.ClassOptions, total=False):
+class ClassOptions(options.ClassOptions, total=False):
     """Keywords of losses for exclusive classes."""
 
     axis_name: AxisName
@@ -39,8 +39,8 @@ class ListOptions(options.ListOptions, total=False):
     axis_name: AxisName
 
 
-label_function = with_options(LabelOptions, {**pointwise_options.LABEL_DEFAULTS, "axis_name": None})
-class_function = with_options(ClassOptions, {**pointwise_options.CLASS_DEFAULTS, "axis_name": None})
+label_function = with_options(LabelOptions, {**options.LABEL_DEFAULTS, "axis_name": None})
+class_function = with_options(ClassOptions, {**options.CLASS_DEFAULTS, "axis_name": None})
 list_function = with_options(ListOptions, {**options.LIST_DEFAULTS, "axis_name": None})
 
 

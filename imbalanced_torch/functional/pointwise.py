@@ -8,11 +8,10 @@ import numpy as np
 from torch import Tensor
 
 from imbalanced_core import checks
-from imbalanced_core import pointwise_options as shared
+from imbalanced_core import options as shared
 from imbalanced_core.losses import hard_examples, long_tail, pointwise
 from imbalanced_core.losses.ndcg import ndcg
-from imbalanced_core.options import LIST_DEFAULTS, ListOptions, with_options
-from imbalanced_core.pointwise_options import LABEL_DEFAULTS, LabelOptions
+from imbalanced_core.options import LABEL_DEFAULTS, LIST_DEFAULTS, LabelOptions, ListOptions, with_options
 from imbalanced_torch import validation
 from imbalanced_torch._pointwise import class_loss, label_loss, list_loss
 from imbalanced_torch.functional.ranking import Number
@@ -23,7 +22,7 @@ Rates = Number | Sequence[float]
 
 
 class ClassOptions(shared.ClassOptions, total=False):
-    """Keywords of the losses for exclusive classes: those of `imbalanced_core.pointwise_options`, and `where`.
+    """Keywords of the losses for exclusive classes: those of `imbalanced_core.options.ClassOptions`, and `where`.
 
     `axis` is the last one by default, unlike in the modules.
 

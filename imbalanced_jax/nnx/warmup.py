@@ -103,11 +103,6 @@ class LossWarmupWrapper(nnx.Module):
             self.main_loss.reset()
         self._show_temperature()
 
-    def reset_queue(self) -> None:
-        """Empties the queue of the main loss."""
-        checks.require(isinstance(self.main_loss, PooledLoss), "main_loss", "a loss with a queue", self.main_loss)
-        self.main_loss.reset_queue()  # type: ignore[attr-defined]
-
     set_view = PooledLoss.set_view
 
     def __call__(

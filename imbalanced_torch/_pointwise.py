@@ -99,7 +99,7 @@ class PointwiseLoss(distributed.GroupMember):
         if self.reduction == "none" or not self._gathers():
             return evaluate()
         tensors = [x for x in (inputs, targets, options["sample_weight"]) if isinstance(x, Tensor)]
-        return distributed.global_ratio_of(
+        return distributed.global_ratio(
             partial(evaluate, reduce=reductions.element_sum_and_mass),
             device=tensors[0].device if tensors else torch.device("cpu"),
             process_group=self.process_group,

@@ -109,7 +109,6 @@ def gather_rows(
     Raises:
         ValueError: on every rank, if ranks disagree; on this rank, if its own tensors differ in rows.
     """
-    check_options({"grad_reduction": grad_reduction})
     present = [tensor for tensor in tensors if tensor is not None]
     checks.require(bool(present), "tensors", "at least one tensor", tensors)
     names = names or [f"tensors[{i}]" for i in range(len(tensors))]
@@ -137,19 +136,32 @@ def check_everywhere(check: Callable[[], None], *, device: Any, process_group: A
         raise
 
 
-def global_ratio(total: Tensor, mass: Tensor | None, *, process_group: Any, grad_reduction: str) -> Tensor:
+def global_ratio(
+    parts: Callable[[], tuple[Tensor, Tensor | None]], *, device: torch.device, process_group: Any, grad_reduction: str
+) -> Tensor:
     """Σ total / Σ mass over the ranks, with its gradient, without gathering rows; a mass of exactly 0 counts as 1.
 
-    `total` is this rank's sum of losses, 0-d; on a rank without rows, a zero that depends on the model's output, so
-    that every rank takes part in gradient averaging. `mass` is its normaliser, 0-d, without gradient; None for a plain
-    sum. The rest is as in `gather_rows`. One all-reduce of a few float64 numbers; none in backward. It can be traced by
-    `torch.compile(fullgraph=True)`.
+    `parts` returns this rank's total, its sum of losses, and its mass, the normaliser, without gradient, or None for a
+    plain sum; both 0-d. On a rank without rows the total is a zero that depends on the model's output, so that every
+    rank takes part in gradient averaging. The rest is as in `gather_rows`. One all-reduce of a few float64 numbers on
+    `device`; none in backward. It can be traced by `torch.compile(fullgraph=True)`.
+
+    If `parts` raises, this rank sends a flag and raises the error, so that the others do not hang. While
+    `torch.compile` traces, nothing is caught.
 
     Returns:
-        The global value, 0-d, in the dtype of `total`, equal on every rank. If `global_ratio_of` failed on another
-        rank: a ValueError that says on which, or NaN on an accelerator or compiled.
+        The global value, 0-d, in the dtype of the total, equal on every rank. If `parts` failed on another rank: a
+        ValueError that says on which, or NaN on an accelerator or compiled.
     """
-    check_options({"grad_reduction": grad_reduction})
+    if torch.compiler.is_compiling():
+        total, mass = parts()
+    else:
+        try:
+            total, mass = parts()
+        except Exception:
+            failed = _collectives.failures(process_group, failed=True, device=device)
+            dist.all_reduce(torch.cat([failed.new_zeros(2), failed]), group=process_group)
+            raise
     # float64 keeps counts exact, and ranks that disagree on the dtype still exchange the same number of bytes.
     own = torch.stack([total.detach().double(), (torch.ones_like(total) if mass is None else mass).detach().double()])
     failed = _collectives.failures(process_group, failed=False, device=own.device)
@@ -176,26 +188,6 @@ def _reduce_everywhere(sums: Tensor, process_group: Any) -> None:
             "a loss whose mean is taken over all processes must be called by every rank in every step, got a failed "
             "all-reduce; where ranks may skip it, use gather_distributed=False, which is what a PyTorch loss does"
         ) from error
-
-
-def global_ratio_of(
-    parts: Callable[[], tuple[Tensor, Tensor | None]], *, device: torch.device, process_group: Any, grad_reduction: str
-) -> Tensor:
-    """`global_ratio` of the total and mass that `parts` returns; if it raises here, the other ranks do not hang.
-
-    Then a flag is sent in the all-reduce, on `device`, and this rank raises the error. While `torch.compile` traces,
-    nothing is caught.
-    """
-    if torch.compiler.is_compiling():
-        total, mass = parts()
-    else:
-        try:
-            total, mass = parts()
-        except Exception:
-            failed = _collectives.failures(process_group, failed=True, device=device)
-            dist.all_reduce(torch.cat([failed.new_zeros(2), failed]), group=process_group)
-            raise
-    return global_ratio(total, mass, process_group=process_group, grad_reduction=grad_reduction)
 
 
 def check_queues_equal(module: nn.Module, *, process_group: Any = None) -> None:
@@ -238,6 +230,7 @@ def link_local(local: Tensor, gathered: Tensor, start: int, scale: int) -> Tenso
 
 def gradient_scale(process_group: Any, grad_reduction: str) -> int:
     """The factor on gradients with which the framework's reduction becomes the sum over the ranks."""
+    check_options({"grad_reduction": grad_reduction})
     return dist.get_world_size(process_group) if grad_reduction == "mean" else 1
 
 

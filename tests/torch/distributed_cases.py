@@ -261,11 +261,9 @@ def failures_of_many_ranks(ranks: Ranks) -> None:
 
     total = torch.ones(())
     options = {"device": total.device, "process_group": None, "grad_reduction": "mean"}
-    assert distributed.global_ratio_of(lambda: (total, None), **options) == ranks.size
+    assert distributed.global_ratio(lambda: (total, None), **options) == ranks.size
     bad = ranks.rank in (1, 2, 3)
-    message = agree_on_error(
-        ranks, lambda: distributed.global_ratio_of(fail if bad else lambda: (total, None), **options)
-    )
+    message = agree_on_error(ranks, lambda: distributed.global_ratio(fail if bad else lambda: (total, None), **options))
     assert message == (f"rank {ranks.rank}" if bad else message)
     assert bad or "got an error on ranks 1, 2, 3; " in message
     bad = ranks.rank == 3
@@ -273,9 +271,9 @@ def failures_of_many_ranks(ranks: Ranks) -> None:
         patch.setattr(distributed.validation, "can_read", lambda _: False)  # as on an accelerator: no read, no error
         if bad:
             with pytest.raises(ValueError, match="rank 3"):
-                distributed.global_ratio_of(fail, **options)
+                distributed.global_ratio(fail, **options)
         else:
-            assert distributed.global_ratio_of(lambda: (total, None), **options).isnan()
+            assert distributed.global_ratio(lambda: (total, None), **options).isnan()
 
 
 def validation_alone(ranks: Ranks) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from imbalanced_core import ops
 from imbalanced_core.pool import class_block
 from imbalanced_core.pool.class_parallel import block_loss
+from imbalanced_core.pool.labels import positive_count
 from imbalanced_core.pool.queue import Queue
 from imbalanced_core.pool.step import PooledResult, pooled_loss
 from imbalanced_torch import _collectives, distributed
@@ -88,7 +89,7 @@ def class_parallel_loss(
         "reduction": reduction,
     }
     loss, result = block_loss(objective, block, queue, share=partial(_share, layout=layout), **options)
-    count = class_block.live_positive_count(logits, inputs["targets"])
+    count = positive_count(inputs["targets"], num_classes, ops.widen(logits).dtype)
     return loss, ops.replaced(result, diagnostics=ops.replaced(result.diagnostics, grad_pos_count=count))
 
 

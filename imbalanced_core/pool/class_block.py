@@ -6,7 +6,7 @@ the classes [r · width, (r + 1) · width), width = ⌈C / W⌉; classes from C 
 
 from imbalanced_core import ops
 from imbalanced_core.ops.namespace import Array, array_namespace
-from imbalanced_core.pool.labels import one_vs_rest, read_labels
+from imbalanced_core.pool.labels import read_labels
 from imbalanced_core.pool.step import Diagnostics
 from imbalanced_core.reductions import safe_divide
 
@@ -44,12 +44,6 @@ def block_labels(labels: Array, *, first: Array, width: int, num_classes: int) -
         own = ops.astype(ids == (classes + 1 if num_classes == 1 else classes), xp.int32)
         labels = ops.where(ids == _BAD_ID, _BAD_LABEL, ops.where(ids == -1, -1, own))
     return ops.where(classes >= num_classes, -1, labels)
-
-
-def live_positive_count(logits: Array, labels: Array) -> Array:
-    """The number of positives of each class in these rows, [C] in the dtype of the loss."""
-    xp = array_namespace(logits, labels)
-    return xp.sum(ops.astype(one_vs_rest(labels, logits.shape[1]), ops.widen(logits).dtype), axis=1)
 
 
 def pack_block(total: Array, per_class: Array, valid: Array, diagnostics: Diagnostics) -> Array:

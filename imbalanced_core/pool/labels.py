@@ -1,5 +1,7 @@
 """Interpretation of targets: class, ignored, background."""
 
+from typing import Any
+
 from imbalanced_core import checks, ops
 from imbalanced_core.ops.namespace import Array, array_namespace
 
@@ -99,3 +101,10 @@ def one_vs_rest(labels: Array, num_classes: int) -> Array:
     if num_classes == 1:
         return (labels == 1)[None, :]
     return labels[None, :] == ops.arange(num_classes, like=labels)[:, None]
+
+
+def positive_count(labels: Array, num_classes: int, dtype: Any, *, where: Array | None = None) -> Array:
+    """The number of positives of each class, [C], in rows with the labels of `read_labels`, or those of a mask [M]."""
+    positives = one_vs_rest(labels, num_classes)
+    positives = positives if where is None else positives & where[None, :]
+    return array_namespace(labels).sum(ops.astype(positives, dtype), axis=1)

@@ -15,7 +15,7 @@ from imbalanced_core.pool.items import (
     settle,
     standard_deviation,
 )
-from imbalanced_core.pool.labels import one_vs_rest, read_labels
+from imbalanced_core.pool.labels import one_vs_rest, positive_count, read_labels
 from imbalanced_core.pool.queue import Queue, push
 from imbalanced_core.pool.subsampling import Pool, subsample
 from imbalanced_core.reductions import CLASS_REDUCTIONS, reduce_classes
@@ -29,7 +29,7 @@ class Diagnostics(NamedTuple):
     tau_eff: Array | None = None  # temperature in units of the logits
     band_neg_count: Array | None = None  # iid negatives in the band
     pauc_var: Array | None = None  # variance of the contributions of single positives
-    grad_pos_count: Array | None = None  # positives of this process's share of the batch: those that carry gradient
+    grad_pos_count: Array | None = None  # positives of this process's share of the batch
     spread: Array | None = None  # standard deviation of the scores of batch and queue: near 0, training has collapsed
     reached: Array | None = None  # of a gated loss except average precision, its `Gate.reached`, at most 1
     ranking_weight: Array | None = None  # of a gated loss, the weight of its ranking loss, in [0.1, 1]
@@ -100,8 +100,7 @@ def pooled_loss(
     rows, is_bad = _read(logits, targets, sample_weight, iid_mask, ignore_index=ignore_index, multilabel=multilabel)
     check_queue(queue, num_classes=rows.logits.shape[1], multilabel=multilabel)
     only_live = pos_numerator == "live"
-    with_masks = only_live or live_aware or max_pool_size is not None
-    pool = _join(queue, rows, local=local, with_masks=with_masks, with_iid=iid_aware)
+    pool = _join(queue, rows, with_live=only_live or live_aware, with_iid=iid_aware)
     if max_pool_size is not None:
         is_bad = _with_nan(pool, is_bad)  # the drawn rows may not include it
         pool = subsample(pool, size=max_pool_size, noise=noise)
@@ -112,7 +111,7 @@ def pooled_loss(
     if diagnostics:
         figures["spread"] = standard_deviation(items, items.where)
         figures = nan_where_unsettled(figures, items)
-        figures["grad_pos_count"] = _count_live_positives(pool, items, rows, local, losses.dtype)
+        figures["grad_pos_count"] = positive_count(rows.targets, losses.shape[0], losses.dtype, where=local)
     if update_queue:
         queue = push(queue, rows if is_storable is None else _only_storable(rows, is_storable))
     of_classes = ops.where(valid, losses, undefined) if per_class or reduction == "none" else None
@@ -170,7 +169,7 @@ def check_queue(queue: Queue, *, num_classes: int, multilabel: bool) -> None:
     checks.boolean("queue.is_iid", queue.is_iid)
 
 
-def _join(queue: Queue, rows: Queue, *, local: Array | None, with_masks: bool, with_iid: bool) -> Pool:
+def _join(queue: Queue, rows: Queue, *, with_live: bool, with_iid: bool) -> Pool:
     """The pool of a step: the queue, then the batch, in the batch's dtypes; only the batch's logits carry gradient."""
     xp = array_namespace(queue.logits, rows.logits)
 
@@ -179,16 +178,14 @@ def _join(queue: Queue, rows: Queue, *, local: Array | None, with_masks: bool, w
             return new
         return xp.concat([ops.astype(ops.stop_gradient(old), new.dtype), new], axis=0)
 
-    live = carries_gradient = is_iid = None
-    if with_masks:
-        is_past = xp.zeros_like(queue.is_iid)
-        live = joined(is_past, xp.ones_like(rows.weights, dtype=xp.bool))
-        carries_gradient = live if local is None else joined(is_past, local)
+    live = is_iid = None
+    if with_live:
+        live = joined(xp.zeros_like(queue.is_iid), xp.ones_like(rows.weights, dtype=xp.bool))
     if with_iid:
         is_iid = joined(queue.is_iid, xp.ones_like(rows.weights, dtype=xp.bool) if rows.is_iid is None else rows.is_iid)
     logits, labels = joined(queue.logits, rows.logits), joined(queue.targets, rows.targets)
     weights = joined(queue.weights, rows.weights)
-    return Pool(logits, labels, weights, is_iid, live, carries_gradient, multiplicity=None)
+    return Pool(logits, labels, weights, is_iid, live, multiplicity=None)
 
 
 def _one_vs_rest_items(pool: Pool, is_bad: Array | None, *, only_live: bool) -> Items:
@@ -200,17 +197,6 @@ def _one_vs_rest_items(pool: Pool, is_bad: Array | None, *, only_live: bool) -> 
     positives = one_vs_rest(pool.labels, pool.logits.shape[1])
     scores = xp.matrix_transpose(pool.logits)
     return assemble(scores, positives, where, weights, multiplicity, live, is_iid, is_bad, only_live=only_live)
-
-
-def _count_live_positives(pool: Pool, items: Items, rows: Queue, local: Array | None, dtype: Any) -> Array:
-    """The positives of each class that carry gradient, [C]."""
-    xp = array_namespace(items.positives)
-    if pool.carries_gradient is not None:
-        positives = items.positives & pool.carries_gradient[None, :]
-    else:
-        positives = items.positives[:, items.positives.shape[1] - rows.targets.shape[0] :]
-        positives = positives if local is None else positives & local[None, :]
-    return xp.sum(ops.astype(positives, dtype), axis=1)
 
 
 def _only_storable(rows: Queue, is_storable: Array) -> Queue:

@@ -14,7 +14,6 @@ class Pool(NamedTuple):
     weights: Array  # [M], the user's sample weights
     is_iid: Array | None  # bool [M], drawn from the population, not by a sampler that favours some classes
     live: Array | None  # bool [M], of the current batch
-    carries_gradient: Array | None  # bool [M], of this process's share of the current batch
     multiplicity: Array | None  # [M], how many rows of the full pool a row stands for; None: 1
 
 

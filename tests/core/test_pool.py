@@ -11,7 +11,7 @@ def make_pool(logits, labels):
     """A pool of numpy arrays."""
     m = len(labels)
     true = np.ones(m, bool)
-    return Pool(logits, labels, np.ones(m, np.float32), true, true, true, None)
+    return Pool(logits, labels, np.ones(m, np.float32), true, true, None)
 
 
 def imbalanced_pool():
@@ -57,7 +57,7 @@ def test_every_class_gets_its_quota_and_the_rest_is_filled(every_backend, rng):
         small = subsample(Pool(*arrays, None), size=24, noise=noise)
         return small.labels, small.logits[:, 0], small.multiplicity
 
-    labels, rows, multiplicity = every_backend.run(kept, rng.random(90, np.float32), *pool[:6])
+    labels, rows, multiplicity = every_backend.run(kept, rng.random(90, np.float32), *pool[:5])
     assert (labels >= 0).all()
     assert len(set(rows)) == 24
     np.testing.assert_array_equal(labels, pool.labels[rows.astype(int)])
@@ -102,7 +102,7 @@ def test_a_pool_that_fits_is_kept_whole(backend, rng):
         small = subsample(Pool(*arrays, None), size=83, noise=noise)
         return small.logits[:, 0], small.multiplicity, small.labels
 
-    rows, multiplicity, labels = backend.run(kept, rng.random(90, np.float32), *pool[:6])
+    rows, multiplicity, labels = backend.run(kept, rng.random(90, np.float32), *pool[:5])
     np.testing.assert_array_equal(np.sort(rows), np.flatnonzero(pool.labels >= 0))
     assert (multiplicity == 1).all()
     assert (labels >= 0).all()
@@ -123,7 +123,7 @@ def test_a_multilabel_row_counts_for_its_rarest_positive_class(backend):
     labels = np.asarray([[1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 0, 0], [0, 0, 0], [0, -1, 0], [-1] * 3], np.int32)
     logits = np.zeros((7, 3), np.float32)
     pool = make_pool(logits, labels)
-    result = backend.run(lambda *arrays: strata(Pool(*arrays, None)), *pool[:6])
+    result = backend.run(lambda *arrays: strata(Pool(*arrays, None)), *pool[:5])
     np.testing.assert_array_equal(result, [1, 2, 1, 0, 3, 3, 4])
 
 

@@ -23,13 +23,6 @@ def whole_number(name: str, value: Any, *, least: int = 0) -> int:
     return value
 
 
-def loss_function(name: str, loss: Any) -> Any:
-    """The loss, which must be callable and not a class."""
-    if not callable(loss) or isinstance(loss, type):
-        raise TypeError(f"{name} must be a loss module or function, got {loss!r}")
-    return loss
-
-
 def warn_unless_it_has(loss: Any, attribute: str, option: str) -> bool:
     """Whether the loss has the attribute; if not, warns that the wrapper's option has no effect."""
     if not hasattr(loss, attribute):

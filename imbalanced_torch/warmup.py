@@ -77,8 +77,10 @@ class LossWarmupWrapper(nn.Module):
         gather_distributed: bool | None = None,
     ) -> None:
         super().__init__()
-        self.warmup_loss = _wrapped.loss_function("warmup_loss", warmup_loss)
-        self.main_loss = _wrapped.loss_function("main_loss", main_loss)
+        for name, loss in (("warmup_loss", warmup_loss), ("main_loss", main_loss)):
+            if not callable(loss) or isinstance(loss, type):
+                raise TypeError(f"{name} must be a loss module or function, got {loss!r}")
+        self.warmup_loss, self.main_loss = warmup_loss, main_loss
         self.warmup_epochs = _wrapped.whole_number("warmup_epochs", warmup_epochs)
         self.blend_epochs = _wrapped.whole_number("blend_epochs", blend_epochs)
         self.warmup_steps = None if warmup_steps is None else _wrapped.whole_number("warmup_steps", warmup_steps)

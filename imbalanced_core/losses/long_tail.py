@@ -145,14 +145,13 @@ def sigmoid_logit_adjusted(
     checks.numbers(RULES, tau=tau)
     checks.floating("logits", logits)
     x = ops.widen(logits)
-    xp, shape = array_namespace(x), checks.shape_of(positive_rate)
-    if shape == () or library_of(positive_rate) is None:
-        checks.numbers(RULES, positive_rate=positive_rate)
-    else:
-        checks.shaped("positive_rate", positive_rate, tuple(x.shape[-1:]), "[labels]")
+    xp = array_namespace(x)
     if library_of(positive_rate) is None:
+        checks.numbers(RULES, positive_rate=positive_rate)
         shift = math.log(positive_rate) - math.log1p(-positive_rate)
     else:
+        if checks.shape_of(positive_rate):
+            checks.shaped("positive_rate", positive_rate, tuple(x.shape[-1:]), "[labels]")
         rate = xp.astype(positive_rate, x.dtype, copy=False)
         rate = ops.where((rate > 0) & (rate < 1), rate, math.nan)
         shift = xp.broadcast_to(xp.log(rate) - xp.log1p(-rate), x.shape)

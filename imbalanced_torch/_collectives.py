@@ -12,11 +12,9 @@ from imbalanced_core import checks
 
 
 def describe(
-    tensors: Sequence[Tensor | None], *, names: Sequence[str], flags: Sequence[int] | Mapping[str, int | str] = ()
+    tensors: Sequence[Tensor | None], *, names: Sequence[str], flags: Mapping[str, int | str]
 ) -> dict[str, Any]:
     """The facts of one call that must be equal on every rank; ValueError on tensors that cannot be sent together."""
-    if not isinstance(flags, Mapping):
-        flags = {f"flags[{i}]": flag for i, flag in enumerate(flags)}
     facts: dict[str, Any] = {"number of gathered tensors": len(tensors), "number of flags": len(flags)}
     rows = device = None
     for tensor, name in zip(tensors, names, strict=True):

@@ -211,7 +211,6 @@ def class_loss(
     targets: Tensor,
     *,
     background_class: int | None = None,
-    where: Tensor | None = None,
     ignore_index: int,
     axis: int,
     sample_weight: Tensor | None,
@@ -225,14 +224,12 @@ def class_loss(
         checks.one_of("reduction", reduction, ClassLoss.reductions)
     checks.index("ignore_index", ignore_index)
     validation.check_tensors(**{name: logits}, targets=targets)
-    validation.check_optional_tensors(where=where)
     checks.floating(name, logits)
     if axis == 1:
         checks.require(logits.ndim >= 2, name, "of shape [N, C] or [N, C, *]", tuple(logits.shape))
     checks.require(-logits.ndim <= axis < logits.ndim, "axis", f"an axis of {logits.ndim}-d {name}", axis)
     checks.several_classes(name, logits, axis=axis, instead=instead)
-    checks.boolean("where", where)
-    where = _counted_positions(logits, targets, where, ignore_index, axis)
+    where = _counted_positions(logits, targets, ignore_index, axis)
     losses, positives = function(logits, targets, where=where, axis=axis), None
     if reduction == "mean_positive" and background_class is not None:
         positives = foreground(targets, num_classes=logits.shape[axis], background_class=background_class, axis=axis)
@@ -241,22 +238,16 @@ def class_loss(
     return reduce(losses, reduction=reduction, **parts)
 
 
-def _counted_positions(
-    logits: Tensor, targets: Tensor, where: Tensor | None, ignore_index: int, axis: int
-) -> Tensor | None:
+def _counted_positions(logits: Tensor, targets: Tensor, ignore_index: int, axis: int) -> Tensor | None:
     """Mask of the counted positions, None for all; checks the readable values."""
     if targets.is_floating_point():
         if targets.shape == logits.shape:  # else the core raises
-            seen = None if where is None else where.unsqueeze(axis).expand(targets.shape)
-            checks.probabilities(readable(targets), where=readable(seen))
-        return where
+            checks.probabilities(readable(targets))
+        return None
     num_classes = logits.shape[axis]
-    are_classes = checks.class_ids(readable(targets), num_classes, ignore_index=ignore_index, where=readable(where))
-    if where is None:
-        all_counted = are_classes and not 0 <= ignore_index < num_classes
-        return None if all_counted else taking_part(targets, ignore_index=ignore_index)
-    checks.same_shape("where", where, "targets", targets)
-    return where & taking_part(targets, ignore_index=ignore_index)
+    are_classes = checks.class_ids(readable(targets), num_classes, ignore_index=ignore_index)
+    all_counted = are_classes and not 0 <= ignore_index < num_classes
+    return None if all_counted else taking_part(targets, ignore_index=ignore_index)
 
 
 def list_loss(

@@ -9,6 +9,7 @@ import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -85,7 +86,7 @@ def gather_rows(
     *,
     process_group: Any,
     grad_reduction: str,
-    flags: Sequence[int] | Mapping[str, int | str] = (),
+    flags: Mapping[str, int | str] = MappingProxyType({}),
     names: Sequence[str] | None = None,
 ) -> tuple[tuple[Tensor | None, ...], Tensor]:
     """The rows of all ranks in rank order, with the gradient of a single process.
@@ -99,8 +100,7 @@ def gather_rows(
             between ranks and may be 0.
         process_group: the ranks to gather from; None for all.
         grad_reduction: what the training framework does with gradients: "mean" (DDP, FSDP2) or "sum".
-        flags: integers that must be equal on all ranks, such as options; a mapping, which may also hold strings, names
-            them in the error.
+        flags: integers and strings that must be equal on all ranks, such as options; the error has their names.
         names: names of the tensors, for the error.
 
     Returns:

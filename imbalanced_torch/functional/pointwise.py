@@ -8,10 +8,17 @@ import numpy as np
 from torch import Tensor
 
 from imbalanced_core import checks
-from imbalanced_core import options as shared
 from imbalanced_core.losses import hard_examples, long_tail, pointwise
 from imbalanced_core.losses.ndcg import ndcg
-from imbalanced_core.options import LABEL_DEFAULTS, LIST_DEFAULTS, LabelOptions, ListOptions, with_options
+from imbalanced_core.options import (
+    CLASS_DEFAULTS,
+    LABEL_DEFAULTS,
+    LIST_DEFAULTS,
+    ClassOptions,
+    LabelOptions,
+    ListOptions,
+    with_options,
+)
 from imbalanced_torch import validation
 from imbalanced_torch._pointwise import class_loss, label_loss, list_loss
 from imbalanced_torch.functional.ranking import Number
@@ -21,20 +28,8 @@ Counts = Tensor | Sequence[float]
 Rates = Number | Sequence[float]
 
 
-class ClassOptions(shared.ClassOptions, total=False):
-    """Keywords of the losses for exclusive classes: those of `imbalanced_core.options.ClassOptions`, and `where`.
-
-    `axis` is the last one by default, unlike in the modules.
-
-    Attributes:
-        where: bool, one per position; False masks a position, which may then hold anything. None: no mask.
-    """
-
-    where: Tensor | None
-
-
 label_function = with_options(LabelOptions, LABEL_DEFAULTS)
-class_function = with_options(ClassOptions, {**shared.CLASS_DEFAULTS, "where": None})
+class_function = with_options(ClassOptions, CLASS_DEFAULTS)
 list_function = with_options(ListOptions, LIST_DEFAULTS)
 
 
@@ -71,8 +66,8 @@ def softmax_focal_loss(
 ) -> Tensor:
     """Focal loss of mutually exclusive classes: the loss of `imbalanced_torch.SoftmaxFocalLoss`, with its options.
 
-    `logits` are floating point, with C classes on `axis`; `targets` class ids in the shape of `logits` without `axis`,
-    or probabilities in the shape of `logits`.
+    `logits` are floating point, with C classes on `axis`, by default the last one, unlike in the class; `targets` class
+    ids in the shape of `logits` without `axis`, or probabilities in the shape of `logits`.
     """
     validation.check_tensors(logits=logits)
     if alpha is not None:

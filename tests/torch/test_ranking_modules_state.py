@@ -82,7 +82,8 @@ def test_a_queue_of_another_size_keeps_the_newest_rows(size, assign):
 def test_a_queue_that_is_not_in_the_state(persistent):
     """A state without a queue empties the queue; one with a queue fills it, even if the module does not save it."""
     without, filled_one = filled(persistent_queue=False), filled()
-    assert [name for name in without.state_dict() if name.startswith("queue")] == []
+    for loss_fn in (without, SmoothAPLoss(2, persistent_queue=False, class_parallel=True)):
+        assert [name for name in loss_fn.state_dict() if name.startswith("queue")] == []
     loss_fn = filled(persistent_queue=persistent)
     loss_fn.load_state_dict(without.state_dict(), strict=not persistent)
     assert (loss_fn.queue_targets == QUEUE_IGNORED).all()

@@ -264,7 +264,7 @@ def _curve_of(scores: Array, positives: Array, where: Array | None, weights: Arr
     is_broken = xp.isnan(descending[..., -1:])
 
     def above(x: Array) -> Array:
-        total = xp.astype(ops.rearrange(xp.cumulative_sum(ops.rearrange(x, order), axis=-1), last), dtype)
+        total = xp.astype(ops.gather(xp.cumulative_sum(ops.gather(x, order), axis=-1), last), dtype)
         total = xp.where(is_broken, xp.nan, total)
         return xp.concat([xp.zeros_like(total[..., :1]), total], axis=-1)
 

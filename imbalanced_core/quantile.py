@@ -84,11 +84,11 @@ def masked_quantile(
     else:
         where = xp.broadcast_to(where, values.shape)
         in_order, count = ops.sort(ops.where(where, values, xp.nan)), xp.count_nonzero(where, axis=-1)
-    indices, fraction = _places(tuple(map(float, levels)), values, count, interpolation)
-    return _interpolated(ops.rearrange(in_order, indices), fraction, interpolation)
+    indices, fraction = _indices(tuple(map(float, levels)), values, count, interpolation)
+    return _interpolated(ops.gather(in_order, indices), fraction, interpolation)
 
 
-def _places(
+def _indices(
     levels: tuple[float, ...], values: Array, count: Array | None, interpolation: str
 ) -> tuple[Array, Array | float]:
     """The `positions` in the sorted values, masked ones last, and the index of the last unmasked value.
@@ -108,7 +108,7 @@ def _places(
 def _looked_up(
     levels: tuple[float, ...], interpolation: str, counts: tuple[int, int], count: Array | None, values: Array
 ) -> tuple[Array, Array | float]:
-    """`_places` from tables for all counts in a range; None: the first, in every row of the values."""
+    """`_indices` from tables for all counts in a range; None: the first, in every row of the values."""
     xp = array_namespace(values)
 
     def from_table(of: str, width: int, dtype: Any) -> Array:  # the compiler knows the width, but not a table's shape
@@ -127,7 +127,7 @@ def _table(of: str, *key: Any) -> np.ndarray:
 
 @functools.lru_cache(maxsize=64)
 def _tables(levels: tuple[float, ...], interpolation: str, least: int, most: int) -> dict[str, np.ndarray]:
-    """`_places` for every count from `least` to `most`: int32 [count, m + 1], and float64 [count, levels]."""
+    """`_indices` for every count from `least` to `most`: int32 [count, m + 1], and float64 [count, levels]."""
     last = np.maximum(np.arange(least, most + 1) - 1, 0)[:, None]
     place = last * np.array(levels)
     fraction = place - np.floor(place)
@@ -167,7 +167,7 @@ def rounded(lower: Array, fraction: Array, interpolation: str) -> Array:
 
 
 def _interpolated(found: Array, fraction: Array | float, interpolation: str) -> Array:
-    """The quantiles [..., levels] from the values at the indices of `_places`."""
+    """The quantiles [..., levels] from the values at the indices of `_indices`."""
     xp = array_namespace(found)
     found, last = found[..., :-1], found[..., -1:]
     if interpolation not in BLENDS:
@@ -192,7 +192,7 @@ def _with_multiplicity(
     if where is not None:
         values, repeats = ops.where(where, values, xp.inf), ops.where(where, repeats, 0.0)
     in_order, order = ops.sort_with_order(values)
-    repeats = ops.rearrange(repeats, order)
+    repeats = ops.gather(repeats, order)
     whole = xp.cumulative_sum(xp.astype(xp.floor(repeats), xp.int32), axis=-1)
     part = xp.cumulative_sum(repeats - xp.floor(repeats), axis=-1)
     total = whole[..., -1] + xp.astype(xp.floor(part[..., -1] + 0.5), whole.dtype)
@@ -200,7 +200,7 @@ def _with_multiplicity(
     at, fraction = positions(tuple(map(float, levels)), xp.where(total > 1, total - 1, 0), interpolation, values)
     reached = xp.astype(whole[..., None, :] - at[..., None], part.dtype) + part[..., None, :]
     before = reached < xp.clip(reached[..., -1:], max=0.5)  # never past the last value of multiplicity > 0
-    found = ops.rearrange(in_order, xp.sum(xp.astype(before, xp.int32), axis=-1, dtype=order.dtype))
+    found = ops.gather(in_order, xp.sum(xp.astype(before, xp.int32), axis=-1, dtype=order.dtype))
     return _interpolated(
         xp.concat([found, ops.where(is_bad, xp.nan, found[..., 0])[..., None]], axis=-1), fraction, interpolation
     )

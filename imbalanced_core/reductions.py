@@ -9,10 +9,10 @@ ELEMENT_REDUCTIONS = ("mean", "mean_positive", "sum", "none")
 CLASS_REDUCTIONS = ("mean", "sum", "none")
 
 
-def safe_divide(total: Array, mass: Array) -> Array:
-    """Total / mass, where a mass of exactly 0 counts as 1."""
-    xp = array_namespace(total, mass)
-    return total / xp.where(mass == 0, 1.0, mass)
+def safe_divide(total: Array, divisor: Array) -> Array:
+    """Total / divisor, where a divisor of exactly 0 counts as 1."""
+    xp = array_namespace(total, divisor)
+    return total / xp.where(divisor == 0, 1.0, divisor)
 
 
 def _share(parts: Array, more: Array | float) -> Array:
@@ -50,7 +50,7 @@ def reduce_classes(losses: Array, valid: Array, *, reduction: str) -> Array:
     return total / xp.clip(ops.count(valid, losses.dtype), min=1.0)
 
 
-def element_sum_and_mass(
+def element_sum_and_divisor(
     losses: Array,
     *,
     reduction: str,
@@ -102,7 +102,7 @@ def reduce_elements(
 ) -> Array:
     """The training loss from one loss per position: 0-d, 0 with zero gradient if no position is counted.
 
-    Arguments as for `element_sum_and_mass`; reduction "none" is weights · losses.
+    Arguments as for `element_sum_and_divisor`; reduction "none" is weights · losses.
     """
     checks.one_of("reduction", reduction, ELEMENT_REDUCTIONS)
     if reduction == "none":
@@ -112,7 +112,7 @@ def reduce_elements(
         # the derivative of a library's mean is an array; that of a sum is one number, broadcast
         return xp.sum(losses) / math.prod(losses.shape)
     parts = {"where": where, "weights": weights, "positives": positives}
-    total, divisor = element_sum_and_mass(losses, reduction=reduction, **parts)
+    total, divisor = element_sum_and_divisor(losses, reduction=reduction, **parts)
     if divisor is None:
         return total
     if weights is None and (positives is None or xp.isdtype(positives.dtype, "bool")):

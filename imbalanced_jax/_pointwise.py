@@ -176,7 +176,7 @@ def _step(
     if reduction == "none" or axis_name is None:
         return reductions.reduce_elements(losses, reduction=reduction, **parts)
     return distributed.global_ratio(
-        *reductions.element_sum_and_mass(losses, reduction=reduction, **parts), axis_name=axis_name
+        *reductions.element_sum_and_divisor(losses, reduction=reduction, **parts), axis_name=axis_name
     )
 
 

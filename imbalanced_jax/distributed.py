@@ -53,17 +53,17 @@ def mean_loss(loss: Array, axis_name: AxisName) -> Array:
     return lax.pmean(loss, names) if names else loss
 
 
-def global_ratio(total: Array, mass: Array | None, axis_name: AxisName) -> Array:
-    """Σ total / Σ mass over the devices, without gathering rows; a mass of exactly 0 counts as 1.
+def global_ratio(total: Array, divisor: Array | None, axis_name: AxisName) -> Array:
+    """Σ total / Σ divisor over the devices, without gathering rows; a divisor of exactly 0 counts as 1.
 
-    `total` is this device's sum of losses and `mass` its normaliser, without gradient, both 0-d; None for a plain sum.
+    `total` is this device's sum of losses, `divisor` its normaliser, without gradient, both 0-d; None for a plain sum.
     """
     names = axis_names(axis_name)
     total = lax.psum(total, names) if names else total
-    if mass is None:
+    if divisor is None:
         return total
-    mass = lax.stop_gradient(mass)
-    return reductions.safe_divide(total, lax.psum(mass, names) if names else mass)
+    divisor = lax.stop_gradient(divisor)
+    return reductions.safe_divide(total, lax.psum(divisor, names) if names else divisor)
 
 
 def invariant(tree: Any, axis_name: AxisName) -> Any:

@@ -100,7 +100,7 @@ class PointwiseLoss(distributed.GroupMember):
             return evaluate()
         tensors = [x for x in (inputs, targets, options["sample_weight"]) if isinstance(x, Tensor)]
         return distributed.global_ratio(
-            partial(evaluate, reduce=reductions.element_sum_and_mass),
+            partial(evaluate, reduce=reductions.element_sum_and_divisor),
             device=tensors[0].device if tensors else torch.device("cpu"),
             process_group=self.process_group,
             grad_reduction=self.grad_reduction,

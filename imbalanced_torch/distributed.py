@@ -139,11 +139,11 @@ def check_everywhere(check: Callable[[], None], *, device: Any, process_group: A
 def global_ratio(
     parts: Callable[[], tuple[Tensor, Tensor | None]], *, device: torch.device, process_group: Any, grad_reduction: str
 ) -> Tensor:
-    """Σ total / Σ mass over the ranks, with its gradient, without gathering rows; a mass of exactly 0 counts as 1.
+    """Σ total / Σ divisor over the ranks, with its gradient, without gathering rows; a sum of exactly 0 counts as 1.
 
-    `parts` returns this rank's total, its sum of losses, and its mass, the normaliser, without gradient, or None for a
-    plain sum; both 0-d. On a rank without rows the total is a zero that depends on the model's output, so that every
-    rank takes part in gradient averaging. The rest is as in `gather_rows`. One all-reduce of a few float64 numbers on
+    `parts` returns this rank's total, its sum of losses, and its divisor, without gradient, or None for a plain sum;
+    both 0-d. On a rank without rows the total is a zero that depends on the model's output, so that every rank takes
+    part in gradient averaging. The rest is as in `gather_rows`. One all-reduce of a few float64 numbers on
     `device`; none in backward. It can be traced by `torch.compile(fullgraph=True)`.
 
     If `parts` raises, this rank sends a flag and raises the error, so that the others do not hang. While
@@ -154,23 +154,23 @@ def global_ratio(
         ValueError that says on which, or NaN on an accelerator or compiled.
     """
     if torch.compiler.is_compiling():
-        total, mass = parts()
+        total, divisor = parts()
     else:
         try:
-            total, mass = parts()
+            total, divisor = parts()
         except Exception:
             failed = _collectives.failures(process_group, failed=True, device=device)
             dist.all_reduce(torch.cat([failed.new_zeros(2), failed]), group=process_group)
             raise
     # float64 keeps counts exact, and ranks that disagree on the dtype still exchange the same number of bytes.
-    own = torch.stack([total.detach().double(), (torch.ones_like(total) if mass is None else mass).detach().double()])
+    own = torch.stack([x.detach().double() for x in (total, torch.ones_like(total) if divisor is None else divisor)])
     failed = _collectives.failures(process_group, failed=False, device=own.device)
     sums = torch.cat([own, failed])
     _reduce_everywhere(sums, process_group)
     failed = sums[2:]
     if validation.can_read(failed):
         _collectives.refuse(failed.tolist())
-    divisor = torch.ones_like(sums[1]) if mass is None else sums[1]
+    divisor = torch.ones_like(sums[1]) if divisor is None else sums[1]
     value = torch.where((failed > 0).any(), torch.nan, reductions.safe_divide(sums[0], divisor)).to(total.dtype)
     scale = gradient_scale(process_group, grad_reduction)
     factor = reductions.safe_divide(torch.full_like(divisor, scale), divisor).to(total.dtype)

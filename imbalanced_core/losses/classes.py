@@ -65,11 +65,11 @@ def _class_focal(
     value = factor * ce
     if smoothing is None:
         scale = _per(ops.lerp(gamma * value, factor, u), total)
-        return value, scale, ops.put(others, ids, -total, axis=axis, reuse=True)
+        return value, scale, ops.scatter_ids(others, ids, -total, axis=axis, reuse=True)
     by_n, share = ops.lerp(gamma * ce, 1.0, u), smoothing / x.shape[axis]
-    slope = others * array_namespace(x).expand_dims(_per(by_n, total), axis=axis) - share
+    derivative = others * array_namespace(x).expand_dims(_per(by_n, total), axis=axis) - share
     scale = factor if where is None else ops.where(where, factor, 0.0)
-    return value, scale, ops.put(slope, ids, (smoothing - share) - by_n, axis=axis, reuse=True)
+    return value, scale, ops.scatter_ids(derivative, ids, (smoothing - share) - by_n, axis=axis, reuse=True)
 
 
 def _class_focal_by_numbers(
@@ -81,7 +81,7 @@ def _class_focal_by_numbers(
 
 
 #: class_focal(logits, ids, where, valid, gamma, axis=...), or (..., gamma, label_smoothing, axis=...)
-class_focal = ops.with_class_slope(_class_focal, None, _class_focal_by_numbers, in_blocks=False)
+class_focal = ops.with_class_derivative(_class_focal, None, _class_focal_by_numbers, in_blocks=False)
 
 # ------------------------------------------------------------------------- Σ_c w_c (1 − p_c)^γ (−log p_c), any w_c >= 0
 
@@ -125,7 +125,7 @@ def _class_mix_by_numbers(x: Array, w: Array, where: Mask, _valid: Mask, gamma: 
 
 
 #: class_mix(logits, weights, where, valid, gamma, axis=...), with a weight for every class of every position
-class_mix = ops.with_class_slope(_class_mix, _class_mix_by_weights, _class_mix_by_numbers)
+class_mix = ops.with_class_derivative(_class_mix, _class_mix_by_weights, _class_mix_by_numbers)
 
 
 def cross_entropy(x: Array, y: Array, where: Mask, valid: Mask, *, axis: int) -> Array:
@@ -151,7 +151,7 @@ def symmetric(epsilon: float, *, of_ids: bool) -> Callable[..., Array]:
         functions = (_symmetric_ids, None, _symmetric_ids_by_numbers)
     else:
         functions = (_symmetric_mix, _symmetric_mix_by_targets, _symmetric_mix_by_numbers)  # type: ignore[assignment]
-    return ops.with_class_slope(*(f and partial(f, epsilon=epsilon) for f in functions))  # type: ignore[arg-type]
+    return ops.with_class_derivative(*(f and partial(f, epsilon=epsilon) for f in functions))  # type: ignore[arg-type]
 
 
 def _symmetric_ids(
@@ -162,10 +162,10 @@ def _symmetric_ids(
     ce, reverse, u, p = _symmetric_ids_parts(others, s, n, where, axis, epsilon)
     g = ops.zero_below(p, epsilon) * (-math.log(epsilon) * beta)  # by log p_c of the reverse term
     total = xp.sum(g, axis=axis)
-    slope = ops.add_product(g, p, xp.expand_dims(alpha - total, axis=axis))
-    slope = ops.put(slope, ids, -alpha * u - total * (1.0 - u), axis=axis, reuse=True)
+    derivative = ops.add_product(g, p, xp.expand_dims(alpha - total, axis=axis))
+    derivative = ops.scatter_ids(derivative, ids, -alpha * u - total * (1.0 - u), axis=axis, reuse=True)
     value = alpha * ce + beta * reverse
-    return value, xp.ones_like(value), slope
+    return value, xp.ones_like(value), derivative
 
 
 def _symmetric_ids_parts(
@@ -193,9 +193,9 @@ def _symmetric_mix(
     value = alpha * ce + beta * reverse
     # derivatives by log p_c, separate for the two terms: their sum would lose precision in the smaller one
     g, h = alpha * y, ops.zero_below(p, epsilon) * height * beta
-    slope = ops.add_product(q * (h - g), p, _others(g, axis) - _others(h, axis))
+    derivative = ops.add_product(q * (h - g), p, _others(g, axis) - _others(h, axis))
     factor = _factor(value, where)
-    return value * factor, factor, slope
+    return value * factor, factor, derivative
 
 
 def _symmetric_mix_parts(x: Array, y: Array, where: Mask, axis: int, epsilon: float) -> tuple[Array, ...]:

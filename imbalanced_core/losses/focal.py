@@ -34,24 +34,24 @@ def _focal(x: Array, y: Array, w_pos: Array, w_neg: Array, gamma: Array) -> Arra
     return u**gamma * bce * _weight(y, w_pos, w_neg)
 
 
-def _focal_and_slope(x: Array, y: Array, w_pos: Array, w_neg: Array, gamma: Array) -> tuple[Array, Array]:
+def _with_derivative(x: Array, y: Array, w_pos: Array, w_neg: Array, gamma: Array) -> tuple[Array, Array]:
     # for u = 1 − p_t: u' = p q (1 − 2y),  BCE' = p − y = u − 2qy
     if ops.are_binary(y):
-        return _binary_focal_and_slope(x, y, w_pos, w_neg, gamma)
+        return _binary_with_derivative(x, y, w_pos, w_neg, gamma)
     p, q, u, bce = _parts(x, y)
     weight = _weight(y, w_pos, w_neg)
-    u_slope, bce_slope = p * ops.add_product(q, q, y, -2.0), ops.add_product(u, q, y, -2.0)
+    u_derivative, bce_derivative = p * ops.add_product(q, q, y, -2.0), ops.add_product(u, q, y, -2.0)
     if isinstance(gamma, float) and gamma >= 1.0:  # no division, and for γ = 2 no power
         factor = power(u, gamma - 1.0) * weight
         value = factor * bce
-        return value * u, ops.add_product(factor * u * bce_slope, value, u_slope, gamma)
+        return value * u, ops.add_product(factor * u * bce_derivative, value, u_derivative, gamma)
     kept = above_zero(u)
     factor = kept**gamma * weight
-    return factor * bce, factor * ops.add_product(bce_slope, bce, ops.divide(u_slope, kept), gamma)
+    return factor * bce, factor * ops.add_product(bce_derivative, bce, ops.divide(u_derivative, kept), gamma)
 
 
-def _binary_focal_and_slope(x: Array, y: Array, w_pos: Array, w_neg: Array, gamma: Array) -> tuple[Array, Array]:
-    """`_focal_and_slope` for targets of 0 and 1, in fewer passes: with z = ∓x, 1 − p_t = σ(z), BCE = softplus(z)."""
+def _binary_with_derivative(x: Array, y: Array, w_pos: Array, w_neg: Array, gamma: Array) -> tuple[Array, Array]:
+    """The same for targets of 0 and 1, in fewer passes: with z = ∓x, 1 − p_t = σ(z) and BCE = softplus(z)."""
     sign = ops.lerp(1.0, -1.0, y)
     z = _in_range(x * sign)
     u, bce = ops.sigmoid(z), ops.softplus(z)
@@ -62,8 +62,8 @@ def _binary_focal_and_slope(x: Array, y: Array, w_pos: Array, w_neg: Array, gamm
 def _by_target(x: Array, y: Array, w_pos: Array, w_neg: Array, gamma: Array) -> Array:
     p, q, u, bce = _parts(x, y)
     u = above_zero(u)
-    slope = gamma * (q - p) * bce / u - x
-    return u**gamma * ((w_pos - w_neg) * bce + _weight(y, w_pos, w_neg) * slope)
+    derivative = gamma * (q - p) * bce / u - x
+    return u**gamma * ((w_pos - w_neg) * bce + _weight(y, w_pos, w_neg) * derivative)
 
 
 def _by_positive_weight(x: Array, y: Array, _w_pos: Array, _w_neg: Array, gamma: Array) -> Array:
@@ -102,6 +102,12 @@ def above_zero(u: Array) -> Array:
 #: target lies outside [0, 1]; the weights and gamma are in the shape of the logits, 0-d or Python numbers
 binary_focal = ops.with_partials(
     _focal,
-    (lambda *arrays: _focal_and_slope(*arrays)[1], _by_target, _by_positive_weight, _by_negative_weight, _by_gamma),
-    _focal_and_slope,
+    (
+        lambda *arrays: _with_derivative(*arrays)[1],
+        _by_target,
+        _by_positive_weight,
+        _by_negative_weight,
+        _by_gamma,
+    ),
+    _with_derivative,
 )

@@ -131,7 +131,7 @@ def recall_above(
     """The objective of `recall_at`."""
     checks.non_negative("margin", margin)
     tau = scale_temperature(temperature, temperature_scale, items)
-    cut, valid = _cut(items, k, precision=precision)
+    cut, valid = _cut(items, k, "precision", precision)
     scores, numerator = select_numerator(items)
     missed, has_positive = numerator_mean(smooth_step(cut.below(scores), tau, margin), numerator)
     return missed, valid & has_positive, _figures(tau, cut, diagnostics)
@@ -151,7 +151,7 @@ def precision_above(
     checks.non_negative("margin", margin)
     xp = array_namespace(items.scores)
     tau = scale_temperature(temperature, temperature_scale, items)
-    cut, valid = _cut(items, k, recall=recall)
+    cut, valid = _cut(items, k, "recall", recall)
     if not isinstance(margin, (int, float)) or margin > 0:
         margin = margin * ops.where(items.positives, -1.0, xp.ones_like(items.scores))
     flagged = smooth_step(-cut.below(items.scores), tau, margin)
@@ -173,9 +173,8 @@ def _figures(tau: Array, cut: Cut, diagnostics: bool) -> dict[str, Array]:
     return {"tau_eff": tau} | ({"t_beta": (cut.last + cut.rest)[..., 0] / 2.0} if diagnostics else {})
 
 
-def _cut(items: Items, k: Any, **share: float | None) -> tuple[Cut, Array]:
+def _cut(items: Items, k: Any, name: str, value: float | None) -> tuple[Cut, Array]:
     """The cut below the k-th item, or at a recall or precision, and which rows are valid; both terms are finite."""
-    ((name, value),) = share.items()
     checks.require(k is None or value is None, "k", f"None where a {name} is given", k)
     if value is not None:
         checks.python_number(name, value, "(0, 1]")
@@ -191,8 +190,9 @@ def _cut(items: Items, k: Any, **share: float | None) -> tuple[Cut, Array]:
     else:  # the lowest cut above which that share is positive
         is_last = xp.concat([scores[..., 1:] < scores[..., :-1], xp.ones_like(items.positives[..., :1])], axis=-1)
         is_pure = positives >= value * (1.0 - ROUNDING) * counted
-        last = -_highest(-scores, is_last & is_pure & (scores > -xp.inf))  # +inf if there is none;
-        rest = _highest(scores, scores < last)  # then the highest score
+        # +inf where no cut is pure enough; then it becomes the highest score
+        last = -_highest(-scores, is_last & is_pure & (scores > -xp.inf))
+        rest = _highest(scores, scores < last)
         last = ops.where(last < xp.inf, last, rest)
     last = ops.where(last > -xp.inf, last, 0.0)
     return Cut(last, ops.where(rest > -xp.inf, rest, last)), valid
@@ -204,7 +204,7 @@ def _ranked(items: Items) -> tuple[Array, Array, Array]:
     weight = weight_of(xp.broadcast_to(items.where, items.scores.shape), items)
     ascending, order = ops.sort_with_order(ops.where(weight > 0, -ops.stop_gradient(items.scores), xp.inf))
     counted, positives = (
-        xp.cumulative_sum(ops.rearrange(x, order), axis=-1) for x in (weight, weight_of(items.positives, items))
+        xp.cumulative_sum(ops.gather(x, order), axis=-1) for x in (weight, weight_of(items.positives, items))
     )
     return -ascending, counted, positives
 

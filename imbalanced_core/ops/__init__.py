@@ -14,7 +14,7 @@ from imbalanced_core.ops.derivatives import (
     prefers_untraced,
     stop_gradient,
     untraced,
-    with_class_slope,
+    with_class_derivative,
     with_partials,
     with_vjp,
 )
@@ -35,9 +35,9 @@ def sort(x: Array) -> Array:
     return backend(x).sort(x)
 
 
-def rearrange(x: Array, order: Array) -> Array:
+def gather(x: Array, order: Array) -> Array:
     """x gathered at the indices `order` of the last axis, which must be in range."""
-    return backend(x).rearrange(x, order)
+    return backend(x).gather(x, order)
 
 
 def inverse_permutation(order: Array) -> Array:
@@ -103,17 +103,17 @@ def greatest_count(mask: Array) -> int | None:
     return backend(mask).greatest_count(mask)
 
 
-def places(mask: Array, count: int) -> Array:
+def indices_of(mask: Array, count: int) -> Array:
     """The indices [..., count] of the at most `count` > 0 True in each row of a mask, in any order, padded with others.
 
     This and the next two functions are for arrays whose `greatest_count` is not None.
     """
-    return backend(mask).places(mask, count)
+    return backend(mask).indices_of(mask, count)
 
 
-def put_along(x: Array, places: Array, values: Array | float, *, reuse: bool = False) -> Array:
-    """x [..., n] with the entries at `places` [..., m] replaced by values [..., m] or a number; `reuse`: see `put`."""
-    return backend(x).put_along(x, places, values, reuse=reuse)
+def scatter(x: Array, indices: Array, values: Array | float, *, reuse: bool = False) -> Array:
+    """x [..., n] with the entries at indices [..., m] replaced; with `reuse`, x may be overwritten."""
+    return backend(x).scatter(x, indices, values, reuse=reuse)
 
 
 def add_rows(x: Array, index: Array, rows: Array) -> Array:
@@ -126,9 +126,9 @@ def count(mask: Array, dtype: Any) -> Array:
     return backend(mask).count(mask, dtype)
 
 
-def put(x: Array, ids: Array, values: Array | float, *, axis: int, reuse: bool = False) -> Array:
+def scatter_ids(x: Array, ids: Array, values: Array | float, *, axis: int, reuse: bool = False) -> Array:
     """x with the entry at index `ids`, in range, along one axis replaced; with `reuse`, x may be overwritten."""
-    return backend(x).put(x, ids, values, axis=axis, reuse=reuse)
+    return backend(x).scatter_ids(x, ids, values, axis=axis, reuse=reuse)
 
 
 def arange(n: int, *, like: Array) -> Array:

@@ -59,22 +59,22 @@ def in_pieces(function: Callable[..., Array], arrays: tuple[Array, ...], *, size
 def with_partials(
     function: Callable[..., Array],
     partials: tuple[Callable[..., Array] | None, ...],
-    with_slope: Callable[..., tuple[Array, Array]],
+    with_derivative: Callable[..., tuple[Array, Array]],
 ) -> Callable[..., Array]:
     """The elementwise `function(*arrays)` with hand-written derivatives; the second derivative differentiates them.
 
     The first array has the shape of the result; the others have that shape, are 0-d or are Python numbers.
     `partials` are, for each argument, `partial(*arrays)`, the derivative by it at every entry, or None for an argument
-    without gradient. `with_slope(*arrays)` is the function and its first partial, for less than the cost of both.
+    without gradient. `with_derivative(*arrays)` is the function and its first partial, for less than the cost of both.
     """
 
     def differentiable(*arrays: Array) -> Array:
-        return backend(arrays[0]).with_partials(function, partials, with_slope)(*arrays)
+        return backend(arrays[0]).with_partials(function, partials, with_derivative)(*arrays)
 
     return differentiable
 
 
-def with_class_slope(
+def with_class_derivative(
     function: Callable[..., tuple[Array, Array, Array]],
     by_targets: Callable[..., Array] | None,
     by_numbers: Callable[..., tuple[Array, ...]],
@@ -92,7 +92,7 @@ def with_class_slope(
     """
 
     def differentiable(logits: Array, targets: Array, *others: Any, axis: int) -> Array:
-        made = backend(logits).with_class_slope(function, by_targets, by_numbers, in_blocks)
+        made = backend(logits).with_class_derivative(function, by_targets, by_numbers, in_blocks)
         return made(logits, targets, *others, axis=axis)
 
     return differentiable

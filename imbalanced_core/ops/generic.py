@@ -62,7 +62,7 @@ def sort(x: Array) -> Array:
     return array_namespace(x).sort(x, axis=-1)
 
 
-def rearrange(x: Array, order: Array) -> Array:
+def gather(x: Array, order: Array) -> Array:
     return array_namespace(x).take_along_axis(x, order, axis=-1)
 
 
@@ -145,11 +145,11 @@ def with_vjp(primal: Callable, vjp: Callable, keeps: bool) -> Callable:
     return (lambda *arrays, **static: primal(*arrays, **static)[0]) if keeps else primal
 
 
-def with_partials(function: Callable, partials: tuple, with_slope: Callable) -> Callable:
+def with_partials(function: Callable, partials: tuple, with_derivative: Callable) -> Callable:
     return function
 
 
-def with_class_slope(
+def with_class_derivative(
     function: Callable, by_targets: Callable | None, by_numbers: Callable, in_blocks: bool
 ) -> Callable:
     return lambda *arrays, axis: function(*arrays, axis=axis)[0]
@@ -194,8 +194,8 @@ def zero_below(x: Array, least: float) -> Array:
 def probabilities(
     x: Array, *, axis: int, access: tuple[Callable[..., Array], Callable[..., Array]] | None = None
 ) -> tuple[Array, Array, Array]:
-    """`ops.probabilities`, with the `pick` and `put` of another library as `access`."""
-    xp, (take, replace) = array_namespace(x), access or (pick, put)
+    """`ops.probabilities`, with the `pick` and `scatter_ids` of another library as `access`."""
+    xp, (take, replace) = array_namespace(x), access or (pick, scatter_ids)
     limits = xp.finfo(x.dtype)
     # by index, not by x == max x: a fusing compiler evaluates x twice and may round it differently
     place = xp.argmax(x, axis=axis)
@@ -213,7 +213,7 @@ def odds_of_others(
 ) -> tuple[Array, Array | float, Array, Array]:
     xp = array_namespace(x)
     least = -0.25 * float(xp.finfo(x.dtype).max)  # all other logits may be −∞
-    own, x = pick(x, ids, axis=axis), put(x, ids, least, axis=axis)
+    own, x = pick(x, ids, axis=axis), scatter_ids(x, ids, least, axis=axis)
     greatest = xp.max(x, axis=axis, keepdims=True)
     powers = xp.exp(x - greatest)
     total = xp.sum(powers, axis=axis, keepdims=True)
@@ -242,7 +242,7 @@ def pick(x: Array, ids: Array, *, axis: int) -> Array:
     return xp.sum(xp.where(_is_picked(x, ids, axis=axis), x, 0.0), axis=axis)
 
 
-def put(x: Array, ids: Array, values: Array | float, *, axis: int, reuse: bool = False) -> Array:
+def scatter_ids(x: Array, ids: Array, values: Array | float, *, axis: int, reuse: bool = False) -> Array:
     xp = array_namespace(x)
     values = values if isinstance(values, (int, float)) else xp.expand_dims(values, axis=axis)
     return xp.where(_is_picked(x, ids, axis=axis), values, x)

@@ -36,9 +36,9 @@ from imbalanced_core.pairwise.kernels import LOGISTIC, LOGISTIC_DERIVATIVE
 _PAIRS_EAGER_CPU = 400_000
 _PAIRS_PER_ITEM = 45  # plus this many per item, for its moments
 _DEAR_ITEMS = 2**14  # 2.4 times as many for the first items
-_PAIRS_TRACED_CPU = 2**16  # PyTorch's compiler fuses all pairs; beyond, untraced functions read what is requested
+_PAIRS_TRACED_CPU = 2**16  # compiled: all pairs are one fused loop; beyond, `ops.untraced` reads what is requested
 PAIRS_COMPILED_CPU = 2**22  # beyond, modules leave the graph: in eager mode, forward keeps what backward needs
-_PAIRS_CPU = 2**22  # under transforms in a graph
+_PAIRS_CPU = 2**22  # compiled under a transform, where that cannot be called
 _PAIRS_JAX_CPU = 2**16  # 256 items: a third of the time of blocks; 512: four times; 1536: 18 times
 _PAIRS_ACCELERATOR, _PAIRS_JAX_ACCELERATOR = 2**24, 2**22  # measured on an H200, see docs/speed.md
 _PAIRS_TO_KEEP, _FEW_PARTICIPANTS = 2**16, 0.5  # fewer pairs, or more participants: nothing to gain
@@ -54,7 +54,7 @@ class Counts(NamedTuple):
 
 def of_counted(x: Array, counts: Counts) -> Array:
     """The entries of x [..., n] that belong to the counts, [..., m]."""
-    return x if counts.indices is None else ops.rearrange(x, counts.indices)
+    return x if counts.indices is None else ops.gather(x, counts.indices)
 
 
 def soft_counts_above(scores: Array, weights: Array, temperature: Array) -> Array:
@@ -125,7 +125,7 @@ def _counts_at(scores: Array, weights: Array, temperature: Array, at: Array) -> 
         counts = _counts_at(*_only(kept, scores, weights, temperature, at))
         return Counts(counts.above, of_counted(kept, counts))
     elif _are_few(requested, at):
-        indices = ops.places(at, max(1, requested))
+        indices = ops.indices_of(at, max(1, requested))
         matrix = _dense_in_parts if dense.is_long(scores, indices) else _dense
         return Counts(matrix(scores, weights, temperature, indices), indices)
     return _in_blocks(scores, weights, temperature, at)
@@ -138,12 +138,12 @@ def _participants(requested: int, weights: Array, at: Array) -> Array | None:
         return None
     participates = at | array_namespace(weights).any(weights != 0, axis=-2)
     count = ops.greatest_count(participates)
-    return None if count is None or count > _FEW_PARTICIPANTS * n else ops.places(participates, max(1, count))
+    return None if count is None or count > _FEW_PARTICIPANTS * n else ops.indices_of(participates, max(1, count))
 
 
 def _only(kept: Array, scores: Array, weights: Array, temperature: Array, at: Array) -> tuple[Array, ...]:
     """The arguments of `soft_counts_at` for the items at some indices."""
-    return ops.rearrange(scores, kept), of_each_sum(weights, kept), temperature, ops.rearrange(at, kept)
+    return ops.gather(scores, kept), of_each_sum(weights, kept), temperature, ops.gather(at, kept)
 
 
 def _are_few(requested: int, at: Array) -> bool:
@@ -185,8 +185,8 @@ def _in_blocks(scores: Array, weights: Array, temperature: Array, at: Array) -> 
     requested = ops.greatest_count(at)
     if requested is None or requested > _FEW * order.shape[-1]:
         return Counts(_at_all(scores, weights, temperature), order)
-    indices = ops.places(ops.rearrange(at, order), max(1, requested))
-    return Counts(_at_few(scores, weights, temperature, indices), ops.rearrange(order, indices))
+    indices = ops.indices_of(ops.gather(at, order), max(1, requested))
+    return Counts(_at_few(scores, weights, temperature, indices), ops.gather(order, indices))
 
 
 def counts_of_all(scores: Array, weights: Array, temperature: Array) -> tuple[Array, Array]:
@@ -233,7 +233,7 @@ def _counts_everywhere(scores: Array, weights: Array, temperature: Array, at: Ar
     xp = array_namespace(scores)
     above, indices = _counts_at(scores, weights, temperature, at)
     at = xp.broadcast_to(indices[..., None, :], above.shape)  # type: ignore[index]  # eager mode requests some
-    return ops.put_along(xp.zeros_like(weights), at, above, reuse=True)
+    return ops.scatter(xp.zeros_like(weights), at, above, reuse=True)
 
 
 def _gradient_everywhere(cotangent: Array, scores: Array, weights: Array, temperature: Array, at: Array) -> Array:
@@ -242,15 +242,15 @@ def _gradient_everywhere(cotangent: Array, scores: Array, weights: Array, temper
     requested = ops.greatest_count(at)
     if requested is not None and (kept := _participants(requested, weights, at)) is not None:
         gradient = _gradient_everywhere(of_each_sum(cotangent, kept), *_only(kept, scores, weights, temperature, at))
-        return ops.put_along(xp.zeros_like(scores), kept, gradient, reuse=True)
+        return ops.scatter(xp.zeros_like(scores), kept, gradient, reuse=True)
     if requested is not None and _are_few(requested, at):
-        indices = ops.places(at, max(1, requested))
+        indices = ops.indices_of(at, max(1, requested))
         return dense.gradient_in_parts(of_each_sum(cotangent, indices), scores, weights, temperature, indices)
     ascending, order = ops.sort_with_order(scores)
     weights, cotangent = of_each_sum(weights, order), of_each_sum(cotangent, order)
     arrived = counts_of_all(ascending, weights, temperature)[1]
     gradient = gradient_of_all(cotangent, arrived, ascending, weights, temperature)
-    return ops.rearrange(gradient, ops.inverse_permutation(order))
+    return ops.gather(gradient, ops.inverse_permutation(order))
 
 
 _dense = ops.with_vjp(dense.counts, dense.vjp, keeps=True)

@@ -22,7 +22,7 @@ def counts(scores: Array, weights: Array, temperature: Array, *indices: Array) -
     Scores are [..., n], weights [..., k, n] and τ [...]; the requested items i are those at the `indices` [..., m],
     distinct within a row, or all.
     """
-    requested = ops.rearrange(scores, *indices) if indices else scores
+    requested = ops.gather(scores, *indices) if indices else scores
     x = ops.differences(scores, requested, temperature)
     return ops.matmul(weights, ops.sigmoid(x, absolute=True).mT), x
 
@@ -50,10 +50,10 @@ def _gradient(
         return xp.sum(d, axis=-1) / temperature[..., None]
     d = ops.matmul(cotangent.mT, weights)
     columns = xp.broadcast_to(indices[0][..., None, :], (*d.shape[:-1], d.shape[-2]))
-    among = ops.rearrange(d, columns)  # pairs of two requested items
-    d = ops.put_along(d, columns, among - among.mT, reuse=True)
+    among = ops.gather(d, columns)  # pairs of two requested items
+    d = ops.scatter(d, columns, among - among.mT, reuse=True)
     d = ops.times_logistic_derivative(d, x, reuse=True, reuse_at=reuse)
-    gradient = ops.put_along(xp.sum(d, axis=-2), indices[0], -xp.sum(d, axis=-1))
+    gradient = ops.scatter(xp.sum(d, axis=-2), indices[0], -xp.sum(d, axis=-1))
     return gradient / temperature[..., None]
 
 
@@ -65,7 +65,7 @@ def counts_in_parts(scores: Array, weights: Array, temperature: Array, indices: 
 def gradient_in_parts(cotangent: Array, scores: Array, weights: Array, temperature: Array, indices: Array) -> Array:
     """The gradient of Σ_ki cotangent_ki · count_ki by the scores, [..., n]."""
     if not is_long(scores, indices):
-        x = ops.differences(scores, ops.rearrange(scores, indices), temperature)
+        x = ops.differences(scores, ops.gather(scores, indices), temperature)
         return _gradient(cotangent, x, weights, temperature, indices, reuse=True)
     return _row_by_row(_gradient_of_rows, scores, weights, temperature, indices, cotangent)
 
@@ -81,7 +81,7 @@ def _row_by_row(
 
 
 def _counts_of_rows(scores: Array, weights: Array, temperature: Array, indices: Array) -> Array:
-    requested = ops.rearrange(scores, indices)
+    requested = ops.gather(scores, indices)
 
     def counts_of(part: slice) -> Array:
         x = ops.differences(scores[..., part], requested, temperature)
@@ -92,13 +92,13 @@ def _counts_of_rows(scores: Array, weights: Array, temperature: Array, indices: 
 
 def _gradient_of_rows(scores: Array, weights: Array, temperature: Array, indices: Array, cotangent: Array) -> Array:
     xp = array_namespace(scores)
-    requested = ops.rearrange(scores, indices)
+    requested = ops.gather(scores, indices)
     if len(parts := _parts(scores, indices)) == 1:
         x = ops.differences(scores, requested, temperature)
         return _gradient(cotangent, x, weights, temperature, indices, reuse=True)
     own_weights = of_each_sum(weights, indices)
     columns = xp.broadcast_to(indices[..., None, :], own_weights.shape)
-    others = ops.put_along(weights, columns, 0.0)  # pairs of two requested items form a separate matrix
+    others = ops.scatter(weights, columns, 0.0)  # pairs of two requested items form a separate matrix
     by_column, by_row = [], []
     for part in parts:
         x = ops.differences(scores[..., part], requested, temperature)
@@ -107,7 +107,7 @@ def _gradient_of_rows(scores: Array, weights: Array, temperature: Array, indices
         by_row.append(xp.sum(d, axis=-1))
     tau = temperature[..., None]
     among = _gradient(cotangent, ops.differences(requested, requested, temperature), own_weights, temperature)
-    return ops.put_along(xp.concat(by_column, axis=-1) / tau, indices, among - reduce(add, by_row) / tau)
+    return ops.scatter(xp.concat(by_column, axis=-1) / tau, indices, among - reduce(add, by_row) / tau)
 
 
 def is_long(scores: Array, indices: Array) -> bool:
@@ -134,7 +134,7 @@ def by_temperature(by_scores: Callable[[], Array], scores: Array, temperature: A
 def of_each_sum(weights: Array, indices: Array) -> Array:
     """The weights [..., k, m] of the items at `indices` [..., m]."""
     xp = array_namespace(indices)
-    return ops.rearrange(weights, xp.broadcast_to(indices[..., None, :], (*weights.shape[:-1], indices.shape[-1])))
+    return ops.gather(weights, xp.broadcast_to(indices[..., None, :], (*weights.shape[:-1], indices.shape[-1])))
 
 
 def _parts(scores: Array, indices: Array) -> list[slice]:

@@ -24,7 +24,7 @@ def counts_at(scores: Array, weights: Array, temperature: Array, indices: Array)
     arrived = _blocks.between_blocks(blocks, kernel, _blocks.moments(blocks, kernel))
     coefficients = _blocks.coefficients(kernel, arrived)
     tau = _blocks.tau_of_blocks(blocks)
-    at = xp.reshape(ops.rearrange(scores, indices), (-1, 1))
+    at = xp.reshape(ops.gather(scores, indices), (-1, 1))
 
     def of_items(at: Array, block: Array) -> Array:
         s, of_block = xp.take(blocks.s, block, axis=0), xp.take(tau, block, axis=0)
@@ -48,7 +48,7 @@ def gradient_at(
     blocks = _blocks.cut(scores, weights, temperature, block_size(scores.shape[-1], indices.shape[-1]))
     k, m, size = weights.shape[-2], indices.shape[-1], blocks.s.shape[-1]
     tau = _blocks.tau_of_blocks(blocks)
-    at, block = xp.reshape(ops.rearrange(scores, indices), (-1, 1)), _block_of(indices, blocks)
+    at, block = xp.reshape(ops.gather(scores, indices), (-1, 1)), _block_of(indices, blocks)
     c = xp.reshape(xp.permute_dims(xp.reshape(cotangent, (-1, k, m)), (0, 2, 1)), (-1, k, 1))
     of_weights = _blocks.coefficients(kernel, arrived)
 
@@ -67,7 +67,7 @@ def gradient_at(
         x = ops.differences(s, at, of_block[:, 0])[:, 0, :]
         inside = ops.times_logistic_derivative(xp.sum(c * w, axis=1), x, reuse=True, reuse_at=True)
         # the pair of an item with itself: the two sides would not cancel exactly
-        inside = ops.put_along(inside, own, 0.0, reuse=True)
+        inside = ops.scatter(inside, own, 0.0, reuse=True)
         by_item = xp.sum(inside, axis=-1, keepdims=True) + xp.sum(c * from_others, axis=1)
         return xp.concat([inside, -by_item], axis=-1)
 

@@ -151,8 +151,8 @@ def select_numerator(items: Items) -> tuple[Array, Array]:
     count = ops.greatest_count(counted)
     if count is None or count > _FEW * counted.shape[-1] or ops.greatest_count(items.has_nan[..., None]):
         return items.scores, items.numerator  # also with NaN, which must reach the gradient of all items
-    indices = ops.places(counted, max(1, count))
-    return ops.rearrange(items.scores, indices), ops.rearrange(items.numerator, indices)
+    indices = ops.indices_of(counted, max(1, count))
+    return ops.gather(items.scores, indices), ops.gather(items.numerator, indices)
 
 
 def numerator_mean(values: Array, numerator: Array) -> tuple[Array, Array]:

@@ -85,10 +85,10 @@ def _draw(of_row: Array, noise: Array, *, count: int, size: int) -> tuple[Array,
     is_counted = of_row < count
     start = xp.astype(xp.searchsorted(of_row, of_row, side="left"), xp.int32)
     end = xp.astype(xp.searchsorted(of_row, of_row, side="right"), xp.int32)
-    places = ops.arange(of_row.shape[0], like=of_row)
-    classes = xp.sum(xp.astype(is_counted & (places == start), xp.int32), dtype=xp.int32)
+    indices = ops.arange(of_row.shape[0], like=of_row)
+    classes = xp.sum(xp.astype(is_counted & (indices == start), xp.int32), dtype=xp.int32)
     quota = xp.clip(xp.full_like(classes, size) // (2 * xp.clip(classes, min=1)), min=1)
-    is_reserved = is_counted & (places - start < quota)
+    is_reserved = is_counted & (indices - start < quota)
     # Of numbers uniform in [0, 1), those above the quota-th smallest, u, are independent and uniform in (u, 1).
     # Rescaled to (0, 1), they are fresh noise, whether a class has few rows left or many.
     last_reserved = xp.take(noise, xp.clip(start + quota - 1, max=of_row.shape[0] - 1), axis=0)

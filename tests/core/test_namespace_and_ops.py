@@ -72,9 +72,9 @@ def test_entries_put_in_places_and_rows_added(every_backend, rng):
     places = np.array([[0, 6], [3, 2], [5, 1]])
     expected = x.copy()
     np.put_along_axis(expected, places, values, axis=-1)
-    np.testing.assert_array_equal(every_backend.run(ops.put_along, x, places, values), expected)
+    np.testing.assert_array_equal(every_backend.run(ops.scatter, x, places, values), expected)
     np.put_along_axis(expected, places, 0.5, axis=-1)
-    np.testing.assert_array_equal(every_backend.run(lambda a, p: ops.put_along(a, p, 0.5), x, places), expected)
+    np.testing.assert_array_equal(every_backend.run(lambda a, p: ops.scatter(a, p, 0.5), x, places), expected)
 
     index, rows = np.array([2, 0, 2, 2]), rng.standard_normal((4, 7))
     expected = x.copy()
@@ -103,7 +103,7 @@ def test_places_of_a_mask_and_who_can_count_them(every_backend):
     mask = np.array([[True, False, True, False, False], [False, False, False, True, False], [False] * 5])
     for m in (mask, mask[:1], mask[1:2], mask[2:]) if every_backend.name.startswith("torch") else ():
         most = max(1, m.sum(axis=1).max())
-        places = every_backend.run(lambda a, n=most: ops.places(a, int(n)), m)
+        places = every_backend.run(lambda a, n=most: ops.indices_of(a, int(n)), m)
         assert all(len(set(row)) == most for row in places)
         np.testing.assert_array_equal(np.take_along_axis(m, places, axis=-1).sum(axis=1), m.sum(axis=1))
     seen = []

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import reference
 
-from imbalanced_core.reductions import element_sum_and_mass, reduce_classes, reduce_elements, safe_divide
+from imbalanced_core.reductions import element_sum_and_divisor, reduce_classes, reduce_elements, safe_divide
 
 
 @pytest.mark.parametrize("reduction", ["mean", "mean_positive", "sum"])
@@ -24,7 +24,7 @@ def test_element_reductions_are_their_definition(every_backend, reduction, maske
     np.testing.assert_allclose(every_backend.run(reduced, losses, where, weights, positives), expected, rtol=1e-14)
 
     def parts(losses, where, weights, positives):
-        return element_sum_and_mass(losses, reduction=reduction, where=where, weights=weights, positives=positives)
+        return element_sum_and_divisor(losses, reduction=reduction, where=where, weights=weights, positives=positives)
 
     total, mass = every_backend.run(parts, losses, where, weights, positives)
     assert (mass is None) == (reduction == "sum")
@@ -107,7 +107,7 @@ def test_counts_beyond_the_integers_of_float32_are_exact():
     where = torch.ones(2**24 + 3, dtype=torch.bool)
     where[0] = False
     losses = torch.zeros(1).expand(2**24 + 3)
-    _, mass = element_sum_and_mass(losses, reduction="mean", where=where)
+    _, mass = element_sum_and_divisor(losses, reduction="mean", where=where)
     assert mass.item() == 2**24 + 2
 
 

@@ -34,7 +34,7 @@ def all_counts(scores, weights, temperature, at):
     if indices.shape[-1] == scores.shape[-1]:
         result = of_each_sum(counts, ops.inverse_permutation(indices))
     else:
-        result = ops.put_along(xp.zeros_like(weights), xp.broadcast_to(indices[..., None, :], counts.shape), counts)
+        result = ops.scatter(xp.zeros_like(weights), xp.broadcast_to(indices[..., None, :], counts.shape), counts)
     return xp.where(at[..., None, :], result, 0.0)
 
 

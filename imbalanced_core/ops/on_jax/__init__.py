@@ -9,11 +9,11 @@ import jax.numpy as jnp
 
 from imbalanced_core.ops import generic
 from imbalanced_core.ops.generic import as_numpy, evaluate
-from imbalanced_core.ops.on_jax.order import inverse_permutation, is_on_accelerator, rearrange, sort, sort_with_order
+from imbalanced_core.ops.on_jax.order import gather, inverse_permutation, is_on_accelerator, sort, sort_with_order
 
 
 def __getattr__(name: str) -> Any:
-    """Falls back to `generic`; for `pick` and `put`, one fused loop over all classes beats a gather."""
+    """Falls back to `generic`; for `pick` and `scatter_ids`, one fused loop over all classes beats a gather."""
     return getattr(generic, name)
 
 
@@ -103,7 +103,7 @@ def with_vjp(primal: Callable, vjp: Callable, keeps: bool) -> Callable:
     return function
 
 
-def with_partials(function: Callable, partials: tuple, with_slope: Callable) -> Callable:
+def with_partials(function: Callable, partials: tuple, with_derivative: Callable) -> Callable:
     def jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
         value = function(*primals)
         total = jnp.zeros_like(value)
@@ -163,11 +163,11 @@ def _probabilities_jvp(axis: int, primals: tuple, tangents: tuple) -> tuple[tupl
     likely, others = (
         jnp.sum(jnp.where(kept, p, 0.0) * by_x, axis=axis, keepdims=True) for kept in (is_likely, ~is_likely)
     )
-    slope = jnp.where(is_likely, others - q * by_x, others + likely - by_x)  # Σ_k p_k ẋ_k − ẋ_c
-    return (p, q, loss), (-p * slope, p * slope, slope)
+    derivative = jnp.where(is_likely, others - q * by_x, others + likely - by_x)  # Σ_k p_k ẋ_k − ẋ_c
+    return (p, q, loss), (-p * derivative, p * derivative, derivative)
 
 
-def with_class_slope(
+def with_class_derivative(
     function: Callable, by_targets: Callable | None, by_numbers: Callable, in_blocks: bool
 ) -> Callable:
     def differentiable(*arguments: Any, axis: int) -> jax.Array:
@@ -175,11 +175,11 @@ def with_class_slope(
             return function(*arguments, axis=axis)[0]
 
         def jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-            result, scale, slope = function(*primals, axis=axis)
+            result, scale, derivative = function(*primals, axis=axis)
             by_x, by_y, _, _, *by_n = tangents
             tangent = jnp.zeros_like(result)
             if _is_needed(by_x):
-                tangent += scale * jnp.sum(slope * by_x, axis=axis)
+                tangent += scale * jnp.sum(derivative * by_x, axis=axis)
             if by_targets is not None and _is_needed(by_y):
                 tangent += jnp.sum(by_targets(*primals, axis=axis) * by_y, axis=axis)
             if any(map(_is_needed, by_n)):

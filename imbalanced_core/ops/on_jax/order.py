@@ -22,16 +22,16 @@ def sort(x: jax.Array) -> jax.Array:
 def sort_with_order(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     key = _key(jax.lax.stop_gradient(x))
     order = _order(key) if is_on_accelerator(x) else _order_by_digits(key)
-    return rearrange(x, order), order
+    return gather(x, order), order
 
 
-def rearrange(x: jax.Array, order: jax.Array) -> jax.Array:
+def gather(x: jax.Array, order: jax.Array) -> jax.Array:
     return jnp.take_along_axis(x, order, axis=-1, mode="promise_in_bounds")
 
 
 def inverse_permutation(order: jax.Array) -> jax.Array:
-    places = jnp.broadcast_to(jnp.arange(order.shape[-1], dtype=order.dtype), order.shape)
-    return jnp.put_along_axis(jnp.zeros_like(order), order, places, axis=-1, inplace=False)
+    indices = jnp.broadcast_to(jnp.arange(order.shape[-1], dtype=order.dtype), order.shape)
+    return jnp.put_along_axis(jnp.zeros_like(order), order, indices, axis=-1, inplace=False)
 
 
 def _order(key: jax.Array) -> jax.Array:
@@ -43,14 +43,14 @@ def _order(key: jax.Array) -> jax.Array:
 
 def _order_by_digits(key: jax.Array) -> jax.Array:
     """`_order` as a radix sort, from the lowest digit."""
-    bits, for_places = 8 * key.dtype.itemsize, max(1, (key.shape[-1] - 1).bit_length())
-    width = bits - for_places
-    places = jnp.broadcast_to(jnp.arange(key.shape[-1], dtype=key.dtype), key.shape)
-    order = places.astype(jnp.int32)
+    bits, for_index = 8 * key.dtype.itemsize, max(1, (key.shape[-1] - 1).bit_length())
+    width = bits - for_index
+    indices = jnp.broadcast_to(jnp.arange(key.shape[-1], dtype=key.dtype), key.shape)
+    order = indices.astype(jnp.int32)
     for low in range(0, bits, width):
-        digit = (key >> low) << for_places  # excess high bits are shifted out
-        step = (jnp.sort(digit | places) & (2**for_places - 1)).astype(jnp.int32)
-        order, key = (rearrange(a, step) for a in (order, key))
+        digit = (key >> low) << for_index  # excess high bits are shifted out
+        step = (jnp.sort(digit | indices) & (2**for_index - 1)).astype(jnp.int32)
+        order, key = (gather(a, step) for a in (order, key))
     return order
 
 

@@ -10,16 +10,16 @@ from imbalanced_core.ops import generic
 from imbalanced_core.ops.generic import divide, for_each_row
 from imbalanced_core.ops.on_torch.compiler import matmul, prefers_untraced, untraced
 from imbalanced_core.ops.on_torch.constants import arange, constant, kept, scalar, where
-from imbalanced_core.ops.on_torch.derivatives import with_class_slope, with_partials, with_vjp
+from imbalanced_core.ops.on_torch.derivatives import with_class_derivative, with_partials, with_vjp
 from imbalanced_core.ops.on_torch.order import (
     add_rows,
     are_binary,
+    gather,
     greatest_count,
+    indices_of,
     inverse_permutation,
     known_within,
-    places,
-    put_along,
-    rearrange,
+    scatter,
     sort,
     sort_with_order,
 )
@@ -117,7 +117,7 @@ def zero_below(x: torch.Tensor, least: float) -> torch.Tensor:
 
 def probabilities(x: torch.Tensor, *, axis: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return generic.probabilities(x, axis=axis, access=(pick, put))
+        return generic.probabilities(x, axis=axis, access=(pick, scatter_ids))
     limits = torch.finfo(x.dtype)  # as in `generic`, without masks and with less memory
     greatest, place = x.max(dim=axis, keepdim=True)
     loss = (x - greatest).clamp_(min=-0.25 * limits.max)
@@ -135,11 +135,11 @@ def odds_of_others(
     own, limits = pick(x, ids, axis=axis), torch.finfo(x.dtype)
     if may_underflow and is_eager_cpu(x) and not torch.is_grad_enabled():  # in place, without a copy of x
         greatest = x.amax(dim=axis, keepdim=True).clamp_(-limits.max, limits.max)
-        powers = put((x - greatest).exp_(), ids, 0.0, axis=axis, reuse=True)
+        powers = scatter_ids((x - greatest).exp_(), ids, 0.0, axis=axis, reuse=True)
         total = powers.sum(dim=axis).clamp_(min=limits.smallest_normal)
         return powers, total, (greatest.squeeze(axis) - own).add_(total.log()), own
     # as in `generic`; the greatest softmax is 1 / Σ exp(x − greatest)
-    x = put(x, ids, -0.25 * limits.max, axis=axis, reuse=reuse)
+    x = scatter_ids(x, ids, -0.25 * limits.max, axis=axis, reuse=reuse)
     others = torch.softmax(x, dim=axis)
     return others, 1.0, (x.amax(dim=axis) - own) - others.amax(dim=axis).log(), own
 
@@ -156,7 +156,7 @@ def pick(x: torch.Tensor, ids: torch.Tensor, *, axis: int) -> torch.Tensor:
     return torch.gather(x, axis, ids.long().unsqueeze(axis)).squeeze(axis)
 
 
-def put(
+def scatter_ids(
     x: torch.Tensor, ids: torch.Tensor, values: torch.Tensor | float, *, axis: int, reuse: bool = False
 ) -> torch.Tensor:
     indices = ids.long().unsqueeze(axis)

@@ -64,7 +64,7 @@ def with_vjp(primal: Callable, vjp: Callable, keeps: bool) -> Callable:
     return function
 
 
-def with_partials(function: Callable, partials: tuple, with_slope: Callable) -> Callable:
+def with_partials(function: Callable, partials: tuple, with_derivative: Callable) -> Callable:
     def value(*arrays: Any) -> torch.Tensor:
         return _elementwise(function, arrays)
 
@@ -81,17 +81,19 @@ def with_partials(function: Callable, partials: tuple, with_slope: Callable) -> 
 
     def differentiable(*arrays: Any) -> torch.Tensor:
         if _only_first_needs_gradient(arrays):
-            return _WithSlope.apply(partial(_elementwise, with_slope), torch.mul, *arrays)
+            return _WithDerivative.apply(partial(_elementwise, with_derivative), torch.mul, *arrays)
         return general(*arrays)
 
     return differentiable
 
 
-def with_class_slope(function: Callable, by_targets: Callable | None, by_numbers: Callable, blocks: bool) -> Callable:
+def with_class_derivative(
+    function: Callable, by_targets: Callable | None, by_numbers: Callable, blocks: bool
+) -> Callable:
     def of_matrix(*arrays: Any) -> tuple:
         return _of_matrix(function, arrays)
 
-    def value_and_slope(arrays: Sequence) -> tuple:
+    def value_and_derivative(arrays: Sequence) -> tuple:
         return in_blocks(of_matrix, arrays) if blocks else of_matrix(*arrays)
 
     def value(*arrays: Any) -> torch.Tensor:
@@ -122,7 +124,7 @@ def with_class_slope(function: Callable, by_targets: Callable | None, by_numbers
 
         arrays = [*map(flat, (x, *others[:3])), *others[3:]]
         if _only_first_needs_gradient(arrays):
-            return _WithSlope.apply(value_and_slope, _of_each_class, *arrays).reshape(positions)
+            return _WithDerivative.apply(value_and_derivative, _of_each_class, *arrays).reshape(positions)
         return general(*arrays).reshape(positions)
 
     return differentiable
@@ -155,29 +157,29 @@ def _only_first_needs_gradient(arrays: Sequence) -> bool:
     )
 
 
-class _WithSlope(torch.autograd.Function):
-    """A function in eager mode if only the first array needs a gradient: one evaluation gives value and slope.
+class _WithDerivative(torch.autograd.Function):
+    """A function in eager mode if only the first array needs a gradient: one evaluation gives value and derivative.
 
     `function(arrays)` returns the value and what `product(cotangent, ...)` multiplies the cotangent by.
     """
 
     @staticmethod
     def forward(ctx: Any, function: Callable, product: Callable, *arrays: Any) -> torch.Tensor:
-        value, *slope = function(arrays)
+        value, *derivative = function(arrays)
         ctx.function, ctx.product = function, product
-        _save(ctx, [*arrays, *slope])
+        _save(ctx, [*arrays, *derivative])
         return value
 
     @staticmethod
     def backward(ctx: Any, cotangent: torch.Tensor) -> tuple:
         saved, number = _saved(ctx), len(ctx.needs_input_grad) - 2
-        # in double backward, the slope depends on the arrays
-        slope = ctx.function(saved[:number])[1:] if torch.is_grad_enabled() else saved[number:]
-        return (None, None, ctx.product(cotangent, *slope), *[None] * (number - 1))
+        # in double backward, the derivative depends on the arrays
+        derivative = ctx.function(saved[:number])[1:] if torch.is_grad_enabled() else saved[number:]
+        return (None, None, ctx.product(cotangent, *derivative), *[None] * (number - 1))
 
 
-def _of_each_class(cotangent: torch.Tensor, scale: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
-    return (cotangent * scale).unsqueeze(1) * slope
+def _of_each_class(cotangent: torch.Tensor, scale: torch.Tensor, derivative: torch.Tensor) -> torch.Tensor:
+    return (cotangent * scale).unsqueeze(1) * derivative
 
 
 def _elementwise(function: Callable, arrays: Sequence) -> Any:

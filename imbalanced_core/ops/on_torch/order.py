@@ -38,13 +38,13 @@ def sort(x: torch.Tensor) -> torch.Tensor:
     return torch.sort(x.detach(), dim=-1).values
 
 
-def rearrange(x: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+def gather(x: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
     return torch.gather(x, -1, order)  # the compatibility layer's function first checks for negative indices
 
 
 def inverse_permutation(order: torch.Tensor) -> torch.Tensor:
-    places = torch.arange(order.shape[-1], device=order.device).expand(order.shape)
-    return torch.scatter(torch.zeros_like(order), -1, order, places)
+    indices = torch.arange(order.shape[-1], device=order.device).expand(order.shape)
+    return torch.scatter(torch.zeros_like(order), -1, order, indices)
 
 
 def are_binary(x: torch.Tensor) -> bool:
@@ -68,7 +68,7 @@ def greatest_count(mask: torch.Tensor) -> int | None:
     return int(torch.count_nonzero(mask, dim=-1).max())
 
 
-def places(mask: torch.Tensor, count: int) -> torch.Tensor:
+def indices_of(mask: torch.Tensor, count: int) -> torch.Tensor:
     if mask.ndim == 2 and mask.shape[0] == 1 and is_eager_cpu(mask):  # takes a tenth of the time
         found = torch.from_numpy(np.flatnonzero(mask.numpy()))
         if found.shape[0] == count:
@@ -76,10 +76,10 @@ def places(mask: torch.Tensor, count: int) -> torch.Tensor:
     return mask.to(torch.uint8).topk(count, dim=-1, sorted=False).indices
 
 
-def put_along(
-    x: torch.Tensor, places: torch.Tensor, values: torch.Tensor | float, *, reuse: bool = False
+def scatter(
+    x: torch.Tensor, indices: torch.Tensor, values: torch.Tensor | float, *, reuse: bool = False
 ) -> torch.Tensor:
-    return x.scatter_(-1, places, values) if reuse and may_overwrite(x) else torch.scatter(x, -1, places, values)
+    return x.scatter_(-1, indices, values) if reuse and may_overwrite(x) else torch.scatter(x, -1, indices, values)
 
 
 def add_rows(x: torch.Tensor, index: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

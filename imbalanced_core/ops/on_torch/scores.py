@@ -53,7 +53,7 @@ class _Clear(torch.autograd.Function):
         clean, has_nan = output
         ctx.mark_non_differentiable(has_nan)
         ctx.set_materialize_grads(False)  # of `has_nan`
-        kept = inputs[0] == clean  # not NaN or clipped, nor masked unless x is 0, where no objective has a cotangent
+        kept = inputs[0] == clean  # not where NaN, clipped or masked; but a masked 0 is kept, and has no cotangent
         ctx.save_for_backward(kept)
         ctx.save_for_forward(kept)
 

@@ -84,11 +84,15 @@ def validate_targets(
     """Checks concrete targets on any device, at the cost of a transfer. Call it once on a sample of your data.
 
     `targets` are class ids of any shape, 0 or 1 where `num_classes` is 1; with `multilabel` 0/1 labels of any shape.
-    `ignore_index` marks an ignored entry; None for none. A ValueError names invalid values; a TypeError is raised
-    inside `jit` or another transformation, and if `targets` are not real numbers.
+    `ignore_index` marks an ignored entry; None for none. A ValueError names invalid values, and is
+    raised for an array over several processes; a TypeError is raised inside `jit` or another transformation, and if
+    `targets` are not real numbers.
     """
     if isinstance(targets, jax.core.Tracer):
         raise TypeError("targets must be concrete, got a tracer; call validate_targets outside jit, grad and vmap")
+    if isinstance(targets, Array) and not targets.is_fully_addressable:
+        rule = "in this process: pass [shard.data for shard in targets.addressable_shards] one by one"
+        raise ValueError(f"targets must be {rule}, got an array over several processes")
     targets = np.asarray(targets)
     check_arrays(targets=targets)
     checks.are_targets(targets, num_classes=num_classes, ignore_index=ignore_index, multilabel=multilabel)

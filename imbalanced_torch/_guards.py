@@ -9,6 +9,7 @@ from imbalanced_torch import validation
 
 _ROWS, _COLLAPSE = 8, 100  # fewer rows give no reliable spread
 _STEPS = 10  # one step in this many is checked
+_MOST_ROWS = 1024  # that are sorted in a check
 
 
 class SpreadWatch:
@@ -43,16 +44,24 @@ class SpreadWatch:
         where = where.reshape(len(logits), -1).expand(logits.shape)
         scores = torch.where(where & logits.isfinite(), logits.float(), torch.nan)  # infinite ones give no spread
         spread = (scores - scores.nanmean(dim=0)).square().nanmean(dim=0).sqrt()
-        is_reliable = spread.isfinite() & (scores.isfinite().sum(dim=0) >= _ROWS)
-        spread = torch.where(is_reliable, spread, torch.nan)
-        self._widest = spread if self._widest is None else torch.fmax(self._widest, spread)
-        if (spread * _COLLAPSE < self._widest).any():
+        few = torch.where(scores.isfinite().sum(dim=0) < _ROWS, torch.nan, 0.0)
+        wide = _half_width(scores[:_MOST_ROWS]) + few
+        self._widest = wide if self._widest is None else torch.fmax(self._widest, wide)
+        if ((spread + few) * _COLLAPSE < self._widest).any():
             self._has_warned = True
             warnings.warn(
                 f"the spread of the scores has shrunk to less than 1/{_COLLAPSE} of what it was: they become equal, "
                 f"which minimises some ranking losses where labels are noisy (docs/collapse.md){self._advice}",
                 stacklevel=8,
             )
+
+
+def _half_width(scores: Tensor) -> Tensor:
+    """Half the range [C] of the middle four fifths of the scores [N, C] that are not NaN: outliers are no spread."""
+    ascending, last = scores.sort(dim=0).values, scores.isfinite().sum(dim=0, keepdim=True) - 1
+    cut = (last + 9) // 10
+    ends = ascending.gather(0, torch.cat([cut, last - cut]).clamp(min=0))
+    return (ends[1] - ends[0]) / 2
 
 
 def refuse_recomputation() -> None:

@@ -182,6 +182,13 @@ class RankingState(distributed.GroupMember):
             for buffer, array in zip(self.gate, gate, strict=True):
                 buffer.copy_(array)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Unpickles; the arguments of `torch.multiprocessing.spawn` share memory, where each rank would write."""
+        super().__setstate__(state)
+        for name, buffer in self._buffers.items():
+            if buffer is not None and buffer.is_cpu and buffer.is_shared():
+                self._buffers[name] = buffer.clone()
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "RankingState":
         """Moves and casts, but keeps the temperature float64 (on MPS float32) and the queue at least float32."""
         names = ("queue_logits", "queue_weights", "_temperature", *(_GATE_BUFFERS if self.gated else ()))

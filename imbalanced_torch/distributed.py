@@ -191,12 +191,12 @@ def _reduce_everywhere(sums: Tensor, process_group: Any) -> None:
 
 
 def check_queues_equal(module: nn.Module, *, process_group: Any = None) -> None:
-    """Checks that the ranking losses in `module` hold the same queues on every rank. All ranks must call it.
+    """Checks that the ranking losses in `module` have the same state on every rank. All ranks must call it.
 
-    Losses that gather keep their queues equal. Queues diverge when a rank works alone: with `gather_distributed=False`,
-    in validation with `update_queue_in_eval=True`, or when not all ranks load a checkpoint. For a class-parallel queue
-    only weights and flags are compared; its logits differ by design. Copies all queues to the host: for tests and after
-    loading, not for every step.
+    The state is the queue, the gate and the temperature. Losses that gather keep it equal; it diverges when a rank
+    works alone: with `gather_distributed=False`, in validation with `update_queue_in_eval=True`, or when not all ranks
+    load a checkpoint. For a class-parallel queue only weights and flags are compared; its logits differ by design.
+    Copies all queues to the host: for tests and after loading, not for every step.
 
     Raises:
         ValueError: on every rank, naming the buffer and the ranks that differ.
@@ -213,9 +213,9 @@ def check_queues_equal(module: nn.Module, *, process_group: Any = None) -> None:
 def _is_shared_state(module: nn.Module, name: str) -> bool:
     """Whether a buffer belongs to a ranking loss and should be equal on every rank."""
     path, _, buffer = name.rpartition(".")
-    if buffer in ("queue_logits", "queue_targets"):
-        return not getattr(module.get_submodule(path), "class_parallel", False)
-    return buffer in ("queue_weights", "queue_is_iid", "_draws")
+    owner = module.get_submodule(path)
+    of_own_classes = ("queue_logits", "queue_targets", "queue_block") if getattr(owner, "class_parallel", False) else ()
+    return "queue_logits" in owner._buffers and buffer not in of_own_classes
 
 
 def _digest(tensor: Tensor) -> str:

@@ -240,13 +240,13 @@ class PooledLoss(RankingState):
             return None
         message = f"a pool of {rows} rows is cut to max_pool_size={self.max_pool_size}: the loss becomes random"
         self._warn_once(f"{message}. Time and memory grow as n log n and n: try max_pool_size=None.", stacklevel=7)
-        if learns or self.generator is not None:
-            refuse_recomputation()
+        if not learns:  # nothing advances: in validation the ranks may make different numbers of calls
+            return uniform_noise(self._draws, rows)
+        refuse_recomputation()
         if self.generator is not None:
             return torch.rand(rows, generator=self.generator, device=self.generator.device).to(logits.device)
         noise = uniform_noise(self._draws, rows)
-        if learns:  # in validation the ranks may make different numbers of calls
-            self._draws.add_(1)
+        self._draws.add_(1)
         return noise
 
     def _warn_once(self, message: str, *, stacklevel: int) -> None:

@@ -64,10 +64,10 @@ def prior_correction(
 
     def log_odds(shares: Array) -> Array:
         shares = xp.astype(shares, x.dtype)
-        return xp.log(shares) - xp.log1p(-shares) if binary else xp.log(shares)
+        return xp.broadcast_to(xp.log(shares) - xp.log1p(-shares) if binary else xp.log(shares), x.shape)
 
     if weights is not None:
-        x = x - xp.log(xp.astype(weights, x.dtype))
+        x = x - xp.broadcast_to(xp.log(xp.astype(weights, x.dtype)), x.shape)
     if train_prior is not None and prior is not None:
         x = x - log_odds(train_prior) + log_odds(prior)
     return ops.astype(x if seen is None or tau == 0 else x + tau * log_odds(seen), logits.dtype)

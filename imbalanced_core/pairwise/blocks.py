@@ -92,7 +92,7 @@ def coefficients(kernel: Kernel, arrived: Array) -> Array:
     They follow from `between_blocks`, whose moments may include power 0 even if the kernel does not.
     """
     xp = array_namespace(arrived)
-    if arrived.shape[3] > kernel.size:  # a slice of everything is a call, and one that `is_grads_batched` lacks
+    if arrived.shape[3] > kernel.size:  # `is_grads_batched` lacks a slice of everything
         arrived = arrived[:, :, :, arrived.shape[3] - kernel.size :, :]
     made = ops.matmul(ops.constant(kernel.matrices, like=arrived, dtype=arrived.dtype), arrived)
     return xp.reshape(xp.permute_dims(made, (0, 4, 1, 2, 3)), (-1, arrived.shape[1], 2 * kernel.size))
@@ -124,7 +124,8 @@ def in_rows(sums: Array, blocks: Blocks, shape: tuple[int, ...]) -> Array:
     """Sums of the items of all blocks, [block, m, item], in rows of the given shape: [..., m, n]."""
     xp = array_namespace(sums)
     sums = xp.permute_dims(xp.reshape(sums, (-1, blocks.per_row, *sums.shape[1:])), (0, 2, 1, 3))
-    return xp.reshape(sums, (*shape[:-1], sums.shape[1], -1))[..., : shape[-1]]
+    sums = xp.reshape(sums, (*shape[:-1], sums.shape[1], -1))
+    return sums if sums.shape[-1] == shape[-1] else sums[..., : shape[-1]]  # `is_grads_batched` lacks a whole slice
 
 
 def temporaries(blocks: Blocks, kernel: Kernel) -> int:

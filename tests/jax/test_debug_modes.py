@@ -11,6 +11,7 @@ from imbalanced_jax import (
     init_queue,
     ndcg_loss,
     pauc_at_budget_loss,
+    prior_correction,
     recall_at_quantile_loss,
     smooth_ap_loss,
 )
@@ -57,6 +58,12 @@ def test_no_rank_is_promoted(step):
 def test_no_rank_is_promoted_in_lists():
     with jax.numpy_rank_promotion("raise"):
         jax.grad(ndcg_loss)(jnp.arange(24.0).reshape(3, 8), jnp.arange(24).reshape(3, 8) % 4)
+
+
+def test_no_rank_is_promoted_in_a_correction():
+    with jax.numpy_rank_promotion("raise"):
+        prior_correction(jnp.zeros((4, 1)), weights=[2.0], binary=True)
+        prior_correction(jnp.zeros((4, 2)), train_prior=[0.5, 0.5], prior=[0.1, 0.9], tau=1.0)
 
 
 def test_strict_promotion_of_dtypes(step):

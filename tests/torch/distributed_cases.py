@@ -15,6 +15,7 @@ from reference import QUEUE_IGNORED
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from imbalanced_core.losses.gated import Gate
 from imbalanced_torch import _collectives, distributed
 from imbalanced_torch.hard_examples import HardNegativeLoss
 from imbalanced_torch.pointwise import SigmoidFocalLoss, SoftmaxFocalLoss, SymmetricCrossEntropyLoss
@@ -309,15 +310,19 @@ def gather_in_eval(ranks: Ranks) -> None:
 
 
 def queues_equal(ranks: Ranks) -> None:
-    model = nn.ModuleDict({"loss": ranking_loss(max_pool_size=9)})
-    model.loss._has_warned = True
-    values = []
-    for number in range(3):
-        own = rows_of(make_batch(10, 3, number), ranks)
-        values.append(model.loss(own.features[:, :3], own.targets))
-    everyones = distributed.all_gather_no_grad(torch.stack(values)[None])
-    assert (everyones == everyones[0]).all()  # the same rows were drawn everywhere
-    distributed.check_queues_equal(model)
+    for generator in (torch.Generator().manual_seed(0), None):
+        model = nn.ModuleDict({"loss": ranking_loss(max_pool_size=9, generator=generator)})
+        model.loss._has_warned = True
+        values = []
+        for number in range(3):
+            own = rows_of(make_batch(10, 3, number), ranks)
+            values.append(model.loss(own.features[:, :3], own.targets))
+            if ranks.rank == 0:  # validation on one rank draws from nothing that the ranks share
+                with torch.no_grad():
+                    model.loss(own.features[:, :3], own.targets)
+        everyones = distributed.all_gather_no_grad(torch.stack(values)[None])
+        assert (everyones == everyones[0]).all()  # the same rows were drawn everywhere
+        distributed.check_queues_equal(model)
     if ranks.rank == 1:
         model.loss.gather_distributed = False
         model.loss(torch.ones(1, 3, dtype=torch.float64), torch.tensor([0]))
@@ -325,6 +330,12 @@ def queues_equal(ranks: Ranks) -> None:
     assert message == "loss.queue_logits must be equal on every rank, got another value on rank 1"
     model.loss.reset_queue()
     assert "loss._draws" in agree_on_error(ranks, lambda: distributed.check_queues_equal(model))
+    model.loss.reset_parameters()
+    model.loss.temperature = 0.1 * (1 + ranks.rank)
+    assert "loss._temperature" in agree_on_error(ranks, lambda: distributed.check_queues_equal(model))
+    gated = ranking_loss(gated=True)
+    gated.gate = Gate(torch.full((3,), 0.5 + 0.1 * ranks.rank))
+    assert "gate_reached" in agree_on_error(ranks, lambda: distributed.check_queues_equal(gated))
     message = agree_on_error(ranks, lambda: distributed.check_queues_equal(nn.Linear(1, 1)))
     assert message == "module must be a module that holds a ranking loss, got 'Linear'"
 

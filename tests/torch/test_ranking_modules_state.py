@@ -6,6 +6,7 @@ import pickle
 import re
 import warnings
 from functools import partial
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pytest
@@ -298,6 +299,28 @@ def test_the_advice_where_scores_become_equal(make, advice, monkeypatch):
     loss_fn(logits, targets)
     with pytest.warns(UserWarning, match=re.escape(advice) + "$"):
         loss_fn(logits / 200, targets)
+
+
+def test_an_outlier_in_an_earlier_batch_is_no_collapse_later(monkeypatch):
+    monkeypatch.setattr(_guards, "_STEPS", 1)
+    generator = torch.Generator().manual_seed(0)
+    logits, targets = torch.randn(64, 1, generator=generator), torch.arange(64) % 2
+    loss_fn, odd, tied = SmoothAPLoss(1), logits.clone(), logits.clone()
+    odd[0], tied[:60] = 1e4, -10.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for batch_of_scores in (logits, odd, logits, tied):
+            loss_fn(batch_of_scores, targets)
+    with pytest.warns(UserWarning, match="has shrunk"):
+        loss_fn(logits / 200, targets)
+
+
+def test_a_loss_received_by_another_process_has_memory_of_its_own():
+    loss_fn = filled().share_memory()  # as `torch.multiprocessing` does with an argument
+    assert loss_fn.queue_logits.is_shared()
+    received = pickle.loads(ForkingPickler.dumps(loss_fn))
+    assert not any(buffer.is_shared() for buffer in received.buffers())
+    assert all(map(torch.equal, received.queue, loss_fn.queue))
 
 
 def test_one_step_of_ten_is_looked_at():

@@ -96,7 +96,7 @@ def test_constants_made_in_inference_mode_can_be_trained_with(case, no_constants
     gradient(loss_fn, x, y)
 
 
-@pytest.mark.parametrize("rows", [16, 3000])  # all pairs, or blocks
+@pytest.mark.parametrize("rows", [16, 2048, 3000])  # all pairs, whole blocks, or padded ones
 @every_loss
 def test_batched_gradients_are_those_of_each(case, rows):
     x, y = map(torch.from_numpy, case.batch(0, rows, dtype=np.float64))

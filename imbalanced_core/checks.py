@@ -22,7 +22,7 @@ def require(condition: bool, name: str, rule: str, value: object) -> None:
 
 def one_of(name: str, value: object, options: Sequence[object]) -> None:
     """The value is one of the options."""
-    if value not in options:
+    if shape_of(value) or value not in options:  # arrays compare elementwise
         require(False, name, "one of " + ", ".join(map(repr, options)), value)
 
 

@@ -223,6 +223,7 @@ def class_loss(
     if background_class is None:
         checks.one_of("reduction", reduction, ClassLoss.reductions)
     checks.index("ignore_index", ignore_index)
+    checks.index("axis", axis)
     validation.check_tensors(**{name: logits}, targets=targets)
     checks.floating(name, logits)
     if axis == 1:

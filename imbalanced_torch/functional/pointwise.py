@@ -72,6 +72,7 @@ def softmax_focal_loss(
     validation.check_tensors(logits=logits)
     if alpha is not None:
         alpha = validation.as_tensor("alpha", alpha, checks.weights).to(logits.device)
+    checks.at_least("background_class", background_class, 0)
     function = partial(pointwise.softmax_focal, alpha=alpha, gamma=gamma, label_smoothing=label_smoothing)
     return class_loss(function, logits, targets, background_class=background_class, **options)
 

@@ -198,6 +198,8 @@ def ranking_loss(
         queue = init_queue(0, logits.shape[1], multilabel=rest["multilabel"], device=logits.device)
     if not isinstance(queue, Queue):
         raise TypeError(f"queue must be a Queue, from init_queue or aux.queue, or None, got {type(queue).__name__}")
+    if rest["max_pool_size"] is not None:
+        checks.at_least("max_pool_size", rest["max_pool_size"], 1)
     rows, noise = logits.shape[0] + queue.logits.shape[0], None
     if rest["max_pool_size"] is not None and rows > rest["max_pool_size"]:
         noise = torch.rand(rows, generator=generator, device=logits.device)

@@ -47,6 +47,7 @@ def calls():
             ("torch", case.torch_class),
             ("nnx", case.nnx_class.__init__),
             ("jax", case.jax_function),
+            ("functional", getattr(functional, case.jax)),
         ):
             if (kind, case.torch) in seen:
                 continue
@@ -55,12 +56,17 @@ def calls():
                 yield pytest.param(kind, case, option, id=f"{kind} {case.torch} {option}")
 
 
+def in_functional(case, options):
+    return lambda *batch: getattr(functional, case.jax)(*batch, **case.options | options)
+
+
 @pytest.mark.parametrize(("kind", "case", "option"), list(calls()))
 def test_an_error_has_the_name_of_the_option(kind, case, option):
     make, array = {
         "torch": (case.in_torch, torch.from_numpy),
         "nnx": (case.in_nnx, jnp.asarray),
         "jax": (case.in_jax, jnp.asarray),
+        "functional": (lambda **options: in_functional(case, options), torch.from_numpy),
     }[kind]
     batch = tuple(map(array, case.batch()))
     streams = {"rngs": nnx.Rngs(0)} if (kind, option) == ("nnx", "max_pool_size") else {}
@@ -75,7 +81,7 @@ def test_a_loss_without_positives_has_no_mean_over_them(case):
         case.in_torch,
         case.in_nnx,
         lambda **options: case.in_jax(**options)(*map(jnp.asarray, batch)),
-        lambda **options: getattr(functional, case.jax)(*map(torch.from_numpy, batch), **case.options | options),
+        lambda **options: in_functional(case, options)(*map(torch.from_numpy, batch)),
     ):
         with pytest.raises(ValueError, match="reduction must be one of 'mean', 'sum', 'none', got 'mean_positive'"):
             make(reduction="mean_positive")

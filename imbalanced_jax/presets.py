@@ -46,8 +46,7 @@ def pauc_at_budget(
 
     Returns:
         (loss, (state, aux)), for `jax.value_and_grad(..., has_aux=True)`: the loss >= 0, the next state, and the aux of
-        `pauc_at_budget_loss`, with its errors. The loss shrinks with the spread of the scores: choose checkpoints by a
-        metric.
+        `pauc_at_budget_loss`, with its errors.
     """
     validation.check_static(budget=budget)
     return _step(pauc_at_budget_loss, logits, targets, state, pauc_preset(budget) | overrides)

@@ -81,7 +81,7 @@ class PAUCAtBudgetLoss(PooledLoss):
         Sets surrogate="pairwise", beta=2 * budget (at most 1), tau_scale="std", temperature=1.0 and gated=True; other
         options keep the constructor's defaults. Use it as the only loss, from the first step. A purely pairwise loss
         (gated=False) can collapse to equal scores with noisy labels: see `docs/collapse.md`, also for the evidence. The
-        loss is >= 0, not bounded by 1, and shrinks with the spread of the scores: choose checkpoints by a metric.
+        loss is >= 0 and, because of the cross entropy, not bounded by 1.
 
         Args:
             num_classes: C, the number of logits of a row; 1 is binary.

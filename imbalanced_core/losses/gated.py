@@ -18,11 +18,11 @@ from imbalanced_core.pool.items import Items, count_of, numerator_mean
 
 LEAST_WEIGHT = 0.1  # of the ranking loss, however badly the scores rank
 LIMITS = 0.3, 0.6  # of `reached`: where the weight begins to grow, and where it is 1
-AP_WEIGHT = 0.75  # of an average precision, always
+AP_WEIGHT = 0.75  # of an average precision, always; and of any ranking loss in the value
 SHARPNESS = 50.0  # `reached` is measured at a temperature this many times smaller
 MEMORY = 0.04  # weight of a step in the running mean `reached`
 LARGEST_UNIT = 1.0  # τ, in logits, up to which the ranking loss has the gradient scale of a cross entropy
-SCALE = 0.25  # of the loss, except for an average precision: at 1, SGD with momentum diverges where pairs fail
+SCALE = 0.25  # of the gradient, except for an average precision: at 1, SGD with momentum diverges where pairs fail
 
 
 class Gate(NamedTuple):
@@ -61,13 +61,14 @@ def gated(
     For each class, with τ the temperature in units of the scores and m the running mean of 1 − the ranking loss at a
     temperature 50 times smaller, or of 0.3 in steps where the class has no ranking loss:
 
+        loss = ¼ contrast + ¾ ranking loss,
+        its gradient = ¼ ((1 − w) · that of contrast + w · 4 min(τ, 1) · that of the ranking loss),
         w = 0.1 + 0.9 · clip((m − 0.3) / 0.3, 0, 1),
-        loss = ¼ ((1 − w) · contrast + w · 4 min(τ, 1) · ranking loss),
 
-    and for an average precision, with w = ¾, four times that. 4τ makes the gradient of the ranking loss by one score as
-    large as that of a cross entropy, however close the scores are. Where they are far apart, τ > 1, it falls as 1/τ:
-    otherwise growing scores would grow ever faster, and training could diverge. τ and w are constants in
-    differentiation.
+    and for an average precision, with w = ¾, the gradient is four times that. 4τ makes the gradient of the ranking loss
+    by one score as large as that of a cross entropy, however close the scores are. Where they are far apart, τ > 1, it
+    falls as 1/τ: otherwise growing scores would grow ever faster, and training could diverge. The value lacks these
+    weights, so that it can be compared between steps: with them it would fall when the scores shrink.
 
     The items are of shape [C, M], with `live`; `ranking` is an objective that takes `temperature`, and `gate` the state
     before the step.
@@ -93,7 +94,8 @@ def gated(
         of_contrast, of_ranking = SCALE - SCALE * w, w  # as 4 SCALE = 1
         progress = {"reached": reached}
     unit = xp.clip(ops.stop_gradient(figures["tau_eff"]), max=LARGEST_UNIT)
-    loss = of_contrast * contrasted + (of_ranking * unit) * missed
+    pull = of_contrast * contrasted + (of_ranking * unit) * missed
+    loss = pull + ops.stop_gradient((1.0 - AP_WEIGHT) * contrasted + AP_WEIGHT * missed - pull)
     # at least float32, also for a gate that was cast to half precision: small changes would round to none
     new = {"gate": Gate(ops.astype(reached, ops.widen(gate.reached).dtype))}
     if diagnostics:

@@ -53,9 +53,9 @@ class Formula:
             self.reached[c] += 0.04 * ((1 - sharply_missed if valid else LOW) - self.reached[c])
             w, scale = 0.1 + 0.9 * np.clip((self.reached[c] - LOW) / (HIGH - LOW), 0, 1), 0.25
         contrast, slopes_of_contrast = reference.contrast(z, y)
-        unit = 4 * min(self.temperature * np.std(s[~p]), 1) * w
-        loss = (1 - w) * contrast + unit * missed
-        return scale * loss, scale * ((1 - w) * slopes_of_contrast + unit * slopes[-len(z) :]), valid
+        pull = 4 * min(self.temperature * np.std(s[~p]), 1)  # of the gradient alone
+        gradient = (1 - w) * slopes_of_contrast + w * pull * slopes[-len(z) :]
+        return 0.25 * contrast + 0.75 * missed, scale * gradient, valid
 
 
 def draw(step, dtype=np.float32):
@@ -79,6 +79,20 @@ def test_an_empty_batch_has_no_loss(name, queue_size):
     state = presets.init_state(CLASSES, queue_size=queue_size)
     loss, _ = jax.jit(partial(function, **arguments))(jnp.zeros((0, CLASSES)), jnp.zeros(0, int), state)
     assert loss == 0
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_scores_that_only_shrink_have_no_lower_loss(name):
+    """Else early stopping would choose an untrained model."""
+    module, function, arguments, *_ = PRESETS[name]
+    x, ids = draw(2)
+    for loss_of in (
+        lambda x: getattr(imbalanced_torch, module).recommended(CLASSES, **arguments)(x, torch.from_numpy(ids)),
+        lambda x: function(jnp.asarray(x), ids, presets.init_state(CLASSES), **arguments)[0],
+    ):
+        losses = [float(loss_of(torch.from_numpy(x) * scale)) for scale in (1.0, 0.1, 0.001)]
+        assert losses == sorted(losses)
+        assert losses[1] > 1.1 * losses[0]
 
 
 def test_pairs_begin_with_all_the_weight():

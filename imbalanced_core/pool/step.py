@@ -32,7 +32,7 @@ class Diagnostics(NamedTuple):
     grad_pos_count: Array | None = None  # positives of this process's share of the batch
     spread: Array | None = None  # standard deviation of the scores of batch and queue: near 0, training has collapsed
     reached: Array | None = None  # of a gated loss except average precision, its `Gate.reached`, at most 1
-    ranking_weight: Array | None = None  # of a gated loss, the weight of its ranking loss, in [0.1, 1]
+    ranking_weight: Array | None = None  # of a gated loss, the weight of its ranking loss in the gradient, in [0.1, 1]
 
 
 class PooledResult(NamedTuple):

@@ -39,7 +39,9 @@ def losses_in_torch(problem, options):
 
     smooth_ap = SmoothAPLoss(problem.outputs, options.queue_size, temperature_scale="std")
     loss_fn = LossWarmupWrapper(nn.CrossEntropyLoss(), smooth_ap, **schedule(problem, options))
-    onlooker = PAUCAtBudgetLoss(problem.outputs, beta=options.budget, queue_size=options.queue_size)
+    onlooker = PAUCAtBudgetLoss(
+        problem.outputs, beta=options.budget, surrogate="trapezoid", queue_size=options.queue_size
+    )
 
     def logged(logits, targets):
         loss_fn.step()

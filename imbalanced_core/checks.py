@@ -158,6 +158,7 @@ def broadcastable(name: str, array: Array | None, other_name: str, other: Array)
     """ValueError unless the array broadcasts to the shape of the other; None passes."""
     if array is None:
         return
+    require(hasattr(array, "shape"), name, "an array", array)
     shape, target = tuple(array.shape), tuple(other.shape)
     fits = len(shape) <= len(target) and all(
         size in (1, wanted) for size, wanted in zip(reversed(shape), reversed(target), strict=False)

@@ -18,7 +18,7 @@ from imbalanced_core import checks, ops
 from imbalanced_core.ops.namespace import Array, array_namespace
 from imbalanced_core.pool.labels import one_vs_rest, read_labels
 from imbalanced_core.quantile import level_below, masked_quantile
-from imbalanced_core.reductions import safe_divide
+from imbalanced_core.reductions import ROUNDING, safe_divide
 
 
 def average_precision(
@@ -82,7 +82,7 @@ def partial_auc(
     inside = xp.clip(fpr, min=alpha, max=beta)
     middle = (inside[..., :-1] + inside[..., 1:]) / 2.0
     height = tpr[..., :-1] + _steps(tpr) * safe_divide(middle - fpr[..., :-1], _steps(fpr))
-    return xp.sum(_steps(inside) * height, axis=-1) / (beta - alpha)
+    return xp.clip(xp.sum(_steps(inside) * height, axis=-1) / (beta - alpha), max=1.0)
 
 
 def coverage_at_budget(
@@ -99,9 +99,10 @@ def coverage_at_budget(
     checks.python_number("budget", budget)
     xp = array_namespace(scores)
     curve = _curve_of(scores, positives, where, weights)
-    fpr = _ratio(curve.negatives, curve.negatives[..., -1:])
-    found = xp.max(xp.where(fpr <= budget, curve.positives, 0.0), axis=-1)
-    return xp.where(xp.isnan(fpr[..., -1]), xp.nan, _ratio(found, curve.positives[..., -1]))
+    total = curve.negatives[..., -1:]
+    is_within = curve.negatives <= budget * (1.0 + ROUNDING) * total
+    found = xp.max(xp.where(is_within, curve.positives, 0.0), axis=-1)
+    return xp.where(total[..., 0] > 0, _ratio(found, curve.positives[..., -1]), xp.nan)
 
 
 def recall_at_quantile(
@@ -185,6 +186,10 @@ def of_classes(
     checks.require(logits.ndim == 2 and logits.shape[1] > 0, "logits", "of shape [rows, classes]", tuple(logits.shape))
     xp = array_namespace(logits, targets)
     rows, classes = logits.shape
+    for name, array in (("where", where), ("weights", weights)):
+        if array is not None:
+            checks.shaped(name, array, (rows,), "[rows]")
+    checks.boolean("where", where)
     options: dict[str, Any] = {"ignore_index": ignore_index, "multilabel": multilabel}
     labels, is_bad = read_labels(targets, rows=rows, num_classes=classes, **options)
     counts, scores = xp.matrix_transpose(labels >= 0) if multilabel else labels >= 0, xp.matrix_transpose(logits)
@@ -209,9 +214,9 @@ def options_of(metric: Callable[..., Array]) -> tuple[str, ...]:
 
 
 def _ratio(part: Array, whole: Array) -> Array:
-    """part / whole, NaN where the whole is 0 or NaN, without numpy's warning."""
+    """part / whole, at most 1, NaN where the whole is 0 or NaN, without numpy's warning."""
     xp = array_namespace(part, whole)
-    return xp.where(whole > 0, part / xp.where(whole > 0, whole, 1.0), xp.nan)
+    return xp.where(whole > 0, xp.clip(part / xp.where(whole > 0, whole, 1.0), max=1.0), xp.nan)
 
 
 class _Curve(NamedTuple):
@@ -262,6 +267,8 @@ def _curve_of(scores: Array, positives: Array, where: Array | None, weights: Arr
     is_last = xp.concat([descending[..., 1:] != descending[..., :-1], xp.ones_like(positives[..., :1])], axis=-1)
     last = xp.astype(xp.sort(xp.where(is_last, place, n - 1), axis=-1), order.dtype)
     is_broken = xp.isnan(descending[..., -1:])
+    if weights is not None and ops.has_exact_float64(scores):  # sums of a million weights would lose digits
+        weight = xp.astype(weight, xp.float64)
 
     def above(x: Array) -> Array:
         total = xp.astype(ops.gather(xp.cumulative_sum(ops.gather(x, order), axis=-1), last), dtype)

@@ -5,6 +5,7 @@ import math
 from imbalanced_core import checks, ops
 from imbalanced_core.ops.namespace import Array, array_namespace
 
+ROUNDING = 1e-6  # a share may miss its bound by this much: counts and products are rounded
 ELEMENT_REDUCTIONS = ("mean", "mean_positive", "sum", "none")
 CLASS_REDUCTIONS = ("mean", "sum", "none")
 

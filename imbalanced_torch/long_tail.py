@@ -15,6 +15,7 @@ from torch import Tensor
 
 from imbalanced_core import checks
 from imbalanced_core.losses import long_tail
+from imbalanced_torch import validation
 from imbalanced_torch._pointwise import ClassLoss, ClassOptions, LabelLoss, LabelOptions
 from imbalanced_torch.validation import holds_numbers, numbers_per_class
 
@@ -77,6 +78,7 @@ class LDAMLoss(ClassLoss):
     def __init__(
         self, class_counts: Counts, max_margin: Number = 0.5, scale: Number = 30.0, **options: Unpack[ClassOptions]
     ) -> None:
+        long_tail.check_margin(validation.number(max_margin), validation.number(scale))
         super().__init__({"class_counts": _counts(class_counts), "max_margin": max_margin, "scale": scale}, **options)
 
 

@@ -92,6 +92,7 @@ class BalancedBatchSampler(Sampler[list[int]]):
         checks.at_least("epoch", epoch, 0)
         if getattr(self, "epoch", None) != epoch or self._started:
             self.load_state_dict({"seed": self.seed, "epoch": epoch, "batches_of_all": 0})
+        self._is_set = True
 
     def state_dict(self, batches: int | None = None) -> dict[str, int]:
         """The state from which this epoch continues exactly, on any number of processes.
@@ -99,19 +100,23 @@ class BalancedBatchSampler(Sampler[list[int]]):
         `batches` is how many of this process's batches were used since the epoch began or was continued. None: those
         drawn, which is correct for a `DataLoader` without workers; workers prefetch.
         """
+        if batches is not None:
+            checks.at_least("batches", batches, 0)
         of_all = self._drawn if batches is None else self._first + batches * self._rank_and_size()[1]
         return {"seed": self.seed, "epoch": self.epoch, "batches_of_all": of_all}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Makes the next iteration continue the epoch of `state_dict`."""
+        """Makes the next iteration continue the epoch of `state_dict`, or, if that has ended, start the next one."""
+        for name in ("seed", "epoch", "batches_of_all"):
+            checks.at_least(f"state[{name!r}]", state.get(name), 0)
         self.seed, self.epoch, self._first = state["seed"], state["epoch"], state["batches_of_all"]
-        self._drawn, self._started = self._first, False
+        self._drawn, self._started, self._is_set = self._first, False, False
 
     def __iter__(self) -> Iterator[list[int]]:
-        if self._started:
+        rank, size = self._rank_and_size()
+        if self._started or (self._drawn >= len(self) * size and not self._is_set):
             self.set_epoch(self.epoch + 1)
         self._started = True
-        rank, size = self._rank_and_size()
         total = self._drawn + -(-max(len(self) * size - self._drawn, 0) // size) * size  # equally many for each process
         parts = [self._numbered(np.arange(self._rows), self._uniform, total, stream=0)]
         for c, (count, positives) in self._added.items():

@@ -46,6 +46,7 @@ def prior_correction(
         Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021, https://arxiv.org/abs/2007.07314
     """
     checks.floating("logits", logits)
+    checks.finite("tau", tau)
     for name, numbers in (("weights", weights), ("train_prior", train_prior), ("prior", prior)):
         checks.broadcastable(name, numbers, "logits", logits)
     if not binary:

@@ -21,9 +21,8 @@ from imbalanced_core.pool.items import (
     settle,
     weight_of,
 )
-from imbalanced_core.reductions import share
+from imbalanced_core.reductions import ROUNDING, share
 
-ROUNDING = 1e-6  # a share may miss its bound by this much: counts and products are rounded
 LEAST_COUNT = 1e-18  # of flagged items; has no effect on counts far above it, and its square fits in float32
 
 

@@ -95,6 +95,22 @@ def test_partial_auc_is_that_of_scikit_learn_before_its_standardisation(rng, max
     np.testing.assert_allclose(value, area / max_fpr, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("weight", [1.0, 0.1, 0.7])
+def test_a_budget_of_whole_negatives_is_reached(every_backend, weight):
+    """Quotients and sums are rounded: in float32 XLA has 5/1000 > 0.005."""
+    after = 1, 5, 10, 29, 100, 700  # negatives above each positive, of 1000
+    positives = np.insert(np.zeros(1000, bool), after, True)
+    scores = np.arange(len(positives), 0, -1).astype(np.float32)
+    weights = np.full(len(positives), weight, np.float32)
+    for number, count in enumerate(after, start=1):
+        for given in ((), (weights,)):
+            found = every_backend.run(
+                lambda s, p, w=None, budget=count / 1000: metrics.coverage_at_budget(s, p, budget=budget, weights=w),
+                *(scores, positives, *given),
+            )
+            assert found == pytest.approx(number / len(after))
+
+
 def test_half_precision_and_float32_are_near(rng):
     scores, positives, where, weights = tied_rows(rng)
     expected = all_metrics(scores, positives, where, weights)
@@ -191,6 +207,11 @@ def test_labels_of_several_classes(rng):
         (lambda s, p: metrics.roc_auc(s, p[:1]), "positives must be of the same shape"),
         (lambda s, p: metrics.of_classes(metrics.roc_auc, s[:, None], p, average="micro"), "average must be one of"),
         (lambda s, p: metrics.of_classes(metrics.roc_auc, s, p), "logits must be of shape"),
+        (
+            lambda s, p: metrics.of_classes(metrics.roc_auc, s[:, None] + [0.0, 1.0], p, weights=np.eye(2)),
+            r"weights must be of shape \[rows\] = \(2,\), got \(2, 2\)",
+        ),
+        (lambda s, p: metrics.roc_auc(s, p, weights=2.0), "weights must be an array, got 2.0"),
     ],
 )
 def test_bad_options_are_refused(call, message):

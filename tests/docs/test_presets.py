@@ -138,9 +138,8 @@ def test_the_pull_falls_where_scores_are_far_apart():
     for scale in (0.01, 0.1, 1000.0):
         torch.manual_seed(0)
         found.append(pull(PAUCAtBudgetLoss.recommended(1, 0.01), scale))
-    (_, weak), (_, near), (large, far) = [(loss, gradient.norm().item()) for loss, gradient in found]
+    weak, near, far = [gradient.norm().item() for _, gradient in found]
     assert near == pytest.approx(weak, rel=1e-3)
-    assert large < 5
     assert far < 0.02 * near
 
 

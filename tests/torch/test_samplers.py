@@ -99,6 +99,24 @@ def test_resumes_to_the_bit(at):
     assert list(second) == after
 
 
+@pytest.mark.parametrize("sets_epoch", [False, True])
+def test_the_state_after_an_epoch_is_the_start_of_the_next(sets_epoch):
+    labels = np.arange(100) % 10 == 0
+    first, resumed = (BalancedBatchSampler(labels, 20, {1: 4}) for _ in range(2))
+    list(first)
+    resumed.load_state_dict(first.state_dict())
+    for epoch in (1, 2):
+        if sets_epoch:
+            resumed.set_epoch(epoch)
+        assert list(resumed) == list(first)
+
+
+@pytest.mark.parametrize("state", [{}, {"seed": 0, "epoch": -1, "batches_of_all": 0}, {"seed": 0, "epoch": 0}])
+def test_a_bad_state_is_refused(state):
+    with pytest.raises(ValueError, match=r"state\['\w+'\] must be an integer >= 0"):
+        BalancedBatchSampler(np.arange(100) % 10 == 0, 20, {1: 4}).load_state_dict(state)
+
+
 def test_state_of_a_loader():
     balanced = sampler()
     loader = DataLoader(TensorDataset(torch.arange(103)), batch_sampler=balanced)

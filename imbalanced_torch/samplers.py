@@ -114,6 +114,7 @@ class BalancedBatchSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         rank, size = self._rank_and_size()
+        # a state from after the last batch starts the next epoch, unless a trainer has set its epoch once more
         if self._started or (self._drawn >= len(self) * size and not self._is_set):
             self.set_epoch(self.epoch + 1)
         self._started = True

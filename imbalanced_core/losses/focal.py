@@ -35,6 +35,7 @@ def _focal(x: Array, y: Array, w_pos: Array, w_neg: Array, gamma: Array) -> Arra
 
 
 def _with_derivative(x: Array, y: Array, w_pos: Array, w_neg: Array, gamma: Array) -> tuple[Array, Array]:
+    """`_focal` and its derivative by the logits."""
     # for u = 1 − p_t: u' = p q (1 − 2y),  BCE' = p − y = u − 2qy
     if ops.are_binary(y):
         return _binary_with_derivative(x, y, w_pos, w_neg, gamma)

@@ -94,6 +94,7 @@ def gated(
         of_contrast, of_ranking = SCALE - SCALE * w, w  # as 4 SCALE = 1
         progress = {"reached": reached}
     unit = xp.clip(ops.stop_gradient(figures["tau_eff"]), max=LARGEST_UNIT)
+    # the gradient of one expression, the value of another
     pull = of_contrast * contrasted + (of_ranking * unit) * missed
     loss = pull + ops.stop_gradient((1.0 - AP_WEIGHT) * contrasted + AP_WEIGHT * missed - pull)
     # at least float32, also for a gate that was cast to half precision: small changes would round to none

@@ -104,7 +104,7 @@ def one_vs_rest(labels: Array, num_classes: int) -> Array:
 
 
 def positive_count(labels: Array, num_classes: int, dtype: Any, *, where: Array | None = None) -> Array:
-    """The number of positives of each class, [C], in rows with the labels of `read_labels`, or those of a mask [M]."""
+    """The number of positives of each class, [C], among rows with these labels of `read_labels`; `where`: bool [M]."""
     positives = one_vs_rest(labels, num_classes)
     positives = positives if where is None else positives & where[None, :]
     return array_namespace(labels).sum(ops.astype(positives, dtype), axis=1)

@@ -72,6 +72,7 @@ def test_half_precision_does_not_round_shares_and_weights(value_backend, rng):
         ({"tau": 1.0}, "tau must be 0 unless"),
         ({"weights": np.ones(2)}, "weights must be broadcastable"),
         ({}, "weights, or train_prior and prior, must be given, got None"),
+        ({"prior": PRIOR, "tau": np.nan}, "^tau must be a finite number, got nan"),
         ({"prior": PRIOR}, "^train_prior must be given together with prior, got None"),
         ({"train_prior": PRIOR, "weights": np.ones(3)}, "^prior must be given together with train_prior, got None"),
         ({"logits": np.zeros((2, 1)), "weights": np.ones(1)}, r"at least 2 classes .* use binary=True\), got \(2, 1\)"),

@@ -624,6 +624,11 @@ def test_gradients_by_probabilities_and_numbers(generator):
         assert torch.autograd.gradgradcheck(function, inputs)
 
 
+def test_a_margin_whose_exponential_is_infinite_is_refused():
+    with pytest.raises(ValueError, match=r"^max_margin must be at most 80 / scale = 2\.66667, got 3\.0"):
+        LDAMLoss([1.0, 2.0, 3.0], max_margin=torch.tensor(3.0))
+
+
 COUNTS = {"class_counts": [1.0, 2.0, 3.0]}
 
 

@@ -16,6 +16,15 @@ def safe_divide(total: Array, divisor: Array) -> Array:
     return total / xp.where(divisor == 0, 1.0, divisor)
 
 
+def mean_divisor(divisor: Array, *, is_weighted: bool) -> Array:
+    """What a sum of losses is divided by: a number of positions is at least 1; a sum of weights of exactly 0 is 1.
+
+    Positions of soft targets are parts of one: a batch with few would else get a step of any size.
+    """
+    xp = array_namespace(divisor)
+    return xp.where(divisor == 0, 1.0, divisor) if is_weighted else xp.clip(divisor, min=1)
+
+
 def _share(parts: Array, more: Array | float) -> Array:
     part, rest = parts[..., 0, :], parts[..., 1, :] + more  # unstack has no vmap rule
     return part / (part + rest)
@@ -69,7 +78,7 @@ def element_sum_and_divisor(
     - positives: for "mean_positive": bool, or in [0, 1] how positive each position is; the shape of `losses`.
 
     Returns two 0-d arrays: the sum of weights · losses over the counted positions, and its divisor, None for "sum".
-    Divide with `safe_divide`, where a divisor of exactly 0 counts as 1.
+    Divide by `mean_divisor`.
     """
     xp = array_namespace(losses)
     checks.one_of("reduction", reduction, ELEMENT_REDUCTIONS[:3])
@@ -114,11 +123,7 @@ def reduce_elements(
         return xp.sum(losses) / math.prod(losses.shape)
     parts = {"where": where, "weights": weights, "positives": positives}
     total, divisor = element_sum_and_divisor(losses, reduction=reduction, **parts)
-    if divisor is None:
-        return total
-    if weights is None and (positives is None or xp.isdtype(positives.dtype, "bool")):
-        return total / xp.clip(divisor, min=1)
-    return safe_divide(total, divisor)
+    return total if divisor is None else total / mean_divisor(divisor, is_weighted=weights is not None)
 
 
 def _count(losses: Array, where: Array | None, total: Array) -> Array:

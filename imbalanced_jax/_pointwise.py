@@ -175,9 +175,8 @@ def _step(
     parts: dict[str, Any] = {"where": where, "weights": weights, "positives": positives}
     if reduction == "none" or axis_name is None:
         return reductions.reduce_elements(losses, reduction=reduction, **parts)
-    return distributed.global_ratio(
-        *reductions.element_sum_and_divisor(losses, reduction=reduction, **parts), axis_name=axis_name
-    )
+    total, divisor = reductions.element_sum_and_divisor(losses, reduction=reduction, **parts)
+    return distributed.global_ratio(total, divisor, axis_name=axis_name, is_weighted=weights is not None)
 
 
 def _counted(targets: Any, where: Any, ignore_index: int | None, xp: Any) -> Any:

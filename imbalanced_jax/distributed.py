@@ -53,8 +53,8 @@ def mean_loss(loss: Array, axis_name: AxisName) -> Array:
     return lax.pmean(loss, names) if names else loss
 
 
-def global_ratio(total: Array, divisor: Array | None, axis_name: AxisName) -> Array:
-    """Σ total / Σ divisor over the devices, without gathering rows; a divisor of exactly 0 counts as 1.
+def global_ratio(total: Array, divisor: Array | None, axis_name: AxisName, *, is_weighted: bool) -> Array:
+    """Σ total / Σ divisor over the devices, without gathering rows; the sum of divisors as by `mean_divisor`.
 
     `total` is this device's sum of losses, `divisor` its normaliser, without gradient, both 0-d; None for a plain sum.
     """
@@ -63,7 +63,7 @@ def global_ratio(total: Array, divisor: Array | None, axis_name: AxisName) -> Ar
     if divisor is None:
         return total
     divisor = lax.stop_gradient(divisor)
-    return reductions.safe_divide(total, lax.psum(divisor, names) if names else divisor)
+    return total / reductions.mean_divisor(lax.psum(divisor, names) if names else divisor, is_weighted=is_weighted)
 
 
 def invariant(tree: Any, axis_name: AxisName) -> Any:

@@ -104,6 +104,7 @@ class PointwiseLoss(distributed.GroupMember):
             device=tensors[0].device if tensors else torch.device("cpu"),
             process_group=self.process_group,
             grad_reduction=self.grad_reduction,
+            is_weighted=options["sample_weight"] is not None,
         )
 
     def _evaluate(self, kind: Callable[..., Any], inputs: Tensor, targets: Tensor, **options: Any) -> Any:

@@ -236,6 +236,7 @@ class RankingState(distributed.GroupMember):
                 self.reset_queue()
             if self.gated and prefix + _GATE_BUFFERS[0] not in state_dict:
                 self._store(self.queue, opened(self.num_classes, xp=xp))
+                state_dict |= {prefix + name: self._buffers[name] for name in _GATE_BUFFERS}
         for name, buffer in zip(_QUEUE_BUFFERS, self.queue, strict=True):
             saved = state_dict.pop(prefix + name, buffer)
             if saved.ndim == buffer.ndim and saved.shape[1:] == buffer.shape[1:]:

@@ -137,9 +137,14 @@ def check_everywhere(check: Callable[[], None], *, device: Any, process_group: A
 
 
 def global_ratio(
-    parts: Callable[[], tuple[Tensor, Tensor | None]], *, device: torch.device, process_group: Any, grad_reduction: str
+    parts: Callable[[], tuple[Tensor, Tensor | None]],
+    *,
+    device: torch.device,
+    process_group: Any,
+    grad_reduction: str,
+    is_weighted: bool,
 ) -> Tensor:
-    """Σ total / Σ divisor over the ranks, with its gradient, without gathering rows; a sum of exactly 0 counts as 1.
+    """Σ total / Σ divisor over the ranks, with its gradient, without gathering rows; the divisor as by `mean_divisor`.
 
     `parts` returns this rank's total, its sum of losses, and its divisor, without gradient, or None for a plain sum;
     both 0-d. On a rank without rows the total is a zero that depends on the model's output, so that every rank takes
@@ -171,9 +176,9 @@ def global_ratio(
     if validation.can_read(failed):
         _collectives.refuse(failed.tolist())
     divisor = torch.ones_like(sums[1]) if divisor is None else sums[1]
-    value = torch.where((failed > 0).any(), torch.nan, reductions.safe_divide(sums[0], divisor)).to(total.dtype)
-    scale = gradient_scale(process_group, grad_reduction)
-    factor = reductions.safe_divide(torch.full_like(divisor, scale), divisor).to(total.dtype)
+    divisor = reductions.mean_divisor(divisor, is_weighted=is_weighted)
+    value = torch.where((failed > 0).any(), torch.nan, sums[0] / divisor).to(total.dtype)
+    factor = (gradient_scale(process_group, grad_reduction) / divisor).to(total.dtype)
     return ValueWithGradient.apply(total, value, factor)
 
 

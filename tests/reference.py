@@ -397,7 +397,7 @@ def partial_auc(
 ):
     """One row: loss, validity, the gradient by the scores, and (t_alpha, t_beta, tau, band negatives, variance).
 
-    Thresholds without scores, and the variance without positives, are 0.
+    Thresholds without scores, and the variance of a row without a loss, are NaN.
     """
     kept, s, p, numerator, m = _row(scores, positives, **row)
     gradient = np.zeros(len(scores))
@@ -421,10 +421,12 @@ def partial_auc(
     tau = temperature * _unit(spread)
     in_band = (t_beta <= s) & (s <= t_alpha)
     band = np.where(in_band & ~p, m, 0.0)
-    figures = [t_alpha, t_beta, tau, m[in_band & ~p & iid].sum(), 0.0]
+    figures = [t_alpha, t_beta, tau, m[in_band & ~p & iid].sum(), math.nan]
     valid = numerator.sum() > 0 and (iid & ~p).any()
+    if not in_reference.any():
+        figures[:2] = math.nan, math.nan
     if not valid or (surrogate == "pairwise" and band.sum() == 0):
-        return 0.0, False, gradient, tuple(figures)
+        return 0.0, False, gradient, tuple(figures) if len(s) else (math.nan,) * len(figures)
     share, contribution = numerator / numerator.sum(), np.zeros(len(s))
     knots = [threshold(rate) for rate in np.linspace(alpha, beta, n_knots)]
     for i in np.flatnonzero(numerator):

@@ -1,5 +1,6 @@
 """Partial area under the ROC curve over a band of false-positive rates, as a loss of rows of scores."""
 
+from math import nan
 from typing import Any, Unpack
 
 from imbalanced_core import checks, ops
@@ -127,10 +128,12 @@ def band_auc(
         loss, has_both = numerator_mean(missed, numerator)
     else:
         loss, has_both, missed, numerator = against(items, in_band, tau, margin)
-    figures = {"tau_eff": tau}
+    xp, figures = array_namespace(loss), {"tau_eff": tau}
+    valid = xp.any(iid_negatives, axis=-1) & has_both
     if diagnostics:
-        figures |= band_diagnostics(items, thresholds, in_band & iid_negatives, missed, numerator)
-    return loss, array_namespace(loss).any(iid_negatives, axis=-1) & has_both, figures
+        thresholds = ops.where(xp.any(reference, axis=-1)[..., None], thresholds, nan)
+        figures |= band_diagnostics(items, thresholds, in_band & iid_negatives, missed, numerator, valid)
+    return loss, valid, figures
 
 
 def _band(
@@ -188,13 +191,13 @@ def _trapezoid(scores: Array, thresholds: Array, tau: Array, margin: float) -> A
 
 
 def band_diagnostics(
-    items: Items, thresholds: Array, counted: Array, missed: Array, numerator: Array
+    items: Items, thresholds: Array, counted: Array, missed: Array, numerator: Array, valid: Array
 ) -> dict[str, Array]:
     """Figures of each row, [...], besides tau_eff, which is temperature · scale.
 
-    t_alpha and t_beta are the scores at the edges of the band (0 without a reference), band_neg_count the number of
+    t_alpha and t_beta are the scores at the edges of the band, NaN without a reference; band_neg_count is the number of
     iid negatives in the band (with multiplicities, their sum), and pauc_var the variance (biased, weighted like the
-    mean) of the contributions of single positives to the pAUC.
+    mean) of the contributions of single positives to the pAUC, NaN in invalid rows.
     """
     missed = ops.stop_gradient(missed)
     mean, _ = numerator_mean(missed, numerator)
@@ -203,5 +206,5 @@ def band_diagnostics(
         "t_alpha": thresholds[..., 0],
         "t_beta": thresholds[..., -1],
         "band_neg_count": count_of(counted, items),
-        "pauc_var": variance,
+        "pauc_var": ops.where(valid, variance, nan),
     }

@@ -116,6 +116,11 @@ def scatter(x: Array, indices: Array, values: Array | float, *, reuse: bool = Fa
     return backend(x).scatter(x, indices, values, reuse=reuse)
 
 
+def zero_diagonal(x: Array, offset: int) -> Array:
+    """x [..., m, n] with 0 at [..., i, i + offset]; x may be overwritten."""
+    return backend(x).zero_diagonal(x, offset)
+
+
 def add_rows(x: Array, index: Array, rows: Array) -> Array:
     """x [m, ...] with rows [q, ...] added at index [q], which may have duplicates."""
     return backend(x).add_rows(x, index, rows)

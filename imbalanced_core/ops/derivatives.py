@@ -14,12 +14,12 @@ def stop_gradient(x: Array) -> Array:
 
 
 def with_vjp(primal: Callable[..., Any], vjp: Callable[..., tuple], *, keeps: bool = False) -> Callable[..., Array]:
-    """The function `primal(*arrays, **static) -> array` with a hand-written derivative; `static` are hashable.
+    """The function `primal(*arrays) -> array` with a hand-written derivative, as function(*arrays, **static).
 
     `vjp(cotangent, *arrays, **static)` returns one gradient per array: an array, a function without arguments that is
     called only if the gradient is needed, or None. With `keeps`, `primal` returns a second array for the derivative:
-    `vjp(cotangent, kept, *arrays, **static)`. The second derivative differentiates `vjp`, which must therefore be made
-    of differentiable operations of its inputs.
+    `vjp(cotangent, kept, *arrays, **static)`; `static`, further arguments of `vjp`, are hashable. The second derivative
+    differentiates `vjp`, which must therefore be made of differentiable operations of its inputs.
     """
 
     def function(*arrays: Array, **static: Any) -> Array:

@@ -84,6 +84,12 @@ def is_eager_cpu(x: Array) -> bool:
 is_on_accelerator = prefers_untraced = are_binary = is_eager_cpu
 
 
+def zero_diagonal(x: Array, offset: int) -> Array:
+    xp = array_namespace(x)
+    columns = xp.arange(x.shape[-1])
+    return xp.where(columns == columns[offset : offset + x.shape[-2], None], 0.0, x)
+
+
 def matmul(a: Array, b: Array) -> Array:
     return a @ b
 
@@ -142,7 +148,7 @@ def evaluate(gradient: Array | Callable[[], Array] | None) -> Array | None:
 
 
 def with_vjp(primal: Callable, vjp: Callable, keeps: bool) -> Callable:
-    return (lambda *arrays, **static: primal(*arrays, **static)[0]) if keeps else primal
+    return lambda *arrays, **static: primal(*arrays)[0] if keeps else primal(*arrays)
 
 
 def with_partials(function: Callable, partials: tuple, with_derivative: Callable) -> Callable:

@@ -41,6 +41,7 @@ PAIRS_COMPILED_CPU = 2**22  # beyond, modules leave the graph: in eager mode, fo
 _PAIRS_CPU = 2**22  # compiled under a transform, where that cannot be called
 _PAIRS_JAX_CPU = 2**16  # 256 items: a third of the time of blocks; 512: four times; 1536: 18 times
 _PAIRS_ACCELERATOR, _PAIRS_JAX_ACCELERATOR = 2**24, 2**22  # measured on an H200, see docs/speed.md
+_PAIRS_KEPT = 2**21  # from forward to backward, which then takes fewer calls; unmeasured
 _PAIRS_TO_KEEP, _FEW_PARTICIPANTS = 2**16, 0.5  # fewer pairs, or more participants: nothing to gain
 _FEW = 0.25  # share of the items up to which expanding them one by one costs less than all
 
@@ -88,7 +89,7 @@ def soft_counts_above(scores: Array, weights: Array, temperature: Array) -> Arra
     return of_each_sum(counts, ops.inverse_permutation(order))
 
 
-def soft_counts_at(scores: Array, weights: Array, temperature: Array, at: Array) -> Counts:
+def soft_counts_at(scores: Array, weights: Array, temperature: Array, at: Array, *, start: int = 0) -> Counts:
     """The counts of `soft_counts_above` for the requested items, cheaper where these are few.
 
     In eager PyTorch on the CPU, where reading values is free, unrequested counts are skipped; elsewhere shapes must not
@@ -99,6 +100,7 @@ def soft_counts_at(scores: Array, weights: Array, temperature: Array, at: Array)
         weights: [..., k, n], of any sign; constants in differentiation.
         temperature: τ, [...] in the dtype of `scores`; > 0 or NaN.
         at: bool [..., n], the requested items.
+        start: the scores before this index are constants in differentiation; their gradient may be 0.
 
     Returns:
         Counts. Every requested item occurs once; any other must get no cotangent. Differentiable in scores and
@@ -111,23 +113,28 @@ def soft_counts_at(scores: Array, weights: Array, temperature: Array, at: Array)
     if weights.dtype != scores.dtype:
         weights = array_namespace(scores).astype(weights, scores.dtype)
     if _pairs(scores) > _PAIRS_TRACED_CPU and ops.prefers_untraced(scores):
-        return Counts(_at_untraced(scores, weights, temperature, at), None)
-    return _counts_at(scores, weights, temperature, at)
+        start = start if _pairs(scores, start) <= _PAIRS_TRACED_CPU else 0
+        return Counts(_at_untraced(scores, weights, temperature, at, start=start), None)
+    return _counts_at(scores, weights, temperature, at, start)
 
 
-def _counts_at(scores: Array, weights: Array, temperature: Array, at: Array) -> Counts:
+def _counts_at(scores: Array, weights: Array, temperature: Array, at: Array, start: int = 0) -> Counts:
     """`soft_counts_at` by the cheapest algorithm."""
     requested = ops.greatest_count(at)
-    if requested is None:
-        if is_small(scores):
-            return Counts(_dense(scores, weights, temperature), None)
-    elif (kept := _participants(requested, weights, at)) is not None:
+    if requested is not None and (kept := _participants(requested, weights, at)) is not None:
         counts = _counts_at(*_only(kept, scores, weights, temperature, at))
         return Counts(counts.above, of_counted(kept, counts))
-    elif _are_few(requested, at):
+    if requested is not None and _are_few(requested, at):
         indices = ops.indices_of(at, max(1, requested))
-        matrix = _dense_in_parts if dense.is_long(scores, indices) else _dense
-        return Counts(matrix(scores, weights, temperature, indices), indices)
+        start = start if scores.shape[-1] - start < requested else 0
+        if start or dense.is_long(scores, indices):
+            return Counts(_dense_in_parts(scores, weights, temperature, indices, start=start), indices)
+        return Counts(_dense(scores, weights, temperature, indices), indices)
+    is_matrix = requested is None and is_small(scores)
+    if start and is_small(scores, start) and not (is_matrix and _pairs(scores) <= _PAIRS_KEPT):
+        return Counts(_at_newest(scores, weights, temperature, at, start=start), None)
+    if is_matrix:
+        return Counts(_dense(scores, weights, temperature), None)
     return _in_blocks(scores, weights, temperature, at)
 
 
@@ -153,18 +160,18 @@ def _are_few(requested: int, at: Array) -> bool:
     return pairs <= _PAIRS_EAGER_CPU + _PAIRS_PER_ITEM * (items + 1.4 * min(items, _DEAR_ITEMS))
 
 
-def is_small(scores: Array) -> bool:
-    """Whether all pairs are visited as one matrix; affects only speed."""
+def is_small(scores: Array, start: int = 0) -> bool:
+    """Whether the pairs of the items from `start` on with all are visited as one matrix; affects only speed."""
     on_cpu, on_accelerator = _PAIRS_CPU, _PAIRS_ACCELERATOR
     if library_of(scores) == "jax":
         on_cpu, on_accelerator = _PAIRS_JAX_CPU, _PAIRS_JAX_ACCELERATOR
     elif ops.is_eager_cpu(scores):
         on_cpu = _PAIRS_EAGER_CPU
-    return _pairs(scores) <= (on_accelerator if ops.is_on_accelerator(scores) else on_cpu)
+    return _pairs(scores, start) <= (on_accelerator if ops.is_on_accelerator(scores) else on_cpu)
 
 
-def _pairs(scores: Array) -> int:
-    return math.prod(scores.shape) * scores.shape[-1]
+def _pairs(scores: Array, start: int = 0) -> int:
+    return math.prod(scores.shape) * (scores.shape[-1] - start)
 
 
 def _within_range(scores: Array, temperature: Array) -> tuple[Array, Array]:
@@ -229,11 +236,14 @@ def _vjp_of_all(cotangent: Array, arrived: Array, scores: Array, weights: Array,
 
 
 def _counts_everywhere(scores: Array, weights: Array, temperature: Array, at: Array) -> Array:
-    """The counts of the requested items, [..., k, n], 0 for others."""
+    """The counts of the requested items, [..., k, n]; those of others are not used."""
     xp = array_namespace(scores)
     above, indices = _counts_at(scores, weights, temperature, at)
-    at = xp.broadcast_to(indices[..., None, :], above.shape)  # type: ignore[index]  # eager mode requests some
-    return ops.scatter(xp.zeros_like(weights), at, above, reuse=True)
+    if indices is None:
+        return above
+    if indices.shape == scores.shape:
+        return of_each_sum(above, ops.inverse_permutation(indices))
+    return ops.scatter(xp.zeros_like(weights), xp.broadcast_to(indices[..., None, :], above.shape), above, reuse=True)
 
 
 def _gradient_everywhere(cotangent: Array, scores: Array, weights: Array, temperature: Array, at: Array) -> Array:
@@ -258,6 +268,7 @@ _dense_in_parts = ops.with_vjp(dense.counts_in_parts, with_constant_weights(dens
 _at_all = ops.with_vjp(counts_of_all, _vjp_of_all, keeps=True)
 _at_few = ops.with_vjp(few.counts_at, with_constant_weights(few.gradient_at), keeps=True)
 _untraced_gradient = ops.untraced(_gradient_everywhere, like=1)
+_at_newest = ops.with_vjp(_counts_everywhere, with_constant_weights(_gradient_everywhere))
 _at_untraced = ops.with_vjp(ops.untraced(_counts_everywhere, like=1), with_constant_weights(_untraced_gradient))
 
 

@@ -1,7 +1,8 @@
 """The sums of small pools: all pairs as one matrix, in as few calls as possible.
 
 The gradient uses that σ' is even: with the antisymmetric D = wᵀc − (wᵀc)ᵀ, one sum over D ∘ σ' holds both the effect of
-item i on the counts of others and theirs on its own. An item's pair with itself cancels exactly.
+item i on the counts of others and theirs on its own. An item's pair with itself cancels: it is set to 0, since its
+rounding, where a compiler fuses a product and a difference, would swamp the terms of far items.
 """
 
 import math
@@ -46,7 +47,7 @@ def _gradient(
     xp = array_namespace(x)
     if not indices:
         d = ops.matmul(weights.mT, cotangent)
-        d = ops.times_logistic_derivative(d - d.mT, x, reuse=True)
+        d = ops.times_logistic_derivative(ops.zero_diagonal(d - d.mT, 0), x, reuse=True)
         return xp.sum(d, axis=-1) / temperature[..., None]
     d = ops.matmul(cotangent.mT, weights)
     columns = xp.broadcast_to(indices[0][..., None, :], (*d.shape[:-1], d.shape[-2]))
@@ -59,7 +60,9 @@ def _gradient(
 
 def counts_in_parts(scores: Array, weights: Array, temperature: Array, indices: Array) -> Array:
     """`counts` in parts, where a matrix of all pairs would exceed the cache; none is kept for the gradient."""
-    return _row_by_row(_counts_of_rows, scores, weights, temperature, indices)
+    if not is_long(scores, indices):
+        return counts(scores, weights, temperature, indices)[0]
+    return _row_by_row(_counts_of_rows, scores, weights, temperature, indices, width=math.prod(indices.shape[1:]))
 
 
 def gradient_in_parts(cotangent: Array, scores: Array, weights: Array, temperature: Array, indices: Array) -> Array:
@@ -67,17 +70,15 @@ def gradient_in_parts(cotangent: Array, scores: Array, weights: Array, temperatu
     if not is_long(scores, indices):
         x = ops.differences(scores, ops.gather(scores, indices), temperature)
         return _gradient(cotangent, x, weights, temperature, indices, reuse=True)
-    return _row_by_row(_gradient_of_rows, scores, weights, temperature, indices, cotangent)
+    arrays = (scores, weights, temperature, indices, cotangent)
+    return _row_by_row(_gradient_of_rows, *arrays, width=math.prod(indices.shape[1:]))
 
 
-def _row_by_row(
-    function: Callable[..., Array], scores: Array, weights: Array, temperature: Array, indices: Array, *more: Array
-) -> Array:
-    """The function of these arrays, evaluated in pieces of rows whose matrices fit in the cache."""
-    arrays = (scores, weights, temperature, indices, *more)
+def _row_by_row(function: Callable[..., Array], scores: Array, *more: Array, width: int) -> Array:
+    """The function of these arrays, in pieces of rows whose matrices, of `width` pairs per score, fit in the cache."""
     if scores.ndim == 1:
-        return function(*arrays)
-    return ops.in_pieces(function, arrays, size=_MATRICES * scores.shape[-1] * math.prod(indices.shape[1:]))
+        return function(scores, *more)
+    return ops.in_pieces(function, (scores, *more), size=_MATRICES * scores.shape[-1] * width)
 
 
 def _counts_of_rows(scores: Array, weights: Array, temperature: Array, indices: Array) -> Array:
@@ -116,14 +117,42 @@ def is_long(scores: Array, indices: Array) -> bool:
 
 
 def with_constant_weights(gradient: Callable[..., Array]) -> Callable[..., tuple]:
-    """A vjp from the gradient by the scores, of functions whose last arrays are scores, weights, τ and indices."""
+    """A vjp from the gradient by the scores, of functions whose last arrays are scores, weights, τ and items.
 
-    def vjp(cotangent: Array, *saved: Array) -> tuple:
-        scores, _, temperature, _ = saved[-4:]
-        by_scores = partial(gradient, cotangent, *saved)
-        return by_scores, None, by_temperature(by_scores, scores, temperature), None
+    The items are the indices [..., m] of those counted, or a mask [..., n] of those whose counts are used. The scores
+    before `start` are constants.
+    """
+
+    def vjp(cotangent: Array, *saved: Array, start: int = 0) -> tuple:
+        scores, weights, temperature, items = saved[-4:]
+        of_all = partial(gradient, cotangent, *saved)
+
+        def of_newest() -> Array:
+            function, width = partial(_gradient_of_newest, start=start), math.prod(scores.shape[1:-1])
+            arrays = (scores, weights, temperature, items, cotangent)
+            return _row_by_row(function, *arrays, width=width * (scores.shape[-1] - start))
+
+        return of_newest if start else of_all, None, by_temperature(of_all, scores, temperature), None
 
     return vjp
+
+
+def _gradient_of_newest(
+    scores: Array, weights: Array, temperature: Array, items: Array, cotangent: Array, *, start: int
+) -> Array:
+    """The gradient by the scores, [..., n], 0 before `start`: only the pairs of the others are visited, in one matrix.
+
+    With all cotangents in place, it is (1/τ) Σ_kj (w_km c_kj − c_km w_kj) σ'((s_j − s_m)/τ) for item m.
+    """
+    xp = array_namespace(scores)
+    if items.dtype != xp.bool:
+        columns = xp.broadcast_to(items[..., None, :], cotangent.shape)
+        cotangent = ops.scatter(xp.zeros_like(weights), columns, cotangent, reuse=True)
+    d = ops.matmul(weights[..., start:].mT, cotangent) - ops.matmul(cotangent[..., start:].mT, weights)
+    d = ops.zero_diagonal(d, start)
+    x = ops.differences(scores, scores[..., start:], temperature)
+    gradient = xp.sum(ops.times_logistic_derivative(d, x, reuse=True, reuse_at=True), axis=-1)
+    return xp.concat([xp.zeros_like(scores[..., :start]), gradient / temperature[..., None]], axis=-1)
 
 
 def by_temperature(by_scores: Callable[[], Array], scores: Array, temperature: Array) -> Callable[[], Array]:

@@ -23,6 +23,7 @@ class Items(NamedTuple):
     is_iid: Array | None  # bool, drawn from the population; None: all
     live: Array | None  # bool, of the current batch; None: all, or not needed
     has_nan: Array  # bool [...]: an unmasked score is NaN, or a weight invalid
+    start: int = 0  # the scores before this index are constants in differentiation
 
 
 class RowArrays(TypedDict, total=False):
@@ -102,6 +103,7 @@ def assemble(
     is_bad: Array | None,
     *,
     only_live: bool,
+    start: int = 0,
 ) -> Items:
     """The items of valid arrays: positives are not masked, weights are finite and >= 0."""
     xp = array_namespace(scores)
@@ -116,7 +118,7 @@ def assemble(
         multiplicity = ops.where(where, multiplicity, 0.0)
         numerator = numerator * multiplicity
     has_nan = has_nan if is_bad is None else has_nan | is_bad
-    return Items(clean, where, positives, where != positives, numerator, multiplicity, is_iid, live, has_nan)
+    return Items(clean, where, positives, where != positives, numerator, multiplicity, is_iid, live, has_nan, start)
 
 
 def settle(loss: Array, valid: Array, items: Items) -> tuple[Array, Array]:
@@ -126,9 +128,10 @@ def settle(loss: Array, valid: Array, items: Items) -> tuple[Array, Array]:
 
 
 def nan_where_unsettled(figures: dict[str, Array], items: Items) -> dict[str, Array]:
-    """Figures [...] of each row as constants, NaN in rows with NaN."""
-    nan = array_namespace(items.scores).nan
-    return {name: ops.where(items.has_nan, nan, ops.stop_gradient(figure)) for name, figure in figures.items()}
+    """Figures [...] of each row as constants, NaN in rows with NaN or without an item."""
+    xp = array_namespace(items.scores)
+    unknown = items.has_nan | ~xp.any(items.where, axis=-1)
+    return {name: ops.where(unknown, xp.nan, ops.stop_gradient(figure)) for name, figure in figures.items()}
 
 
 def count_of(mask: Array, items: Items) -> Array:

@@ -83,7 +83,7 @@ def pooled_loss(
     - noise: uniform in [0, 1), [N + Q]; needed only when the pool is larger than `max_pool_size`.
     - iid_aware, live_aware: whether `objective` uses `Items.is_iid`, `Items.live`.
     - per_class, diagnostics: whether to return the loss, and figures, of each class.
-    - undefined: the loss of an invalid class in `per_class` and for reduction "none".
+    - undefined: the loss of an invalid class in `per_class` and for reduction "none", and a figure without items.
 
     Returns:
         The loss (0 with zero gradient when no class is valid), 0-d or [C], and a `PooledResult`. If a target is not a
@@ -94,7 +94,7 @@ def pooled_loss(
         ValueError: on a wrong shape, option or queue, or when noise is missing.
         TypeError: on a wrong dtype, or on arrays of several libraries.
     """
-    array_namespace(logits, targets, *queue, sample_weight, iid_mask, local, noise)
+    xp = array_namespace(logits, targets, *queue, sample_weight, iid_mask, local, noise)
     checks.one_of("reduction", reduction, CLASS_REDUCTIONS)
     checks.one_of("pos_numerator", pos_numerator, POSITIVE_NUMERATORS)
     rows, is_bad = _read(logits, targets, sample_weight, iid_mask, ignore_index=ignore_index, multilabel=multilabel)
@@ -104,13 +104,17 @@ def pooled_loss(
     if max_pool_size is not None:
         is_bad = _with_nan(pool, is_bad)  # the drawn rows may not include it
         pool = subsample(pool, size=max_pool_size, noise=noise)
-    items = _one_vs_rest_items(pool, is_bad, only_live=only_live)
+    # drawn rows are in another order, and only they have a multiplicity
+    start = queue.weights.shape[0] if pool.multiplicity is None else 0
+    items = _one_vs_rest_items(pool, is_bad, only_live=only_live, start=start)
     losses, valid, figures = objective(items, diagnostics=diagnostics)
     gate = figures.pop("gate", ())
     losses, valid = settle(losses, valid, items)
     if diagnostics:
         figures["spread"] = standard_deviation(items, items.where)
         figures = nan_where_unsettled(figures, items)
+        if undefined == undefined:  # not NaN
+            figures = {name: ops.where(xp.isnan(figure), undefined, figure) for name, figure in figures.items()}
         figures["grad_pos_count"] = positive_count(rows.targets, losses.shape[0], losses.dtype, where=local)
     if update_queue:
         queue = push(queue, rows if is_storable is None else _only_storable(rows, is_storable))
@@ -188,7 +192,7 @@ def _join(queue: Queue, rows: Queue, *, with_live: bool, with_iid: bool) -> Pool
     return Pool(logits, labels, weights, is_iid, live, multiplicity=None)
 
 
-def _one_vs_rest_items(pool: Pool, is_bad: Array | None, *, only_live: bool) -> Items:
+def _one_vs_rest_items(pool: Pool, is_bad: Array | None, *, only_live: bool, start: int) -> Items:
     xp = array_namespace(pool.logits)
     where = pool.labels >= 0
     where = where[None, :] if where.ndim == 1 else xp.matrix_transpose(where)
@@ -196,7 +200,8 @@ def _one_vs_rest_items(pool: Pool, is_bad: Array | None, *, only_live: bool) -> 
     weights, multiplicity, live, is_iid = (None if array is None else array[None, :] for array in of_rows)
     positives = one_vs_rest(pool.labels, pool.logits.shape[1])
     scores = xp.matrix_transpose(pool.logits)
-    return assemble(scores, positives, where, weights, multiplicity, live, is_iid, is_bad, only_live=only_live)
+    arrays = (weights, multiplicity, live, is_iid, is_bad)
+    return assemble(scores, positives, where, *arrays, only_live=only_live, start=start)
 
 
 def _only_storable(rows: Queue, is_storable: Array) -> Queue:

@@ -95,7 +95,7 @@ def test_a_step_ranks_the_queue_in_front_of_the_batch(every_backend):
         pooled_loss(objective, logits, targets, Queue(*arrays[:4]), **options)
         return tuple(found[0])
 
-    scores, where, positives, negatives, numerator, multiplicity, is_iid, live, has_nan = every_backend.run(
+    scores, where, positives, negatives, numerator, multiplicity, is_iid, live, has_nan, first = every_backend.run(
         seen, *start, *batch
     )
     np.testing.assert_array_equal(scores, [[10, 11, 1, 2, 3]] * 2)
@@ -107,6 +107,7 @@ def test_a_step_ranks_the_queue_in_front_of_the_batch(every_backend):
     np.testing.assert_array_equal(is_iid, [[True, True, True, True, False]])
     np.testing.assert_array_equal(live, [[False, False, True, True, True]])
     assert not has_nan.any()
+    assert first == len(start.weights)
 
 
 def test_queued_rows_carry_no_gradient(every_grad_backend):

@@ -39,6 +39,10 @@ def test_soft_positives_count_by_their_share(backend, rng):
 
     expected = np.sum(weights * losses) / np.sum(weights * positives)
     np.testing.assert_allclose(backend.run(reduced, losses, positives, weights), expected, rtol=1e-14)
+    for scale, divisor in ((1.0, np.sum(positives)), (1e-6, 1.0)):  # without weights at least one position
+        assert divisor >= 1
+        expected = np.sum(losses) / divisor
+        np.testing.assert_allclose(backend.run(reduced, losses, scale * positives, None), expected, rtol=1e-14)
 
 
 def test_none_is_weighted(backend, rng):

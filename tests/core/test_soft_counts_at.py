@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from engine_ways import WAYS, engine
 from pairwise_cases import dense_counts, dense_gradients
 
 from imbalanced_core import ops
 from imbalanced_core.ops.namespace import array_namespace
+from imbalanced_core.pairwise import counts as pairwise
 from imbalanced_core.pairwise.counts import soft_counts_at
 from imbalanced_core.pairwise.dense import of_each_sum
 
@@ -23,9 +25,9 @@ def drawn(wanted, n, weightless, rows, *, spread=1.0, ties=False):
     return scores, weights, at, rng.standard_normal((rows, 2, n)) * at[:, None, :]
 
 
-def all_counts(scores, weights, temperature, at):
+def all_counts(scores, weights, temperature, at, start=0):
     """The requested counts, in the order of the scores, and 0 elsewhere."""
-    counts, indices = soft_counts_at(scores, weights, temperature, at)
+    counts, indices = soft_counts_at(scores, weights, temperature, at, start=start)
     xp = array_namespace(scores)
     if indices is None:
         assert counts.shape == weights.shape
@@ -73,6 +75,32 @@ def test_gradients_equal_those_of_all_pairs(wanted, n, weightless, rows, ties):
             np.testing.assert_allclose(temperature.grad[row], by_temperature, atol=10 * tolerance * scale, rtol=1e-9)
 
 
+@pytest.mark.parametrize("kept", [0, 10**9])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("wanted", "newest"), [(3, 5), (25, 5), (25, 39)])
+def test_only_the_newest_scores_have_a_gradient(grad_backend, wanted, newest, way, kept, monkeypatch):
+    if grad_backend.name in ("torch.compile", "jax.jit") and way != "as it is":
+        pytest.skip("slow to compile, and the same operations as in torch")
+    monkeypatch.setattr(pairwise, "_PAIRS_KEPT", kept)
+    monkeypatch.setattr(pairwise, "_PAIRS_TRACED_CPU", 2000)
+    n, rows = 40, 2
+    scores, weights, at, cotangent = drawn(wanted, n, 0, rows, ties=True)
+    expected = [dense_gradients(cotangent[i], scores[i], weights[i], 0.2) for i in range(rows)]
+
+    def total(scores, temperature, weights, at, cotangent):
+        return (all_counts(scores, weights, temperature, at, n - newest) * cotangent).sum()
+
+    tau = np.full(rows, 0.2)
+    with engine(way):
+        _, by_scores = grad_backend.value_and_grad(total, scores, tau, weights, at, cotangent)
+        _, by_temperature = grad_backend.value_and_grad(
+            lambda temperature, scores, *rest: total(scores, temperature, *rest), tau, scores, weights, at, cotangent
+        )
+    for row, (of_scores, _, of_temperature) in enumerate(expected):
+        np.testing.assert_allclose(by_scores[row, -newest:], of_scores[-newest:], rtol=1e-11, atol=1e-12)
+        np.testing.assert_allclose(by_temperature[row], of_temperature, rtol=1e-11)
+
+
 @pytest.mark.parametrize("wanted", [3, 150, 900])
 def test_rows_of_unequal_numbers_of_participants(wanted):
     torch = pytest.importorskip("torch")
@@ -90,13 +118,15 @@ def test_rows_of_unequal_numbers_of_participants(wanted):
         np.testing.assert_allclose(s.grad[row], expected, atol=1e-11 * (np.linalg.norm(expected) + 1))
 
 
-@pytest.mark.parametrize(("wanted", "n"), [(3, 40), (300, 2000), (900, 2000)])
-def test_second_derivative(wanted, n):
+@pytest.mark.parametrize(
+    ("wanted", "n", "newest"), [(3, 40, 40), (300, 2000, 2000), (900, 2000, 2000), (300, 2000, 20)]
+)
+def test_second_derivative(wanted, n, newest):
     """The second derivative, against central differences of the first."""
     torch = pytest.importorskip("torch")
 
     scores, weights, at, cotangent = (x[0] for x in drawn(wanted, n, 0, 1))
-    direction = np.random.default_rng(1).standard_normal(n)
+    direction = np.random.default_rng(1).standard_normal(n) * (np.arange(n) >= n - newest)
 
     def slope(shift):
         return dense_gradients(cotangent, scores + shift * direction, weights, 0.5)[0] @ direction
@@ -104,7 +134,7 @@ def test_second_derivative(wanted, n):
     expected = (slope(1e-5) - slope(-1e-5)) / 2e-5
     s = torch.tensor(scores, requires_grad=True)
     total = (
-        all_counts(s, torch.tensor(weights), torch.tensor(0.5, dtype=torch.float64), torch.tensor(at))
+        all_counts(s, torch.tensor(weights), torch.tensor(0.5, dtype=torch.float64), torch.tensor(at), n - newest)
         * torch.tensor(cotangent)
     ).sum()
     (first,) = torch.autograd.grad(total, s, create_graph=True)
@@ -150,7 +180,18 @@ def test_one_matrix_is_few_device_calls():
     torch = pytest.importorskip("torch")
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    views = {"transpose", "unsqueeze", "expand", "view", "_unsafe_view", "detach", "slice", "select", "alias"}
+    views = {
+        "transpose",
+        "unsqueeze",
+        "expand",
+        "view",
+        "_unsafe_view",
+        "detach",
+        "slice",
+        "select",
+        "alias",
+        "diagonal",
+    }
 
     class Calls(TorchDispatchMode):
         def __init__(self):

@@ -1,9 +1,10 @@
-"""The number of XLA kernels in a default step, compiled as for an accelerator: small pools as one matrix."""
+"""The optimised program of a step: its number of kernels, compiled as for an accelerator, and its rounding."""
 
 import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import imbalanced_jax
@@ -41,3 +42,24 @@ def test_a_default_step_is_forty_kernels(name, monkeypatch):
     arrays = jnp.zeros((32, 1), jnp.float32), jnp.zeros(32, jnp.int32), imbalanced_jax.init_queue(1024, 1)
     compiled = jax.jit(jax.value_and_grad(loss_fn, has_aux=True)).lower(*arrays).compile()
     assert 10 < len(kernels_of(compiled.as_text())) <= 40
+
+
+@pytest.mark.usefixtures("optimised")
+@pytest.mark.parametrize("start", [0, 28])
+def test_a_far_item_has_its_gradient_to_rounding(start, monkeypatch):
+    """Its pair with itself, 10¹¹ times as large, cancels exactly although XLA fuses a product and a difference."""
+    monkeypatch.setattr(counts, "_PAIRS_KEPT", 0)
+    rng = np.random.default_rng(0)
+    scores, weights, cotangent = (rng.random(shape, np.float32) for shape in ((4, 30), (4, 1, 30), (4, 1, 30)))
+    scores[:, -1] = -25.0
+
+    def total(scores, weights, cotangent):
+        requested = jnp.ones(scores.shape, dtype=bool)
+        tau = jnp.ones_like(scores[:, 0])
+        return (counts.soft_counts_at(scores, weights, tau, requested, start=start).above * cotangent).sum()
+
+    gradient = jax.jit(jax.grad(total))(*map(jnp.asarray, (scores, weights, cotangent)))
+    x = scores[:, :-1] + 25.0
+    w, c = weights[:, 0], cotangent[:, 0]
+    expected = ((w[:, -1:] * c[:, :-1] - c[:, -1:] * w[:, :-1]) * np.exp(-np.float64(x))).sum(axis=1)
+    np.testing.assert_allclose(gradient[:, -1], expected, rtol=1e-5)

@@ -261,7 +261,7 @@ def failures_of_many_ranks(ranks: Ranks) -> None:
         raise ValueError(f"rank {ranks.rank}")
 
     total = torch.ones(())
-    options = {"device": total.device, "process_group": None, "grad_reduction": "mean"}
+    options = {"device": total.device, "process_group": None, "grad_reduction": "mean", "is_weighted": False}
     assert distributed.global_ratio(lambda: (total, None), **options) == ranks.size
     bad = ranks.rank in (1, 2, 3)
     message = agree_on_error(ranks, lambda: distributed.global_ratio(fail if bad else lambda: (total, None), **options))

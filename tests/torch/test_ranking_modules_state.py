@@ -135,6 +135,14 @@ def test_a_checkpoint_of_another_loss_is_refused():
     assert all(map(torch.equal, others[0].queue, saved.queue))
 
 
+def test_a_checkpoint_without_a_gate_opens_it():
+    loss_fn = SmoothAPLoss(2, queue_size=24, gated=True)
+    loss_fn.gate = loss_fn.gate._replace(reached=torch.tensor([0.1, 0.2]))
+    loss_fn.load_state_dict(filled().state_dict())
+    assert loss_fn.gate.reached.tolist() == [1, 1]
+    assert torch.equal(loss_fn.queue_logits, filled().queue_logits)
+
+
 def test_assigning_a_state_of_half_precision_keeps_the_state_wide():
     loss_fn = PAUCAtBudgetLoss.recommended(2, 0.1, queue_size=24)
     saved = {name: x.half() if x.is_floating_point() else x for name, x in loss_fn.state_dict().items()}

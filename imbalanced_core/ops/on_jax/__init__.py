@@ -87,10 +87,10 @@ def has_exact_float64(x: jax.Array) -> bool:
 def with_vjp(primal: Callable, vjp: Callable, keeps: bool) -> Callable:
     def function(*arrays: jax.Array, **static: Any) -> jax.Array:
         def value(*inputs: jax.Array) -> jax.Array:
-            return primal(*inputs, **static)[0] if keeps else primal(*inputs, **static)
+            return primal(*inputs)[0] if keeps else primal(*inputs)
 
         def forward(*inputs: jax.Array) -> tuple[jax.Array, tuple]:
-            result = primal(*inputs, **static)
+            result = primal(*inputs)
             return (result[0], (result[1], *inputs)) if keeps else (result, inputs)
 
         def backward(saved: tuple, cotangent: jax.Array) -> tuple:

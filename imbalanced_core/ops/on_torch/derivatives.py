@@ -22,7 +22,7 @@ class _WithVjp(torch.autograd.Function):
     @staticmethod
     def forward(primal: Callable, vjp: Callable, static: dict, keeps: bool, *arrays: Any) -> Any:
         with _without_autocast(arrays):
-            return primal(*arrays, **static)
+            return primal(*arrays)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Any) -> None:
@@ -40,7 +40,7 @@ class _WithVjp(torch.autograd.Function):
         arrays = _saved(ctx)
         with _without_autocast(arrays):
             if ctx.keeps and torch.is_grad_enabled() and not torch.compiler.is_compiling():  # double backward
-                arrays[0] = ctx.primal(*arrays[1:], **ctx.static)[1]
+                arrays[0] = ctx.primal(*arrays[1:])[1]
             gradients = ctx.vjp(cotangent, *arrays, **ctx.static)
             needed = ctx.needs_input_grad[4:]
             computed = (evaluate(g) if need else None for g, need in zip(gradients, needed, strict=True))
@@ -56,7 +56,7 @@ def with_vjp(primal: Callable, vjp: Callable, keeps: bool) -> Callable:
     def function(*arrays: Any, **static: Any) -> torch.Tensor:
         if _is_without_gradient(arrays):
             with _without_autocast(arrays):
-                result = primal(*arrays, **static)
+                result = primal(*arrays)
         else:
             result = _with_vjp(primal, vjp, static, keeps, *arrays)
         return result[0] if keeps else result

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from imbalanced_core.ops.on_torch.constants import arange
 from imbalanced_core.ops.on_torch.pieces import is_eager_cpu, may_overwrite
 
 _KEY_OF_LEAST = -0x7F800001 << 32  # of −∞; below it are negative NaN, which must sort last
@@ -80,6 +81,14 @@ def scatter(
     x: torch.Tensor, indices: torch.Tensor, values: torch.Tensor | float, *, reuse: bool = False
 ) -> torch.Tensor:
     return x.scatter_(-1, indices, values) if reuse and may_overwrite(x) else torch.scatter(x, -1, indices, values)
+
+
+def zero_diagonal(x: torch.Tensor, offset: int) -> torch.Tensor:
+    if may_overwrite(x):
+        x.diagonal(offset, -2, -1).zero_()
+        return x
+    columns = arange(x.shape[-1], like=x)
+    return torch.where(columns == columns[offset : offset + x.shape[-2], None], 0.0, x)
 
 
 def add_rows(x: torch.Tensor, index: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

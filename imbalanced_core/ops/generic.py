@@ -87,7 +87,8 @@ is_on_accelerator = prefers_untraced = are_binary = is_eager_cpu
 def zero_diagonal(x: Array, offset: int) -> Array:
     xp = array_namespace(x)
     columns = xp.arange(x.shape[-1])
-    return xp.where(columns == columns[offset : offset + x.shape[-2], None], 0.0, x)
+    is_own = columns[None, :] == columns[offset : offset + x.shape[-2], None]
+    return xp.where(xp.broadcast_to(is_own, x.shape), 0.0, x)
 
 
 def matmul(a: Array, b: Array) -> Array:

@@ -34,6 +34,7 @@ from imbalanced_core.pairwise.kernels import LOGISTIC, LOGISTIC_DERIVATIVE
 
 # Up to this many pairs, over all rows, one matrix costs less than a sort and the calls of the blocks.
 _PAIRS_EAGER_CPU = 400_000
+_NEWEST, _PAIRS_OF_ROW = 64, 400_000  # the newest items, and their pairs, of one row at a time
 _PAIRS_PER_ITEM = 45  # plus this many per item, for its moments
 _DEAR_ITEMS = 2**14  # 2.4 times as many for the first items
 _PAIRS_TRACED_CPU = 2**16  # compiled: all pairs are one fused loop; beyond, `ops.untraced` reads what is requested
@@ -124,9 +125,10 @@ def _counts_at(scores: Array, weights: Array, temperature: Array, at: Array, sta
     if requested is not None and (kept := _participants(requested, weights, at)) is not None:
         counts = _counts_at(*_only(kept, scores, weights, temperature, at))
         return Counts(counts.above, of_counted(kept, counts))
-    if requested is not None and _are_few(requested, at):
+    newest = scores.shape[-1] - start
+    if requested is not None and _are_few(requested, at, newest):
         indices = ops.indices_of(at, max(1, requested))
-        start = start if scores.shape[-1] - start < requested else 0
+        start = start if newest < requested else 0
         if start or dense.is_long(scores, indices):
             return Counts(_dense_in_parts(scores, weights, temperature, indices, start=start), indices)
         return Counts(_dense(scores, weights, temperature, indices), indices)
@@ -153,10 +155,12 @@ def _only(kept: Array, scores: Array, weights: Array, temperature: Array, at: Ar
     return ops.gather(scores, kept), of_each_sum(weights, kept), temperature, ops.gather(at, kept)
 
 
-def _are_few(requested: int, at: Array) -> bool:
+def _are_few(requested: int, at: Array, newest: int) -> bool:
     """Whether the pairs of this many items per row cost less than blocks, in eager mode on the CPU; measured."""
     items, rows = math.prod(at.shape), math.prod(at.shape[:-1])
     pairs = requested * (items + rows * requested)  # pairs of two requested items take longer
+    if newest < requested:
+        pairs = items * (0.65 * requested + newest)
     return pairs <= _PAIRS_EAGER_CPU + _PAIRS_PER_ITEM * (items + 1.4 * min(items, _DEAR_ITEMS))
 
 
@@ -166,6 +170,9 @@ def is_small(scores: Array, start: int = 0) -> bool:
     if library_of(scores) == "jax":
         on_cpu, on_accelerator = _PAIRS_JAX_CPU, _PAIRS_JAX_ACCELERATOR
     elif ops.is_eager_cpu(scores):
+        if start:
+            newest = scores.shape[-1] - start
+            return newest <= _NEWEST and newest * scores.shape[-1] <= _PAIRS_OF_ROW
         on_cpu = _PAIRS_EAGER_CPU
     return _pairs(scores, start) <= (on_accelerator if ops.is_on_accelerator(scores) else on_cpu)
 
@@ -253,7 +260,7 @@ def _gradient_everywhere(cotangent: Array, scores: Array, weights: Array, temper
     if requested is not None and (kept := _participants(requested, weights, at)) is not None:
         gradient = _gradient_everywhere(of_each_sum(cotangent, kept), *_only(kept, scores, weights, temperature, at))
         return ops.scatter(xp.zeros_like(scores), kept, gradient, reuse=True)
-    if requested is not None and _are_few(requested, at):
+    if requested is not None and _are_few(requested, at, at.shape[-1]):
         indices = ops.indices_of(at, max(1, requested))
         return dense.gradient_in_parts(of_each_sum(cotangent, indices), scores, weights, temperature, indices)
     ascending, order = ops.sort_with_order(scores)

@@ -18,7 +18,7 @@ _NO_PAIRS = (
     pairwise,
     dict.fromkeys(
         (
-            *("_PAIRS_EAGER_CPU", "_PAIRS_PER_ITEM", "_PAIRS_CPU", "_PAIRS_JAX_CPU"),
+            *("_PAIRS_EAGER_CPU", "_PAIRS_PER_ITEM", "_PAIRS_OF_ROW", "_PAIRS_CPU", "_PAIRS_JAX_CPU"),
             *("_PAIRS_ACCELERATOR", "_PAIRS_JAX_ACCELERATOR"),
         ),
         -1,

@@ -1,5 +1,7 @@
 """Counts of requested items: one matrix, blocks for the requested items, blocks for all."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from engine_ways import WAYS, engine
@@ -91,7 +93,7 @@ def test_only_the_newest_scores_have_a_gradient(grad_backend, wanted, newest, wa
         return (all_counts(scores, weights, temperature, at, n - newest) * cotangent).sum()
 
     tau = np.full(rows, 0.2)
-    with engine(way):
+    with engine(way), mock.patch.object(pairwise, "_PAIRS_OF_ROW", 1000):
         _, by_scores = grad_backend.value_and_grad(total, scores, tau, weights, at, cotangent)
         _, by_temperature = grad_backend.value_and_grad(
             lambda temperature, scores, *rest: total(scores, temperature, *rest), tau, scores, weights, at, cotangent

@@ -38,6 +38,7 @@ _NEWEST, _PAIRS_OF_ROW = 64, 400_000  # the newest items, and their pairs, of on
 _PAIRS_PER_ITEM = 45  # plus this many per item, for its moments
 _DEAR_ITEMS = 2**14  # 2.4 times as many for the first items
 _PAIRS_TRACED_CPU = 2**16  # compiled: all pairs are one fused loop; beyond, `ops.untraced` reads what is requested
+_PAIRS_TRACED_GRADIENT = 2**19  # of the newest items: the operator would repeat the counts for the gradient
 PAIRS_COMPILED_CPU = 2**22  # beyond, modules leave the graph: in eager mode, forward keeps what backward needs
 _PAIRS_CPU = 2**22  # compiled under a transform, where that cannot be called
 _PAIRS_JAX_CPU = 2**16  # 256 items: a third of the time of blocks; 512: four times; 1536: 18 times
@@ -114,7 +115,7 @@ def soft_counts_at(scores: Array, weights: Array, temperature: Array, at: Array,
     if weights.dtype != scores.dtype:
         weights = array_namespace(scores).astype(weights, scores.dtype)
     if _pairs(scores) > _PAIRS_TRACED_CPU and ops.prefers_untraced(scores):
-        start = start if _pairs(scores, start) <= _PAIRS_TRACED_CPU else 0
+        start = start if _pairs(scores, start) <= _PAIRS_TRACED_GRADIENT else 0
         return Counts(_at_untraced(scores, weights, temperature, at, start=start), None)
     return _counts_at(scores, weights, temperature, at, start)
 

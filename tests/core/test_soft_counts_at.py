@@ -85,6 +85,7 @@ def test_only_the_newest_scores_have_a_gradient(grad_backend, wanted, newest, wa
         pytest.skip("slow to compile, and the same operations as in torch")
     monkeypatch.setattr(pairwise, "_PAIRS_KEPT", kept)
     monkeypatch.setattr(pairwise, "_PAIRS_TRACED_CPU", 2000)
+    monkeypatch.setattr(pairwise, "_PAIRS_TRACED_GRADIENT", 2000)
     n, rows = 40, 2
     scores, weights, at, cotangent = drawn(wanted, n, 0, rows, ties=True)
     expected = [dense_gradients(cotangent[i], scores[i], weights[i], 0.2) for i in range(rows)]

@@ -115,7 +115,9 @@ def class_loss(
         checks.class_ids(readable(targets), logits.shape[axis], ignore_index=ignore_index)
         if validation.can_read(targets):  # else a row of any weight may be an ignored one
             checks.weights(readable(sample_weight), where=readable(_counted(targets, None, ignore_index, np)))
-    logits, targets, sample_weight = distributed.replicate((logits, targets, sample_weight))
+    logits = distributed.replicate_axis(logits, axis)
+    if are_probabilities(targets):
+        targets = distributed.replicate_axis(targets, axis)
     fixed: dict[str, Any] = {"static": (*static.items(), ("axis", axis)), "background_class": background_class}
     fixed |= {"function": function, "ignore_index": ignore_index}
     return _step(logits, targets, None, sample_weight, numbers, **fixed, **reducing)
@@ -143,7 +145,7 @@ def list_loss(
     if where is None or validation.can_read(where):
         checks.weights(readable(relevance), where=readable(where), name="relevance")
         checks.weights(readable(sample_weight), where=readable(where))
-    arrays = distributed.replicate((scores, relevance, where, sample_weight))
+    arrays = distributed.replicate_axis((scores, relevance, where, sample_weight), -1)
     fixed: dict[str, Any] = {"function": function, "static": tuple(static.items()), "ignore_index": None}
     return _step(*arrays, numbers, reduction=reduction, axis_name=axis_name, **fixed)
 

@@ -246,7 +246,10 @@ def ndcg_loss(scores: Array, relevance: Array, *, gain: str = "exponential", **o
     return list_loss(ndcg.ndcg, scores, relevance, rules=ndcg.RULES, gain=gain, **options)
 
 
-def _hard_negative(logits: Array, targets: Array, *, axis_name: Any, where: Any, **options: Any) -> Any:
-    logits, targets, where = distributed.replicate((logits, targets, where))
+def _hard_negative(
+    logits: Array, targets: Array, *, axis: int | None, axis_name: Any, where: Any, **options: Any
+) -> Any:
+    arrays = (logits, targets, where)
+    logits, targets, where = distributed.replicate(arrays, automatic=axis in (None, 0))  # else rows are independent
     gather = partial(distributed.gather_rows, axis_name=axis_name)
-    return hard_examples.hard_negative(logits, targets, where=where, gather=gather, **options)
+    return hard_examples.hard_negative(logits, targets, axis=axis, where=where, gather=gather, **options)

@@ -136,6 +136,7 @@ def _step(
     options = dict(rest)
     axis_name, class_parallel, size = (options.pop(name) for name in ("axis_name", "class_parallel", "max_pool_size"))
     options |= {"undefined": 0.0 if options.pop("without_nan") else math.nan, "live_aware": gate is not None}
+    rows, queue, gate = distributed.replicate((rows, queue, gate))
     objective = with_gate(partial(objective, **dict(of_objective)), gate, temperature=temperature)
     num_classes = rows["logits"].shape[1]
     if class_parallel:
@@ -148,11 +149,9 @@ def _step(
         checks.at_least("max_pool_size", size, strata_count(num_classes, **labels))
     if queue is None:
         queue = init_queue(0, num_classes, **labels)
-    rows = distributed.gather_rows(distributed.replicate(rows), axis_name)
+    rows = distributed.gather_rows(rows, axis_name)
     noise = _noise(key, len(rows["logits"]) + len(queue.logits), size, axis_name)
-    loss, result = pooled_loss(
-        objective, queue=distributed.replicate(queue), max_pool_size=size, noise=noise, **rows, **options
-    )
+    loss, result = pooled_loss(objective, queue=queue, max_pool_size=size, noise=noise, **rows, **options)
     return distributed.mean_loss(loss, axis_name), PooledResult(
         queue=distributed.invariant(result.queue, axis_name),
         per_class=distributed.mean_loss(result.per_class, axis_name),

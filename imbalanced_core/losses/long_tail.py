@@ -114,7 +114,7 @@ def ldam(
     x = _centred(x, axis) * scale
     if y.ndim < x.ndim:
         loss = cross_entropy(x, y, where, valid, axis=axis)
-        odds = xp.reshape(xp.take(xp.reshape(odds, (-1,)), xp.reshape(y, (-1,)), axis=0), tuple(y.shape))
+        odds = ops.of_ids(xp.reshape(odds, (-1,)), y)
         return loss + xp.log1p(-odds * xp.expm1(-loss))
     return cross_entropy_and(lambda missed: xp.log1p(odds * missed), x, y, where, valid, axis=axis)
 

@@ -100,7 +100,7 @@ def softmax_focal(
     if y.ndim < x.ndim:
         losses = class_focal(x, y, where, valid, gamma, *((smoothing,) if is_smooth else ()), axis=axis)
         if alpha is not None:
-            losses = losses * xp.reshape(xp.take(alpha, xp.reshape(y, (-1,)), axis=0), tuple(y.shape))
+            losses = losses * ops.of_ids(alpha, y)
         return losses
     weights = ops.lerp(y, 1.0 / x.shape[axis], smoothing) if is_smooth else y
     if alpha is not None:

@@ -136,6 +136,11 @@ def scatter_ids(x: Array, ids: Array, values: Array | float, *, axis: int, reuse
     return backend(x).scatter_ids(x, ids, values, axis=axis, reuse=reuse)
 
 
+def of_ids(x: Array, ids: Array) -> Array:
+    """The entries of x [C] at ids of any shape, in range."""
+    return backend(x).of_ids(x, ids)
+
+
 def arange(n: int, *, like: Array) -> Array:
     """The int32 numbers 0 ... n − 1, on the device of `like`."""
     return backend(like).arange(n, like)

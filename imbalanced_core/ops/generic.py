@@ -255,6 +255,11 @@ def scatter_ids(x: Array, ids: Array, values: Array | float, *, axis: int, reuse
     return xp.where(_is_picked(x, ids, axis=axis), values, x)
 
 
+def of_ids(x: Array, ids: Array) -> Array:
+    xp = array_namespace(x)
+    return xp.reshape(xp.take(x, xp.reshape(ids, (-1,)), axis=0), tuple(ids.shape))
+
+
 def _is_picked(x: Array, ids: Array, *, axis: int) -> Array:
     xp = array_namespace(x)
     shape = [1] * x.ndim

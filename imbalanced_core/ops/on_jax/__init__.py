@@ -51,6 +51,11 @@ def in_pieces(function: Callable, arrays: tuple[jax.Array, ...], size: int) -> j
     return jnp.concatenate([result, function(*(x[pieces * piece :] for x in arrays))])
 
 
+def of_ids(x: jax.Array, ids: jax.Array) -> jax.Array:
+    # a gather with ids that an explicit mesh splits is an error
+    return generic.pick(x.reshape((1,) * ids.ndim + x.shape), ids, axis=-1)
+
+
 def constant(numbers: Any, like: jax.Array, dtype: Any) -> jax.Array:
     return jnp.asarray(as_numpy(numbers), dtype=dtype)
 

@@ -126,7 +126,7 @@ def recall_at_quantile(
     Cost: one sort.
     """
     checks.python_number("quantile", quantile)
-    scores, weight, where = _read_rows(scores, positives, where, weights)
+    scores, positives, weight, where = _read_rows(scores, positives, where, weights)
     xp = array_namespace(scores)
     threshold = masked_quantile(scores, (level_below(quantile),), where=where, interpolation=interpolation)
     weight = xp.where(positives, xp.astype(weight, scores.dtype), 0.0)
@@ -190,6 +190,7 @@ def of_classes(
         if array is not None:
             checks.shaped(name, array, (rows,), "[rows]")
     checks.boolean("where", where)
+    logits, targets, where, weights = ops.replicate((logits, targets, where, weights))
     options: dict[str, Any] = {"ignore_index": ignore_index, "multilabel": multilabel}
     labels, is_bad = read_labels(targets, rows=rows, num_classes=classes, **options)
     counts, scores = xp.matrix_transpose(labels >= 0) if multilabel else labels >= 0, xp.matrix_transpose(logits)
@@ -229,8 +230,8 @@ class _Curve(NamedTuple):
 
 def _read_rows(
     scores: Array, positives: Array, where: Array | None, weights: Array | None
-) -> tuple[Array, Array, Array]:
-    """Scores that are NaN where invalid and −inf where masked, weights that are 0 where masked, and the mask.
+) -> tuple[Array, Array, Array, Array]:
+    """Scores that are NaN where invalid and −inf where masked, positives, weights that are 0 where masked, the mask.
 
     The mask excludes NaN scores of weight 0, but includes other scores of weight 0.
     """
@@ -241,6 +242,7 @@ def _read_rows(
     checks.broadcastable("where", where, "scores", scores)
     checks.broadcastable("weights", weights, "scores", scores)
     xp = array_namespace(scores, positives, where, weights)
+    scores, positives, where, weights = ops.replicate((scores, positives, where, weights), automatic=False)
     scores = ops.widen(ops.stop_gradient(scores))
     where = xp.ones_like(positives) if where is None else xp.broadcast_to(where, scores.shape)
     weight = xp.astype(where, xp.int32)  # integers are summed exactly
@@ -251,12 +253,12 @@ def _read_rows(
         weight = xp.where(where, xp.where(is_weight, weights, xp.nan), 0.0)
         where = where & ((weight != 0) | ~xp.isnan(scores))
         scores = xp.where(xp.isnan(weight), xp.nan, scores)
-    return xp.where(where, scores, -xp.inf), weight, where
+    return xp.where(where, scores, -xp.inf), positives, weight, where
 
 
 def _curve_of(scores: Array, positives: Array, where: Array | None, weights: Array | None) -> _Curve:
     """The curve at the last item of each distinct score, descending, padded with repeats."""
-    scores, weight, where = _read_rows(scores, positives, where, weights)
+    scores, positives, weight, where = _read_rows(scores, positives, where, weights)
     xp = array_namespace(scores)
     n, dtype = scores.shape[-1], scores.dtype
     if n == 0:

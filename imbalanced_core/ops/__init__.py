@@ -25,6 +25,14 @@ from imbalanced_core.ops.namespace import Array, array_namespace
 # ------------------------------------------------------------------- sorting, indexing, dtypes, devices and constants
 
 
+def replicate(arrays: tuple, *, automatic: bool = True) -> Any:
+    """Arrays of JAX split over a mesh, in full on every device; None and others unchanged.
+
+    With `automatic` also on a mesh whose shardings the compiler chooses.
+    """
+    return backend(arrays[0]).replicate(arrays, automatic=automatic)
+
+
 def sort_with_order(x: Array) -> tuple[Array, Array]:
     """The last axis in ascending order, NaN last (differentiable), and its argsort."""
     return backend(x).sort_with_order(x)

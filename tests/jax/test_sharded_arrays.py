@@ -12,6 +12,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from losses import POINTWISE
 
+from imbalanced_core import metrics
 from imbalanced_jax import hard_negative_loss, ndcg_loss, presets, softmax_focal_loss, warmup_blend
 
 N, C, FEATURES = 32, 4, 6
@@ -176,3 +177,26 @@ def test_hard_negatives(axis):
         there = split(make_mesh(kind), logits, labels)
         assert_close(jax.jit(loss)(*there), loss(logits, labels))
         assert len(collectives(loss, *there)) <= 4
+
+
+@pytest.mark.parametrize("name", ["average_precision", "recall_at_quantile"])
+def test_metrics(name):
+    options = {"quantile": 0.2} if name == "recall_at_quantile" else {}
+    metric = partial(getattr(metrics, name), **options)
+    w, x, y = arrays()
+    values = (x @ w, y, x[:, 0] ** 2)
+
+    def of_classes(logits, y, weights):
+        return metrics.of_classes(metric, logits, y, weights=weights)
+
+    def of_row(logits, y, weights):
+        return metric(logits[:, 0], y == 0, weights=weights)
+
+    for kind in (AxisType.Explicit, AxisType.Auto):
+        mesh = make_mesh(kind)
+        there = split(mesh, *values)
+        with jax.set_mesh(mesh) if hasattr(jax, "set_mesh") else jax.sharding.use_mesh(mesh):  # before jax 0.7.2
+            assert_close((of_classes(*there), of_row(*there)), (of_classes(*values), of_row(*values)))
+        for function in (of_classes, of_row):
+            assert_close(jax.jit(function)(*there), function(*values))
+        assert len(collectives(of_classes, *there)) <= 3

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from imbalanced_core.ops import generic
 from imbalanced_core.ops.generic import as_numpy, evaluate
 from imbalanced_core.ops.on_jax.order import gather, inverse_permutation, is_on_accelerator, sort, sort_with_order
+from imbalanced_core.ops.on_jax.sharding import replicate
 
 
 def __getattr__(name: str) -> Any:

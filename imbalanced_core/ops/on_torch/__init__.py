@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 
 from imbalanced_core.ops import generic
-from imbalanced_core.ops.generic import divide, for_each_row, of_ids
+from imbalanced_core.ops.generic import divide, for_each_row, of_ids, replicate
 from imbalanced_core.ops.on_torch.compiler import matmul, prefers_untraced, untraced
 from imbalanced_core.ops.on_torch.constants import arange, constant, kept, scalar, where
 from imbalanced_core.ops.on_torch.derivatives import with_class_derivative, with_partials, with_vjp

@@ -34,10 +34,26 @@ def test_one_key_gives_one_batch():
     assert (rows[0] != rows[2]).any()
 
 
+def test_labels_in_a_closure_are_looked_up_once():
+    """The same rows as for traced labels, from a program without the labels."""
+    labels = jnp.asarray(LABELS)
+    closed = jax.jit(lambda key: balanced_rows(key, labels, 16, ADDED))
+    passed = jax.jit(partial(balanced_rows, batch=16, added=ADDED))
+    for seed in range(20):
+        key = jax.random.key(seed)
+        np.testing.assert_array_equal(closed(key)[0], passed(key, labels)[0])
+        np.testing.assert_array_equal(closed(key)[0], balanced_rows(key, labels, 16, ADDED)[0])
+    program = closed.lower(jax.random.key(0)).as_text()
+    assert f"tensor<{len(LABELS)}x" not in program
+    assert f"tensor<{len(LABELS)}x" in passed.lower(jax.random.key(0), labels).as_text()
+
+
 def test_several_labels_and_a_class_without_positives():
     labels = np.zeros((50, 2), np.int32)
     labels[[4, 9], 1] = 1
     rows, _ = balanced_rows(jax.random.key(0), labels, 12, {1: 4})
+    assert set(np.asarray(rows[-4:]).tolist()) <= {4, 9}
+    rows, _ = balanced_rows(jax.random.key(0), jnp.asarray(labels, jnp.bfloat16), 12, {1: 4})
     assert set(np.asarray(rows[-4:]).tolist()) <= {4, 9}
     rows, _ = jax.jit(partial(balanced_rows, batch=12, added={0: 4}))(jax.random.key(0), jnp.asarray(labels))
     assert ((rows >= 0) & (rows < 50)).all()  # traced labels cannot be read, so the rows are uniform

@@ -75,6 +75,7 @@ def label_loss(
             counted = _counted(targets, where, ignore_index, np)
             checks.weights(readable(sample_weight), where=readable(counted))
     fixed: dict[str, Any] = {"function": function, "static": tuple(static.items()), "ignore_index": ignore_index}
+    reducing["axis_name"] = distributed.axis_names(reducing["axis_name"])
     return _step(logits, targets, where, sample_weight, numbers, **fixed, **reducing)
 
 
@@ -120,6 +121,7 @@ def class_loss(
         targets = distributed.replicate_axis(targets, axis)
     fixed: dict[str, Any] = {"static": (*static.items(), ("axis", axis)), "background_class": background_class}
     fixed |= {"function": function, "ignore_index": ignore_index}
+    reducing["axis_name"] = distributed.axis_names(reducing["axis_name"])
     return _step(logits, targets, None, sample_weight, numbers, **fixed, **reducing)
 
 
@@ -147,7 +149,8 @@ def list_loss(
         checks.weights(readable(sample_weight), where=readable(where))
     arrays = distributed.replicate_axis((scores, relevance, where, sample_weight), -1)
     fixed: dict[str, Any] = {"function": function, "static": tuple(static.items()), "ignore_index": None}
-    return _step(*arrays, numbers, reduction=reduction, axis_name=axis_name, **fixed)
+    fixed |= {"reduction": reduction, "axis_name": distributed.axis_names(axis_name)}
+    return _step(*arrays, numbers, **fixed)
 
 
 @partial(jax.jit, static_argnames=("function", "static", "ignore_index", "background_class", "reduction", "axis_name"))
@@ -163,7 +166,7 @@ def _step(
     ignore_index: int | None,
     background_class: int | None = None,
     reduction: str,
-    axis_name: AxisName,
+    axis_name: tuple,
 ) -> Array:
     """The losses of all positions, reduced over all devices of the axis."""
     own, positives = dict(static), targets
@@ -175,7 +178,7 @@ def _step(
         axis = own["axis"]
         positives = foreground(targets, num_classes=logits.shape[axis], background_class=background_class, axis=axis)
     parts: dict[str, Any] = {"where": where, "weights": weights, "positives": positives}
-    if reduction == "none" or axis_name is None:
+    if reduction == "none" or not axis_name:
         return reductions.reduce_elements(losses, reduction=reduction, **parts)
     total, divisor = reductions.element_sum_and_divisor(losses, reduction=reduction, **parts)
     return distributed.global_ratio(total, divisor, axis_name=axis_name, is_weighted=weights is not None)

@@ -46,6 +46,7 @@ def class_parallel_loss(
     width = class_block.block_width(num_classes, distributed.device_count(axis_name))
     if queue is None:
         queue = empty(0, width, xp=jnp, multilabel=True)
+    _check_queue(queue, width, distributed.device_count(axis_name))
     kind: dict[str, Any] = {"ignore_index": ignore_index, "multilabel": multilabel}
     whole = {**rows, "targets": class_block.row_labels(rows["targets"], shape=logits.shape, **kind)}
     columns = {name: whole.pop(name) for name in (("logits", "targets") if multilabel else ("logits",))}
@@ -67,6 +68,14 @@ def class_parallel_loss(
     )
     new_queue = result.queue._replace(weights=weights, is_iid=is_iid)
     return distributed.mean_loss(loss, axis_name), PooledResult(new_queue, *results)
+
+
+def _check_queue(queue: Queue, width: int, devices: int) -> None:
+    """ValueError for a queue of all classes, or one of class ids."""
+    if not queue.logits.shape[1:] == queue.targets.shape[1:] == (width,):
+        made = f"init_queue(size, {width * devices}, multilabel=True) split by in_specs=queue_specs(axis_name)"
+        shapes = f"logits {queue.logits.shape} and targets {queue.targets.shape}"
+        raise ValueError(f"queue must be {made} for class_parallel=True, [size, {width}] on each device, got {shapes}")
 
 
 def queue_specs(axis_name: AxisName) -> Queue:

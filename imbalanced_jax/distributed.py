@@ -1,8 +1,9 @@
 """Collectives over named mesh axes that make the loss of many devices equal that of one.
 
 The contract: inside `pmap`, `vmap(axis_name=...)` or `shard_map`, after the usual `lax.pmean` of the gradients, every
-device holds the gradient that one device would compute from all rows, in device order. `axis_name` is one name or a
-tuple of names (the first is the major one); with None every function here works on a single device.
+device holds the gradient that one device would compute from all rows, in device order. With `check_vma=True` the loss
+is reduced already, and the gradients of a parameter made varying by `lax.pcast` need `lax.psum`. `axis_name` is one
+name or a tuple of names (the first is the major one); with None every function here works on a single device.
 """
 
 import math
@@ -27,9 +28,26 @@ def axis_names(axis_name: AxisName) -> tuple:
     return tuple(axis_name) if isinstance(axis_name, (tuple, list)) else (axis_name,)
 
 
+def axis_sizes(axis_name: AxisName) -> tuple[int, ...]:
+    """The number of devices along each of the named axes: Python ints; a NameError if one is not mapped here."""
+    try:
+        return tuple(lax.axis_size(name) for name in axis_names(axis_name))
+    except NameError as error:
+        rule = "axis_name works only inside shard_map, vmap or pmap; under plain jit omit it"
+        raise NameError(f"{error}: {rule}") from error
+
+
 def device_count(axis_name: AxisName) -> int:
     """The number of devices along the named axes: a Python int."""
-    return math.prod(lax.axis_size(name) for name in axis_names(axis_name))
+    return math.prod(axis_sizes(axis_name))
+
+
+def check_same(name: str, tree: Any, axis_name: AxisName) -> None:
+    """Raises a ValueError if arrays are typed as different on the devices of the axes, as by `in_specs=P("data")`."""
+    for axis in axis_names(axis_name):
+        if any(axis in _versions.varying_axes(jax.typeof(array)) for array in jax.tree.leaves(tree)):
+            rule = "the same on every device, by in_specs=P() in shard_map"
+            raise ValueError(f"{name} must be {rule}, got one that varies along {axis!r}")
 
 
 def gather_rows(tree: Any, axis_name: AxisName) -> Any:
@@ -39,6 +57,7 @@ def gather_rows(tree: Any, axis_name: AxisName) -> Any:
     flows back to the device that a row came from. Under `shard_map(check_vma=True)` the result is typed as equal on
     every device.
     """
+    axis_sizes(axis_name)  # checks the names
     for name in reversed(axis_names(axis_name)):  # one axis at a time: vmap has no rule for a tuple
         tree = jax.tree.map(lambda array, name=name: _gather_axis(array, name), tree)
     return tree
@@ -59,6 +78,7 @@ def global_ratio(total: Array, divisor: Array | None, axis_name: AxisName, *, is
 
     `total` is this device's sum of losses, `divisor` its normaliser, without gradient, both 0-d; None for a plain sum.
     """
+    axis_sizes(axis_name)  # checks the names
     names = axis_names(axis_name)
     total = lax.psum(total, names) if names else total
     if divisor is None:

@@ -11,7 +11,8 @@ Arguments shared by all functions:
 - ignore_index: target value of ignored positions: their loss and gradient are 0, whatever else they hold.
 - sample_weight: >= 0, no gradient; in the shape of the losses, one per row [N], or broadcasting to them, such as
   [N, 1].
-- axis_name: mapped axis or axes over whose devices the mean is taken, in `shard_map`, `vmap` or `pmap`.
+- axis_name: mapped axis or axes over whose devices the mean is taken, in `shard_map`, `vmap` or `pmap`; gradients as
+  for `imbalanced_jax.RankingOptions`.
 
 A call returns a 0-d array, or one loss per position for reduction "none", in float32 or float64; 0 with zero gradient
 where no position is counted. It raises TypeError or ValueError on invalid dtypes, shapes or parameters, or if a
@@ -231,7 +232,7 @@ def hard_negative_loss(
     mean is over the kept entries. With `axis_name` the negatives of all devices compete (`axis` 0 or None). All else as
     for `sigmoid_focal_loss`.
     """
-    static = {"share": share, "axis": axis, "axis_name": options["axis_name"]}
+    static = {"share": share, "axis": axis, "axis_name": distributed.axis_names(options["axis_name"])}
     return label_loss(_hard_negative, logits, targets, {}, rules=hard_examples.RULES, static=static, **options)
 
 

@@ -57,7 +57,8 @@ class RankingOptions(shared.RankingOptions, total=False):
     Attributes:
         key: `jax.random.key` for `max_pool_size`; a new one at every step.
         axis_name: mapped axis or axes whose devices' rows are ranked together, in `shard_map`, `vmap` or `pmap`. The
-            gradient is then correct after the usual `lax.pmean`. Every device must pass the same queue.
+            gradient is then correct after the usual `lax.pmean`; that of a parameter made varying by `lax.pcast`, in a
+            checked `shard_map`, after `lax.psum`. Every device must pass the same queue.
         class_parallel: for many classes, needs `axis_name`: each device computes C/W of them from the rows of all
             devices, with the same value and gradient: see `imbalanced_jax.class_parallel`. Each device passes and
             receives the queue of its own classes: `init_queue(size, num_classes, multilabel=True)` split by
@@ -109,6 +110,9 @@ def ranking_loss(
         raise TypeError(f"key must be an array of jax.random.key, got {key!r}")
     labels = {name: rest[name] for name in ("ignore_index", "multilabel")}
     checks.batch(readable(targets), readable(rows["sample_weight"]), num_classes=logits.shape[1], **labels)
+    if not rest["class_parallel"]:
+        distributed.check_same("queue", queue, rest["axis_name"])
+        distributed.check_same("gate", gate, rest["axis_name"])
     pool = 0 if queue is None else queue.logits.shape[0]
     pool += logits.shape[0] * distributed.device_count(rest["axis_name"])
     if message := too_few(own.get("k"), pool):
@@ -142,7 +146,8 @@ def _step(
     if class_parallel:
         checks.require(bool(axis_name), "axis_name", "given with class_parallel=True", None)
         checks.require(size is None, "max_pool_size", "None with class_parallel=True", size)
-        checks.require(gate is None, "gate", "None with class_parallel=True", gate)
+        if gate is not None:
+            raise ValueError("gate must be None with class_parallel=True, got a Gate")
         return class_parallel_loss(objective, rows, queue, axis_name=axis_name, **options)
     labels = {"multilabel": options["multilabel"]}
     if size is not None:  # here, so that it is reported before a missing key

@@ -71,5 +71,8 @@ def _step(
         raise TypeError(f"state must be {rule}, got {type(state).__name__}")
     if state.gate is None:  # else the ranking loss alone would be computed
         raise TypeError("state.gate must be a Gate, from init_gate or the step before, got None")
+    if options.get("class_parallel"):
+        instead = "smooth_ap_loss and pauc_at_budget_loss can be class-parallel, without a gate"
+        raise ValueError(f"class_parallel must be False in a preset: {instead}")
     loss, aux = function(logits, targets, state.queue, **{"gate": state.gate, **options})
     return loss, (PresetState(aux.queue, aux.gate), aux)

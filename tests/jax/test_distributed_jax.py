@@ -13,7 +13,14 @@ from jax.sharding import PartitionSpec as P
 from losses import POINTWISE, RANKING, STEPS
 
 from imbalanced_core.pool.step import PooledResult
-from imbalanced_jax import _versions, distributed
+from imbalanced_jax import (
+    _versions,
+    distributed,
+    hard_negative_loss,
+    ndcg_loss,
+    presets,
+    softmax_focal_loss,
+)
 from imbalanced_jax.class_parallel import queue_specs
 from imbalanced_jax.pooled import init_queue
 from imbalanced_jax.ranking import smooth_ap_loss
@@ -371,3 +378,77 @@ def test_values_equal_on_every_device_keep_their_bits(dtype):
     result = jax.jit(jax.shard_map(returned_by_all, mesh=make_mesh(4), in_specs=P(), out_specs=P()))(values)
     assert result.dtype == values.dtype
     assert np.asarray(result).tobytes() == np.asarray(values).tobytes()
+
+
+# ----------------------------------------------------------------------------------------------- what callers get wrong
+
+
+def on_four(function, *in_specs, **options):
+    specs = {"mesh": make_mesh(4), "in_specs": in_specs, "out_specs": P()}
+    return jax.jit(jax.shard_map(function, **specs, **options))
+
+
+NAMES = ("a", "b")
+SCORES, IDS = np.linspace(-1.0, 1.0, 4 * ROWS * C).reshape(-1, C), np.arange(4 * ROWS) % C
+
+
+def test_a_queue_or_gate_that_differs_between_devices_is_refused():
+    def of_queue(logits, y, queue):
+        return smooth_ap_loss(logits, y, queue, axis_name=NAMES)[0]
+
+    def of_state(logits, y, state):
+        return presets.smooth_ap(logits, y, state, axis_name=NAMES)[0]
+
+    message = "{} must be the same on every device, by in_specs=P.. in shard_map, got one that varies along '{}'"
+    rows, queue = (P(NAMES), P(NAMES)), init_queue(16, C, dtype=jnp.float64)
+    for spec, axis in ((P(NAMES), "a"), (P("b"), "b")):
+        with pytest.raises(ValueError, match=message.format("queue", axis)):
+            on_four(of_queue, *rows, spec)(SCORES, IDS, queue)
+    state, specs = presets.init_state(2, queue_size=0), presets.PresetState(P(), P("a"))
+    state = state._replace(gate=jax.tree.map(lambda array: jnp.tile(array, 2), state.gate))
+    with pytest.raises(ValueError, match=message.format("gate", "a")):
+        on_four(of_state, *rows, specs)(SCORES[:, :2], IDS % 2, state)
+    on_four(of_queue, *rows, P(NAMES), check_vma=False)(SCORES, IDS, queue)  # types are unknown
+
+
+def test_a_queue_without_the_classes_of_the_device_is_refused():
+    def loss(logits, y, queue):
+        return smooth_ap_loss(logits, y, queue, axis_name=NAMES, class_parallel=True)[0]
+
+    message = r"queue must be init_queue\(size, 4, multilabel=True\) split by in_specs=queue_specs\(axis_name\)"
+    for queue in (init_queue(16, C), init_queue(16, 4, multilabel=True)):
+        with pytest.raises(ValueError, match=message):
+            on_four(loss, P(NAMES), P(NAMES), P())(SCORES, IDS, queue)
+
+
+def test_presets_are_not_class_parallel():
+    state = presets.init_state(C)
+    with pytest.raises(ValueError, match="class_parallel must be False in a preset: smooth_ap_loss and"):
+        presets.smooth_ap(SCORES, IDS, state, class_parallel=True, axis_name="d")
+
+
+def test_axis_names_as_a_list_or_not_mapped():
+    labels = (IDS[:, None] == np.arange(C)).astype(np.float64)
+    for loss, targets in ((softmax_focal_loss, IDS), (hard_negative_loss, labels), (ndcg_loss, labels)):
+        mapped = on_four(partial(loss, axis_name=list(NAMES)), P(NAMES), P(NAMES))
+        np.testing.assert_allclose(mapped(SCORES, targets), loss(SCORES, targets), rtol=1e-12)
+        with pytest.raises(
+            NameError, match=r"unbound axis name.* only inside shard_map, vmap or pmap; under plain jit"
+        ):
+            jax.jit(partial(loss, axis_name="d"))(SCORES, targets)
+
+
+@pytest.mark.parametrize(("is_varying", "average"), [(False, None), (False, lax.pmean), (True, lax.psum)])
+def test_gradients_of_parameters_that_vary(is_varying, average):
+    """The loss is that of all rows: the devices' gradients of their own parameters add up to it."""
+    w, x = parameters(), np.linspace(-1.0, 1.0, 4 * ROWS * FEATURES).reshape(-1, FEATURES) ** 3
+    y = IDS.astype(np.int32)
+    for loss in (softmax_focal_loss, lambda *a, **o: smooth_ap_loss(*a, temperature=1.0, **o)[0]):
+
+        def gradient(w, x, y, loss=loss):
+            w = _versions.mark_varying(w, NAMES) if is_varying else w
+            found = jax.grad(lambda w: loss(x @ w, y, axis_name=NAMES))(w)
+            return found if average is None else average(found, NAMES)
+
+        found = on_four(gradient, P(), P(NAMES), P(NAMES))(w, x, y)
+        np.testing.assert_allclose(found, jax.grad(lambda w, loss=loss: loss(x @ w, y))(w), rtol=1e-10, atol=1e-14)

@@ -100,7 +100,8 @@ def warmup_blend(
 
     Returns:
         The loss and the `aux` of the main loss. While the main loss is not computed, `aux` has the same structure: the
-        queue unchanged, other queues empty, gates as before the first step, and NaN, False and 0 elsewhere.
+        queue unchanged, other queues empty, gates as before the first step, and NaN (with `jax_debug_nans` 0), False
+        and 0 elsewhere.
 
     Raises:
         ValueError: on an invalid number, or if the two losses differ in shape.
@@ -156,7 +157,8 @@ def _absent(form: Any) -> Any:
         return Queue(*(_full(array, 0) for array in form))._replace(targets=_full(form.targets, -1))
     if isinstance(form, Gate):
         return Gate(_full(form.reached, 1.0))
-    return _full(form, jnp.nan if jnp.issubdtype(form.dtype, jnp.floating) else 0)
+    may_be_nan = not jax.config.jax_debug_nans  # type: ignore[attr-defined]
+    return _full(form, jnp.nan if may_be_nan and jnp.issubdtype(form.dtype, jnp.floating) else 0)
 
 
 def _full(form: jax.ShapeDtypeStruct, value: float) -> Array:

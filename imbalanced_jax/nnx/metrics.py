@@ -21,7 +21,8 @@ class RankingMetric(nnx.Metric):
 
     The state is a ring of fixed size, so `update` and `compute` work in `nnx.jit`: about capacity·(4·C + 8) bytes (with
     `multilabel` capacity·(8·C + 4)). `rows_seen` counts all rows; beyond the capacity, the oldest are overwritten.
-    `compute` sorts the whole ring for every class, O(C·capacity log capacity).
+    `compute` sorts the whole ring for every class, O(C·capacity log capacity). `nnx.jit(..., donate_argnums=0)` updates
+    the ring in place. Not for use inside `shard_map`, where a device has only its own rows.
 
     Args:
         num_classes: C; 1 is binary.
@@ -60,16 +61,14 @@ class RankingMetric(nnx.Metric):
         self.capacity = capacity
         self.multilabel = multilabel
         self.ignore_index = ignore_index
-        metric = partial(self.function, **options)
-        self._of_classes: Callable[..., Array] = partial(
-            core.of_classes, metric, average=average, multilabel=multilabel, ignore_index=-1
-        )
+        self.average = average
+        self.options = tuple(sorted(options.items()))  # hashed by value: equal metrics share one compilation
         shape = (capacity, num_classes) if multilabel else (capacity,)
         self.logits = nnx.metrics.MetricState(jnp.zeros((capacity, num_classes), dtype))
         self.targets = nnx.metrics.MetricState(jnp.full(shape, -1, jnp.int32))  # −1 is ignored
         self.weights = nnx.metrics.MetricState(jnp.zeros(capacity, ops.widen(self.logits[...]).dtype))
         self.rows_seen = nnx.metrics.MetricState(jnp.zeros((), jnp.int32))
-        jax.eval_shape(self._of_classes, self.logits[...], self.targets[...])  # checks the options
+        jax.eval_shape(self.compute)  # checks the options
 
     def reset(self) -> None:
         """Discards all rows."""
@@ -104,7 +103,10 @@ class RankingMetric(nnx.Metric):
 
     def compute(self) -> Array:
         """The value over the rows in the ring: 0-d, or [C] for average "none". NaN where the metric is undefined."""
-        return self._of_classes(self.logits[...], self.targets[...], weights=self.weights[...])
+        metric = partial(self.function, **dict(self.options))
+        labels: dict[str, Any] = {"multilabel": self.multilabel, "ignore_index": -1}
+        rows = self.logits[...], self.targets[...]
+        return core.of_classes(metric, *rows, average=self.average, weights=self.weights[...], **labels)
 
 
 class AveragePrecision(RankingMetric, function=core.average_precision):

@@ -14,6 +14,7 @@ from imbalanced_jax import (
     prior_correction,
     recall_at_quantile_loss,
     smooth_ap_loss,
+    warmup_blend,
 )
 
 LOSSES = {
@@ -48,6 +49,26 @@ def test_a_default_step_holds_no_nan(step):
     assert np.isfinite(loss)
     assert np.isfinite(gradient).all()
     assert np.isfinite(aux.per_class).all()
+
+
+def test_a_warmup_holds_no_nan():
+    logits, targets = jnp.linspace(-1.0, 1.0, 12).reshape(12, 1), jnp.arange(12, dtype=jnp.int32) % 2
+
+    @jax.jit
+    def step(number, queue):
+        return warmup_blend(
+            number,
+            lambda: jnp.square(logits).mean(),
+            lambda queue, temperature: smooth_ap_loss(logits, targets, queue, temperature=temperature),
+            queue,
+            warmup_steps=1,
+        )
+
+    with jax.debug_nans(True):
+        for number in range(2):
+            loss, aux = step(number, init_queue(8, 1, dtype=logits.dtype))
+            assert np.isfinite(loss)
+            assert np.isfinite(aux.per_class).all()
 
 
 def test_no_rank_is_promoted(step):

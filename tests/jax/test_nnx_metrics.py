@@ -1,5 +1,6 @@
 """The metrics as `nnx.Metric`: a ring of rows, also in `nnx.jit`."""
 
+import copy
 from functools import partial
 
 import jax
@@ -45,12 +46,39 @@ def feed(metric, logits, targets, weights, *cuts):
 def test_ring_equals_the_newest_rows(kind, rng):
     logits, targets, weights = rows(rng)
     metric = kind(3, capacity=25, average="none", dtype=jnp.float64)
-    function = metric._of_classes.args[0]
+    function = partial(metric.function, **dict(metric.options))
     feed(metric, logits, targets, weights, 20)
     value = compute(metric)
     expected = core.of_classes(function, logits[-25:], targets[-25:], average="none", weights=weights[-25:])
     np.testing.assert_allclose(value, expected, rtol=1e-12)
     assert metric.rows_seen[...] == 40
+
+
+def test_equal_metrics_share_one_compilation(rng):
+    """Also copies and metrics restored or made anew for each evaluation."""
+    arrays = jnp.asarray(rng.normal(size=(8, 3))), jnp.arange(8) % 3
+    traces = []
+
+    @nnx.jit
+    def step(metric, logits, targets):
+        traces.append(metric.options)
+        metric.update(logits=logits, targets=targets)
+        return metric.compute()
+
+    first, second = (metrics.PartialAUC(3, capacity=16, beta=0.2, dtype=jnp.float64) for _ in range(2))
+    assert step(first, *arrays) == step(second, *arrays) == step(copy.deepcopy(second), *arrays)
+    assert len(traces) == 1
+    assert step(metrics.PartialAUC(3, capacity=16, beta=0.9, dtype=jnp.float64), *arrays) != first.compute()
+    assert len(traces) == 2
+
+
+def test_the_ring_can_be_donated(rng):
+    logits, targets, weights = rows(rng)
+    metric = metrics.ROCAUC(3, capacity=40, dtype=jnp.float64)
+    update = nnx.jit(lambda metric, x, y, w: metric.update(logits=x, targets=y, sample_weight=w), donate_argnums=0)
+    for part in zip(*(np.split(x, [15]) for x in (logits, targets, weights)), strict=True):
+        update(metric, *part)
+    np.testing.assert_allclose(compute(metric), core.of_classes(core.roc_auc, logits, targets, weights=weights))
 
 
 def test_batch_larger_than_the_ring_and_reset(rng):

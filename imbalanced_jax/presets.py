@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 from jax import Array
 
 from imbalanced_core.losses.gated import Gate
@@ -24,9 +25,12 @@ class PresetState(NamedTuple):
     gate: Gate
 
 
-def init_state(num_classes: int, *, queue_size: int = 1024, multilabel: bool = False) -> PresetState:
+def init_state(
+    num_classes: int, *, queue_size: int = 1024, multilabel: bool = False, dtype: Any = jnp.float32
+) -> PresetState:
     """The state before the first step; arguments as for `init_queue`, with `queue_size` rows."""
-    return PresetState(init_queue(queue_size, num_classes, multilabel=multilabel), init_gate(num_classes))
+    queue = init_queue(queue_size, num_classes, multilabel=multilabel, dtype=dtype)
+    return PresetState(queue, init_gate(num_classes))
 
 
 def pauc_at_budget(

@@ -301,3 +301,12 @@ def test_the_gradient_of_a_preset_without_positives_is_finite():
     loss, gradient = jax.jit(jax.value_and_grad(loss_fn))(scores)
     assert loss == 0
     assert (gradient == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.bfloat16])
+def test_the_dtype_of_a_state_is_kept(dtype):
+    state = presets.init_state(2, queue_size=4, dtype=dtype)
+    assert state.queue.logits.dtype == dtype
+    _, (following, _) = presets.smooth_ap(jnp.zeros((3, 2), dtype), jnp.arange(3) % 2, state)
+    same = jax.tree.map(lambda new, old: new.dtype == old.dtype, following, state)
+    assert all(jax.tree.leaves(same))

@@ -147,7 +147,7 @@ def list_loss(
     if where is None or validation.can_read(where):
         checks.weights(readable(relevance), where=readable(where), name="relevance")
         checks.weights(readable(sample_weight), where=readable(where))
-    arrays = distributed.replicate_axis((scores, relevance, where, sample_weight), -1)
+    arrays = distributed.replicate((scores, relevance, where, sample_weight), automatic=False)
     fixed: dict[str, Any] = {"function": function, "static": tuple(static.items()), "ignore_index": None}
     fixed |= {"reduction": reduction, "axis_name": distributed.axis_names(axis_name)}
     return _step(*arrays, numbers, **fixed)

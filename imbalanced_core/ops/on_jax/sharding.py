@@ -46,10 +46,10 @@ def replicate_axis(tree: Any, axis: int) -> Any:
 
 
 def _automatic_mesh(array: Array) -> Any:
-    """The mesh of an array under `jit` if the compiler chooses the sharding along some of its axes, else None."""
+    """The mesh of an array under `jit` where the compiler chooses shardings; None elsewhere, and inside `shard_map`."""
     mesh = getattr(getattr(jax.typeof(array), "sharding", None), "mesh", None)
-    is_automatic = isinstance(array, jax.core.Tracer) and AxisType.Auto in getattr(mesh, "axis_types", ())
-    return mesh if is_automatic else None
+    types = getattr(mesh, "axis_types", ()) if isinstance(array, jax.core.Tracer) else ()
+    return mesh if AxisType.Auto in types and AxisType.Manual not in types else None
 
 
 def _on_all_axes(mesh: Any, array: Array, part: Any) -> NamedSharding:

@@ -309,8 +309,8 @@ def test_explicit_sharding_mesh():
 
 
 def test_explicit_sharding_needs_no_mesh_context():
-    """`jax.make_mesh` makes explicit meshes; inside `jit` each array carries its mesh."""
-    mesh = jax.make_mesh((2,), ("d",))
+    """Inside `jit` each array carries its mesh."""
+    mesh = jax.make_mesh((2,), ("d",), axis_types=(AxisType.Explicit,))
     batch = make_batch(2, 0)
     sharded = jax.tree.map(lambda array: jax.device_put(array, NamedSharding(mesh, P("d"))), batch)
     queue = init_queue(QUEUE, C, dtype=jnp.float64)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from imbalanced_core.ops import generic
 from imbalanced_core.ops.generic import as_numpy, evaluate
 from imbalanced_core.ops.on_jax.order import gather, inverse_permutation, is_on_accelerator, sort, sort_with_order
-from imbalanced_core.ops.on_jax.sharding import replicate
+from imbalanced_core.ops.on_jax.sharding import is_split, replicate
 
 
 def __getattr__(name: str) -> Any:
@@ -53,8 +53,9 @@ def in_pieces(function: Callable, arrays: tuple[jax.Array, ...], size: int) -> j
 
 
 def of_ids(x: jax.Array, ids: jax.Array) -> jax.Array:
-    # a gather with ids that an explicit mesh splits is an error
-    return generic.pick(x.reshape((1,) * ids.ndim + x.shape), ids, axis=-1)
+    if not is_split(ids):
+        return generic.of_ids(x, ids)
+    return generic.pick(x.reshape((1,) * ids.ndim + x.shape), ids, axis=-1)  # there a gather is an error
 
 
 def constant(numbers: Any, like: jax.Array, dtype: Any) -> jax.Array:

@@ -7,6 +7,12 @@ from jax import Array, lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 
+def is_split(array: Array) -> bool:
+    """Whether an explicit mesh splits the array, according to its type."""
+    sharding = getattr(jax.typeof(array), "sharding", None)
+    return any(part is not None for part in getattr(sharding, "spec", None) or ())
+
+
 def replicate(tree: Any, *, automatic: bool = True) -> Any:
     """The arrays of a tree in full on every device of the mesh that they are split over; others are unchanged.
 
@@ -18,10 +24,9 @@ def replicate(tree: Any, *, automatic: bool = True) -> Any:
     mesh = next((mesh for mesh in meshes if mesh is not None), None)
 
     def replicate_array(array: Array) -> Array:
-        sharding = getattr(jax.typeof(array), "sharding", None)
-        if any(part is not None for part in getattr(sharding, "spec", None) or ()):
+        if is_split(array):
             # with the mesh of the array: outside `jax.set_mesh` a bare PartitionSpec has none
-            array = jax.sharding.reshard(array, _on_all_axes(sharding.mesh, array, None))  # type: ignore[union-attr]
+            array = jax.sharding.reshard(array, _on_all_axes(jax.typeof(array).sharding.mesh, array, None))
         if mesh is None:
             return array
         # two constraints: from a single one, the compiler gathers what the array is computed from, such as features

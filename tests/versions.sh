@@ -19,7 +19,7 @@ trap 'rm -rf "$work"' EXIT
 fast_torch="tests/torch/test_pointwise_modules.py tests/torch/test_ranking_modules.py
   tests/torch/test_ranking_modules_state.py tests/torch/test_functional.py tests/torch/test_transforms_torch.py
   tests/torch/test_device_calls.py tests/torch/test_mixed_precision.py tests/core/test_queue.py"
-fast_jax="tests/jax/test_ranking_functions.py tests/jax/test_pointwise_functions.py tests/jax/test_transforms_jax.py
+fast_jax="tests/jax/test_sharded_arrays.py tests/jax/test_ranking_functions.py tests/jax/test_pointwise_functions.py tests/jax/test_transforms_jax.py
   tests/jax/test_debug_modes.py tests/core/test_queue.py
   tests/jax/test_distributed_jax.py::test_class_parallel_needs_an_axis
   tests/jax/test_distributed_jax.py::test_gathered_rows_are_in_device_order

@@ -89,7 +89,8 @@ def average_precision(
     # positives little but rounding would remain.
     kinds = ops.astype(xp.stack([items.negatives, items.positives], axis=-2), items.scores.dtype)
     kinds = kinds if items.multiplicity is None else kinds * items.multiplicity[..., None, :]
-    counts = soft_counts_at(with_margin(items, margin, tau), kinds, tau, items.numerator > 0, start=items.start)
+    scores, start = with_margin(items, margin, tau)
+    counts = soft_counts_at(scores, kinds, tau, items.numerator > 0, start=start)
     missing = 0.5  # a positive counts itself in `above`, as m_i σ(0), and is 1 in its rank
     if items.multiplicity is not None:
         missing = 1.0 - 0.5 * of_counted(weight_of(items.positives, items), counts)
@@ -207,8 +208,8 @@ def against(items: Items, opponents: Array, tau: Array, margin: float) -> tuple[
     """
     xp = array_namespace(items.scores)
     weights = weight_of(opponents, items)
-    raised, kinds = with_margin(items, margin, tau), weights[..., None, :]
-    counts = soft_counts_at(raised, kinds, tau, items.numerator > 0, start=items.start)
+    scores, start = with_margin(items, margin, tau)
+    counts = soft_counts_at(scores, weights[..., None, :], tau, items.numerator > 0, start=start)
     total = xp.sum(weights, axis=-1, keepdims=True)
     missed = xp.squeeze(counts.above, axis=-2) / ops.where(total > 0, total, 1.0)
     numerator = of_counted(items.numerator, counts)

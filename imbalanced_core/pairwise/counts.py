@@ -133,11 +133,10 @@ def _counts_at(scores: Array, weights: Array, temperature: Array, at: Array, sta
         if start or dense.is_long(scores, indices):
             return Counts(_dense_in_parts(scores, weights, temperature, indices, start=start), indices)
         return Counts(_dense(scores, weights, temperature, indices), indices)
-    is_matrix = requested is None and is_small(scores)
-    if start and is_small(scores, start) and not (is_matrix and _pairs(scores) <= _PAIRS_KEPT):
-        return Counts(_at_newest(scores, weights, temperature, at, start=start), None)
-    if is_matrix:
+    if requested is None and is_small(scores) and not (start and _pairs(scores) > _PAIRS_KEPT):
         return Counts(_dense(scores, weights, temperature), None)
+    if start and is_small(scores, start):
+        return Counts(_at_newest(scores, weights, temperature, at, start=start), None)
     return _in_blocks(scores, weights, temperature, at)
 
 

@@ -128,9 +128,9 @@ def with_constant_weights(gradient: Callable[..., Array]) -> Callable[..., tuple
         of_all = partial(gradient, cotangent, *saved)
 
         def of_newest() -> Array:
-            function, width = partial(_gradient_of_newest, start=start), math.prod(scores.shape[1:-1])
             arrays = (scores, weights, temperature, items, cotangent)
-            return _row_by_row(function, *arrays, width=width * (scores.shape[-1] - start))
+            width = math.prod(scores.shape[1:-1]) * (scores.shape[-1] - start)
+            return _row_by_row(partial(_gradient_of_newest, start=start), *arrays, width=max(1, width))
 
         return of_newest if start else of_all, None, by_temperature(of_all, scores, temperature), None
 

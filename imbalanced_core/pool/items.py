@@ -209,17 +209,18 @@ def standard_deviation(items: Items, reference: Array) -> Array:
     return unit[..., 0] * xp.sqrt(xp.sum(portion * centred**2, axis=-1))
 
 
-def with_margin(items: Items, margin: float, tau: Array) -> Array:
+def with_margin(items: Items, margin: float, tau: Array) -> tuple[Array, int]:
     """Scores to compare, with negatives raised by `margin` · τ: a positive must outscore them by that margin.
 
-    They are shifted so that the score nearest 0 becomes 0: beside a small margin, a common offset costs digits.
+    They are shifted so that the score nearest 0 becomes 0: beside a small margin, a common offset costs digits. And the
+    index before which they are constants: with a margin none is, as τ may have a gradient.
     """
     checks.non_negative("margin", margin)
     if isinstance(margin, (int, float)) and margin == 0:
-        return items.scores
+        return items.scores, items.start
     xp, scores = array_namespace(items.scores), ops.stop_gradient(items.scores)
     largest = float(xp.finfo(scores.dtype).max) ** 0.5
     least = xp.min(ops.where(items.where, scores, largest), axis=-1, keepdims=True)
     greatest = xp.max(ops.where(items.where, scores, -largest), axis=-1, keepdims=True)
     offset = xp.clip(least, min=0.0) + xp.clip(greatest, max=0.0)  # 0 between scores of both signs
-    return (items.scores - offset) + ops.where(items.negatives, (margin * tau)[..., None], 0.0)
+    return (items.scores - offset) + ops.where(items.negatives, (margin * tau)[..., None], 0.0), 0

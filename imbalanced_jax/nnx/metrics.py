@@ -62,13 +62,14 @@ class RankingMetric(nnx.Metric):
         self.multilabel = multilabel
         self.ignore_index = ignore_index
         self.average = average
-        self.options = tuple(sorted(options.items()))  # hashed by value: equal metrics share one compilation
         shape = (capacity, num_classes) if multilabel else (capacity,)
+        forms = jax.ShapeDtypeStruct((capacity, num_classes), dtype), jax.ShapeDtypeStruct(shape, jnp.int32)
+        jax.eval_shape(self._metric(options), *forms)  # checks the options
+        self.options = tuple(sorted(options.items()))  # hashed by value: equal metrics share one compilation
         self.logits = nnx.metrics.MetricState(jnp.zeros((capacity, num_classes), dtype))
         self.targets = nnx.metrics.MetricState(jnp.full(shape, -1, jnp.int32))  # −1 is ignored
         self.weights = nnx.metrics.MetricState(jnp.zeros(capacity, ops.widen(self.logits[...]).dtype))
         self.rows_seen = nnx.metrics.MetricState(jnp.zeros((), jnp.int32))
-        jax.eval_shape(self.compute)  # checks the options
 
     def reset(self) -> None:
         """Discards all rows."""
@@ -103,10 +104,11 @@ class RankingMetric(nnx.Metric):
 
     def compute(self) -> Array:
         """The value over the rows in the ring: 0-d, or [C] for average "none". NaN where the metric is undefined."""
-        metric = partial(self.function, **dict(self.options))
+        return self._metric(dict(self.options))(self.logits[...], self.targets[...], weights=self.weights[...])
+
+    def _metric(self, options: dict[str, Any]) -> Callable[..., Array]:
         labels: dict[str, Any] = {"multilabel": self.multilabel, "ignore_index": -1}
-        rows = self.logits[...], self.targets[...]
-        return core.of_classes(metric, *rows, average=self.average, weights=self.weights[...], **labels)
+        return partial(core.of_classes, partial(self.function, **options), average=self.average, **labels)
 
 
 class AveragePrecision(RankingMetric, function=core.average_precision):

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import toy
 
+from imbalanced_core.losses import ranking
+from imbalanced_core.pairwise import counts as pairwise
 from imbalanced_core.pool import queue as queues
 from imbalanced_core.pool.queue import Queue
 from imbalanced_core.pool.step import pooled_loss
@@ -26,6 +28,35 @@ def empty(size=20, num_classes=3, **options):
 def gaps(logits, targets, num_classes=3):
     """`toy.gap` of each class in numpy."""
     return np.asarray([logits[targets == c, c].mean() - logits[:, c].mean() for c in range(num_classes)]) / 10
+
+
+@pytest.mark.parametrize("margin", [0.0, 1.0])
+@pytest.mark.parametrize("of_pairs", [ranking.average_precision, ranking.pairs_in_order])
+def test_the_gradient_by_the_temperature_is_that_of_differences(grad_backend, of_pairs, margin, rng, monkeypatch):
+    monkeypatch.setattr(pairwise, "_PAIRS_KEPT", 0)
+    logits, targets = rng.standard_normal((5, 2)), rng.integers(0, 2, 5)
+    queue = Queue(rng.standard_normal((40, 2)), np.arange(40, dtype=np.int32) % 2, np.ones(40), np.ones(40, dtype=bool))
+
+    def loss(temperature, logits, targets, *queue):
+        objective = partial(of_pairs, temperature=temperature, margin=margin)
+        return step(logits, targets, *queue, objective=objective, diagnostics=False)[0]
+
+    _, by_temperature = grad_backend.value_and_grad(loss, np.float64(0.5), logits, targets, *queue)
+    above, below = (loss(np.float64(0.5 + h), logits, targets, *queue) for h in (1e-5, -1e-5))
+    np.testing.assert_allclose(by_temperature, (above - below) / 2e-5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_an_empty_batch_ranks_the_queue(grad_backend, backward, rng, monkeypatch):
+    monkeypatch.setattr(pairwise, "_PAIRS_KEPT", 0)
+    queue = Queue(rng.standard_normal((40, 2)), np.arange(40, dtype=np.int32) % 2, np.ones(40), np.ones(40, dtype=bool))
+    objective = partial(ranking.average_precision, temperature=0.5)
+    arrays = np.zeros((0, 2)), np.zeros(0, dtype=np.int32), *queue
+    run = grad_backend.value_and_grad if backward else grad_backend.run
+    result = run(lambda *arrays: step(*arrays, objective=objective, diagnostics=False)[0], *arrays)
+    loss, gradient = result if backward else (result, arrays[0])
+    assert loss > 0
+    assert gradient.shape == (0, 2)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])

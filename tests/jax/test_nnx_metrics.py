@@ -176,3 +176,8 @@ def test_weights_of_ignored_rows_do_not_matter(rng):
     metric = metrics.ROCAUC(3, capacity=40, dtype=jnp.float64)
     metric.update(logits=logits, targets=targets, sample_weight=np.where(targets == -100, np.nan, weights))
     np.testing.assert_allclose(compute(metric), expected, rtol=1e-12)
+
+
+def test_an_array_as_an_option_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"beta must be a Python number in \[0, 1\], got .*; call \.item\(\)"):
+        metrics.PartialAUC(3, capacity=20, beta=jnp.float32(0.3))

@@ -272,6 +272,16 @@ def test_degenerate_batches_are_silent_zeros(case):
         assert (logits.grad == 0).all()
 
 
+def test_an_empty_batch_ranks_the_queue(case):
+    loss_fn = case.in_torch(5, queue_size=256, pos_numerator="pool")
+    full = loss_fn(*map(torch.from_numpy, case.batch(0, 256, num_classes=5)))
+    logits = torch.zeros(0, 5, requires_grad=True)
+    loss = loss_fn(logits, torch.zeros(0, dtype=torch.long))
+    loss.backward()
+    torch.testing.assert_close(loss, full)
+    assert logits.grad.shape == (0, 5)
+
+
 def test_a_pool_without_rows_has_no_figure(case):
     loss_fn = case.in_torch(2, queue_size=0)
     loss, stats = loss_fn(torch.zeros(0, 2), torch.zeros(0, dtype=torch.long), return_diagnostics=True)

@@ -113,6 +113,19 @@ def test_batched_gradients_are_those_of_each(case, rows):
     torch.testing.assert_close(*second)
 
 
+@pytest.mark.parametrize("classes", [1, 5])
+@every_ranking
+def test_batched_gradients_with_a_queue_are_those_of_each(case, classes):
+    x, y = map(torch.from_numpy, case.batch(0, 16, dtype=np.float64, num_classes=classes))
+    loss_fn = case.in_torch(classes, queue_size=256)
+    for seed in range(16):
+        loss_fn(*map(torch.from_numpy, case.batch(seed, 16, dtype=np.float64, num_classes=classes)))
+    loss = loss_fn(x.requires_grad_(), y)
+    several = torch.autograd.grad(loss, x, torch.tensor([1.0, -2.0]), is_grads_batched=True, retain_graph=True)[0]
+    one = torch.autograd.grad(loss, x)[0]
+    torch.testing.assert_close(several, torch.stack([one, -2 * one]))
+
+
 @every_ranking
 def test_accumulated_gradients_are_those_of_the_sum(case):
     first, second = make(case, queue_size=24), make(case, queue_size=24)

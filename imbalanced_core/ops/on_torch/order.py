@@ -80,7 +80,8 @@ def indices_of(mask: torch.Tensor, count: int) -> torch.Tensor:
 def scatter(
     x: torch.Tensor, indices: torch.Tensor, values: torch.Tensor | float, *, reuse: bool = False
 ) -> torch.Tensor:
-    return x.scatter_(-1, indices, values) if reuse and may_overwrite(x) else torch.scatter(x, -1, indices, values)
+    reuse = reuse and may_overwrite(x) and (not isinstance(values, torch.Tensor) or may_overwrite(values))
+    return x.scatter_(-1, indices, values) if reuse else torch.scatter(x, -1, indices, values)
 
 
 def zero_diagonal(x: torch.Tensor, offset: int) -> torch.Tensor:

@@ -129,7 +129,7 @@ def _counts_at(scores: Array, weights: Array, temperature: Array, at: Array, sta
     newest = scores.shape[-1] - start
     if requested is not None and _are_few(requested, at, newest):
         indices = ops.indices_of(at, max(1, requested))
-        start = start if newest < requested else 0
+        start = start if 2 * newest < requested else 0
         if start or dense.is_long(scores, indices):
             return Counts(_dense_in_parts(scores, weights, temperature, indices, start=start), indices)
         return Counts(_dense(scores, weights, temperature, indices), indices)
@@ -159,7 +159,7 @@ def _are_few(requested: int, at: Array, newest: int) -> bool:
     """Whether the pairs of this many items per row cost less than blocks, in eager mode on the CPU; measured."""
     items, rows = math.prod(at.shape), math.prod(at.shape[:-1])
     pairs = requested * (items + rows * requested)  # pairs of two requested items take longer
-    if newest < requested:
+    if 2 * newest < requested:
         pairs = items * (0.65 * requested + newest)
     return pairs <= _PAIRS_EAGER_CPU + _PAIRS_PER_ITEM * (items + 1.4 * min(items, _DEAR_ITEMS))
 

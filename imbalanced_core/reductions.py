@@ -52,10 +52,8 @@ def reduce_classes(losses: Array, valid: Array, *, reduction: str) -> Array:
     xp = array_namespace(losses)
     if reduction == "none":
         return ops.where(valid, losses, xp.nan)
-    if losses.shape[0] == 1:  # fewer calls; and Triton 3.6 fails to compile this division for one class
-        return xp.reshape(losses, ())
-    total = xp.sum(losses)
-    if reduction == "sum":
+    total = xp.sum(losses)  # of one class too: FSDP2 loses the gradient of a view that is changed in place
+    if reduction == "sum" or losses.shape[0] == 1:  # Triton 3.6 fails to compile the division for one class
         return total
     return total / xp.clip(ops.count(valid, losses.dtype), min=1.0)
 

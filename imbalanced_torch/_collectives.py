@@ -1,5 +1,6 @@
 """The collectives of a step: a header, with which ranks that disagree all raise the same error, then the rows."""
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -46,7 +47,8 @@ def exchange(describe: Callable[[], Any], *, rows: int, device: torch.device, pr
     code = int.from_bytes(hashlib.sha256(repr(sorted(facts.items())).encode()).digest()[:7])  # int64 holds 7 bytes
     local = torch.tensor([rows, int(failure is not None), code], dtype=torch.int64, device=device)
     gathered = local.new_empty(len(local) * dist.get_world_size(process_group))
-    all_gather(gathered, local, process_group)
+    with of_every_rank():
+        all_gather(gathered, local, process_group)
     of_ranks, failed, codes = zip(*gathered.view(-1, len(local)).tolist(), strict=True)
     if failure is not None:
         raise failure
@@ -89,6 +91,18 @@ def all_gather(gathered: Tensor, local: Tensor, process_group: Any) -> None:
     """Fills `gathered` [W · n, ...] with the tensors [n, ...] of all ranks."""
     gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor  # renamed in torch 2.13
     gather(gathered, local, group=process_group)
+
+
+@contextlib.contextmanager
+def of_every_rank() -> Iterator[None]:
+    """A context for the first collective of a loss, which says what to do if other ranks do not take part."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RuntimeError(
+            "a loss over the rows of all processes must be called by every rank in every step, got a failed "
+            "collective; where ranks may skip it, use gather_distributed=False: each rank then has a loss of its own"
+        ) from error
 
 
 def say_list(ranks: Sequence[int]) -> str:

@@ -56,6 +56,7 @@ class PointwiseLoss(distributed.GroupMember):
         super().__init__()
         checks.one_of("reduction", reduction, self.reductions)
         check_options({"gather_distributed": gather_distributed, "grad_reduction": grad_reduction})
+        distributed.check_group(process_group)
         self.reduction = reduction
         self.gather_distributed = gather_distributed
         self.process_group = process_group
@@ -98,6 +99,7 @@ class PointwiseLoss(distributed.GroupMember):
         evaluate = partial(self._evaluate, kind, inputs, targets, reduction=self.reduction, **options)
         if self.reduction == "none" or not self._gathers():
             return evaluate()
+        validation.refuse_sharded(**{options.get("name", "scores"): inputs, "targets": targets})
         tensors = [x for x in (inputs, targets, options["sample_weight"]) if isinstance(x, Tensor)]
         return distributed.global_ratio(
             partial(evaluate, reduce=reductions.element_sum_and_divisor),

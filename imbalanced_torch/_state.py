@@ -124,7 +124,8 @@ class RankingState(distributed.GroupMember):
     def _check_block(self) -> None:
         """Raises a ValueError if another rank's queue is in the buffers, which DDP broadcasts before every forward."""
         found = tuple(self.queue_block.tolist())
-        rule = "what this rank wrote: wrap the model with broadcast_buffers=False or keep the loss outside of it"
+        option = "forward_sync_buffers=False (before PyTorch 2.13, broadcast_buffers=False)"
+        rule = f"what this rank wrote: wrap the model with {option} or keep the loss outside of it"
         checks.require(found == (self._held_block or _NO_BLOCK), "queue_block", rule, found)
 
     def _hold(self, block: Block | None) -> None:
@@ -197,13 +198,13 @@ class RankingState(distributed.GroupMember):
         super()._apply(fn, recurse)
         for name, old in before.items():
             new = self._buffers[name]
-            if new is None or old is None or old.is_meta or new.is_meta:
+            if new is None or old is None:
                 continue
-            is_temperature = name == "_temperature"
-            if is_temperature and new.device.type != "mps":
-                self._buffers[name] = old.to(new.device, torch.float64)
+            source = new if old.is_meta else old  # `to_empty` gives memory to what is on the meta device
+            if name == "_temperature" and new.device.type != "mps":
+                self._buffers[name] = source.to(new.device, torch.float64)
             elif torch.finfo(new.dtype).bits < 32:
-                self._buffers[name] = old.to(new.device, torch.promote_types(torch.float32, new.dtype))
+                self._buffers[name] = source.to(new.device, torch.promote_types(torch.float32, new.dtype))
         return self
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:

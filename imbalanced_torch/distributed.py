@@ -64,6 +64,15 @@ def all_gather_no_grad(tensor: Tensor, *, process_group: Any = None) -> Tensor:
     return all_gather_with_grad(tensor.detach(), process_group=process_group)
 
 
+def check_group(process_group: Any) -> None:
+    """TypeError unless it is a process group or None; outside its own group, a rank has a placeholder."""
+    if process_group is None or not dist.is_available():
+        return
+    if not isinstance(process_group, dist.ProcessGroup) and process_group != dist.GroupMember.NON_GROUP_MEMBER:
+        rule = "a torch.distributed.ProcessGroup or None (the group of a DeviceMesh: mesh.get_group())"
+        raise TypeError(f"process_group must be {rule}, got {process_group!r}")
+
+
 def should_gather(gather_distributed: bool | None, *, training: bool, process_group: Any) -> bool:
     """Whether this call of a loss uses the rows of all ranks; evaluated at every call.
 
@@ -186,13 +195,8 @@ def _reduce_everywhere(sums: Tensor, process_group: Any) -> None:
     if torch.compiler.is_compiling():
         dist.all_reduce(sums, group=process_group)
         return
-    try:
+    with _collectives.of_every_rank():
         dist.all_reduce(sums, group=process_group)
-    except RuntimeError as error:
-        raise RuntimeError(
-            "a loss whose mean is taken over all processes must be called by every rank in every step, got a failed "
-            "all-reduce; where ranks may skip it, use gather_distributed=False, which is what a PyTorch loss does"
-        ) from error
 
 
 def check_queues_equal(module: nn.Module, *, process_group: Any = None) -> None:

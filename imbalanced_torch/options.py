@@ -28,8 +28,9 @@ class RankingOptions(TypedDict, total=False):
         class_parallel: for many classes: each rank computes C/W of them from the rows of all ranks, which takes W times
             less memory, work and forward traffic than gathering all logits; same value and gradient. The queue of a
             rank holds its own classes only, so save and load `state_dict()` on every rank, or `reset_queue()` after
-            loading; do not let DDP broadcast these buffers (`broadcast_buffers=False`, or keep the loss outside of the
-            wrapped model). A rank that does not gather, as in validation, ranks its batch without the queue.
+            loading; do not let DDP broadcast these buffers (`forward_sync_buffers=False`, before PyTorch 2.13
+            `broadcast_buffers=False`; or keep the loss outside of the wrapped model). A rank that does not gather, as
+            in validation, ranks its batch without the queue.
     """
 
     temperature_scale: str | None

@@ -55,6 +55,7 @@ class PooledLoss(RankingState):
         super().__init__()
         of_objective, given = split(options)
         check_options(given)
+        distributed.check_group(given["process_group"])
         self.num_classes = num_classes
         self.queue_size = queue_size
         persistent = given.pop("persistent_queue")
@@ -205,6 +206,7 @@ class PooledLoss(RankingState):
         validation.check_tensors(logits=logits, targets=rows["targets"])
         validation.check_optional_tensors(iid_mask=rows["iid_mask"], sample_weight=rows["sample_weight"])
         rule = f"of shape [rows, num_classes] = [N, {self.num_classes}]"
+        validation.refuse_sharded(**rows)
         checks.require(logits.ndim == 2 and logits.shape[1] == self.num_classes, "logits", rule, tuple(logits.shape))
         device = self.queue_logits.device
         if logits.device != device and self._has_state:

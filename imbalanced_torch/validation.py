@@ -43,6 +43,13 @@ def check_optional_tensors(**inputs: Any) -> None:
     check_tensors(**{name: value for name, value in inputs.items() if value is not None})
 
 
+def refuse_sharded(**inputs: Any) -> None:
+    """Raises a TypeError if one is a DTensor: the losses exchange the rows of ranks themselves."""
+    for name, value in inputs.items():
+        if hasattr(value, "full_tensor"):
+            raise TypeError(f"{name} must be an ordinary tensor, got a DTensor; call {name}.full_tensor()")
+
+
 def as_tensor(name: str, numbers: Any, check: Callable[..., Any] | None = None) -> Tensor:
     """A tensor from a tensor, number or sequence of numbers; anything else is a TypeError naming the argument.
 

@@ -13,6 +13,8 @@ import torch.distributed as dist
 from distributed_worker import Batch, Ranks, agree_on_error, make_batch, value_and_grad
 from reference import QUEUE_IGNORED
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from imbalanced_core.losses.gated import Gate
@@ -61,7 +63,8 @@ def cases(before: SimpleNamespace, groups: dict[int, dist.ProcessGroup]) -> dict
         "bad calls of pointwise losses on one rank": bad_pointwise_calls,
         "failures of many ranks": failures_of_many_ranks,
         "means per rank of equal rows": equal_rows,
-        "a pointwise loss that a rank skips": skipped_pointwise,
+        "a loss that a rank skips": skipped,
+        "tensors that are sharded already": sharded_tensors,
         "a rank that fails before it mines negatives": failure_before_mining,
         "validation on rank 0 alone": validation_alone,
         "gathering in eval when asked": gather_in_eval,
@@ -236,13 +239,26 @@ def equal_rows(ranks: Ranks) -> None:
     torch.testing.assert_close(grad / ranks.size, expected, rtol=1e-12, atol=1e-12)
 
 
-def skipped_pointwise(ranks: Ranks) -> None:
+def skipped(ranks: Ranks) -> None:
     """The ranks that wait for it get an explanation when the group times out."""
-    group = dist.new_group(list(range(ranks.size)), timeout=datetime.timedelta(seconds=2))
-    if ranks.rank != 2:
-        with pytest.raises(RuntimeError, match="must be called by every rank in every step"):
-            SoftmaxFocalLoss(process_group=group)(torch.zeros(2, 3), torch.tensor([0, 1]))
-    dist.barrier()
+    for kind in (SoftmaxFocalLoss, ranking_loss):
+        group = dist.new_group(list(range(ranks.size)), timeout=datetime.timedelta(seconds=2))
+        if ranks.rank != 2:
+            with pytest.raises(RuntimeError, match="must be called by every rank in every step"):
+                kind(process_group=group)(torch.zeros(2, 3), torch.tensor([0, 1]))
+        dist.barrier()
+
+
+def sharded_tensors(ranks: Ranks) -> None:
+    mesh = init_device_mesh("cpu", (ranks.size,))
+    x, y = torch.zeros(8, 3), torch.zeros(8, dtype=torch.int64)
+    sharded = distribute_tensor(x, mesh, [Shard(0)])
+    for kind in (ranking_loss, SoftmaxFocalLoss):
+        with pytest.raises(TypeError, match=r"must be an ordinary tensor, got a DTensor; call \w+\.full_tensor\(\)"):
+            kind()(sharded, y)
+        with pytest.raises(TypeError, match=r"process_group must be a .*: mesh\.get_group\(\)\), got DeviceMesh"):
+            kind(process_group=mesh)
+        assert kind(process_group=mesh.get_group())(sharded.full_tensor(), y) == kind()(x, y)
 
 
 def failure_before_mining(ranks: Ranks) -> None:

@@ -202,6 +202,17 @@ def test_the_meta_device():
     assert_same_state(loss_fn, SmoothAPLoss(2, queue_size=8, temperature=0.25))
 
 
+def test_what_is_made_on_the_meta_device_keeps_its_precision():
+    """Float32 would round a temperature of 0.2 that other ranks hold in float64, and gathering losses compare it."""
+    other = SmoothAPLoss.recommended(2, temperature=0.2)
+    with torch.device("meta"):
+        loss_fn = SmoothAPLoss.recommended(2, temperature=0.2)
+    for moved in (copy.deepcopy(loss_fn).half(), copy.deepcopy(other).half().to("meta"), loss_fn):
+        moved.to_empty(device="cpu").load_state_dict(other.state_dict())
+        assert_same_state(moved, other)
+        assert (moved._temperature.dtype, moved.gate.reached.dtype) == (torch.float64, torch.float32)
+
+
 def test_float64_logits_keep_their_precision():
     logits, targets = batch(3)
     logits = logits.double() * 1.000000001

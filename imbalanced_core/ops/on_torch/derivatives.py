@@ -124,8 +124,8 @@ def with_class_derivative(
 
         arrays = [*map(flat, (x, *others[:3])), *others[3:]]
         if _only_first_needs_gradient(arrays):
-            return _WithDerivative.apply(value_and_derivative, _of_each_class, *arrays).reshape(positions)
-        return general(*arrays).reshape(positions)
+            return _shaped(_WithDerivative.apply(value_and_derivative, _of_each_class, *arrays), positions)
+        return _shaped(general(*arrays), positions)
 
     return differentiable
 
@@ -136,7 +136,7 @@ def _of_matrix(function: Callable, arrays: Sequence) -> tuple:
         return function(*arrays, axis=1)
     # reductions over the last axis are faster
     part = [x.squeeze(-1) if isinstance(x, torch.Tensor) and x.ndim else x for x in arrays]
-    return tuple(result.unsqueeze(-1) for result in function(*part, axis=1))
+    return tuple(_shaped(result, (*result.shape, 1)) for result in function(*part, axis=1))
 
 
 def _is_without_gradient(arrays: tuple) -> bool:
@@ -186,7 +186,12 @@ def _elementwise(function: Callable, arrays: Sequence) -> Any:
     shape = next(x.shape for x in arrays if isinstance(x, torch.Tensor))
     flat = [x.reshape(-1) if isinstance(x, torch.Tensor) and x.ndim else x for x in arrays]
     result = in_blocks(function, flat) if len(shape) else function(*arrays)
-    return tuple(x.view(shape) for x in result) if isinstance(result, tuple) else result.view(shape)
+    return tuple(_shaped(x, shape) for x in result) if isinstance(result, tuple) else _shaped(result, shape)
+
+
+def _shaped(x: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """A new tensor in another shape, but no view, which users could not change in place where a function returns it."""
+    return x if x.shape == shape else torch.ops.aten._unsafe_view(x, shape)
 
 
 def _save(ctx: Any, arrays: list) -> None:

@@ -174,17 +174,24 @@ def batch(targets: np.ndarray | None, sample_weight: np.ndarray | None, *, ignor
         weights(sample_weight, where=counted.any(axis=tuple(range(1, counted.ndim))))
 
 
-def are_targets(values: np.ndarray | None, *, num_classes: int, ignore_index: int | None, multilabel: bool) -> None:
-    """ValueError, naming values, if one is not a target of a loss with these options."""
+def are_targets(
+    values: np.ndarray | None,
+    *,
+    num_classes: int,
+    ignore_index: int | None,
+    multilabel: bool,
+    where: np.ndarray | None = None,
+) -> None:
+    """ValueError, naming values, if one is not a target of a loss with these options; `where` as for `all_within`."""
     if values is None:
         return
     at_least("num_classes", num_classes, 1)
     if ignore_index is not None:
         index("ignore_index", ignore_index)
     if multilabel or num_classes == 1:
-        labels(values, ignore_index=ignore_index)
+        labels(values, ignore_index=ignore_index, where=where)
     else:
-        class_ids(values, num_classes, ignore_index=ignore_index)
+        class_ids(values, num_classes, ignore_index=ignore_index, where=where)
 
 
 def class_ids(values: np.ndarray | None, num_classes: int, **exempt: Any) -> bool:

@@ -180,6 +180,10 @@ def of_classes(
     Returns:
         0-d for "macro", else [C]. NaN where undefined, and where a target is not a class or an unmasked logit is NaN;
         such a class makes the mean NaN.
+
+    Raises:
+        ValueError: on a wrong shape or option, and, naming values, if an unmasked target of numpy or of an eager CPU
+            tensor is not a class. Elsewhere (JAX arrays, `torch.compile`, an accelerator) it makes the values NaN.
     """
     checks.one_of("average", average, ("macro", "none"))
     checks.floating("logits", logits)
@@ -196,6 +200,11 @@ def of_classes(
     counts, scores = xp.matrix_transpose(labels >= 0) if multilabel else labels >= 0, xp.matrix_transpose(logits)
     if is_bad is not None:
         counts, scores = counts | is_bad, xp.where(is_bad, xp.nan, scores)
+        is_seen = is_bad if where is None else is_bad & where
+        seen = ops.readable(is_seen if weights is None else is_seen & (weights != 0))
+        if seen is not None:
+            seen = seen.reshape(rows, *(1,) * (targets.ndim - 1))
+            checks.are_targets(ops.readable(targets), num_classes=classes, where=seen, **options)
     counts = counts if where is None else counts & where
     values = metric(scores, one_vs_rest(labels, classes), where=counts, weights=weights)
     if average == "none":

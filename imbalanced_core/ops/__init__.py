@@ -106,6 +106,11 @@ def known_within(x: Array, least: float, greatest: float) -> bool:
     return backend(x).known_within(x, least, greatest)
 
 
+def readable(x: Array) -> np.ndarray | None:
+    """The values, if x is a numpy array or an `is_eager_cpu` tensor, for the checks of values; else None."""
+    return backend(x).readable(x)
+
+
 def greatest_count(mask: Array) -> int | None:
     """The greatest number of True in a row (last axis); None where reading is slow or breaks a trace."""
     return backend(mask).greatest_count(mask)

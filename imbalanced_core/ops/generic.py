@@ -88,6 +88,10 @@ def is_eager_cpu(x: Array) -> bool:
 is_on_accelerator = prefers_untraced = are_binary = is_eager_cpu
 
 
+def readable(x: Array) -> np.ndarray | None:
+    return x if isinstance(x, np.ndarray) else None
+
+
 def zero_diagonal(x: Array, offset: int) -> Array:
     xp = array_namespace(x)
     columns = xp.arange(x.shape[-1])

@@ -179,12 +179,31 @@ def test_classes_against_the_rest(rng):
     options = {"weights": rng.random(60)}
     per_class = metrics.of_classes(metrics.roc_auc, logits, targets, average="none", **options)
     mean = metrics.of_classes(metrics.roc_auc, logits, targets, **options)
-    broken = metrics.of_classes(metrics.roc_auc, logits[:, :1], targets * 0 + 5, **options)  # 5 is not a class
     weights = options["weights"]
     expected = [roc_auc_score(targets[5:] == c, logits[5:, c], sample_weight=weights[5:]) for c in range(3)]
     np.testing.assert_allclose(per_class, [*expected, np.nan], rtol=1e-12)
     np.testing.assert_allclose(mean, np.mean(expected), rtol=1e-12)
-    assert np.isnan(broken)
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_a_target_that_is_no_class_is_named_or_nan(backend, shape, multilabel, rng):
+    if multilabel and len(shape) == 1:
+        pytest.skip("labels have two axes")
+    logits, bad = rng.normal(size=(4, 1 if multilabel else 3)), np.array([0, 1, 0, 3]).reshape(shape)
+    of_classes = partial(metrics.of_classes, metrics.roc_auc, multilabel=multilabel)
+    if backend.name in ("numpy", "torch"):
+        rule = "0 or 1" if multilabel else r"class ids in \[0, 3\)"
+        with pytest.raises(ValueError, match=f"targets must be {rule} or the ignore_index -100, got 3"):
+            backend.run(of_classes, logits, bad)
+    else:
+        assert np.isnan(backend.run(of_classes, logits, bad))
+    weights, targets = np.array([1.0, 1.0, 1.0, 0.0]), bad % 3
+    expected = metrics.of_classes(metrics.roc_auc, logits, targets, multilabel=multilabel, weights=weights)
+    of_weighted = lambda x, y, w: of_classes(x, y, weights=w)  # noqa: E731
+    of_masked = lambda x, y, w: of_classes(x, y, where=w > 0)  # noqa: E731
+    for function in (of_weighted, of_masked):
+        np.testing.assert_allclose(backend.run(function, logits, bad, weights), expected, rtol=1e-6)
 
 
 def test_labels_of_several_classes(rng):

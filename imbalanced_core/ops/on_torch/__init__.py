@@ -19,6 +19,7 @@ from imbalanced_core.ops.on_torch.order import (
     indices_of,
     inverse_permutation,
     known_within,
+    readable,
     scatter,
     sort,
     sort_with_order,

@@ -61,6 +61,12 @@ def known_within(x: torch.Tensor, least: float, greatest: float) -> bool:
     return low.item() >= least and high.item() <= greatest
 
 
+def readable(x: torch.Tensor) -> np.ndarray | None:
+    if not is_eager_cpu(x):
+        return None
+    return (x.float() if x.dtype == torch.bfloat16 else x).numpy(force=True)  # numpy lacks bfloat16
+
+
 def greatest_count(mask: torch.Tensor) -> int | None:
     if not is_eager_cpu(mask) or mask.numel() == 0:
         return None

@@ -58,6 +58,8 @@ class BalancedBatchSampler(Sampler[list[int]]):
         checks.at_least("seed", seed, 0)
         self.batch_size, self.drop_last, self.seed = batch_size, drop_last, seed
         self._rows = len(labels)
+        counts = {int(c): int(count) for c, count in added.items()}
+        self._configuration = {"batch_size": int(batch_size), "added": counts, "rows": self._rows}
         self._added = {
             c: (count, np.flatnonzero(labels == c if labels.ndim == 1 else labels[:, c] == 1))
             for c, count in added.items()
@@ -83,7 +85,7 @@ class BalancedBatchSampler(Sampler[list[int]]):
         return self._group or (0, 1)
 
     def __len__(self) -> int:
-        """The number of batches per epoch, equal in every process."""
+        """The number of batches per epoch, equal in every process; fewer follow once a state of mid-epoch is loaded."""
         rows = self._uniform * self._rank_and_size()[1]
         return self._rows // rows if self.drop_last else -(-self._rows // rows)
 
@@ -94,21 +96,37 @@ class BalancedBatchSampler(Sampler[list[int]]):
             self.load_state_dict({"seed": self.seed, "epoch": epoch, "batches_of_all": 0})
         self._is_set = True
 
-    def state_dict(self, batches: int | None = None) -> dict[str, int]:
+    def state_dict(self, batches: int | None = None) -> dict[str, Any]:
         """The state from which this epoch continues exactly, on any number of processes.
 
-        `batches` is how many of this process's batches were used since the epoch began or was continued. None: those
-        drawn, which is correct for a `DataLoader` without workers; workers prefetch.
+        `batches` is how many of this process's batches were used since the epoch began or was continued, at most those
+        that it then had. None: those drawn, which is correct for a `DataLoader` without workers; workers prefetch.
         """
+        of_all = self._drawn
         if batches is not None:
             checks.at_least("batches", batches, 0)
-        of_all = self._drawn if batches is None else self._first + batches * self._rank_and_size()[1]
-        return {"seed": self.seed, "epoch": self.epoch, "batches_of_all": of_all}
+            size = self._rank_and_size()[1]
+            left = self._left(self._first, size)
+            checks.require(batches <= left, "batches", f"at most those of this epoch, {left}", batches)
+            of_all = self._first + batches * size
+        return {"seed": self.seed, "epoch": self.epoch, "batches_of_all": of_all, **self._configuration}
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Makes the next iteration continue the epoch of `state_dict`, or, if that has ended, start the next one."""
-        for name in ("seed", "epoch", "batches_of_all"):
-            checks.at_least(f"state[{name!r}]", state.get(name), 0)
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Makes the next iteration continue the epoch of `state_dict`, or, if that has ended, start the next one.
+
+        A ValueError if it is the state of other rows, or of a sampler with another `batch_size` or `added`.
+        """
+        names = ("seed", "epoch", "batches_of_all")
+        is_state = isinstance(state, Mapping) and all(name in state for name in names)
+        checks.require(is_state, "state", "a BalancedBatchSampler's, with " + ", ".join(map(repr, names)), state)
+        for name in names:
+            checks.at_least(f"state[{name!r}]", state[name], 0)
+        for name, own in self._configuration.items():
+            kept = state.get(name, own)  # states of earlier versions lack it
+            if name == "added":
+                kept = {int(c): count for c, count in kept.items()}  # JSON has only names as keys
+            what = "the number of rows in labels" if name == "rows" else name
+            checks.require(own == kept, what, f"that of the state, {kept} (to start an epoch, use set_epoch)", own)
         self.seed, self.epoch, self._first = state["seed"], state["epoch"], state["batches_of_all"]
         self._drawn, self._started, self._is_set = self._first, False, False
 
@@ -118,13 +136,17 @@ class BalancedBatchSampler(Sampler[list[int]]):
         if self._started or (self._drawn >= len(self) * size and not self._is_set):
             self.set_epoch(self.epoch + 1)
         self._started = True
-        total = self._drawn + -(-max(len(self) * size - self._drawn, 0) // size) * size  # equally many for each process
+        total = self._drawn + self._left(self._drawn, size) * size
         parts = [self._numbered(np.arange(self._rows), self._uniform, total, stream=0)]
         for c, (count, positives) in self._added.items():
             parts.append(self._numbered(positives, count, total, stream=1 + int(c)))
         for batch in np.concatenate(parts, axis=1)[self._drawn + rank :: size]:
             self._drawn += size
             yield batch.tolist()
+
+    def _left(self, used: int, size: int) -> int:
+        """How many batches of the epoch each of `size` processes has left, once all have used this many together."""
+        return -(-max(len(self) * size - used, 0) // size)
 
     def _numbered(self, rows: np.ndarray, count: int, batches: int, *, stream: int) -> np.ndarray:
         """Entries of `rows` for each batch of the epoch, [batches, count], from successive permutations."""

@@ -1,5 +1,6 @@
 """The balanced batch sampler: shares, processes, epochs, resuming, and the loaders that use it."""
 
+import json
 import subprocess
 import sys
 import textwrap
@@ -111,10 +112,45 @@ def test_the_state_after_an_epoch_is_the_start_of_the_next(sets_epoch):
         assert list(resumed) == list(first)
 
 
-@pytest.mark.parametrize("state", [{}, {"seed": 0, "epoch": -1, "batches_of_all": 0}, {"seed": 0, "epoch": 0}])
-def test_a_bad_state_is_refused(state):
-    with pytest.raises(ValueError, match=r"state\['\w+'\] must be an integer >= 0"):
-        BalancedBatchSampler(np.arange(100) % 10 == 0, 20, {1: 4}).load_state_dict(state)
+STATE = sampler().state_dict()
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({}, r"state must be a BalancedBatchSampler's, with 'seed', 'epoch', 'batches_of_all', got \{\}"),
+        ({"seed": 0, "epoch": 0}, "state must be a BalancedBatchSampler's"),
+        (None, "state must be a BalancedBatchSampler's"),
+        (STATE | {"epoch": -1}, r"state\['epoch'\] must be an integer >= 0, got -1"),
+        (STATE | {"batch_size": 32}, r"batch_size must be that of the state, 32 \(.*set_epoch\), got 16"),
+        (STATE | {"added": {"3": 2}}, r"added must be that of the state, \{3: 2\} .*, got \{3: 2, 7: 4\}"),
+        (STATE | {"rows": 4}, r"the number of rows in labels must be that of the state, 4 .*, got 103"),
+    ],
+)
+def test_a_bad_state_is_refused(state, message):
+    with pytest.raises(ValueError, match=message):
+        sampler().load_state_dict(state)
+
+
+def test_a_state_by_way_of_json_and_one_of_an_earlier_version_are_loaded():
+    first, second, third = sampler(), sampler(), sampler()
+    next(iter(first))
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    third.load_state_dict({"seed": 0, "epoch": 0, "batches_of_all": 1})
+    assert list(second) == list(third) == list(sampler())[1:]
+
+
+def test_more_batches_than_the_epoch_has_are_refused():
+    balanced = sampler(rank=0, world_size=2)
+    assert len(balanced) == 6
+    state = balanced.state_dict(batches=4)
+    with pytest.raises(ValueError, match="batches must be at most those of this epoch, 6, got 7"):
+        balanced.state_dict(batches=7)
+    balanced.load_state_dict(state)
+    assert len(balanced) == 6  # of a whole epoch
+    assert balanced.state_dict(batches=2)["batches_of_all"] == 12
+    with pytest.raises(ValueError, match="this epoch, 2, got 3"):
+        balanced.state_dict(batches=3)
 
 
 def test_state_of_a_loader():
@@ -122,8 +158,9 @@ def test_state_of_a_loader():
     loader = DataLoader(TensorDataset(torch.arange(103)), batch_sampler=balanced)
     seen = [batch for _, (batch,) in zip(range(4), loader, strict=False)]
     assert seen[3].tolist() == list(sampler())[3]
-    assert balanced.state_dict() == {"seed": 0, "epoch": 0, "batches_of_all": 4}
-    assert balanced.state_dict(batches=2) == {"seed": 0, "epoch": 0, "batches_of_all": 2}
+    of_options = {"batch_size": 16, "added": ADDED, "rows": 103}
+    assert balanced.state_dict() == {"seed": 0, "epoch": 0, "batches_of_all": 4, **of_options}
+    assert balanced.state_dict(batches=2)["batches_of_all"] == 2
 
 
 @pytest.mark.parametrize("drop_last", [False, True])
@@ -140,7 +177,7 @@ def test_an_epoch_continues_on_another_number_of_processes(drop_last):
     shared = min(len(whole), 4 + len(rest))
     assert shared >= len(whole) - 2
     assert (begun + rest)[:shared] == whole[:shared]
-    assert three[2].state_dict(batches=1) == {"seed": 0, "epoch": 0, "batches_of_all": 7}
+    assert three[2].state_dict(batches=1)["batches_of_all"] == 7
 
 
 def test_several_labels_and_tensors():

@@ -131,8 +131,10 @@ def real(name: str, array: Array) -> None:
 
 def same_shape(name: str, array: Array, other_name: str, other: Array) -> None:
     """ValueError unless both arrays have the same shape: broadcasting here would hide a mistake."""
-    rule = f"of the same shape as {other_name}, {tuple(other.shape)}"
-    require(tuple(array.shape) == tuple(other.shape), name, rule, tuple(array.shape))
+    shape, wanted = tuple(array.shape), tuple(other.shape)
+    if shape != wanted:
+        hint = f"; pass {name}[:, None]" if len(shape) == 1 and wanted == (*shape, 1) else ""
+        raise ValueError(f"{name} must be of the same shape as {other_name}, {wanted}, got {shape}{hint}")
 
 
 def shaped(name: str, array: Array, shape: tuple[int, ...], meaning: str, hint: str = "") -> None:
@@ -146,6 +148,13 @@ def several_classes(name: str, logits: Array, *, axis: int, instead: str) -> Non
     if -logits.ndim <= axis < logits.ndim:
         rule = f"of at least 2 classes on axis {axis} (for one logit use {instead})"
         require(logits.shape[axis] >= 2, name, rule, tuple(logits.shape))
+
+
+def logits_of_ids(name: str, logits: Array, targets: Array) -> None:
+    """ValueError if logits of one position, [C], come with several class ids: their shape is wrong, not the ids'."""
+    is_alone = logits.ndim == 1 and targets.ndim > 0
+    if is_alone and not array_namespace(targets).isdtype(targets.dtype, "real floating"):
+        require(False, name, "of shape [N, C] or [N, *, C] for several class ids", tuple(logits.shape))
 
 
 def boolean(name: str, mask: Array | None) -> None:

@@ -106,6 +106,7 @@ def class_loss(
     validation.check_static(axis=axis, ignore_index=ignore_index)
     checks.index("axis", axis)
     checks.index("ignore_index", ignore_index)
+    checks.logits_of_ids("logits", logits, targets)
     checks.several_classes("logits", logits, axis=axis, instead="sigmoid_focal_loss")
     if are_probabilities(targets):  # their shape, and that of the ids, is checked by the core
         ignore_index = None

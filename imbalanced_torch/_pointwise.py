@@ -231,6 +231,7 @@ def class_loss(
     checks.floating(name, logits)
     if axis == 1:
         checks.require(logits.ndim >= 2, name, "of shape [N, C] or [N, C, *]", tuple(logits.shape))
+    checks.logits_of_ids(name, logits, targets)
     checks.require(-logits.ndim <= axis < logits.ndim, "axis", f"an axis of {logits.ndim}-d {name}", axis)
     checks.several_classes(name, logits, axis=axis, instead=instead)
     where = _counted_positions(logits, targets, ignore_index, axis)

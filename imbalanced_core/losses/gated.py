@@ -43,7 +43,9 @@ def check_gate(gate: Any, num_classes: int) -> None:
         return
     if not isinstance(gate, Gate):
         raise TypeError(f"gate must be a Gate, from init_gate or aux.gate, or None, got {type(gate).__name__}")
-    checks.shaped("gate.reached", gate.reached, (num_classes,), "[classes]")
+    if tuple(gate.reached.shape) != (num_classes,):
+        hint = f"; use init_gate, or init_state of the presets, with num_classes={num_classes}"
+        checks.shaped("gate.reached", gate.reached, (num_classes,), "[classes]", hint)
 
 
 def with_gate(ranking: Callable[..., tuple], gate: Gate | None, *, temperature: Array) -> Callable[..., tuple]:

@@ -162,7 +162,9 @@ def _read(
 def check_queue(queue: Queue, *, num_classes: int, multilabel: bool) -> None:
     """ValueError or TypeError unless the arrays are those of a queue of these classes."""
     size = queue.logits.shape[0]
-    checks.shaped("queue.logits", queue.logits, (size, num_classes), "[slots, classes]")
+    if tuple(queue.logits.shape) != (size, num_classes):
+        hint = f"; use init_queue, or init_state of the presets, with num_classes={num_classes}"
+        checks.shaped("queue.logits", queue.logits, (size, num_classes), "[slots, classes]", hint)
     shape, meaning = ((size, num_classes), "[slots, classes]") if multilabel else ((size,), "[slots]")
     checks.shaped("queue.targets", queue.targets, shape, f"{meaning} for multilabel={multilabel}")
     checks.shaped("queue.weights", queue.weights, (size,), "[slots]")

@@ -286,6 +286,17 @@ def test_wrong_arguments_are_named():
             ValueError,
             r"class axis 2 \(axis 1 would fit\) = \(2, 2\), got \(2, 3\)",
         ),
+        (lambda: softmax_focal_loss(x[:, 0], y), ValueError, r"logits must be of shape \[N, C\] or .*, got \(4,\)"),
+        (
+            lambda: softmax_focal_loss(x[:1, 0], y[:1]),
+            ValueError,
+            r"logits must be of shape \[N, C\] or .*, got \(1,\)",
+        ),
+        (
+            lambda: sigmoid_focal_loss(x[:, :1], y),
+            ValueError,
+            r"targets must be .*, \(4, 1\), got .*; pass targets\[:, N",
+        ),
         (lambda: softmax_focal_loss(x[:, :1], y), ValueError, r"at least 2 classes on axis -1 .*, got \(4, 1\)"),
         (lambda: symmetric_cross_entropy_loss(x[:1], x[:1] * 0, axis=0), ValueError, r"at least 2 classes on axis 0"),
     ]

@@ -423,7 +423,16 @@ JAX_MISTAKES = [  # call, error, expected message
         TypeError,
         "gate must be a Gate, .*, got dict",
     ),
-    (lambda: smooth_ap(gate=imbalanced_jax.init_gate(1)), ValueError, r"gate.reached must be .* = \(3,\), got \(1,\)"),
+    (
+        lambda: smooth_ap(gate=imbalanced_jax.init_gate(1)),
+        ValueError,
+        r"gate.reached must be .* = \(3,\), got \(1,\); use init_gate, or init_state .*, with num_classes=3",
+    ),
+    (
+        lambda: smooth_ap(imbalanced_jax.init_queue(4, 1)),
+        ValueError,
+        r"queue.logits must be .* = \(4, 3\), got \(4, 1\); use init_queue, or init_state .*, with num_classes=3",
+    ),
     (lambda: smooth_ap(QUEUE._asdict()), TypeError, r"queue must be a Queue, .* \(a restored dict: Queue\(\*\*it\)\)"),
     (lambda: smooth_ap(tuple(QUEUE)), TypeError, "queue must be a Queue, .*, got tuple"),
     (lambda: smooth_ap(1024), TypeError, "queue must be a Queue, .*, got int"),

@@ -209,6 +209,11 @@ def test_signatures_show_all_keywords(case):
             r"alpha must be in \[0, 1\], got 2\.0",
         ),
         (lambda x, y: F.softmax_focal_loss(x, y + 1), ValueError, r"targets must be class ids in \[0, 3\)"),
+        (
+            lambda x, y: F.softmax_focal_loss(x[:, 0], y),
+            ValueError,
+            r"logits must be of shape \[N, C\] or \[N, \*, C\]",
+        ),
         (lambda x, y: F.softmax_focal_loss(x[:, :1], y), ValueError, "logits must be of at least 2 classes"),
         (lambda x, y: F.symmetric_cross_entropy_loss(x, y, reduction="mean_positive"), ValueError, "reduction must be"),
     ],

@@ -335,6 +335,8 @@ def test_wrong_shapes_and_dtypes_are_named(generator):
     x = draw(generator, 4, 3)
     with pytest.raises(ValueError, match=r"targets must be of the same shape as inputs, \(4, 3\), got \(4,\)"):
         SigmoidFocalLoss()(x, torch.zeros(4))
+    with pytest.raises(ValueError, match=r"as inputs, \(4, 1\), got \(4,\); pass targets\[:, None\]"):
+        SigmoidFocalLoss()(x[:, :1], torch.zeros(4))
     with pytest.raises(TypeError, match=r"inputs must be a floating-point array, got dtype torch\.int64"):
         SigmoidFocalLoss()(x.long(), x)
     with pytest.raises(ValueError, match=r"targets must be of shape .* = \(4,\), got \(4, 1\)"):

@@ -117,10 +117,10 @@ def shape_of(value: Any) -> tuple[int, ...]:
     return () if isinstance(value, (int, float)) else tuple(getattr(value, "shape", ()))
 
 
-def floating(name: str, array: Array) -> None:
-    """TypeError unless the array has a floating-point dtype."""
+def floating(name: str, array: Array, hint: str = "") -> None:
+    """TypeError unless the array has a floating-point dtype; `hint` comes last."""
     if not array_namespace(array).isdtype(array.dtype, "real floating"):
-        raise TypeError(f"{name} must be a floating-point array, got dtype {array.dtype}")
+        raise TypeError(f"{name} must be a floating-point array, got dtype {array.dtype}{hint}")
 
 
 def real(name: str, array: Array) -> None:
@@ -160,7 +160,7 @@ def logits_of_ids(name: str, logits: Array, targets: Array) -> None:
 def boolean(name: str, mask: Array | None) -> None:
     """TypeError unless the mask has the bool dtype; None passes."""
     if mask is not None and not array_namespace(mask).isdtype(mask.dtype, "bool"):
-        raise TypeError(f"{name} must be a bool array, got dtype {mask.dtype}")
+        raise TypeError(f"{name} must be a bool array, got dtype {mask.dtype}; pass {name} == 1")
 
 
 def broadcastable(name: str, array: Array | None, other_name: str, other: Array) -> None:

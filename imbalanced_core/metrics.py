@@ -186,7 +186,7 @@ def of_classes(
             tensor is not a class. Elsewhere (JAX arrays, `torch.compile`, an accelerator) it makes the values NaN.
     """
     checks.one_of("average", average, ("macro", "none"))
-    checks.floating("logits", logits)
+    checks.floating("logits", logits, "; pass logits * 1.0")
     checks.require(logits.ndim == 2 and logits.shape[1] > 0, "logits", "of shape [rows, classes]", tuple(logits.shape))
     xp = array_namespace(logits, targets)
     rows, classes = logits.shape
@@ -244,7 +244,7 @@ def _read_rows(
 
     The mask excludes NaN scores of weight 0, but includes other scores of weight 0.
     """
-    checks.floating("scores", scores)
+    checks.floating("scores", scores, "; pass scores * 1.0")
     checks.boolean("positives", positives)
     checks.same_shape("positives", positives, "scores", scores)
     checks.boolean("where", where)

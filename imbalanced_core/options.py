@@ -204,3 +204,9 @@ def unknown_keyword(function: str, keyword: str, known: Iterable[str]) -> TypeEr
     similar = difflib.get_close_matches(keyword, known)
     hint = f"; did you mean {' or '.join(map(repr, similar))}?" if similar else ""
     return TypeError(f"{function} got an unexpected keyword argument {keyword!r}{hint}")
+
+
+def of_metric(metric: type, own: Iterable[str]) -> str:
+    """The names of the options of the class of a metric, its `own` ones first, for errors."""
+    parameters = inspect.signature(metric.__init__).parameters  # type: ignore[misc]
+    return "the options are " + ", ".join((*own, *(name for name in parameters if name not in ("self", "options"))))

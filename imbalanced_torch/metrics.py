@@ -12,7 +12,7 @@ from torch import Tensor
 
 from imbalanced_core import checks, ops
 from imbalanced_core import metrics as core
-from imbalanced_core.options import check_options
+from imbalanced_core.options import check_options, of_metric
 from imbalanced_torch import validation
 
 try:
@@ -64,8 +64,14 @@ class RankingMetric(torchmetrics.Metric):
         ignore_index: int = -100,
         **options: Any,
     ) -> None:
-        own = {name: options.pop(name) for name in core.options_of(self.function) if name in options}
-        super().__init__(**options)
+        known = core.options_of(self.function)
+        own = {name: options.pop(name) for name in known if name in options}
+        try:
+            super().__init__(**options)
+        except ValueError as error:
+            if "Unexpected keyword" not in str(error):
+                raise
+            raise ValueError(f"{error}; {of_metric(type(self), known)}, and those of torchmetrics.Metric") from None
         checks.at_least("num_classes", num_classes, 1)
         self.num_classes = num_classes
         self.multilabel = multilabel

@@ -11,7 +11,7 @@ from jax import Array
 
 from imbalanced_core import checks, ops
 from imbalanced_core import metrics as core
-from imbalanced_core.options import check_options, unknown_keyword
+from imbalanced_core.options import check_options, of_metric
 from imbalanced_core.pool import class_block
 from imbalanced_jax import distributed, validation
 
@@ -52,7 +52,8 @@ class RankingMetric(nnx.Metric):
     ) -> None:
         known = core.options_of(self.function)
         for name in options.keys() - known:
-            raise unknown_keyword(type(self).__name__, name, known)
+            message = f"{type(self).__name__} got an unexpected keyword argument {name!r}"
+            raise TypeError(f"{message}; {of_metric(type(self), known)}")
         checks.at_least("num_classes", num_classes, 1)
         checks.at_least("capacity", capacity, 1)
         check_options({"multilabel": multilabel, "ignore_index": ignore_index})

@@ -236,3 +236,12 @@ def test_labels_of_several_classes(rng):
 def test_bad_options_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call(np.array([1.0, 2.0]), np.array([True, False]))
+
+
+def test_integers_are_refused_with_what_to_pass():
+    scores, positives = np.array([2, 1]), np.array([1, 0])
+    with pytest.raises(TypeError, match=r"scores must be a floating-point array, got dtype int64; pass scores \* 1.0"):
+        metrics.roc_auc(scores, positives)
+    with pytest.raises(TypeError, match="positives must be a bool array, got dtype int64; pass positives == 1"):
+        metrics.roc_auc(scores * 1.0, positives)
+    assert metrics.roc_auc(scores * 1.0, positives == 1) == 1

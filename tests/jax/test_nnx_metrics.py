@@ -119,6 +119,8 @@ def test_bad_input_is_refused(rng):
         metrics.PartialAUC(3, capacity=5)
     with pytest.raises(TypeError, match="PartialAUC got an unexpected keyword argument 'weights'"):
         metrics.PartialAUC(3, capacity=5, beta=0.2, weights=weights)
+    with pytest.raises(TypeError, match="'budget'; the options are beta, alpha, num_classes, capacity, average,"):
+        metrics.PartialAUC(3, capacity=5, budget=0.2)
     with pytest.raises(ValueError, match="multilabel must be True or False, got 'no'"):
         metrics.ROCAUC(3, capacity=5, multilabel="no")
     with pytest.raises(ValueError, match="dtype must be a floating-point type, got"):

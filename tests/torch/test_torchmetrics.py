@@ -123,6 +123,20 @@ def test_functions_never_wait_for_a_device():
         assert value.shape == ()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"budget": 0.1}, "`budget`; the options are beta, alpha, num_classes, average, multilabel, ignore_index, and"),
+        ({"beta": 0.1, "averge": "none"}, "Unexpected keyword .*: `averge`; the options are beta, alpha, num_classes,"),
+    ],
+)
+def test_unknown_options_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.PartialAUC(1, **options)
+    with pytest.raises(ValueError, match="Expected keyword argument `dist_sync_on_step`"):
+        metrics.PartialAUC(1, beta=0.1, dist_sync_on_step="yes")
+
+
 def test_error_names_the_missing_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchmetrics", None)
     monkeypatch.delitem(sys.modules, "imbalanced_torch.metrics")

@@ -13,18 +13,8 @@ import torch
 from torch import Tensor
 
 from imbalanced_core import checks
+from imbalanced_core.ops.on_torch.order import readable, values_of
 from imbalanced_core.ops.on_torch.pieces import is_eager_cpu as can_read
-
-
-def readable(tensor: Tensor | None) -> np.ndarray | None:
-    """The values if they can be read without cost, else None, which the checks of `imbalanced_core` skip."""
-    return values_of(tensor) if tensor is not None and can_read(tensor) else None
-
-
-def values_of(tensor: Tensor) -> np.ndarray:
-    """The values as a numpy array, without a copy on the CPU; bfloat16, which numpy lacks, as float32."""
-    with torch._C._DisableFuncTorch():  # inside `grad` or `vmap` even `detach` returns a tensor without storage
-        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy(force=True)
 
 
 def check_tensors(**inputs: Any) -> None:

@@ -61,10 +61,15 @@ def known_within(x: torch.Tensor, least: float, greatest: float) -> bool:
     return low.item() >= least and high.item() <= greatest
 
 
-def readable(x: torch.Tensor) -> np.ndarray | None:
-    if not is_eager_cpu(x):
-        return None
-    return (x.float() if x.dtype == torch.bfloat16 else x).numpy(force=True)  # numpy lacks bfloat16
+def readable(x: torch.Tensor | None) -> np.ndarray | None:
+    """The values if they can be read without cost, else None, which the checks of `imbalanced_core` skip."""
+    return values_of(x) if x is not None and is_eager_cpu(x) else None
+
+
+def values_of(x: torch.Tensor) -> np.ndarray:
+    """The values as a numpy array, without a copy on the CPU; bfloat16, which numpy lacks, as float32."""
+    with torch._C._DisableFuncTorch():  # inside `grad` or `vmap` even `detach` returns a tensor without storage
+        return (x.float() if x.dtype == torch.bfloat16 else x).numpy(force=True)
 
 
 def greatest_count(mask: torch.Tensor) -> int | None:

@@ -231,9 +231,10 @@ def test_results_may_be_changed_in_place(case, compiled):
     """As those of PyTorch's losses: FSDP2 loses the gradient of a view that is changed in place."""
     x, y = batch(case=case)
     x.requires_grad_()
+    torch.compiler.reset()
     for reduction in ("mean", "sum", "none"):
         loss_fn = case.in_torch(3, reduction=reduction)
-        loss_fn = torch.compile(loss_fn, backend="aot_eager") if compiled else loss_fn
+        loss_fn = torch.compile(loss_fn, backend="aot_eager", fullgraph=True) if compiled else loss_fn
         loss = loss_fn(x, y)
         assert not loss._is_view()
         (expected,) = torch.autograd.grad(loss.nansum(), x, retain_graph=True)

@@ -43,7 +43,8 @@ class _WithVjp(torch.autograd.Function):
                 arrays[0] = ctx.primal(*arrays[1:])[1]
             gradients = ctx.vjp(cotangent, *arrays, **ctx.static)
             needed = ctx.needs_input_grad[4:]
-            computed = (evaluate(g) if need else None for g, need in zip(gradients, needed, strict=True))
+            # no generator: the compiler of torch 2.15 fails to close it
+            computed = [evaluate(g) if need else None for g, need in zip(gradients, needed, strict=True)]
             return None, None, None, None, *computed
 
 

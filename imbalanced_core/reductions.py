@@ -45,13 +45,9 @@ share = ops.with_vjp(_share, _share_vjp)
 def reduce_classes(losses: Array, valid: Array, *, reduction: str) -> Array:
     """The training loss from one loss per class [C], 0 where it is not valid, bool [C].
 
-    The reduction is "mean" or "sum" over the valid classes (0 with zero gradient when there is none), or "none": one
-    entry per class, NaN where invalid.
+    The reduction is "mean" or "sum" over the valid classes, 0 with zero gradient when there is none.
     """
-    checks.one_of("reduction", reduction, CLASS_REDUCTIONS)
     xp = array_namespace(losses)
-    if reduction == "none":
-        return ops.where(valid, losses, xp.nan)
     total = xp.sum(losses)  # of one class too: FSDP2 loses the gradient of a view that is changed in place
     if reduction == "sum" or losses.shape[0] == 1:  # Triton 3.6 fails to compile the division for one class
         return total

@@ -14,7 +14,7 @@ from jax import Array, lax
 from jax.sharding import PartitionSpec
 
 from imbalanced_core.pool import class_block
-from imbalanced_core.pool.class_parallel import block_loss
+from imbalanced_core.pool.class_block import block_loss
 from imbalanced_core.pool.queue import Queue, empty
 from imbalanced_core.pool.step import PooledResult
 from imbalanced_jax import distributed

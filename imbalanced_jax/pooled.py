@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 
 from imbalanced_core import checks
@@ -106,8 +105,8 @@ def ranking_loss(
         raise TypeError(f"queue must be {rule}, got {type(queue).__name__}")
     checks.require(logits.ndim == 2 and logits.shape[1] > 0, "logits", "of shape [rows, classes]", tuple(logits.shape))
     check_gate(gate, logits.shape[1])
-    if key is not None and not isinstance(key, (Array, np.ndarray)):
-        raise TypeError(f"key must be an array of jax.random.key, got {key!r}")
+    if key is not None:
+        validation.check_key(key)
     labels = {name: rest[name] for name in ("ignore_index", "multilabel")}
     checks.batch(readable(targets), readable(rows["sample_weight"]), num_classes=logits.shape[1], **labels)
     if not rest["class_parallel"]:

@@ -46,7 +46,7 @@ def pauc_at_budget(
         targets: as for `pauc_at_budget_loss`.
         state: from `init_state` or the previous step.
         budget: the acceptable false-positive rate, a Python number in (0, 1); 1% is 0.01.
-        **overrides: options of `pauc_at_budget_loss`, which take precedence.
+        **overrides: options of `pauc_at_budget_loss`, except `gate`, which take precedence.
 
     Returns:
         (loss, (state, aux)), for `jax.value_and_grad(..., has_aux=True)`: the loss >= 0, the next state, and the aux of
@@ -75,6 +75,9 @@ def _step(
         raise TypeError(f"state must be {rule}, got {type(state).__name__}")
     if state.gate is None:  # else the ranking loss alone would be computed
         raise TypeError("state.gate must be a Gate, from init_gate or the step before, got None")
+    for name in ("queue", "gate"):
+        if name in options:
+            raise TypeError(f"{name} must be part of the state, PresetState(queue, gate), got it as an option")
     if options.get("class_parallel"):
         instead = "smooth_ap_loss and pauc_at_budget_loss can be class-parallel, without a gate"
         raise ValueError(f"class_parallel must be False in a preset: {instead}")

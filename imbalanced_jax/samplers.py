@@ -33,6 +33,7 @@ def balanced_rows(key: Array, labels: Array, batch: int, added: Mapping[int, int
     Raises:
         ValueError: on a wrong shape, without room for uniform rows, or if readable labels have no positive of a class.
     """
+    validation.check_key(key)
     validation.check_arrays(labels=labels)
     are_ids = not are_probabilities(labels)
     labels, uniform = checks.balanced_batch(_in_one_place(labels, key), added, "batch", batch)

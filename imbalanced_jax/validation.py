@@ -39,13 +39,20 @@ def check_arrays(**inputs: Any) -> None:
         if not isinstance(value, (Array, np.ndarray, np.generic)):
             kind = "None" if value is None else f"{type(value).__module__}.{type(value).__name__}"
             raise TypeError(f"{name} must be a JAX or numpy array, got {kind}")
-        if not jnp.isdtype(value.dtype, ("bool", "integral", "real floating")):
+        is_key = jnp.issubdtype(value.dtype, jax.dtypes.extended)
+        if is_key or not jnp.isdtype(value.dtype, ("bool", "integral", "real floating")):
             raise TypeError(f"{name} must be an array of bools, integers or floats, got dtype {value.dtype}")
 
 
 def check_optional_arrays(**inputs: Any) -> None:
     """`check_arrays` for the arguments that are not None."""
     check_arrays(**{name: value for name, value in inputs.items() if value is not None})
+
+
+def check_key(key: Any) -> None:
+    """Raises a TypeError unless it is an array; JAX checks the dtype and shape of a key."""
+    if not isinstance(key, (Array, np.ndarray)):
+        raise TypeError(f"key must be an array of jax.random.key, got {key!r}")
 
 
 def check_static(**options: Any) -> None:

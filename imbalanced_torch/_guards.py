@@ -2,13 +2,14 @@
 
 import warnings
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from imbalanced_torch import validation
 
 _ROWS, _COLLAPSE = 8, 100  # fewer rows give no reliable spread
-_STEPS = 10  # one step in this many is checked
+_STEPS = 20  # one step in this many is checked
 _MOST_ROWS = 1024  # that are sorted in a check
 
 
@@ -25,7 +26,7 @@ class SpreadWatch:
 
     def reset(self) -> None:
         """Forgets all scores, for a new run."""
-        self._widest: Tensor | None = None
+        self._widest: np.ndarray | None = None
         self._steps = 0
         self._has_warned = False
 
@@ -33,35 +34,35 @@ class SpreadWatch:
         """Checks the scores [N, C] of a batch, except those whose targets, [N] or [N, C], are ignored."""
         if self._has_warned or not validation.can_read(logits) or len(logits) < _ROWS:
             return
-        if self._steps % _STEPS == 0:
-            self._look(logits, targets != ignore_index)
+        if self._steps % _STEPS == 0 and targets.numel() in (len(logits), logits.numel()):  # else the step raises
+            where = validation.values_of(targets != ignore_index).reshape(len(logits), -1)
+            with np.errstate(all="ignore"):  # infinite and very large scores
+                self._look(validation.values_of(logits), where)
         self._steps += 1
 
-    @torch.no_grad()
-    def _look(self, logits: Tensor, where: Tensor) -> None:
-        if where.numel() not in (len(logits), logits.numel()):  # the step raises the error
-            return
-        where = where.reshape(len(logits), -1).expand(logits.shape)
-        scores = torch.where(where & logits.isfinite(), logits.float(), torch.nan)  # infinite ones give no spread
-        spread = (scores - scores.nanmean(dim=0)).square().nanmean(dim=0).sqrt()
-        few = torch.where(scores.isfinite().sum(dim=0) < _ROWS, torch.nan, 0.0)
-        wide = _half_width(scores[:_MOST_ROWS]) + few
-        self._widest = wide if self._widest is None else torch.fmax(self._widest, wide)
+    def _look(self, scores: np.ndarray, where: np.ndarray) -> None:
+        where = where & np.isfinite(scores)  # infinite ones give no spread
+        count = where.sum(axis=0)
+        number = np.maximum(count, 1)
+        mean = np.where(where, scores, 0.0).sum(axis=0) / number
+        spread = np.sqrt((np.where(where, scores - mean, 0.0) ** 2).sum(axis=0) / number)
+        wide = _half_width(np.where(where, scores, np.nan)[:_MOST_ROWS])
+        few = np.where(count < _ROWS, np.nan, 0.0)
+        self._widest = wide + few if self._widest is None else np.fmax(self._widest, wide + few)
         if ((spread + few) * _COLLAPSE < self._widest).any():
             self._has_warned = True
             warnings.warn(
                 f"the spread of the scores has shrunk to less than 1/{_COLLAPSE} of what it was: they become equal, "
                 f"which minimises some ranking losses where labels are noisy (docs/collapse.md){self._advice}",
-                stacklevel=8,
+                stacklevel=7,
             )
 
 
-def _half_width(scores: Tensor) -> Tensor:
+def _half_width(scores: np.ndarray) -> np.ndarray:
     """Half the range [C] of the middle four fifths of the scores [N, C] that are not NaN: outliers are no spread."""
-    ascending, last = scores.sort(dim=0).values, scores.isfinite().sum(dim=0, keepdim=True) - 1
-    cut = (last + 9) // 10
-    ends = ascending.gather(0, torch.cat([cut, last - cut]).clamp(min=0))
-    return (ends[1] - ends[0]) / 2
+    ascending, last = np.sort(scores, axis=0), np.isfinite(scores).sum(axis=0) - 1  # NaN last
+    cut, classes = np.maximum((last + 9) // 10, 0), np.arange(len(last))
+    return (ascending[last - cut, classes] - ascending[cut, classes]) / 2
 
 
 def refuse_recomputation() -> None:

@@ -1,5 +1,6 @@
 """Shared code of the pointwise modules: the reduction, over one or all processes, and checks of class logits."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar, TypedDict, Unpack
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from imbalanced_core import checks, reductions
-from imbalanced_core.options import check_options
+from imbalanced_core.options import check_options, unknown_keyword
 from imbalanced_core.pool.labels import foreground, taking_part
 from imbalanced_torch import distributed, validation
 from imbalanced_torch.validation import holds_numbers, readable
@@ -52,8 +53,13 @@ class PointwiseLoss(distributed.GroupMember):
         gather_distributed: bool | None = None,
         process_group: Any = None,
         grad_reduction: str = "mean",
+        **unknown: Any,
     ) -> None:
         super().__init__()
+        for name in unknown:  # named here, since Python would name this class
+            constructors = (base.__init__ for base in type(self).__mro__ if issubclass(base, PointwiseLoss))
+            known = {name for constructor in constructors for name in inspect.signature(constructor).parameters}
+            raise unknown_keyword(type(self).__name__, name, known)
         checks.one_of("reduction", reduction, self.reductions)
         check_options({"gather_distributed": gather_distributed, "grad_reduction": grad_reduction})
         distributed.check_group(process_group)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from imbalanced_core import ops
 from imbalanced_core.pool import class_block
-from imbalanced_core.pool.class_parallel import block_loss
+from imbalanced_core.pool.class_block import block_loss
 from imbalanced_core.pool.labels import positive_count
 from imbalanced_core.pool.queue import Queue
 from imbalanced_core.pool.step import PooledResult, pooled_loss

@@ -83,7 +83,8 @@ class PooledLoss(RankingState):
     def _objective(self) -> Callable[..., tuple]:
         """The objective of a step, with its options, temperature and gate bound."""
         ranking = partial(type(self).objective, **{name: getattr(self, name) for name in self._own})
-        return with_gate(ranking, self.gate if self.gated else None, temperature=self._temperature[0])
+        gate, temperature = self.gate if self.gated else None, validation.number(self._temperature[0])
+        return with_gate(ranking, gate, temperature=temperature)
 
     def forward(
         self,
@@ -164,8 +165,8 @@ class PooledLoss(RankingState):
         logits = rows["logits"]
         if "k" in self._own and (message := too_few(self.k, logits.shape[0] + self.queue_size)):
             self._warn_once(message, stacklevel=6)
-        self._check_values(rows)  # the gathered ones, so that every rank raises and none hangs
         options |= {"max_pool_size": self.max_pool_size, "noise": self._noise(logits, learns)}
+        options["check"] = partial(self._check_values, rows)  # the gathered ones: every rank raises, and none hangs
         with without_autocast(logits.device.type):
             loss, result = pooled_loss(self._objective(), queue=self.queue, **rows, **options, **wanted)
         if update_queue:

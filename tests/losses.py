@@ -44,6 +44,7 @@ class Loss:
     reductions: tuple[str, ...] = ("mean", "mean_positive", "sum")
     mixes_probabilities: bool = False  # differences of numbers near 1, whose errors are absolute
     smallest: float = 0.0  # losses below this have absolute errors
+    selects: bool = False  # the core also returns which entries count
     draw: Callable[[np.random.Generator, int], dict[str, Any]] | None = None  # options of a random call, by the classes
 
     @property
@@ -288,7 +289,7 @@ POINTWISE = (
     ),
     Loss(
         "hard negatives", "hard_examples.hard_negative", "HardNegativeLoss", "hard_negative_loss",
-        kind="labels", more={"of a row": {"axis": -1}}, forward_mode=("jax",), draw=lambda *_: {},
+        kind="labels", selects=True, more={"of a row": {"axis": -1}}, forward_mode=("jax",), draw=lambda *_: {},
     ),
     Loss(
         "NDCG", "ndcg.ndcg", "NDCGLoss", "ndcg_loss",

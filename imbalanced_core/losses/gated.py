@@ -90,7 +90,8 @@ def gated(
         reached = ops.astype(reached, missed.dtype)
         # Without pairs to measure it moves too: otherwise rare positives would train on noise for hundreds of steps.
         found = ops.where(ranks, 1.0 - sharply_missed, LIMITS[0])
-        reached = ops.stop_gradient(reached + MEMORY * (found - reached))
+        moved = ops.stop_gradient(reached + MEMORY * (found - reached))
+        reached = ops.where(items.has_nan, reached, moved)  # a bad step leaves the state as it was
         earned = xp.clip((reached - LIMITS[0]) / (LIMITS[1] - LIMITS[0]), min=0.0, max=1.0)
         w = LEAST_WEIGHT + (1.0 - LEAST_WEIGHT) * earned
         of_contrast, of_ranking = SCALE - SCALE * w, w  # as 4 SCALE = 1

@@ -60,16 +60,11 @@ def _gradient(
 
 def counts_in_parts(scores: Array, weights: Array, temperature: Array, indices: Array) -> Array:
     """`counts` in parts, where a matrix of all pairs would exceed the cache; none is kept for the gradient."""
-    if not is_long(scores, indices):
-        return counts(scores, weights, temperature, indices)[0]
     return _row_by_row(_counts_of_rows, scores, weights, temperature, indices, width=math.prod(indices.shape[1:]))
 
 
 def gradient_in_parts(cotangent: Array, scores: Array, weights: Array, temperature: Array, indices: Array) -> Array:
     """The gradient of Σ_ki cotangent_ki · count_ki by the scores, [..., n]."""
-    if not is_long(scores, indices):
-        x = ops.differences(scores, ops.gather(scores, indices), temperature)
-        return _gradient(cotangent, x, weights, temperature, indices, reuse=True)
     arrays = (scores, weights, temperature, indices, cotangent)
     return _row_by_row(_gradient_of_rows, *arrays, width=math.prod(indices.shape[1:]))
 

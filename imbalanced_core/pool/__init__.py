@@ -4,6 +4,6 @@
 - `queue`: the rows of earlier batches
 - `subsampling`: the pool and its subsampling
 - `step`: the step shared by all ranking losses
-- `class_block`, `class_parallel`: classes divided among processes
+- `class_block`: classes divided among processes
 - `items`: the cleaned items of each row, and means over them
 """

@@ -4,10 +4,14 @@ A one-vs-rest loss of a class depends on no other class, so its column of logits
 the classes [r · width, (r + 1) · width), width = ⌈C / W⌉; classes from C on are padding.
 """
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from imbalanced_core import ops
 from imbalanced_core.ops.namespace import Array, array_namespace
 from imbalanced_core.pool.labels import read_labels
-from imbalanced_core.pool.step import Diagnostics
+from imbalanced_core.pool.queue import Queue
+from imbalanced_core.pool.step import Diagnostics, PooledResult, pooled_loss
 from imbalanced_core.reductions import safe_divide
 
 _BAD_ID, _BAD_LABEL = -2, 2  # mark a target that is neither a class nor ignored until a block makes its loss NaN
@@ -74,3 +78,28 @@ def unpack_blocks(
     if reduction == "mean":
         loss = safe_divide(loss, xp.sum(valid))
     return loss, per_class, valid > 0.5, Diagnostics(**dict(zip(names, figures, strict=True)))
+
+
+def block_loss(
+    objective: Callable[..., tuple],
+    rows: Mapping[str, Array],
+    queue: Queue,
+    *,
+    first: Array | int,
+    width: int,
+    num_classes: int,
+    reduction: str,
+    share: Callable[[Array], Array],
+    **options: Any,
+) -> tuple[Array, PooledResult]:
+    """`pooled_loss` of the classes from `first` on, with the results of all classes except for the queue.
+
+    `rows` holds arguments of `pooled_loss`, the rows of all processes: logits [M, width], targets as for
+    `block_labels`, and others. `share` maps the vector of results of each process to those of all, [W, ...].
+    """
+    labels = block_labels(rows["targets"], first=first, width=width, num_classes=num_classes)
+    kind: dict[str, Any] = {"reduction": "sum", "multilabel": True, "ignore_index": -1}
+    loss, result = pooled_loss(objective, queue=queue, **{**rows, "targets": labels}, **kind, **options)
+    packed = pack_block(loss, result.per_class, result.valid, result.diagnostics)
+    loss, *results = unpack_blocks(share(packed), result.diagnostics, num_classes=num_classes, reduction=reduction)
+    return loss, PooledResult(result.queue, *results)

@@ -67,6 +67,7 @@ def pooled_loss(
     per_class: bool = True,
     diagnostics: bool = True,
     undefined: float = nan,
+    check: Callable[[], None] | None = None,
 ) -> tuple[Array, PooledResult]:
     """A ranking loss over the batch and the queue, one class against the rest, and the queue for the next step.
 
@@ -84,6 +85,7 @@ def pooled_loss(
     - iid_aware, live_aware: whether `objective` uses `Items.is_iid`, `Items.live`.
     - per_class, diagnostics: whether to return the loss, and figures, of each class.
     - undefined: the loss of an invalid class in `per_class` and for reduction "none", and a figure without items.
+    - check: called unless all targets and weights are known to be valid, so that it can raise an error that names them.
 
     Returns:
         The loss (0 with zero gradient when no class is valid), 0-d or [C], and a `PooledResult`. If a target is not a
@@ -98,6 +100,8 @@ def pooled_loss(
     checks.one_of("reduction", reduction, CLASS_REDUCTIONS)
     checks.one_of("pos_numerator", pos_numerator, POSITIVE_NUMERATORS)
     rows, is_bad = _read(logits, targets, sample_weight, iid_mask, ignore_index=ignore_index, multilabel=multilabel)
+    if check is not None and is_bad is not None:
+        check()
     check_queue(queue, num_classes=rows.logits.shape[1], multilabel=multilabel)
     only_live = pos_numerator == "live"
     pool = _join(queue, rows, with_live=only_live or live_aware, with_iid=iid_aware)

@@ -180,6 +180,8 @@ class PooledLoss(LossModule):
         """
         rule = "an nnx.Variable; set it by temperature[...] = value"
         checks.require(isinstance(self.temperature, nnx.Variable), "temperature", rule, self.temperature)
+        for name, given in (("return_per_class", return_per_class), ("return_diagnostics", return_diagnostics)):
+            checks.flag(name, given)
         update_queue = self.updates_queue if update_queue is None else update_queue
         options = {"iid_mask": iid_mask, "sample_weight": sample_weight, "update_queue": update_queue}
         options |= {"temperature": self.temperature[...], "key": self.draw_key()}

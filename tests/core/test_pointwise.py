@@ -10,6 +10,7 @@ import reference
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from losses import POINTWISE
 
 from imbalanced_core.losses.hard_examples import asymmetric, hard_negative, poly1
 from imbalanced_core.losses.long_tail import ldam, logit_adjusted, sigmoid_logit_adjusted, vector_scaling
@@ -85,6 +86,12 @@ CASES = [
     case("sigmoid-logit-adjusted", sigmoid_logit_adjusted, hard, positive_rate=COUNTS),
     case("sigmoid-asymmetric", asymmetric, soft, clip=0.0, gamma_neg=2.0),
 ]
+TRIED = {getattr(one.definition, "func", None) for one in CASES}
+for row in POINTWISE:  # a new loss, with the options of its row
+    if row.definition.func not in TRIED and row.kind in ("ids", "labels") and not row.selects:
+        options = row.definition.keywords
+        name, draw = (f"sigmoid-{row.name}", hard) if row.kind == "labels" else (row.name, ids)
+        CASES.append(case(name, row.objective.func, draw, **options))
 BY_NAME = {one.name: one for one in CASES}
 every_loss = pytest.mark.parametrize("case", CASES, ids=lambda one: one.name)
 # each compilation takes a second, so compiled backends test one loss of each kind

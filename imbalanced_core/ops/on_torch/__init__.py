@@ -42,12 +42,13 @@ def _in_memory(x: torch.Tensor) -> torch.Tensor:
     return x.as_strided(x.shape, x.stride())  # inductor evaluates a tensor before taking a strided view
 
 
-def decay(x: torch.Tensor) -> torch.Tensor:
+def decay(x: torch.Tensor, *, reuse: bool = False) -> torch.Tensor:
     if not is_eager_cpu(x) or torch.is_grad_enabled():
         return torch.exp(x)
-    # PyTorch takes ten times as long if some results are subnormal
+    # PyTorch takes ten times as long, and more, where a result is subnormal or underflows
     least = torch.finfo(x.dtype).smallest_normal
-    result = x.clamp(min=math.log(least) + 0.5).exp_()
+    limit = math.log(least) + 0.5
+    result = (x.clamp_(min=limit) if reuse else x.clamp(min=limit)).exp_()
     return torch.nn.functional.threshold(result, 2 * least, 0.0, inplace=True)
 
 
@@ -123,7 +124,7 @@ def probabilities(x: torch.Tensor, *, axis: int) -> tuple[torch.Tensor, torch.Te
     limits = torch.finfo(x.dtype)  # as in `generic`, without masks and with less memory
     greatest, place = x.max(dim=axis, keepdim=True)
     loss = (x - greatest).clamp_(min=-0.25 * limits.max)
-    p = loss.exp().scatter_(axis, place, 0.0)
+    p = decay(loss).scatter_(axis, place, 0.0)
     rest = p.sum(dim=axis, keepdim=True)
     total = rest + 1.0
     p = p.div_(total).scatter_(axis, place, total.reciprocal())
@@ -137,7 +138,7 @@ def odds_of_others(
     own, limits = pick(x, ids, axis=axis), torch.finfo(x.dtype)
     if may_underflow and is_eager_cpu(x) and not torch.is_grad_enabled():  # in place, without a copy of x
         greatest = x.amax(dim=axis, keepdim=True).clamp_(-limits.max, limits.max)
-        powers = scatter_ids((x - greatest).exp_(), ids, 0.0, axis=axis, reuse=True)
+        powers = scatter_ids(decay(x - greatest, reuse=True), ids, 0.0, axis=axis, reuse=True)
         total = powers.sum(dim=axis).clamp_(min=limits.smallest_normal)
         return powers, total, (greatest.squeeze(axis) - own).add_(total.log()), own
     # as in `generic`; the greatest softmax is 1 / Σ exp(x − greatest)

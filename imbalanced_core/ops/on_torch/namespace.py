@@ -3,10 +3,16 @@
 from typing import Any
 
 import torch
+from array_api_compat import torch as _standard
 from array_api_compat.torch import *  # noqa: F403
 
 # `vmap` has no rule for `torch.moveaxis`; that of `is_grads_batched` has none for `torch.concat` and `broadcast_to`
 moveaxis = torch.movedim
+
+
+def isdtype(dtype: torch.dtype, kind: Any, /) -> bool:
+    """Whether a dtype is of a kind, such as "bool"; array-api-compat's takes several times as long."""
+    return dtype.is_floating_point if kind == "real floating" else _standard.isdtype(dtype, kind)
 
 
 def broadcast_to(x: torch.Tensor, /, shape: tuple[int, ...]) -> torch.Tensor:

@@ -53,9 +53,11 @@ def in_blocks(function: Callable, arrays: Sequence) -> Any:
 
 def in_pieces(function: Callable[..., torch.Tensor], arrays: tuple, size: int) -> torch.Tensor:
     """`ops.in_pieces` on tensors."""
-    if torch.compiler.is_compiling() or torch.is_grad_enabled() or not all(map(is_eager_cpu, arrays)):
+    if torch.compiler.is_compiling() or torch.is_grad_enabled():
         return function(*arrays)
     step = max(1, _NUMBERS_PER_PIECE * torch.get_num_threads() // size)
+    if len(arrays[0]) <= step or not all(map(is_eager_cpu, arrays)):
+        return function(*arrays)
     # products of transposed matrices are slow
     return _along(0, lambda *parts: function(*(x.contiguous() for x in parts)), arrays, step)
 

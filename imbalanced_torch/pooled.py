@@ -83,8 +83,7 @@ class PooledLoss(RankingState):
     def _objective(self) -> Callable[..., tuple]:
         """The objective of a step, with its options, temperature and gate bound."""
         ranking = partial(type(self).objective, **{name: getattr(self, name) for name in self._own})
-        gate, temperature = self.gate if self.gated else None, validation.number(self._temperature[0])
-        return with_gate(ranking, gate, temperature=temperature)
+        return with_gate(ranking, self.gate if self.gated else None, temperature=self._temperature[0])
 
     def forward(
         self,

@@ -49,7 +49,7 @@ def test_a_sampler_on_noise(monkeypatch, capsys):
     monkeypatch.setattr(sampler_on_noise, "TEST", 1000)
     sampler_on_noise.main(["--seeds", "2", "--steps", "9", "--rows", "800", "--positive", "0.01"])
     printed = capsys.readouterr().out
-    assert table_of(printed, sampler_on_noise.METHODS).shape == (10, 2)
+    assert table_of(printed, sampler_on_noise.METHODS).shape == (14, 2)
     assert printed.splitlines()[-1] == "the sampler adds each positive 4 times, 0.7 epochs"
 
 

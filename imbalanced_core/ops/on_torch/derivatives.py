@@ -9,8 +9,7 @@ from typing import Any
 import torch
 
 from imbalanced_core.ops.generic import evaluate
-from imbalanced_core.ops.on_torch.compiler import without_autocast
-from imbalanced_core.ops.on_torch.functions import lean_in_eager_mode
+from imbalanced_core.ops.on_torch.compiler import lean_in_eager_mode, without_autocast
 from imbalanced_core.ops.on_torch.pieces import in_blocks, is_eager
 
 

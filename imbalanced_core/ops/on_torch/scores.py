@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from imbalanced_core.ops.on_torch import constants
-from imbalanced_core.ops.on_torch.functions import lean_in_eager_mode
+from imbalanced_core.ops.on_torch.compiler import lean_in_eager_mode
 from imbalanced_core.ops.on_torch.order import known_within
 from imbalanced_core.ops.on_torch.pieces import is_eager_cpu, may_overwrite
 

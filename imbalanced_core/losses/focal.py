@@ -102,13 +102,5 @@ def above_zero(u: Array) -> Array:
 #: binary_focal(logits, targets, w_pos, w_neg, gamma) = (w_pos·y + w_neg·(1−y)) (1−p_t)^γ BCE, elementwise, NaN where a
 #: target lies outside [0, 1]; the weights and gamma are in the shape of the logits, 0-d or Python numbers
 binary_focal = ops.with_partials(
-    _focal,
-    (
-        lambda *arrays: _with_derivative(*arrays)[1],
-        _by_target,
-        _by_positive_weight,
-        _by_negative_weight,
-        _by_gamma,
-    ),
-    _with_derivative,
+    _focal, _with_derivative, _by_target, _by_positive_weight, _by_negative_weight, _by_gamma
 )

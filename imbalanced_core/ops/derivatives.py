@@ -58,15 +58,20 @@ def in_pieces(function: Callable[..., Array], arrays: tuple[Array, ...], *, size
 
 def with_partials(
     function: Callable[..., Array],
-    partials: tuple[Callable[..., Array] | None, ...],
     with_derivative: Callable[..., tuple[Array, Array]],
+    *by_others: Callable[..., Array],
 ) -> Callable[..., Array]:
     """The elementwise `function(*arrays)` with hand-written derivatives; the second derivative differentiates them.
 
     The first array has the shape of the result; the others have that shape, are 0-d or are Python numbers.
-    `partials` are, for each argument, `partial(*arrays)`, the derivative by it at every entry, or None for an argument
-    without gradient. `with_derivative(*arrays)` is the function and its first partial, for less than the cost of both.
+    `with_derivative(*arrays)` is the function and its derivative by the first array at every entry, for less than the
+    cost of both; `by_others` are, for each other argument, `by(*arrays)`, the derivative by it.
     """
+
+    def by_first(*arrays: Array) -> Array:
+        return with_derivative(*arrays)[1]
+
+    partials = (by_first, *by_others)
 
     def differentiable(*arrays: Array) -> Array:
         return backend(arrays[0]).with_partials(function, partials, with_derivative)(*arrays)

@@ -115,7 +115,7 @@ def with_partials(function: Callable, partials: tuple, with_derivative: Callable
         value = function(*primals)
         total = jnp.zeros_like(value)
         for derivative, tangent in zip(partials, tangents, strict=True):
-            if derivative is not None and _is_needed(tangent):
+            if _is_needed(tangent):
                 total += derivative(*primals) * tangent
         return value, total
 

@@ -75,7 +75,7 @@ def with_partials(function: Callable, partials: tuple, with_derivative: Callable
 
             return lambda: _elementwise(of_part, (cotangent, *arrays)).sum_to_size(like.shape)
 
-        return tuple(by and product(by, like) for by, like in zip(partials, arrays, strict=True))
+        return tuple(product(by, like) for by, like in zip(partials, arrays, strict=True))
 
     general = with_vjp(value, vjp, keeps=False)
 

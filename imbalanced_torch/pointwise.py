@@ -30,12 +30,7 @@ from torch import Tensor
 from imbalanced_core import checks
 from imbalanced_core.losses import pointwise
 from imbalanced_core.reductions import ELEMENT_REDUCTIONS
-from imbalanced_torch._pointwise import (
-    ClassLoss,
-    ClassOptions,
-    LabelLoss,
-    LabelOptions,
-)
+from imbalanced_torch._pointwise import ClassLoss, ClassOptions, LabelLoss, LabelOptions
 from imbalanced_torch.validation import holds_numbers, numbers_per_class
 
 
@@ -121,9 +116,8 @@ class SoftmaxFocalLoss(ClassLoss):
         rule = "one weight per class, [C], or None"
         weights = None if alpha is None else numbers_per_class("alpha", alpha, rule, checks.weights)
         numbers = {"alpha": weights, "gamma": gamma, "label_smoothing": label_smoothing}
-        options: ClassOptions = {"reduction": reduction, "ignore_index": ignore_index, "axis": axis}
-        options |= {"gather_distributed": gather_distributed, "process_group": process_group}
-        options["grad_reduction"] = grad_reduction
+        options: ClassOptions = {"reduction": reduction, "ignore_index": ignore_index, "grad_reduction": grad_reduction}
+        options |= {"gather_distributed": gather_distributed, "process_group": process_group, "axis": axis}
         super().__init__(numbers, **options)
         self.background_class = background_class
         self._shown = ("alpha", "gamma", "reduction", "label_smoothing", "ignore_index", "background_class", "axis")
@@ -166,9 +160,8 @@ class SymmetricCrossEntropyLoss(ClassLoss):
             checks.at_least("num_classes", num_classes, 1)
         checks.python_number("epsilon", epsilon, "(0, 1)")
         numbers = {"alpha": alpha, "beta": beta, "epsilon": epsilon}
-        options: ClassOptions = {"reduction": reduction, "ignore_index": ignore_index, "axis": axis}
-        options |= {"gather_distributed": gather_distributed, "process_group": process_group}
-        options["grad_reduction"] = grad_reduction
+        options: ClassOptions = {"reduction": reduction, "ignore_index": ignore_index, "grad_reduction": grad_reduction}
+        options |= {"gather_distributed": gather_distributed, "process_group": process_group, "axis": axis}
         super().__init__(numbers, **options)
         self.num_classes = num_classes
 

@@ -154,7 +154,7 @@ def check_options(options: Mapping[str, Any]) -> None:
             checks.index(name, value)
 
 
-SMOOTH_AP_PRESET = {"temperature_scale": "std", "temperature": 0.2}
+SMOOTH_AP_PRESET: dict[str, Any] = {"temperature_scale": "std", "temperature": 0.2}
 
 
 def pauc_preset(budget: float) -> dict[str, Any]:

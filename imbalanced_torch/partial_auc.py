@@ -91,8 +91,7 @@ class PAUCAtBudgetLoss(PooledLoss):
         Raises:
             ValueError: if the budget is out of range or an option is invalid.
         """
-        options = pauc_preset(budget) | {"gated": True}
-        return cls(num_classes, **(options | overrides))
+        return cls(num_classes, **(pauc_preset(budget) | {"gated": True} | overrides))
 
 
 _has_warned: list[bool] = []  # one warning for all modules

@@ -62,8 +62,7 @@ class SmoothAPLoss(PooledLoss):
         Sets temperature_scale="std", temperature=0.2 and gated=True. All else as for `PAUCAtBudgetLoss.recommended`,
         without a budget.
         """
-        options: dict[str, Any] = SMOOTH_AP_PRESET | {"gated": True}
-        return cls(num_classes, **(options | overrides))
+        return cls(num_classes, **(SMOOTH_AP_PRESET | {"gated": True} | overrides))
 
 
 class RecallAtQuantileLoss(PooledLoss):

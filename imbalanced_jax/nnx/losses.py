@@ -18,8 +18,7 @@ class SmoothAPLoss(PooledLoss, loss=ranking.smooth_ap_loss):
     @classmethod
     def recommended(cls, num_classes: int, **overrides: Any) -> Self:
         """The preset: `imbalanced_jax.presets.smooth_ap` with state. Use it alone, from the first step."""
-        options = SMOOTH_AP_PRESET | {"gated": True}
-        return cls(num_classes, **(options | overrides))  # type: ignore[call-arg]
+        return cls(num_classes, **(SMOOTH_AP_PRESET | {"gated": True} | overrides))  # type: ignore[call-arg]
 
 
 class RecallAtQuantileLoss(PooledLoss, loss=ranking.recall_at_quantile_loss):
@@ -70,8 +69,7 @@ class PAUCAtBudgetLoss(PooledLoss, loss=ranking.pauc_at_budget_loss):
     @classmethod
     def recommended(cls, num_classes: int, budget: float, **overrides: Any) -> Self:
         """The preset: `imbalanced_jax.presets.pauc_at_budget` with state. Use it alone, from the first step."""
-        options = pauc_preset(budget) | {"gated": True}
-        return cls(num_classes, **(options | overrides))  # type: ignore[call-arg]
+        return cls(num_classes, **(pauc_preset(budget) | {"gated": True} | overrides))  # type: ignore[call-arg]
 
 
 class NDCGLoss(ListLoss, loss=pointwise.ndcg_loss):

@@ -28,18 +28,13 @@ def axis_names(axis_name: AxisName) -> tuple:
     return tuple(axis_name) if isinstance(axis_name, (tuple, list)) else (axis_name,)
 
 
-def axis_sizes(axis_name: AxisName) -> tuple[int, ...]:
-    """The number of devices along each of the named axes: Python ints; a NameError if one is not mapped here."""
+def device_count(axis_name: AxisName) -> int:
+    """The number of devices along the named axes: a Python int; a NameError if one is not mapped here."""
     try:
-        return tuple(lax.axis_size(name) for name in axis_names(axis_name))
+        return math.prod(lax.axis_size(name) for name in axis_names(axis_name))
     except NameError as error:
         rule = "axis_name works only inside shard_map, vmap or pmap; under plain jit omit it"
         raise NameError(f"{error}: {rule}") from error
-
-
-def device_count(axis_name: AxisName) -> int:
-    """The number of devices along the named axes: a Python int."""
-    return math.prod(axis_sizes(axis_name))
 
 
 def check_same(name: str, tree: Any, axis_name: AxisName) -> None:
@@ -57,7 +52,7 @@ def gather_rows(tree: Any, axis_name: AxisName) -> Any:
     flows back to the device that a row came from. Under `shard_map(check_vma=True)` the result is typed as equal on
     every device.
     """
-    axis_sizes(axis_name)  # checks the names
+    device_count(axis_name)  # checks the names
     for name in reversed(axis_names(axis_name)):  # one axis at a time: vmap has no rule for a tuple
         tree = jax.tree.map(lambda array, name=name: _gather_axis(array, name), tree)
     return tree
@@ -78,7 +73,7 @@ def global_ratio(total: Array, divisor: Array | None, axis_name: AxisName, *, is
 
     `total` is this device's sum of losses, `divisor` its normaliser, without gradient, both 0-d; None for a plain sum.
     """
-    axis_sizes(axis_name)  # checks the names
+    device_count(axis_name)  # checks the names
     names = axis_names(axis_name)
     total = lax.psum(total, names) if names else total
     if divisor is None:

@@ -211,22 +211,22 @@ def class_ids(values: np.ndarray | None, num_classes: int, **exempt: Any) -> boo
     return all_within("targets", values, lambda x: (x >= 0) & (x < num_classes), rule, whole=True, **exempt)
 
 
-def labels(values: np.ndarray | None, **exempt: Any) -> bool:
-    """ValueError, naming values, if a target is neither 0 nor 1; keywords and result as for `all_within`."""
-    return all_within("targets", values, lambda x: (x >= 0) & (x <= 1), "0 or 1", whole=True, **exempt)
+def labels(values: np.ndarray | None, **exempt: Any) -> None:
+    """ValueError, naming values, if a target is neither 0 nor 1; keywords as for `all_within`."""
+    all_within("targets", values, lambda x: (x >= 0) & (x <= 1), "0 or 1", whole=True, **exempt)
 
 
-def probabilities(values: np.ndarray | None, *, name: str = "targets", **exempt: Any) -> bool:
-    """ValueError, naming values, if one is not in [0, 1]; keywords and result as for `all_within`."""
-    return all_within(name, values, lambda x: (x >= 0) & (x <= 1), "in [0, 1]", **exempt)
+def probabilities(values: np.ndarray | None, *, name: str = "targets", **exempt: Any) -> None:
+    """ValueError, naming values, if one is not in [0, 1]; keywords as for `all_within`."""
+    all_within(name, values, lambda x: (x >= 0) & (x <= 1), "in [0, 1]", **exempt)
 
 
-def weights(values: np.ndarray | None, *, name: str = "sample_weight", where: np.ndarray | None = None) -> bool:
-    """ValueError, naming values, if a weight is negative or not finite; `where` and result as for `all_within`.
+def weights(values: np.ndarray | None, *, name: str = "sample_weight", where: np.ndarray | None = None) -> None:
+    """ValueError, naming values, if a weight is negative or not finite; `where` as for `all_within`.
 
     A weight for several entries of `where`, such as one per row, is checked if any of them is True.
     """
-    return all_within(name, values, lambda x: (x >= 0) & (x < math.inf), "finite and >= 0", where=where)
+    all_within(name, values, lambda x: (x >= 0) & (x < math.inf), "finite and >= 0", where=where)
 
 
 def positive_values(values: np.ndarray | None, *, name: str, below: float = math.inf) -> None:

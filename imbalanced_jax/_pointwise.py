@@ -63,8 +63,7 @@ def label_loss(
     checked elsewhere. The rest holds all of `LabelOptions`.
     """
     numbers = _checked(numbers, static, rules)
-    validation.check_arrays(logits=logits, targets=targets)
-    validation.check_optional_arrays(where=where, sample_weight=sample_weight)
+    validation.check_arrays(logits=logits, targets=targets, where=where, sample_weight=sample_weight)
     checks.boolean("where", where)
     validation.check_static(reduction=reducing["reduction"], ignore_index=ignore_index)
     if ignore_index is not None:
@@ -101,8 +100,7 @@ def class_loss(
     validation.check_static(reduction=reducing["reduction"])
     if background_class is None:
         checks.one_of("reduction", reducing["reduction"], ("mean", "sum", "none"))
-    validation.check_arrays(logits=logits, targets=targets)
-    validation.check_optional_arrays(sample_weight=sample_weight)
+    validation.check_arrays(logits=logits, targets=targets, sample_weight=sample_weight)
     validation.check_static(axis=axis, ignore_index=ignore_index)
     checks.index("axis", axis)
     checks.index("ignore_index", ignore_index)
@@ -143,8 +141,7 @@ def list_loss(
     validation.check_static(reduction=reduction)
     checks.one_of("reduction", reduction, reductions.CLASS_REDUCTIONS)
     numbers = _checked({"temperature": temperature}, static, rules)
-    validation.check_arrays(scores=scores, relevance=relevance)
-    validation.check_optional_arrays(where=where, sample_weight=sample_weight)
+    validation.check_arrays(scores=scores, relevance=relevance, where=where, sample_weight=sample_weight)
     if where is None or validation.can_read(where):
         checks.weights(readable(relevance), where=readable(where), name="relevance")
         checks.weights(readable(sample_weight), where=readable(where))

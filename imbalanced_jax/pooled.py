@@ -92,10 +92,8 @@ def ranking_loss(
     of_objective |= own
     temperature = rest.pop("temperature")
     checks.positive("temperature", validation.number(temperature))
-    rows = {"logits": logits, "targets": targets}
+    rows = {"logits": logits, "targets": targets} | {name: rest.pop(name) for name in ("sample_weight", "iid_mask")}
     validation.check_arrays(**rows)
-    rows |= {name: rest.pop(name) for name in ("sample_weight", "iid_mask")}
-    validation.check_optional_arrays(**rows)
     gate, key = rest.pop("gate"), rest.pop("key")
     rest["axis_name"] = distributed.axis_names(rest["axis_name"])
     validation.check_static(**of_objective, **rest)

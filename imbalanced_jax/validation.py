@@ -34,19 +34,16 @@ def readable(array: Any) -> np.ndarray | None:
 
 
 def check_arrays(**inputs: Any) -> None:
-    """Raises a TypeError, naming the argument, if one is not a JAX or numpy array of real numbers."""
+    """Raises a TypeError, naming the argument, if one is not an array of real numbers, or None where optional."""
     for name, value in inputs.items():
+        if value is None and name in ("where", "sample_weight", "iid_mask"):
+            continue
         if not isinstance(value, (Array, np.ndarray, np.generic)):
             kind = "None" if value is None else f"{type(value).__module__}.{type(value).__name__}"
             raise TypeError(f"{name} must be a JAX or numpy array, got {kind}")
         is_key = jnp.issubdtype(value.dtype, jax.dtypes.extended)
         if is_key or not jnp.isdtype(value.dtype, ("bool", "integral", "real floating")):
             raise TypeError(f"{name} must be an array of bools, integers or floats, got dtype {value.dtype}")
-
-
-def check_optional_arrays(**inputs: Any) -> None:
-    """`check_arrays` for the arguments that are not None."""
-    check_arrays(**{name: value for name, value in inputs.items() if value is not None})
 
 
 def check_key(key: Any) -> None:

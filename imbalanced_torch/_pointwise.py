@@ -195,8 +195,7 @@ def label_loss(
     """
     if ignore_index is not None:
         checks.index("ignore_index", ignore_index)
-    validation.check_tensors(**{name: logits}, targets=targets)
-    validation.check_optional_tensors(where=where)
+    validation.check_tensors(**{name: logits}, targets=targets, where=where)
     checks.floating(name, logits)
     checks.same_shape("targets", targets, name, logits)
     checks.boolean("where", where)
@@ -274,8 +273,7 @@ def list_loss(
 ) -> Any:
     """As `label_loss`, for lists; the core's `function` takes the other options and returns the mask of lists."""
     checks.one_of("reduction", reduction, reductions.CLASS_REDUCTIONS)
-    validation.check_tensors(scores=scores, relevance=relevance)
-    validation.check_optional_tensors(where=where)
+    validation.check_tensors(scores=scores, relevance=relevance, where=where)
     losses, counted = function(scores, relevance, where=where, **options)
     checks.weights(readable(relevance), where=readable(where), name="relevance")
     _check_weights(sample_weight, losses, counted)

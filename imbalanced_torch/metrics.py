@@ -93,8 +93,7 @@ class RankingMetric(torchmetrics.Metric):
         `sample_weight` is >= 0, [N]; None: 1. A ValueError or TypeError on a wrong shape or dtype, or (on the CPU) a
         value out of range; elsewhere `compute` then returns NaN.
         """
-        validation.check_tensors(logits=logits, targets=targets)
-        validation.check_optional_tensors(sample_weight=sample_weight)
+        validation.check_tensors(logits=logits, targets=targets, sample_weight=sample_weight)
         rule = f"of shape [rows, num_classes] = [N, {self.num_classes}]"
         checks.require(logits.ndim == 2 and logits.shape[1] == self.num_classes, "logits", rule, tuple(logits.shape))
         rows = (logits.shape[0],)

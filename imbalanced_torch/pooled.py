@@ -203,8 +203,7 @@ class PooledLoss(RankingState):
 
     def _check_arguments(self, rows: dict[str, Any], update_queue: bool) -> None:
         logits = rows["logits"]
-        validation.check_tensors(logits=logits, targets=rows["targets"])
-        validation.check_optional_tensors(iid_mask=rows["iid_mask"], sample_weight=rows["sample_weight"])
+        validation.check_tensors(**rows)
         rule = f"of shape [rows, num_classes] = [N, {self.num_classes}]"
         validation.refuse_sharded(**rows)
         checks.require(logits.ndim == 2 and logits.shape[1] == self.num_classes, "logits", rule, tuple(logits.shape))

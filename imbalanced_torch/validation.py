@@ -18,19 +18,16 @@ from imbalanced_core.ops.on_torch.pieces import is_eager_cpu as can_read
 
 
 def check_tensors(**inputs: Any) -> None:
-    """Raises a TypeError, naming the argument, if one is not a dense tensor of real numbers."""
+    """Raises a TypeError, naming the argument, if one is not a dense tensor of real numbers, or None where optional."""
     for name, value in inputs.items():
+        if value is None and name in ("where", "sample_weight", "iid_mask"):
+            continue
         if not isinstance(value, Tensor):
             kind = "None" if value is None else f"{type(value).__module__}.{type(value).__name__}"
             raise TypeError(f"{name} must be a torch.Tensor, got {kind}")
         if value.layout is not torch.strided:
             raise TypeError(f"{name} must be a dense tensor, got layout {value.layout}; call {name}.to_dense()")
         checks.real(name, value)
-
-
-def check_optional_tensors(**inputs: Any) -> None:
-    """`check_tensors` for the arguments that are not None."""
-    check_tensors(**{name: value for name, value in inputs.items() if value is not None})
 
 
 def refuse_sharded(**inputs: Any) -> None:

@@ -86,8 +86,7 @@ class RankingMetric(nnx.Metric):
         A ValueError or TypeError on a wrong shape or dtype, or a readable value out of range; else `compute` returns
         NaN.
         """
-        validation.check_arrays(logits=logits, targets=targets)
-        validation.check_optional_arrays(sample_weight=sample_weight)
+        validation.check_arrays(logits=logits, targets=targets, sample_weight=sample_weight)
         rule = f"of shape [rows, num_classes] = [N, {self.num_classes}]"
         checks.require(logits.ndim == 2 and logits.shape[1] == self.num_classes, "logits", rule, tuple(logits.shape))
         checks.floating("logits", logits)

@@ -188,28 +188,28 @@ def ranking_loss(
     of_objective, rest = shared.split(options)
     generator, gate, temperature = (rest.pop(name) for name in ("generator", "gate", "temperature"))
     checks.positive("temperature", validation.number(temperature))
-    validation.check_tensors(logits=logits, targets=targets)
-    validation.check_optional_tensors(sample_weight=rest["sample_weight"], iid_mask=rest["iid_mask"])
+    rows = {"logits": logits, "targets": targets} | {name: rest.pop(name) for name in ("sample_weight", "iid_mask")}
+    validation.check_tensors(**rows)
     shared.check_options(rest)
     checks.require(logits.ndim == 2 and logits.shape[1] > 0, "logits", "of shape [rows, classes]", tuple(logits.shape))
     labels = {name: rest[name] for name in ("ignore_index", "multilabel")}
-    checks.batch(readable(targets), readable(rest["sample_weight"]), num_classes=logits.shape[1], **labels)
+    checks.batch(readable(targets), readable(rows["sample_weight"]), num_classes=logits.shape[1], **labels)
     if queue is None:
         queue = init_queue(0, logits.shape[1], multilabel=rest["multilabel"], device=logits.device)
     if not isinstance(queue, Queue):
         raise TypeError(f"queue must be a Queue, from init_queue or aux.queue, or None, got {type(queue).__name__}")
-    if rest["max_pool_size"] is not None:
-        checks.at_least("max_pool_size", rest["max_pool_size"], 1)
-    rows, noise = logits.shape[0] + queue.logits.shape[0], None
-    if rest["max_pool_size"] is not None and rows > rest["max_pool_size"]:
-        noise = torch.rand(rows, generator=generator, device=logits.device)
-    if (message := too_few(own.get("k"), rows)) and not torch.compiler.is_compiling():
+    pool, size, noise = logits.shape[0] + queue.logits.shape[0], rest["max_pool_size"], None
+    if size is not None:
+        checks.at_least("max_pool_size", size, 1)
+        if pool > size:
+            noise = torch.rand(pool, generator=generator, device=logits.device)
+    if (message := too_few(own.get("k"), pool)) and not torch.compiler.is_compiling():
         warnings.warn(message, stacklevel=4)
     check_gate(gate, logits.shape[1])
     objective = with_gate(partial(objective, **of_objective, **own), gate, temperature=temperature)
     rest |= {"noise": noise, "iid_aware": iid_aware, "live_aware": gate is not None}
     with without_autocast(logits.device.type):
-        loss, aux = pooled_loss(objective, logits, targets, queue, **rest)
+        loss, aux = pooled_loss(objective, queue=queue, **rows, **rest)
     gate = aux.gate if gate is None or rest["update_queue"] else gate
     # `torch.func` rejects None in an aux
     return loss, ops.replaced(aux, gate=gate, diagnostics=ops.present(aux.diagnostics))

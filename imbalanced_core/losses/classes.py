@@ -14,6 +14,7 @@ derivative are 0, so that one `where` masks a position. Probabilities have no `v
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from imbalanced_core import ops
 from imbalanced_core.losses.focal import above_zero, power
@@ -147,11 +148,10 @@ def cross_entropy_and(
 
 def symmetric(epsilon: float, *, of_ids: bool) -> Callable[..., Array]:
     """f(logits, ids or probabilities, where, valid, alpha, beta, axis=...)."""
+    functions: tuple[Any, ...] = (_symmetric_mix, _symmetric_mix_by_targets, _symmetric_mix_by_numbers)
     if of_ids:
         functions = (_symmetric_ids, None, _symmetric_ids_by_numbers)
-    else:
-        functions = (_symmetric_mix, _symmetric_mix_by_targets, _symmetric_mix_by_numbers)  # type: ignore[assignment]
-    return ops.with_class_derivative(*(f and partial(f, epsilon=epsilon) for f in functions))  # type: ignore[arg-type]
+    return ops.with_class_derivative(*(f and partial(f, epsilon=epsilon) for f in functions))
 
 
 def _symmetric_ids(

@@ -66,10 +66,12 @@ def python_number(name: str, value: Any, interval: str = "[0, 1]") -> None:
     require(0 < value < 1 or (value == 0 and "[" in interval) or (value == 1 and "]" in interval), name, rule, value)
 
 
-def less(name: str, value: float, other_name: str, other: float) -> None:
-    """The number is less than another; under `torch.compile` numbers may be symbolic and cannot be printed."""
-    if not value < other:
-        raise ValueError(f"{name} must be less than {other_name}, {other}, got {value!r}")
+def band(alpha: float, beta: float) -> None:
+    """Python numbers with 0 <= alpha < beta <= 1; under `torch.compile` they may be symbolic and cannot be printed."""
+    python_number("alpha", alpha)
+    python_number("beta", beta)
+    if not alpha < beta:
+        raise ValueError(f"alpha must be less than beta, {beta}, got {alpha!r}")
 
 
 def numbers(rules: Mapping[str, Callable[[str, Any], None]], **values: Any) -> None:

@@ -72,9 +72,7 @@ def partial_auc(
     References:
         McClish, Analyzing a Portion of the ROC Curve, Medical Decision Making 1989
     """
-    checks.python_number("alpha", alpha)
-    checks.python_number("beta", beta)
-    checks.less("alpha", alpha, "beta", beta)
+    checks.band(alpha, beta)
     xp = array_namespace(scores)
     curve = _curve_of(scores, positives, where, weights)
     fpr = _ratio(curve.negatives, curve.negatives[..., -1:])

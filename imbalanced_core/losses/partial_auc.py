@@ -151,9 +151,7 @@ def _band(
     checks.one_of("tau_scale", tau_scale, BAND_TEMPERATURE_SCALES)
     checks.one_of("quantile_interpolation", quantile_interpolation, INTERPOLATIONS)
     checks.at_least("n_knots", n_knots, 2)
-    for name, rate in (("alpha", alpha), ("beta", beta)):
-        checks.python_number(name, rate)
-    checks.less("alpha", alpha, "beta", beta)
+    checks.band(alpha, beta)
     inner = [alpha + (beta - alpha) * (k / (n_knots - 1)) for k in range(1, n_knots - 1)]
     levels = [level_below(rate) for rate in (alpha, *inner, beta)]
     shares_sort = tau_scale == "iqr" and quantile_interpolation == "higher"

@@ -196,7 +196,7 @@ def with_options(kinds: type, defaults: Mapping[str, Any]) -> Callable[[Function
 def split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The keywords of objectives, except the temperature, and the keywords of the step."""
     rest = dict(options)
-    return {name: rest.pop(name) for name in ("temperature_scale", "margin") if name in rest}, rest
+    return {name: rest.pop(name) for name in ("temperature_scale", "margin")}, rest
 
 
 def unknown_keyword(function: str, keyword: str, known: Iterable[str]) -> TypeError:

@@ -48,12 +48,12 @@ class RankingState(distributed.GroupMember):
     _spread_watch: SpreadWatch
     _draws: Tensor
 
-    def _start_state(self, temperature: float, *, multilabel: bool, persistent: bool) -> None:
+    def _start_state(self, temperature: float, *, persistent: bool) -> None:
         checks.positive("temperature", validation.number(temperature))
         if self.class_parallel:
             self._held_block: Block | None = None  # None: the queue is empty, so it fits any block
             self.register_buffer("queue_block", torch.tensor(_NO_BLOCK), persistent=persistent)
-        by_class = multilabel or self.class_parallel
+        by_class = self.multilabel or self.class_parallel
         empty = queue.empty(self.queue_size, self.num_classes, xp=xp, multilabel=by_class)
         for name, buffer in zip(_QUEUE_BUFFERS, empty, strict=True):
             self.register_buffer(name, buffer, persistent=persistent)

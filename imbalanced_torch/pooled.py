@@ -66,7 +66,7 @@ class PooledLoss(RankingState):
         self._has_warned = False
         preset = f"use {type(self).__name__}.recommended(...), or " if hasattr(self, "recommended") else ""
         self._spread_watch = SpreadWatch("" if self.gated else f": {preset}mix it with a weighted cross entropy")
-        self._start_state(temperature, multilabel=self.multilabel, persistent=persistent)
+        self._start_state(temperature, persistent=persistent)
         if self.class_parallel:
             size, rule = self.max_pool_size, "None with class_parallel=True"
             checks.require(size is None, "max_pool_size", rule, size)

@@ -82,13 +82,9 @@ def class_parallel_loss(
     inputs["targets"] = class_block.row_labels(targets, shape=tuple(logits.shape), **reading)
     inputs["is_storable"] = torch.isfinite(logits.detach()).all(dim=1)
     block = _exchange(inputs, layout, multilabel, distributed.gradient_scale(process_group, grad_reduction))
-    options |= {
-        "first": layout.rank * layout.width,
-        "width": layout.width,
-        "num_classes": num_classes,
-        "reduction": reduction,
-    }
-    loss, result = block_loss(objective, block, queue, share=partial(_share, layout=layout), **options)
+    options |= {"first": layout.rank * layout.width, "width": layout.width, "num_classes": num_classes}
+    options |= {"reduction": reduction, "share": partial(_share, layout=layout)}
+    loss, result = block_loss(objective, block, queue, **options)
     count = positive_count(inputs["targets"], num_classes, ops.widen(logits).dtype)
     return loss, ops.replaced(result, diagnostics=ops.replaced(result.diagnostics, grad_pos_count=count))
 

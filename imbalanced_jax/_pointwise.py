@@ -95,13 +95,11 @@ def class_loss(
     """As `label_loss`, for exclusive classes and `ClassOptions`; "mean_positive" needs a background class."""
     numbers = _checked(numbers, static, rules)
     if "class_counts" in numbers:
-        counts = validation.as_floats("class_counts", numbers["class_counts"], checks.positive_values)
-        numbers["class_counts"] = counts
-    validation.check_static(reduction=reducing["reduction"])
+        numbers["class_counts"] = validation.as_floats("class_counts", numbers["class_counts"], checks.positive_values)
+    validation.check_static(reduction=reducing["reduction"], axis=axis, ignore_index=ignore_index)
     if background_class is None:
-        checks.one_of("reduction", reducing["reduction"], ("mean", "sum", "none"))
+        checks.one_of("reduction", reducing["reduction"], reductions.CLASS_REDUCTIONS)
     validation.check_arrays(logits=logits, targets=targets, sample_weight=sample_weight)
-    validation.check_static(axis=axis, ignore_index=ignore_index)
     checks.index("axis", axis)
     checks.index("ignore_index", ignore_index)
     checks.logits_of_ids("logits", logits, targets)

@@ -39,14 +39,19 @@ def times_logistic_derivative(
     return derivative.grad_input(x, at, grad_input=x) if reuse else derivative(x, at)
 
 
+def _cleared(x: torch.Tensor, where: torch.Tensor, largest: float) -> tuple[torch.Tensor, torch.Tensor]:
+    kept = constants.where(where, x, 0.0)
+    if torch.compiler.is_compiling():  # which evaluates isnan one by one
+        is_nan = kept != kept
+        return torch.where(is_nan, 0.0, kept.clamp(-largest, largest)), is_nan.any(dim=-1)
+    return kept.clamp(-largest, largest).nan_to_num(nan=0.0), kept.isnan().any(dim=-1)
+
+
 class _Clear(torch.autograd.Function):
     """`ops.clear`, with a derivative of few calls."""
 
+    forward = staticmethod(_cleared)
     generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: torch.Tensor, where: torch.Tensor, largest: float) -> tuple[torch.Tensor, torch.Tensor]:
-        return _cleared(x, where, largest)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
@@ -88,14 +93,6 @@ class _Logistic(torch.autograd.Function):
         return times_logistic_derivative(cotangent, x)
 
     jvp = backward  # the same product
-
-
-def _cleared(x: torch.Tensor, where: torch.Tensor, largest: float) -> tuple[torch.Tensor, torch.Tensor]:
-    kept = constants.where(where, x, 0.0)
-    if torch.compiler.is_compiling():  # which evaluates isnan one by one
-        is_nan = kept != kept
-        return torch.where(is_nan, 0.0, kept.clamp(-largest, largest)), is_nan.any(dim=-1)
-    return kept.clamp(-largest, largest).nan_to_num(nan=0.0), kept.isnan().any(dim=-1)
 
 
 def clear(x: torch.Tensor, where: torch.Tensor, largest: float) -> tuple[torch.Tensor, torch.Tensor]:

@@ -137,7 +137,7 @@ def _counts_at(scores: Array, weights: Array, temperature: Array, at: Array, sta
         return Counts(_dense(scores, weights, temperature), None)
     if start and is_small(scores, start):
         return Counts(_at_newest(scores, weights, temperature, at, start=start), None)
-    return _in_blocks(scores, weights, temperature, at)
+    return _in_blocks(scores, weights, temperature, at, requested)
 
 
 def _participants(requested: int, weights: Array, at: Array) -> Array | None:
@@ -192,11 +192,10 @@ def _within_range(scores: Array, temperature: Array) -> tuple[Array, Array]:
     return xp.clip(scores, min=-largest, max=largest), temperature
 
 
-def _in_blocks(scores: Array, weights: Array, temperature: Array, at: Array) -> Counts:
-    """The counts of the requested items of long rows."""
+def _in_blocks(scores: Array, weights: Array, temperature: Array, at: Array, requested: int | None) -> Counts:
+    """The counts of the requested items of long rows, at most this many per row."""
     scores, order = ops.sort_with_order(scores)
     weights = of_each_sum(weights, order)
-    requested = ops.greatest_count(at)
     if requested is None or requested > _FEW * order.shape[-1]:
         return Counts(_at_all(scores, weights, temperature), order)
     indices = ops.indices_of(ops.gather(at, order), max(1, requested))

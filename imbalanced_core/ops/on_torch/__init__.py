@@ -25,7 +25,7 @@ from imbalanced_core.ops.on_torch.order import (
     sort_with_order,
     zero_diagonal,
 )
-from imbalanced_core.ops.on_torch.pieces import in_pieces, is_eager, is_eager_cpu, may_overwrite
+from imbalanced_core.ops.on_torch.pieces import in_pieces, is_eager_cpu, may_overwrite
 from imbalanced_core.ops.on_torch.scores import clear, logistic, sigmoid, times_logistic_derivative
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor
 
@@ -30,9 +31,8 @@ def prior_correction(
     without items, is a ValueError.
     """
     validation.check_tensors(logits=logits)
-    given = {"weights": weights, "train_prior": train_prior, "prior": prior}
-    numbers = {k: None if x is None else validation.as_tensor(k, x).to(logits.device) for k, x in given.items()}
-    for name, values in numbers.items():
-        below = 1.0 if binary and name != "weights" else math.inf
-        checks.positive_values(validation.readable(values), name=name, below=below)
+    numbers: dict[str, Tensor | None] = {}
+    for name, given in (("weights", weights), ("train_prior", train_prior), ("prior", prior)):
+        check = partial(checks.positive_values, below=1.0 if binary and name != "weights" else math.inf)
+        numbers[name] = None if given is None else validation.as_tensor(name, given, check).to(logits.device)
     return core.prior_correction(logits, **numbers, tau=tau, binary=binary)

@@ -59,8 +59,6 @@ def all_gather_with_grad(tensor: Tensor, *, process_group: Any = None) -> Tensor
 def all_gather_no_grad(tensor: Tensor, *, process_group: Any = None) -> Tensor:
     """As `all_gather_with_grad`, but without gradient: for targets, weights and masks."""
     _require_initialized("all_gather_no_grad")
-    if dist.get_world_size(process_group) == 1:
-        return tensor
     return all_gather_with_grad(tensor.detach(), process_group=process_group)
 
 

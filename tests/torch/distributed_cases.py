@@ -120,7 +120,9 @@ def public_gathers(ranks: Ranks, groups: dict[int, dist.ProcessGroup]) -> None:
     assert distributed.all_gather_no_grad(strided).shape == (6, 2)
     if ranks.rank == 0:
         assert distributed.all_gather_with_grad(own, process_group=groups[1]) is own
-        assert distributed.all_gather_no_grad(own, process_group=groups[1]) is own
+        alone = distributed.all_gather_no_grad(own, process_group=groups[1])
+        assert torch.equal(alone, own)
+        assert not alone.requires_grad
 
 
 def disagreements(ranks: Ranks) -> None:

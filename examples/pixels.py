@@ -32,6 +32,7 @@ METHODS = [
     "focal",
     "focal from the prior",
     "hard negatives",
+    "hard neg. from the prior",
     "pAUC preset",
     "Smooth-AP preset",
 ]
@@ -122,7 +123,7 @@ def make_loss(method: str, share: float) -> Callable[[Tensor, Tensor], Tensor]:
         return nn.BCEWithLogitsLoss()
     if method.startswith("focal"):
         return SigmoidFocalLoss()
-    if method == "hard negatives":
+    if method.startswith("hard neg"):
         return HardNegativeLoss(axis=None)  # all pixels of the batch compete
     if method.startswith("pAUC"):
         preset: nn.Module = PAUCAtBudgetLoss.recommended(num_classes=1, budget=0.01, queue_size=0)

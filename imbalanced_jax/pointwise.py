@@ -165,7 +165,7 @@ def ldam_loss(
 
     In the paper the logits are cosines, and class reweighting starts late in training: pass it as `sample_weight`.
     Arguments as for `logit_adjusted_loss`, with `max_margin`, m >= 0, the margin of the rarest class, and `scale`,
-    which is s > 0, instead of `tau`; s · m must be at most 80. See `imbalanced_core.losses.long_tail.ldam`.
+    which is s > 0, instead of `tau`; s · m must be at most 60. See `imbalanced_core.losses.long_tail.ldam`.
     """
     long_tail.check_margin(validation.number(max_margin), validation.number(scale))
     numbers = {"class_counts": class_counts, "max_margin": max_margin, "scale": scale}

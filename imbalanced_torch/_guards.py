@@ -37,7 +37,7 @@ class SpreadWatch:
         if self._steps % _STEPS == 0 and targets.numel() in (len(logits), logits.numel()):  # else the step raises
             where = validation.values_of(targets != ignore_index).reshape(len(logits), -1)
             with np.errstate(all="ignore"):  # infinite and very large scores
-                self._look(validation.values_of(logits.float()), where)  # float16 overflows
+                self._look(validation.values_of(logits.double()), where)  # sums of many float32 rows round
         self._steps += 1
 
     def _look(self, scores: np.ndarray, where: np.ndarray) -> None:

@@ -69,7 +69,7 @@ class LDAMLoss(ClassLoss):
     Args:
         class_counts, **options: see `imbalanced_torch.long_tail`.
         max_margin: m >= 0, the margin of the rarest class.
-        scale: s > 0; s · m must be at most 80.
+        scale: s > 0; s · m must be at most 60.
     """
 
     function = staticmethod(long_tail.ldam)

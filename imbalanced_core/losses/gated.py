@@ -91,9 +91,10 @@ def gated(
         # Without pairs to measure it moves too: otherwise rare positives would train on noise for hundreds of steps.
         found = ops.where(ranks, 1.0 - sharply_missed, LIMITS[0])
         moved = ops.stop_gradient(reached + MEMORY * (found - reached))
-        reached = ops.where(items.has_nan, reached, moved)  # a bad step leaves the state as it was
-        earned = xp.clip((reached - LIMITS[0]) / (LIMITS[1] - LIMITS[0]), min=0.0, max=1.0)
-        w = LEAST_WEIGHT + (1.0 - LEAST_WEIGHT) * earned
+        is_bad = items.has_nan | xp.isnan(moved)  # of scores, or of the temperature: the state stays as it was
+        reached = ops.where(is_bad, reached, moved)
+        slope = (1.0 - LEAST_WEIGHT) / (LIMITS[1] - LIMITS[0])
+        w = xp.clip(slope * reached + (LEAST_WEIGHT - slope * LIMITS[0]), min=LEAST_WEIGHT, max=1.0)
         of_contrast, of_ranking = SCALE - SCALE * w, w  # as 4 SCALE = 1
         progress = {"reached": reached}
     unit = xp.clip(ops.stop_gradient(figures["tau_eff"]), max=LARGEST_UNIT)

@@ -99,7 +99,8 @@ def ldam(
     mix Σ_c y_c loss(c), as in mixup. It is computed as CE + log(1 + (exp(s Δ_y) − 1) (1 − p_y)) with p of s · logits.
 
     Arguments and results as for `logit_adjusted`, except `max_margin`, m >= 0 (0 gives the cross entropy of the scaled
-    logits), and `scale`, s > 0. The product s · m must be at most 80, so that exp(s Δ) is finite.
+    logits), and `scale`, s > 0. The product s · m must be at most 60: exp(s Δ) times 1 − p_y keeps its digits
+    where that is tiny.
 
     Cost: that of cross entropy, and one pass over the logits; for probabilities some more.
 
@@ -120,10 +121,10 @@ def ldam(
 
 
 def check_margin(max_margin: Array | float, scale: Array | float) -> None:
-    """Checks both numbers of LDAM, and that exp(s · m) is finite if they can be read."""
+    """Checks both numbers of LDAM, and their product if they can be read."""
     checks.numbers(RULES, max_margin=max_margin, scale=scale)
-    if isinstance(scale, (int, float)) and isinstance(max_margin, (int, float)) and scale * max_margin > 80:
-        raise ValueError(f"max_margin must be at most 80 / scale = {80 / scale:g}, got {max_margin!r}")
+    if isinstance(scale, (int, float)) and isinstance(max_margin, (int, float)) and scale * max_margin > 60:
+        raise ValueError(f"max_margin must be at most 60 / scale = {60 / scale:g}, got {max_margin!r}")
 
 
 def sigmoid_logit_adjusted(

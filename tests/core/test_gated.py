@@ -83,3 +83,12 @@ def test_a_step_without_rows_has_a_loss_of_zero(ranking):
     assert loss == 0
     assert not result.valid.any()
     assert np.isfinite(result.gate.reached).all()
+
+
+def test_a_nan_leaves_the_gate_of_its_class_as_it_was(rng):
+    scores = rng.standard_normal((20, 2)).astype(np.float32)
+    scores[0, 0] = np.nan
+    gate = opened(2, xp=np)._replace(reached=np.float32([0.7, 0.5]))
+    objective = with_gate(band_auc, gate, temperature=0.1)
+    _, result = pooled_loss(objective, scores, np.arange(20) % 2, empty(0, 2, xp=np), live_aware=True)
+    assert (result.gate.reached == gate.reached).tolist() == [True, False]

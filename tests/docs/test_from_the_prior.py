@@ -29,7 +29,7 @@ def test_pixels(noise, monkeypatch, capsys):
     monkeypatch.setattr(pixels, "TEST", 10)
     pixels.main(["--seeds", "2", "--steps", "2", *noise])
     printed = capsys.readouterr().out
-    assert table_of(printed, pixels.METHODS).shape == (8, 1)
+    assert table_of(printed, pixels.METHODS).shape == (9, 1)
     assert ("wrong masks" in printed) == bool(noise)
     assert printed.splitlines()[-1].startswith("learning rates: BCE 0.0")
 

@@ -633,8 +633,19 @@ def test_gradients_by_probabilities_and_numbers(generator):
         assert torch.autograd.gradgradcheck(function, inputs)
 
 
-def test_a_margin_whose_exponential_is_infinite_is_refused():
-    with pytest.raises(ValueError, match=r"^max_margin must be at most 80 / scale = 2\.66667, got 3\.0"):
+@pytest.mark.parametrize("gap", [1.0, 40.0, 60.0, 87.0, 95.0])
+def test_the_greatest_margin_keeps_the_loss_of_confident_logits(gap):
+    logits, targets = torch.zeros(1, 1000), torch.tensor([3])
+    logits[0, 3] = gap / 60
+    loss = LDAMLoss([1.0] * 1000, max_margin=1.0, scale=60.0)
+    value, gradient = value_and_grad(loss, logits, targets)
+    precise, slope = value_and_grad(loss, logits.double(), targets)
+    assert value == pytest.approx(precise, rel=1e-5, abs=1e-7)
+    np.testing.assert_allclose(gradient, slope, rtol=1e-4, atol=1e-6)
+
+
+def test_a_margin_that_is_too_great_is_refused():
+    with pytest.raises(ValueError, match=r"^max_margin must be at most 60 / scale = 2, got 3\.0"):
         LDAMLoss([1.0, 2.0, 3.0], max_margin=torch.tensor(3.0))
 
 

@@ -334,6 +334,15 @@ def test_an_outlier_in_an_earlier_batch_is_no_collapse_later(monkeypatch):
         loss_fn(logits / 200, targets)
 
 
+def test_a_collapse_of_many_scores_far_from_zero_is_seen(monkeypatch):
+    monkeypatch.setattr(_guards, "_STEPS", 1)
+    scores = torch.randn(2**18, 2, generator=torch.Generator().manual_seed(0))
+    watch, where = _guards.SpreadWatch(""), torch.zeros(2**18, 2)
+    watch(scores, where, -100)
+    with pytest.warns(UserWarning, match="has shrunk"):
+        watch(scores * 0.003 - 7.3, where, -100)
+
+
 def test_a_loss_received_by_another_process_has_memory_of_its_own():
     loss_fn = filled().share_memory()  # as `torch.multiprocessing` does with an argument
     assert loss_fn.queue_logits.is_shared()
@@ -390,6 +399,25 @@ def test_every_training_step_draws_anew_and_validation_does_not():
     loss_fn.train()(*batch(1))
     frozen._draws.copy_(loss_fn._draws)
     assert frozen(*batch(1)) != loss_fn.eval()(*batch(1))
+
+
+def test_a_step_with_a_bad_temperature_leaves_the_gate_as_it_was():
+    loss_fn = PAUCAtBudgetLoss.recommended(2, 0.1)
+    loss_fn(*batch(0))
+    before = loss_fn.gate.reached.clone()
+    loss_fn._temperature.fill_(torch.nan)
+    assert loss_fn(*batch(1)).isnan()
+    assert torch.equal(loss_fn.gate.reached, before)
+
+
+@pytest.mark.parametrize("generator", [None, torch.Generator()])
+def test_a_refused_batch_draws_nothing(generator):
+    loss_fn, (logits, targets) = subsampled(generator=generator), batch(0, 32)
+    before = loss_fn._draws.clone(), None if generator is None else generator.get_state()
+    with pytest.raises(ValueError, match="class ids"):
+        loss_fn(logits, targets + 7)
+    assert loss_fn._draws == before[0]
+    assert generator is None or torch.equal(generator.get_state(), before[1])
 
 
 def test_a_generator_decides_the_draws():

@@ -15,6 +15,8 @@ from jax import Array
 from imbalanced_core import checks
 from imbalanced_core.losses import class_balance
 
+_OPTIONAL = ("where", "sample_weight", "iid_mask")  # arguments of every loss that may be None
+
 
 def can_read(array: Any) -> bool:
     """Whether the values can be read without cost: a numpy array, or a JAX array on the CPU of this process."""
@@ -36,7 +38,7 @@ def readable(array: Any) -> np.ndarray | None:
 def check_arrays(**inputs: Any) -> None:
     """Raises a TypeError, naming the argument, if one is not an array of real numbers, or None where optional."""
     for name, value in inputs.items():
-        if value is None and name in ("where", "sample_weight", "iid_mask"):
+        if value is None and name in _OPTIONAL:
             continue
         if not isinstance(value, (Array, np.ndarray, np.generic)):
             kind = "None" if value is None else f"{type(value).__module__}.{type(value).__name__}"

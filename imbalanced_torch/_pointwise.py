@@ -57,8 +57,8 @@ class PointwiseLoss(distributed.GroupMember):
     ) -> None:
         super().__init__()
         for name in unknown:  # named here, since Python would name this class
-            constructors = (base.__init__ for base in type(self).__mro__ if issubclass(base, PointwiseLoss))
-            known = {name for constructor in constructors for name in inspect.signature(constructor).parameters}
+            bases = (base for base in type(self).__mro__ if issubclass(base, PointwiseLoss))
+            known = dict.fromkeys(option for base in bases for option in inspect.signature(base).parameters)
             raise unknown_keyword(type(self).__name__, name, known)
         checks.one_of("reduction", reduction, self.reductions)
         check_options({"gather_distributed": gather_distributed, "grad_reduction": grad_reduction})

@@ -164,10 +164,11 @@ class PooledLoss(RankingState):
         logits = rows["logits"]
         if "k" in self._own and (message := too_few(self.k, logits.shape[0] + self.queue_size)):
             self._warn_once(message, stacklevel=6)
-        check = partial(self._check_values, rows)  # the gathered ones: every rank raises, and none hangs
-        if self.max_pool_size is not None:
-            check()  # before anything is drawn
-        options |= {"max_pool_size": self.max_pool_size, "noise": self._noise(logits, learns), "check": check}
+        if self.max_pool_size is None:
+            options["check"] = partial(self._check_values, rows)  # the gathered ones: every rank raises, and none hangs
+        else:
+            self._check_values(rows)  # before anything is drawn
+        options |= {"max_pool_size": self.max_pool_size, "noise": self._noise(logits, learns)}
         with without_autocast(logits.device.type):
             loss, result = pooled_loss(self._objective(), queue=self.queue, **rows, **options, **wanted)
         if update_queue:

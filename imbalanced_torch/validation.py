@@ -16,11 +16,13 @@ from imbalanced_core import checks
 from imbalanced_core.ops.on_torch.order import readable, values_of
 from imbalanced_core.ops.on_torch.pieces import is_eager_cpu as can_read
 
+_OPTIONAL = ("where", "sample_weight", "iid_mask")  # arguments of every loss that may be None
+
 
 def check_tensors(**inputs: Any) -> None:
     """Raises a TypeError, naming the argument, if one is not a dense tensor of real numbers, or None where optional."""
     for name, value in inputs.items():
-        if value is None and name in ("where", "sample_weight", "iid_mask"):
+        if value is None and name in _OPTIONAL:
             continue
         if not isinstance(value, Tensor):
             kind = "None" if value is None else f"{type(value).__module__}.{type(value).__name__}"

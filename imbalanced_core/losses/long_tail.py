@@ -99,8 +99,8 @@ def ldam(
     mix Σ_c y_c loss(c), as in mixup. It is computed as CE + log(1 + (exp(s Δ_y) − 1) (1 − p_y)) with p of s · logits.
 
     Arguments and results as for `logit_adjusted`, except `max_margin`, m >= 0 (0 gives the cross entropy of the scaled
-    logits), and `scale`, s > 0. The product s · m must be at most 60: exp(s Δ) times 1 − p_y keeps its digits
-    where that is tiny.
+    logits), and `scale`, s > 0. The product s · m must be at most 60, so that exp(s Δ) (1 − p_y) keeps its
+    digits where 1 − p_y is tiny.
 
     Cost: that of cross entropy, and one pass over the logits; for probabilities some more.
 

@@ -143,7 +143,7 @@ def _counts_at(scores: Array, weights: Array, temperature: Array, at: Array, sta
 def _participants(requested: int, weights: Array, at: Array) -> Array | None:
     """The indices [..., m] of the requested items and of those with a weight, where the other items cost much."""
     n = at.shape[-1]
-    if requested * math.prod(at.shape) <= _PAIRS_TO_KEEP * weights.shape[-2]:  # of two kinds, most have one
+    if requested * math.prod(at.shape) <= _PAIRS_TO_KEEP * weights.shape[-2]:  # with two kinds few weigh 0
         return None
     participates = at | array_namespace(weights).any(weights != 0, axis=-2)
     count = ops.greatest_count(participates)

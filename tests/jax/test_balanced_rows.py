@@ -34,6 +34,18 @@ def test_one_key_gives_one_batch():
     assert (rows[0] != rows[2]).any()
 
 
+@pytest.mark.parametrize(
+    ("key", "labels", "message"),
+    [
+        (0, LABELS, "key must be an array of jax.random.key, got 0"),
+        (jax.random.key(0), jax.random.key(1), "labels must be an array of bools, integers or floats, got dtype key"),
+    ],
+)
+def test_a_wrong_key_or_a_key_as_labels_is_named(key, labels, message):
+    with pytest.raises(TypeError, match=message):
+        balanced_rows(key, labels, 16, ADDED)
+
+
 def test_labels_in_a_closure_are_looked_up_once():
     """The same rows as for traced labels, from a program without the labels."""
     labels = jnp.asarray(LABELS)

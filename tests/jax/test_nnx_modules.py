@@ -253,6 +253,13 @@ def test_misspelt_options_are_named():
         SmoothAPLoss(queue_size=3)
 
 
+@pytest.mark.parametrize("name", ["return_per_class", "return_diagnostics"])
+def test_what_is_returned_is_decided_by_flags(name):
+    module = SmoothAPLoss(CLASSES, queue_size=8)
+    with pytest.raises(ValueError, match=f"^{name} must be True or False, got Queue"):
+        module(batch(0)[0][:, :CLASSES], batch(0)[1], **{name: module.queue})
+
+
 def test_options_may_be_lists_and_numpy_arrays():
     logits, y = batch(0)[0][:, :CLASSES], batch(0)[1]
     expected = softmax_focal_loss(logits, y, alpha=[1.0, 0.5, 2.0])

@@ -303,6 +303,12 @@ def test_the_gradient_of_a_preset_without_positives_is_finite():
     assert (gradient == 0).all()
 
 
+@pytest.mark.parametrize("name", ["gate", "queue"])
+def test_what_is_part_of_the_state_is_no_option_of_a_preset(name):
+    with pytest.raises(TypeError, match=f"^{name} must be part of the state, PresetState"):
+        presets.smooth_ap(*small_batch(), presets.init_state(2), **{name: None})
+
+
 @pytest.mark.parametrize("dtype", [jnp.float64, jnp.bfloat16])
 def test_the_dtype_of_a_state_is_kept(dtype):
     state = presets.init_state(2, queue_size=4, dtype=dtype)

@@ -2,10 +2,12 @@
 
     python docs/make_plots.py
 
-Every curve is computed with the losses of `imbalanced_torch` and `imbalanced_core`; none is drawn by hand.
+Every curve is computed with the losses of `imbalanced_torch` and `imbalanced_core`; none is drawn by hand. The points
+of `expected` are measurements, from docs/study/expected.csv.
 """
 
 import argparse
+import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -295,6 +297,31 @@ def collapse() -> Figure:
     return figure
 
 
+def expected() -> Figure:
+    """Average precision of each loss relative to BCE from the prior, on each kind of data."""
+    with (Path(__file__).parent / "study" / "expected.csv").open() as file:
+        (_, baseline, *losses), *rows = csv.reader(file)
+    figure, (ax,) = panels(1, width=7.5, height=5.2)
+    least = 0.87  # points further to the left are drawn at the edge, with their value
+    for column, (loss, marker, color) in enumerate(zip(losses, "sooX", (GREY, *COLORS[:2], COLORS[3]), strict=True)):
+        known = [(y, float(row[2 + column]) / float(row[1])) for y, row in enumerate(rows) if row[2 + column]]
+        ax.plot(
+            [max(x, least) for _, x in known], [y for y, _ in known], marker, color=color, label=loss, clip_on=False
+        )
+        for y, x in known:
+            if x < least:
+                ax.annotate(f"{x:.2f}", (least, y), (7, -3), textcoords="offset points", fontsize=8, color=color)
+    ax.axvline(1.0, color="black", linewidth=0.8)
+    ax.set_yticks(range(len(rows)), [name for name, *_ in rows], fontsize=8)
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_xlim(left=least)
+    ax.legend(frameon=False, fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.3, 1.0))
+    ax.xaxis.set_major_formatter("{x:.2f}")
+    ax.set_xticks(np.arange(0.88, 1.07, 0.02))
+    ax.set_xlabel(f"average precision / that of {baseline}")
+    return figure
+
+
 PLOTS = {
     "sigmoid_focal": sigmoid_focal,
     "softmax_focal": softmax_focal,
@@ -306,6 +333,7 @@ PLOTS = {
     "engine": engine,
     "logit_scale": logit_scale,
     "collapse": collapse,
+    "expected": expected,
 }
 
 

@@ -1,5 +1,7 @@
 """Small runs of the study and the grid of presets: splits, losses, resuming from files, and the statistics."""
 
+import csv
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -371,3 +373,20 @@ def test_a_problem_of_the_grid_is_as_hard_as_announced():
     assert p.mean() == pytest.approx(0.1, abs=0.003)
     assert float(auc) == pytest.approx(0.85, abs=0.005)
     assert 0.1 < float(ap) < 1
+
+
+def test_the_expected_average_precision_is_that_of_the_runs():
+    with (DOCS / "study" / "expected.csv").open() as file:
+        header, *rows = csv.reader(file)
+    page = (DOCS / "which_loss.md").read_text().replace("| |", "|  |").replace("| |", "|  |")
+    for row in (header, *rows):
+        name = rf"(\[{re.escape(row[0])}\]\(\S+\)|{re.escape(row[0])})"
+        assert re.search(rf"^\| {name} \| {re.escape(' | '.join(row[1:]))} \|$", page, re.MULTILINE), row
+    names = [*header[1:3], "pAUC preset", "Smooth-AP preset", "pairs alone"]
+    fresh, whole = ("\n" + (DOCS / "study" / name).read_text() for name in ("preset_fresh.txt", "runs.txt"))
+    titles = ("Clean rules, held out", "KEEL, held-out", "Flights more", "Insured")
+    parts = [fresh.split("AP / AP of BCE from the prior")[1], *(whole.split(f"\n{title}")[1] for title in titles)]
+    for row, part in zip(rows, parts, strict=False):
+        for name, number in zip(names, row[1:], strict=True):
+            found = re.search(rf"^{name} +(?:12 +)?([\d.]+)", part, re.MULTILINE)
+            assert number == "1.000" or found[1] == number, (row[0], name)

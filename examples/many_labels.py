@@ -29,6 +29,7 @@ NOISE = {"clean labels": 0.0, "noisy labels": 1.0}  # standard deviation of what
 METHODS = [
     "BCE",
     "BCE from the prior",
+    "BCE from 1.5 × the prior",
     "√-weighted BCE",
     "asymmetric",
     "asymmetric from the prior",
@@ -71,8 +72,8 @@ def evaluated(labels: str, seed: int, method: str, *, steps: Sequence[int]) -> l
 
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(FEATURES, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, LABELS))
-    if "from the prior" in method:
-        start_at(model[-1], y[TEST:].mean(dim=0))
+    if "the prior" in method:
+        start_at(model[-1], y[TEST:].mean(dim=0), factor=1.5 if "1.5" in method else 1.0)
     loss_fn = make_loss(method, y[TEST:].sum(dim=0))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     found = []

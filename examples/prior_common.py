@@ -13,11 +13,11 @@ from torch import Tensor, nn
 BASELINE = "BCE from the prior"
 
 
-def start_at(last: nn.Module, share: float | Tensor) -> None:
-    """Starts the bias of the last layer at the log odds of the share of positives."""
+def start_at(last: nn.Module, share: float | Tensor, factor: float = 1.0) -> None:
+    """Starts the bias of the last layer at the log odds of the share of positives, times a factor."""
     share = torch.as_tensor(share, dtype=torch.float32)
     with torch.no_grad():
-        last.bias.copy_(torch.logit(share).expand_as(last.bias))
+        last.bias.copy_((factor * torch.logit(share)).expand_as(last.bias))
 
 
 def expected_ap(scores: NDArray, probability: NDArray) -> float:

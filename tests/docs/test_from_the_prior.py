@@ -58,7 +58,7 @@ def test_many_labels(monkeypatch, capsys):
     monkeypatch.setattr(many_labels, "TRAINING", 400)
     many_labels.main(["--seeds", "2", "--steps", "2", "4"])
     first, second = capsys.readouterr().out.rstrip().split("\n\n")
-    assert table_of(first, many_labels.METHODS).shape == table_of(second, many_labels.METHODS).shape == (8, 2)
+    assert table_of(first, many_labels.METHODS).shape == table_of(second, many_labels.METHODS).shape == (9, 2)
     assert "clean labels, 4 steps" in first
     assert "noisy labels, 2 steps" in second
 
@@ -78,6 +78,8 @@ def test_a_start_at_the_prior():
     assert torch.sigmoid(last.bias).tolist() == pytest.approx([0.01, 0.2])
     prior_common.start_at(last, 0.05)
     assert torch.sigmoid(last.bias).tolist() == pytest.approx([0.05, 0.05])
+    prior_common.start_at(last, 0.05, factor=2.0)
+    assert last.bias.tolist() == pytest.approx([-2 * np.log(19)] * 2)
 
 
 def test_an_interval():

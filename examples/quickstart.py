@@ -1,8 +1,9 @@
-"""Trains one small network with six losses, in PyTorch and in JAX, and compares the results.
+"""Trains one small network with several losses, in PyTorch and in JAX, and compares the results.
 
 The data are real: the handwritten digits of scikit-learn, one digit against the rest. The imbalance is artificial: the
 training images of that digit are thinned to about 2%. Both frameworks start from the same weights and see the same
-batches, so their columns agree. Prints a table for held-out images and draws their precision-recall curves.
+batches, so their columns agree; "from the prior" means that the last bias starts at the log odds of the positives.
+Prints a table for held-out images and draws their precision-recall curves.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from quickstart_data import Problem, average_precision, batch_rows, imbalanced_digits, initial_weights, recall_at
+from quickstart_data import Problem, average_precision, batch_rows, imbalanced_digits, recall_at, starting_weights
 from sklearn.metrics import precision_recall_curve
 from tqdm import tqdm
 
@@ -70,7 +71,7 @@ def describe(problem: Problem, digit: int) -> None:
 
 def train_all(problem: Problem, frameworks: Iterable[str], steps: int, seed: int) -> Scores:
     """Trains one network per framework and loss, with a progress bar per framework."""
-    weights, batches = initial_weights(seed=seed), batch_rows(len(problem.train_y), steps, seed=seed)
+    batches = batch_rows(len(problem.train_y), steps, seed=seed)
     scores: Scores = {}
     for framework in frameworks:
         half = importlib.import_module(f"quickstart_{framework}")
@@ -78,9 +79,10 @@ def train_all(problem: Problem, frameworks: Iterable[str], steps: int, seed: int
         scores[framework] = {}
         with tqdm(total=len(losses) * steps, unit="step", ncols=100, miniters=1) as bar:
             for name, loss_fn in losses.items():
-                bar.set_description(f"{FRAMEWORKS[framework]:7}  {name:18}")
+                bar.set_description(f"{FRAMEWORKS[framework]:7}  {name:20}")
+                weights = starting_weights(name, problem, seed)
                 _, scores[framework][name] = half.train(loss_fn, problem, weights, counted(batches, bar))
-            bar.set_description(f"{FRAMEWORKS[framework]:7}  {'done':18}")
+            bar.set_description(f"{FRAMEWORKS[framework]:7}  {'done':20}")
     return scores
 
 

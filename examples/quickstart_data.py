@@ -47,6 +47,14 @@ def initial_weights(sizes: tuple[int, ...] = (64, 32, 1), seed: int = 0) -> Laye
     ]
 
 
+def starting_weights(name: str, problem: Problem, seed: int = 0) -> Layers:
+    """The initial weights for a loss; of those "from the prior" the last bias is at the log odds of the positives."""
+    *hidden, (kernel, bias) = initial_weights(seed=seed)
+    share = problem.train_y.mean(dtype=float)
+    start = np.log(share / (1 - share)) if name.endswith("from the prior") else 0.0
+    return [*hidden, (kernel, bias + np.float32(start))]
+
+
 def batch_rows(n: int, steps: int, batch_size: int = 128, seed: int = 0) -> np.ndarray:
     """The training rows of every step, [steps, batch_size]: shuffled passes over all n rows."""
     rng = np.random.default_rng(seed)

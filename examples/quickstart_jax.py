@@ -44,8 +44,9 @@ def make_losses(problem: Problem) -> dict[str, Loss]:
 
     return {
         "BCE": stateless(bce),
+        "BCE from the prior": stateless(bce),  # the last bias starts at the log odds: see quickstart_torch.py
         "weighted BCE": stateless(partial(bce, pos_weight=pos_weight(positives, total))),
-        "focal": stateless(partial(sigmoid_focal_loss, alpha=0.75, gamma=2.0)),
+        "focal from the prior": stateless(partial(sigmoid_focal_loss, alpha=0.75, gamma=2.0)),
         "Smooth-AP": Loss(smooth_ap, presets.init_state(num_classes=1)),
         "BCE and recall": Loss(bce_and_recall, init_queue(1024, num_classes=1)),
         "partial AUC": Loss(partial_auc, presets.init_state(num_classes=1)),

@@ -23,8 +23,9 @@ def make_losses(problem: Problem) -> dict[str, LossFn]:
     )
     return {
         "BCE": bce,
+        "BCE from the prior": bce,  # the last bias starts at the log odds: see `quickstart_data.starting_weights`
         "weighted BCE": nn.BCEWithLogitsLoss(pos_weight=pos_weight(positives, total)),
-        "focal": SigmoidFocalLoss(alpha=0.75, gamma=2.0),
+        "focal from the prior": SigmoidFocalLoss(alpha=0.75, gamma=2.0),
         "Smooth-AP": SmoothAPLoss.recommended(num_classes=1),
         "BCE and recall": lambda logits, targets: 0.5 * bce(logits, targets) + 0.5 * recall(logits, targets),
         "partial AUC": PAUCAtBudgetLoss.recommended(num_classes=1, budget=0.005),

@@ -29,7 +29,8 @@ def test_both_halves_have_the_same_losses(problem):
 @pytest.mark.usefixtures("steady_adam")
 @pytest.mark.parametrize("name", loss_names())
 def test_same_trajectory(problem, name):
-    weights, batches = quickstart_data.initial_weights(), quickstart_data.batch_rows(len(problem.train_y), STEPS)
+    weights = quickstart_data.starting_weights(name, problem)
+    batches = quickstart_data.batch_rows(len(problem.train_y), STEPS)
     results = []
     for half in (quickstart_torch, quickstart_jax):
         loss_fn = half.make_losses(problem)[name]
@@ -41,6 +42,15 @@ def test_same_trajectory(problem, name):
     assert np.ptp(torch_losses) > 0  # the losses change
     np.testing.assert_allclose(torch_losses, jax_losses, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(torch_scores, jax_scores, rtol=1e-4, atol=1e-4)
+
+
+def test_a_start_at_the_prior_changes_the_last_bias_alone(problem):
+    plain, prior = (quickstart_data.starting_weights(name, problem) for name in ("BCE", "BCE from the prior"))
+    share = 1 / (1 + np.exp(-prior[-1][1]))
+    np.testing.assert_allclose(share, problem.train_y.mean(), rtol=1e-5)
+    assert prior[-1][1].dtype == np.float32
+    for old, new in zip((*plain[0], plain[1][0]), (*prior[0], prior[1][0]), strict=True):
+        np.testing.assert_array_equal(old, new)
 
 
 def test_prints_the_table_and_draws_the_plot(monkeypatch, capsys, tmp_path):

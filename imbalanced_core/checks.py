@@ -159,10 +159,10 @@ def logits_of_ids(name: str, logits: Array, targets: Array) -> None:
         require(False, name, "of shape [N, C] or [N, *, C] for several class ids", tuple(logits.shape))
 
 
-def boolean(name: str, mask: Array | None) -> None:
-    """TypeError unless the mask has the bool dtype; None passes."""
+def boolean(name: str, mask: Array | None, hint: str = "") -> None:
+    """TypeError unless the mask has the bool dtype; None passes; `hint` comes last."""
     if mask is not None and not array_namespace(mask).isdtype(mask.dtype, "bool"):
-        raise TypeError(f"{name} must be a bool array, got dtype {mask.dtype}; pass {name} == 1")
+        raise TypeError(f"{name} must be a bool array, got dtype {mask.dtype}; pass {name} == 1{hint}")
 
 
 def broadcastable(name: str, array: Array | None, other_name: str, other: Array) -> None:

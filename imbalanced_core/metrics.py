@@ -242,8 +242,9 @@ def _read_rows(
 
     The mask excludes NaN scores of weight 0, but includes other scores of weight 0.
     """
-    checks.floating("scores", scores, "; pass scores * 1.0")
-    checks.boolean("positives", positives)
+    order = " (scores come first, the reverse of scikit-learn)"
+    checks.floating("scores", scores, f"; pass scores * 1.0{order}")
+    checks.boolean("positives", positives, order)
     checks.same_shape("positives", positives, "scores", scores)
     checks.boolean("where", where)
     checks.broadcastable("where", where, "scores", scores)

@@ -60,6 +60,7 @@ def sigmoid_focal_loss(
     Formula, logits, targets, `alpha`, `gamma` and the paper: `imbalanced_core.losses.pointwise.sigmoid_focal`;
     `ignore_index` (default None), `where`, `sample_weight`, `reduction`, `axis_name`: see `imbalanced_jax.pointwise`.
     `alpha` may also be −1, for no weights, or a sequence: use w / (1 + w) for `w = imbalanced_jax.pos_weight(...)`.
+    Start the last bias at the log odds of the positives, and compare with BCE from that start: `docs/focal.md`.
     """
     if validation.holds_numbers(alpha):
         alpha = validation.as_floats("alpha", alpha, checks.probabilities)
@@ -87,6 +88,7 @@ def softmax_focal_loss(
     `imbalanced_core.losses.pointwise.softmax_focal`; `ignore_index`, `axis`, the class axis, `sample_weight`,
     `reduction` and `axis_name`: see `imbalanced_jax.pointwise`. `alpha` may also be a sequence; see
     `imbalanced_jax.class_weights`. `background_class` is the class id that "mean_positive" does not count.
+    Start the last biases at the log of the class shares, and compare with cross entropy from that start.
     """
     if alpha is not None:
         alpha = validation.as_floats("alpha", alpha, checks.weights)
@@ -109,7 +111,7 @@ def symmetric_cross_entropy_loss(
     epsilon: float = 1e-8,
     **options: Unpack[ClassOptions],
 ) -> Array:
-    """Cross entropy plus reverse cross entropy, for noisy labels.
+    """Cross entropy plus reverse cross entropy, for noisy labels, but not for rare positives: `docs/cross_entropy.md`.
 
     Formula, `alpha` and `beta` >= 0, `epsilon` in (0, 1), and the paper:
     `imbalanced_core.losses.pointwise.symmetric_cross_entropy`. All else as for `softmax_focal_loss`.
@@ -214,7 +216,7 @@ def asymmetric_loss(
     loss = y (1 − p)^γ₊ (−log p) + (1 − y) p_m^γ₋ (−log(1 − p_m)) with p = σ(logit) and p_m = max(p − m, 0); see
     `imbalanced_core.losses.hard_examples.asymmetric`. Logits, targets and options as for `sigmoid_focal_loss`;
     `gamma_pos` and `gamma_neg` are γ₊ and γ₋ >= 0, and `clip` is m in [0, 1), static under jit: a negative with p <= m
-    has loss and gradient 0.
+    has loss and gradient 0, so do not start the last bias at the prior.
     """
     numbers, static = {"gamma_pos": gamma_pos, "gamma_neg": gamma_neg}, {"clip": clip}
     return label_loss(
@@ -229,8 +231,8 @@ def hard_negative_loss(
     """Binary cross entropy over all positives and the hardest negatives, those with the highest logits.
 
     `share`, `axis` and the paper: `imbalanced_core.losses.hard_examples.hard_negative`; both are static under jit. A
-    mean is over the kept entries. With `axis_name` the negatives of all devices compete (`axis` 0 or None). All else as
-    for `sigmoid_focal_loss`.
+    mean is over the kept entries. With `axis_name` the negatives of all devices compete (`axis` 0 or None). Start the
+    last bias at the log odds of the positives. All else as for `sigmoid_focal_loss`.
     """
     static = {"share": share, "axis": axis, "axis_name": distributed.axis_names(options["axis_name"])}
     return label_loss(_hard_negative, logits, targets, {}, rules=hard_examples.RULES, static=static, **options)

@@ -44,7 +44,7 @@ class AsymmetricLoss(LabelLoss):
     Args:
         gamma_pos: γ₊ >= 0.
         gamma_neg: γ₋ >= 0.
-        clip: m in [0, 1): a negative with p <= m has loss and gradient 0.
+        clip: m in [0, 1): a negative with p <= m has loss and gradient 0, so do not start the last bias at the prior.
         **options: see `imbalanced_torch.hard_examples`.
     """
 
@@ -62,7 +62,8 @@ class HardNegativeLoss(LabelLoss):
 
     Of n competing negatives (targets below ½), 1 + ⌊share · (n − 1)⌋ are kept, and all that tie with the last of these;
     a mean is over the kept entries. With several processes the negatives of all processes compete (`axis` 0 or None):
-    their logits are gathered. The paper: `imbalanced_core.losses.hard_examples.hard_negative`.
+    their logits are gathered. Start the last bias at the log odds of the positives.
+    The paper: `imbalanced_core.losses.hard_examples.hard_negative`.
 
     Args:
         share: in [0, 1]; 1 is the binary cross entropy.

@@ -37,7 +37,8 @@ from imbalanced_torch.validation import holds_numbers, numbers_per_class
 class SigmoidFocalLoss(LabelLoss):
     """Focal loss of independent binary predictions: binary or multi-label classification.
 
-    loss = α_t (1 − p_t)^γ BCE(logit, y) with p = σ(logit), p_t = p·y + (1 − p)(1 − y), α_t = α·y + (1 − α)(1 − y). The
+    loss = α_t (1 − p_t)^γ BCE(logit, y) with p = σ(logit), p_t = p·y + (1 − p)(1 − y), α_t = α·y + (1 − α)(1 − y).
+    Start the last bias at the log odds of the positives, and compare with BCE from that start: `docs/focal.md`. The
     paper: `imbalanced_core.losses.pointwise.sigmoid_focal`.
 
     Args:
@@ -80,7 +81,8 @@ class SoftmaxFocalLoss(ClassLoss):
     Class ids: loss = α_y (1 − p_y)^γ CE(logits, y; label_smoothing). Probabilities: loss = Σ_c y_c α_c (1 − p_c)^γ
     (−log p_c), linear in y, with y mixed with the uniform distribution by `label_smoothing` first. With γ = 0 it equals
     `torch.nn.CrossEntropyLoss(reduction="none")`, except for class ids with both class weights and smoothing: α_y then
-    weights the smoothed sum, whereas PyTorch weights each term by α_c. A mean is not divided by class weights. The
+    weights the smoothed sum, whereas PyTorch weights each term by α_c. A mean is not divided by class weights. Start
+    the last biases at the log of the class shares, and compare with cross entropy from that start: `docs/focal.md`. The
     paper: `imbalanced_core.losses.pointwise.softmax_focal`.
 
     Args:
@@ -124,7 +126,7 @@ class SoftmaxFocalLoss(ClassLoss):
 
 
 class SymmetricCrossEntropyLoss(ClassLoss):
-    """Cross entropy plus reverse cross entropy, for noisy labels.
+    """Cross entropy plus reverse cross entropy, for noisy labels, but not for rare positives: `docs/cross_entropy.md`.
 
     loss = α·CE + β·RCE with RCE = −Σ_c p_c log max(y_c, ε) and p_c clipped to [ε, 1]. The paper:
     `imbalanced_core.losses.pointwise.symmetric_cross_entropy`.

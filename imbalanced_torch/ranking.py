@@ -74,8 +74,8 @@ class RecallAtQuantileLoss(PooledLoss):
 
     The gradient pushes positives above the threshold. A class counts if it has a positive (of weight > 0). The pool
     needs several times 1/quantile rows for a meaningful threshold, and the quantile should exceed the fraction of
-    positives. Use it half and half with a cross entropy, with `temperature_scale="std", temperature=1.0`; the default
-    is hard to train with. Arguments that are not listed are those of `SmoothAPLoss`.
+    positives. Use it half and half with BCE from the prior, with `temperature_scale="std", temperature=1.0`, and
+    compare with that BCE alone. Arguments that are not listed are those of `SmoothAPLoss`.
 
     Args:
         quantile: the flagged fraction, in [0, 1].

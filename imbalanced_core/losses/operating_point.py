@@ -165,7 +165,7 @@ def too_few(k: Any, rows: int) -> str:
     """A warning if all rows of batch and queue would be among the k, so that no class has a loss; else ""."""
     if not isinstance(k, (int, np.integer)) or not 0 < rows <= k:
         return ""
-    return f"batch and queue have {rows} rows, no more than k={k}: the loss is 0; give it a longer queue or a smaller k"
+    return f"batch and queue have {rows} rows, no more than k={k}: the loss is 0; use a smaller k or more rows"
 
 
 def _figures(tau: Array, cut: Cut, diagnostics: bool) -> dict[str, Array]:

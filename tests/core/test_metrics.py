@@ -245,3 +245,10 @@ def test_integers_are_refused_with_what_to_pass():
     with pytest.raises(TypeError, match="positives must be a bool array, got dtype int64; pass positives == 1"):
         metrics.roc_auc(scores * 1.0, positives)
     assert metrics.roc_auc(scores * 1.0, positives == 1) == 1
+
+
+def test_arguments_in_the_order_of_scikit_learn_are_refused():
+    scores, positives = np.array([2.0, 1.0]), np.array([True, False])
+    for wrong in (positives, positives.astype(int), positives * 1.0):
+        with pytest.raises(TypeError, match=r"\(scores come first, the reverse of scikit-learn\)$"):
+            metrics.average_precision(wrong, scores)

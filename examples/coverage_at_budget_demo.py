@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_options(__doc__, "coverage_at_budget_demo", arguments, cue=_CUES, **DEFAULTS)
     problem = contested(options)
     print(problem.description)
-    runs = train_all(problem, options, {"torch": losses_in_torch, "jax": losses_in_jax})
+    runs = train_all(problem, options, {"torch": losses_in_torch, "jax": losses_in_jax}, from_prior=False)  # weighted
 
     def coverage(scores: np.ndarray) -> float:
         return coverage_at_budget(scores.ravel(), problem.test_y.ravel(), options.budget)

@@ -144,7 +144,12 @@ def schedule(problem: Problem, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def train_all(
-    problem: Problem, options: argparse.Namespace, make_losses: Mapping[str, MakeLosses], *, hidden: int = 32
+    problem: Problem,
+    options: argparse.Namespace,
+    make_losses: Mapping[str, MakeLosses],
+    *,
+    hidden: int = 32,
+    from_prior: bool = True,
 ) -> Runs:
     """Trains one network per backend and loss; with the same seed all have the same initial weights and batches.
 
@@ -153,10 +158,15 @@ def train_all(
         options: the options of the demo.
         make_losses: for each backend, the function that makes its losses.
         hidden: width of the one hidden layer.
+        from_prior: whether the last biases start at the log odds of the positives, or the logarithms of the class
+            shares; those of a "weighted" loss, whose weights balance the classes, start at 0.
     """
     steps = options.total_epochs * steps_per_epoch(problem, options)
     batch_size = min(options.batch_size, len(problem.train_y))
-    weights = initial_weights((problem.train_x.shape[1], hidden, problem.outputs), seed=options.seed)
+    sizes = (problem.train_x.shape[1], hidden, problem.outputs)
+    *layers, (kernel, bias) = initial_weights(sizes, seed=options.seed)
+    logs = np.log(np.bincount(problem.train_y.ravel().astype(int)) / len(problem.train_y)).astype(np.float32)
+    prior = logs if problem.outputs > 1 else logs[1:] - logs[:1]
     batches = batch_rows(len(problem.train_y), steps, batch_size, seed=options.seed)
     epochs = np.split(batches, options.total_epochs)
     runs: Runs = {}
@@ -168,8 +178,11 @@ def train_all(
         with tqdm(total=total, unit="step", ncols=100, miniters=1, disable=options.no_progress) as bar:
             for name, loss_fn in losses.items():
                 bar.set_description(f"{BACKENDS[backend]:7}  {name:24}")
+                start = bias + prior if from_prior and not name.startswith("weighted") else bias
                 counted = [_counted(epoch, bar) for epoch in epochs]
-                runs[backend][name] = Run(*trainer.train(loss_fn, problem, weights, counted, options.lr))
+                runs[backend][name] = Run(
+                    *trainer.train(loss_fn, problem, [*layers, (kernel, start)], counted, options.lr)
+                )
             bar.set_description(f"{BACKENDS[backend]:7}  {'done':24}")
     return runs
 

@@ -242,9 +242,8 @@ def _read_rows(
 
     The mask excludes NaN scores of weight 0, but includes other scores of weight 0.
     """
-    order = " (scores come first, the reverse of scikit-learn)"
-    checks.floating("scores", scores, f"; pass scores * 1.0{order}")
-    checks.boolean("positives", positives, order)
+    checks.floating("scores", scores, "; pass scores * 1.0 (scores come first, the reverse of scikit-learn)")
+    checks.boolean("positives", positives, " (scores come first, the reverse of scikit-learn)")
     checks.same_shape("positives", positives, "scores", scores)
     checks.boolean("where", where)
     checks.broadcastable("where", where, "scores", scores)

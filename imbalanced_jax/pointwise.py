@@ -60,7 +60,6 @@ def sigmoid_focal_loss(
     Formula, logits, targets, `alpha`, `gamma` and the paper: `imbalanced_core.losses.pointwise.sigmoid_focal`;
     `ignore_index` (default None), `where`, `sample_weight`, `reduction`, `axis_name`: see `imbalanced_jax.pointwise`.
     `alpha` may also be −1, for no weights, or a sequence: use w / (1 + w) for `w = imbalanced_jax.pos_weight(...)`.
-    Start the last bias at the log odds of the positives, and compare with BCE from that start: `docs/focal.md`.
     """
     if validation.holds_numbers(alpha):
         alpha = validation.as_floats("alpha", alpha, checks.probabilities)
@@ -88,7 +87,6 @@ def softmax_focal_loss(
     `imbalanced_core.losses.pointwise.softmax_focal`; `ignore_index`, `axis`, the class axis, `sample_weight`,
     `reduction` and `axis_name`: see `imbalanced_jax.pointwise`. `alpha` may also be a sequence; see
     `imbalanced_jax.class_weights`. `background_class` is the class id that "mean_positive" does not count.
-    Start the last biases at the log of the class shares, and compare with cross entropy from that start.
     """
     if alpha is not None:
         alpha = validation.as_floats("alpha", alpha, checks.weights)

@@ -61,9 +61,8 @@ class HardNegativeLoss(LabelLoss):
     """Binary cross entropy over all positives and the hardest negatives, those with the highest logits.
 
     Of n competing negatives (targets below ½), 1 + ⌊share · (n − 1)⌋ are kept, and all that tie with the last of these;
-    a mean is over the kept entries. With several processes the negatives of all processes compete (`axis` 0 or None):
-    their logits are gathered. Start the last bias at the log odds of the positives.
-    The paper: `imbalanced_core.losses.hard_examples.hard_negative`.
+    a mean is over the kept entries. With several processes all their negatives compete (`axis` 0 or None): logits are
+    gathered. Start the last bias at the log odds. The paper: `imbalanced_core.losses.hard_examples.hard_negative`.
 
     Args:
         share: in [0, 1]; 1 is the binary cross entropy.

@@ -38,8 +38,7 @@ class SigmoidFocalLoss(LabelLoss):
     """Focal loss of independent binary predictions: binary or multi-label classification.
 
     loss = α_t (1 − p_t)^γ BCE(logit, y) with p = σ(logit), p_t = p·y + (1 − p)(1 − y), α_t = α·y + (1 − α)(1 − y).
-    Start the last bias at the log odds of the positives, and compare with BCE from that start: `docs/focal.md`. The
-    paper: `imbalanced_core.losses.pointwise.sigmoid_focal`.
+    Start at the log odds, and compare with BCE from there. The paper: `imbalanced_core.losses.pointwise.sigmoid_focal`.
 
     Args:
         alpha: weight of the positive class in [0, 1], negatives get 1 − alpha; −1 or None for no weights. A sequence or
@@ -82,8 +81,7 @@ class SoftmaxFocalLoss(ClassLoss):
     (−log p_c), linear in y, with y mixed with the uniform distribution by `label_smoothing` first. With γ = 0 it equals
     `torch.nn.CrossEntropyLoss(reduction="none")`, except for class ids with both class weights and smoothing: α_y then
     weights the smoothed sum, whereas PyTorch weights each term by α_c. A mean is not divided by class weights. Start
-    the last biases at the log of the class shares, and compare with cross entropy from that start: `docs/focal.md`. The
-    paper: `imbalanced_core.losses.pointwise.softmax_focal`.
+    at the log of the class shares; compare with cross entropy. Paper: `imbalanced_core.losses.pointwise.softmax_focal`.
 
     Args:
         alpha: one weight per class, >= 0; moves with the module. None for no weights. See

@@ -90,8 +90,7 @@ def _shaped(targets: Array, rows: int, num_classes: int, *, multilabel: bool) ->
     hint = "; one-hot: pass targets.argmax(1); a label for each class: multilabel=True" if is_table else ""
     checks.shaped("targets", targets, (rows,), "[rows]", hint)
     if are_probabilities(targets) and num_classes > 1:
-        rule, fix = "integer class ids when there are several classes", "targets.long(), in JAX targets.astype(int)"
-        raise TypeError(f"targets must be {rule}, got dtype {targets.dtype}; pass {fix}")
+        raise TypeError(f"targets must be integer class ids if C > 1, got dtype {targets.dtype}; pass targets.long()")
     return targets
 
 

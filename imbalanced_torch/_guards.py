@@ -1,4 +1,4 @@
-"""Guards of a ranking module's step, against recomputation in backward and against collapsed scores."""
+"""Guards of a ranking module's step: against recomputation in backward, equal scores, and labels without a pair."""
 
 import warnings
 
@@ -10,11 +10,14 @@ from imbalanced_torch import validation
 
 _ROWS, _COLLAPSE = 8, 100  # fewer rows give no reliable spread
 _STEPS = 20  # one step in this many is checked
+_LOOKS = 10  # checked steps without a loss that are a warning
 _MOST_ROWS = 1024  # that are sorted in a check
 
 
-class SpreadWatch:
-    """Warns once if the scores of a class become equal; checks only some steps, where reading values is free.
+class Watch:
+    """Warns once if the scores of a class become equal, and once if no class has a loss; checks only some steps.
+
+    Steps are checked where reading values is free.
 
     Args:
         advice: the remedy that the warning suggests.
@@ -28,17 +31,34 @@ class SpreadWatch:
         """Forgets all scores, for a new run."""
         self._widest: np.ndarray | None = None
         self._steps = 0
+        self._without_loss: int | None = 0  # of the checked steps; None after one with a loss
         self._has_warned = False
 
-    def __call__(self, logits: Tensor, targets: Tensor, ignore_index: int) -> None:
-        """Checks the scores [N, C] of a batch, except those whose targets, [N] or [N, C], are ignored."""
+    def __call__(self, logits: Tensor, targets: Tensor, ignore_index: int, valid: Tensor) -> None:
+        """Checks the scores [N, C] of a batch, except those whose targets, [N] or [N, C], are ignored.
+
+        `valid` are the classes, bool, that have a loss.
+        """
         if self._has_warned or not validation.can_read(logits) or len(logits) < _ROWS:
             return
-        if self._steps % _STEPS == 0 and targets.numel() in (len(logits), logits.numel()):  # else the step raises
+        if self._steps % _STEPS == 0:
             where = validation.values_of(targets != ignore_index).reshape(len(logits), -1)
             with np.errstate(all="ignore"):  # infinite and very large scores
                 self._look(validation.values_of(logits.double()), where)  # sums of many float32 rows round
+            self._count(validation.values_of(valid).any(), ignore_index)
         self._steps += 1
+
+    def _count(self, has_loss: bool, ignore_index: int) -> None:
+        if self._without_loss is None:
+            return
+        self._without_loss = None if has_loss else self._without_loss + 1
+        if self._without_loss == _LOOKS:
+            self._without_loss = None
+            warnings.warn(
+                f"the loss was 0 in all of the {_LOOKS} steps that were checked among {self._steps + 1}: no class had "
+                f"positives and negatives in batch and queue; check the targets and ignore_index={ignore_index}",
+                stacklevel=7,
+            )
 
     def _look(self, scores: np.ndarray, where: np.ndarray) -> None:
         where = where & np.isfinite(scores)  # infinite ones give no spread

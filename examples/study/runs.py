@@ -20,7 +20,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from .methods import LOSSES, TORCH, TREES, initial_state
 from .problems import Problem, Split, Training
 
-_ROWS = (6144, 340_000)  # rows and columns are padded to one of a few sizes: one compilation for many sets
+_ROWS = (6144, 20_000, 340_000)  # rows and columns are padded to one of a few sizes: one compilation for many sets
 _COLUMNS = (16, 64, 160)
 _LANES = 10  # networks trained at a time: their pairs of scores fit in the cache
 

@@ -202,6 +202,11 @@ def test_two_steps_before_one_backward(module):
     assert first.grad.isfinite().all()
 
 
+def test_labels_of_minus_one_and_one_are_told_what_to_pass():
+    with pytest.raises(ValueError, match=r"0 or 1 \(for labels of -1 and 1 pass targets > 0\)"):
+        SmoothAPLoss(1)(torch.randn(4, 1), torch.tensor([-1, 1, -1, 1]))
+
+
 def test_bad_values_are_errors_that_leave_the_queue_alone(module):
     logits, targets = small_batch()
     with pytest.raises(ValueError, match=r"targets must be class ids in \[0, 2\) .* got 2"):

@@ -337,10 +337,30 @@ def test_an_outlier_in_an_earlier_batch_is_no_collapse_later(monkeypatch):
 def test_a_collapse_of_many_scores_far_from_zero_is_seen(monkeypatch):
     monkeypatch.setattr(_guards, "_STEPS", 1)
     scores = torch.randn(2**18, 2, generator=torch.Generator().manual_seed(0))
-    watch, where = _guards.SpreadWatch(""), torch.zeros(2**18, 2)
-    watch(scores, where, -100)
+    watch, where, valid = _guards.Watch(""), torch.zeros(2**18, 2), torch.ones(2, dtype=torch.bool)
+    watch(scores, where, -100, valid)
     with pytest.warns(UserWarning, match="has shrunk"):
-        watch(scores * 0.003 - 7.3, where, -100)
+        watch(scores * 0.003 - 7.3, where, -100, valid)
+
+
+@pytest.mark.parametrize("make", [partial(SmoothAPLoss, 2), partial(PAUCAtBudgetLoss.recommended, 2, 0.1)])
+def test_labels_without_a_positive_are_a_warning_once(make, monkeypatch):
+    monkeypatch.setattr(_guards, "_STEPS", 2)
+    loss_fn, (logits, targets) = make(), batch(0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        seen = [loss_fn(logits, torch.full_like(targets, -100)) + len(caught) for _ in range(50)]
+    assert seen == [0] * 18 + [1] * 32  # the tenth of the checked steps
+    assert "was 0 in all of the 10 steps that were checked among 19" in str(caught[0].message)
+    assert caught[0].filename == __file__
+
+
+def test_a_single_step_with_a_loss_ends_the_search_for_labels(monkeypatch):
+    monkeypatch.setattr(_guards, "_STEPS", 1)
+    loss_fn, (logits, targets) = SmoothAPLoss(2, queue_size=0), batch(0)
+    ignored = torch.full_like(targets, -100)
+    for given in [ignored] * 9 + [targets] + [ignored] * 30:
+        loss_fn(logits, given)
 
 
 def test_a_loss_received_by_another_process_has_memory_of_its_own():

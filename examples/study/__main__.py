@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from . import problems, report
-from .methods import METHODS, TORCH
+from .methods import METHODS, NAMED
 from .problems import FOLDS, OTHERS, SEEDS, group, load, training_of
 from .runs import Store, run
 
@@ -37,8 +37,8 @@ def main() -> None:
     parser.add_argument("--data", action="store_true", help="only the numbers of rows, positives and features")
     groups = f"names of sets, or of groups: {', '.join(GROUPS)} (keel-tuning)"
     parser.add_argument("--problems", nargs="+", default=["keel-tuning"], metavar="NAME", help=groups)
-    of = f"of {', '.join(METHODS)} (all of these), {TORCH}"
-    parser.add_argument("--methods", nargs="+", choices=(*METHODS, TORCH), metavar="METHOD", help=of)
+    of = f"of {', '.join(METHODS)} (all of these), {', '.join(NAMED)}"
+    parser.add_argument("--methods", nargs="+", choices=(*METHODS, *NAMED), metavar="METHOD", help=of)
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"draws of the folds of a KEEL set ({SEEDS})")
     parser.add_argument("--output", type=Path, help="a folder (examples/output/study)")
     options = parser.parse_args()

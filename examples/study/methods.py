@@ -95,8 +95,10 @@ def mix(logits: jax.Array, targets: jax.Array, state: State, *, budget: float, r
     return (ranked + pointwise) / 2, state
 
 
-def pauc_preset(logits: jax.Array, targets: jax.Array, state: State, *, budget: float) -> tuple[jax.Array, State]:
-    loss, (new, _) = presets.pauc_at_budget(logits, targets, state.preset, budget=budget)
+def pauc_preset(
+    logits: jax.Array, targets: jax.Array, state: State, *, budget: float, **options: float
+) -> tuple[jax.Array, State]:
+    loss, (new, _) = presets.pauc_at_budget(logits, targets, state.preset, budget=budget, **options)
     return loss, state._replace(preset=new)
 
 
@@ -125,8 +127,10 @@ RANKING: dict[str, Loss] = {
     "pAUC preset": pauc_preset,
     "Smooth-AP preset": ap_preset,
 }
-LOSSES = POINTWISE | RANKING
+SHARP = "pAUC preset, 0.3 std"  # with a temperature of 0.3 in place of 1 standard deviation
+LOSSES = POINTWISE | RANKING | {SHARP: partial(pauc_preset, temperature=0.3)}
 TREES = "boosted trees"  # scikit-learn's implementation, for context
 TORCH = "pAUC preset, PyTorch"  # as "pAUC preset", with the same weights and batches
-METHODS = (*LOSSES, TREES)
+METHODS = (*POINTWISE, *RANKING, TREES)
+NAMED = (SHARP, TORCH)  # run only if they are named
 PRESETS = ("pAUC preset", "Smooth-AP preset")

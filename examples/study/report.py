@@ -75,7 +75,9 @@ def compare(means: np.ndarray, methods: Sequence[str], reference: str) -> list[C
 def keel_report(runs: Runs, problems: Sequence[str], title: str) -> str:
     """Mean ranks of all figures, and each method compared with the best pointwise one by AP."""
     networks = [m for m in LOSSES if any(method == m for name, method in runs if name in problems)]
-    methods = [m for m in METHODS if m in networks or any(key == (name, m) for key in runs for name in problems)]
+    methods = [
+        m for m in (*LOSSES, TREES) if m in networks or any(key == (name, m) for key in runs for name in problems)
+    ]
     done, means = table_of(runs, problems, methods, 0)
     if len(done) < 2:
         return f"{title}: fewer than two sets that all methods have done"
@@ -104,7 +106,7 @@ def keel_report(runs: Runs, problems: Sequence[str], title: str) -> str:
 
 def per_set_report(runs: Runs, problems: Sequence[str]) -> str:
     """The mean AP of each set and method."""
-    methods = [m for m in METHODS if any(key == (name, m) for key in runs for name in problems)]
+    methods = [m for m in (*LOSSES, TREES) if any(key == (name, m) for key in runs for name in problems)]
     done, means = table_of(runs, problems, methods, 0)
     width = max((len(name) for name in done), default=0) + 2
     lines = [f"AP{'':{width - 2}}" + "".join(f"{m:>25}" for m in methods)]

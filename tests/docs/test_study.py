@@ -299,7 +299,7 @@ def test_the_texts_are_those_of_the_runs(monkeypatch, tmp_path, capsys):
     assert of_remedies == grid.compare(grid.REMEDIED, range(5), remedies) + "\n"
     assert of_remedies.strip() in (DOCS / "collapse.md").read_text()
     shutil.copy(DOCS / "study" / "runs.csv", tmp_path)
-    groups = ("keel-held-out", "keel-tuning", "clean-held-out", "clean-tuning")
+    groups = ("keel-held-out", "keel-tuning", "clean-held-out", "clean-tuning", "letters-held-out", "letters-tuning")
     groups += ("flights-late", "flights-diverted", "caravan")
     monkeypatch.setattr(sys, "argv", ["study", "--report", "--output", str(tmp_path), "--problems", *groups])
     program.main()
@@ -384,7 +384,7 @@ def test_the_expected_average_precision_is_that_of_the_runs():
         assert re.search(rf"^\| {name} \| {re.escape(' | '.join(row[1:]))} \|$", page, re.MULTILINE), row
     names = [*header[1:3], "pAUC preset", "Smooth-AP preset", "pairs alone"]
     fresh, whole = ("\n" + (DOCS / "study" / name).read_text() for name in ("preset_fresh.txt", "runs.txt"))
-    titles = ("Clean rules, held out", "KEEL, held-out", "Flights more", "Insured")
+    titles = ("Clean rules, held out", "Letters, held out", "KEEL, held-out", "Flights more", "Insured")
     parts = [fresh.split("AP / AP of BCE from the prior")[1], *(whole.split(f"\n{title}")[1] for title in titles)]
     for row, part in zip(rows, parts, strict=False):
         for name, number in zip(names, row[1:], strict=True):

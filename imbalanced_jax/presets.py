@@ -39,7 +39,8 @@ def pauc_at_budget(
     """The preset for a budget of false positives: `imbalanced_torch.PAUCAtBudgetLoss.recommended` as a function.
 
     `pauc_at_budget_loss` of pairs in a band of twice the budget, at a temperature of one standard deviation, gated: a
-    contrastive cross entropy is blended in where the ranking fails. Use it as the only loss, from the first step.
+    contrastive cross entropy is blended in where the ranking fails. Use it as the only loss, from the first step, and
+    compare it with binary cross entropy: on clean labels it can underfit (docs/which_loss.md).
 
     Args:
         logits: floating point [N, C]; C = 1 is binary.

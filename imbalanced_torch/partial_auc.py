@@ -79,9 +79,9 @@ class PAUCAtBudgetLoss(PooledLoss):
         """The preset: pairs in a band of twice the budget, with a contrastive cross entropy where the ranking fails.
 
         Sets surrogate="pairwise", beta=2 * budget (at most 1), tau_scale="std", temperature=1.0 and gated=True; other
-        options keep the constructor's defaults. Use it as the only loss, from the first step. A purely pairwise loss
-        (gated=False) can collapse to equal scores with noisy labels: see `docs/collapse.md`, also for the evidence. The
-        loss is >= 0 and, because of the cross entropy, not bounded by 1.
+        options keep the constructor's defaults. Use it as the only loss, from the first step, and compare it with
+        binary cross entropy: on clean labels it can underfit (docs/which_loss.md), and temperature=0.3 does so less.
+        Pairs alone (gated=False) can collapse on noisy labels (docs/collapse.md). The loss is >= 0, not bounded by 1.
 
         Args:
             num_classes: C, the number of logits of a row; 1 is binary.

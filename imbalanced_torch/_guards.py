@@ -45,7 +45,7 @@ class Watch:
             where = validation.values_of(targets != ignore_index).reshape(len(logits), -1)
             with np.errstate(all="ignore"):  # infinite and very large scores
                 self._look(validation.values_of(logits.double()), where)  # sums of many float32 rows round
-            self._count(validation.values_of(valid).any(), ignore_index)
+            self._count(bool(validation.values_of(valid).any()), ignore_index)
         self._steps += 1
 
     def _count(self, has_loss: bool, ignore_index: int) -> None:

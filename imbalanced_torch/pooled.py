@@ -217,6 +217,7 @@ class PooledLoss(RankingState):
         logits = rows["logits"]
         validation.check_tensors(**rows)
         rule = f"of shape [rows, num_classes] = [N, {self.num_classes}]"
+        rule += " (pass logits[:, None])" if logits.ndim == self.num_classes == 1 else ""
         validation.refuse_sharded(**rows)
         checks.require(logits.ndim == 2 and logits.shape[1] == self.num_classes, "logits", rule, tuple(logits.shape))
         device = self.queue_logits.device

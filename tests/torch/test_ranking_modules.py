@@ -202,6 +202,14 @@ def test_two_steps_before_one_backward(module):
     assert first.grad.isfinite().all()
 
 
+def test_other_arrays_and_logits_without_a_class_axis_are_told_what_to_pass():
+    logits, targets = torch.randn(4), torch.tensor([0, 1, 0, 1])
+    with pytest.raises(TypeError, match=r"got numpy\.ndarray; pass torch\.as_tensor\(targets\)"):
+        SmoothAPLoss(1)(logits[:, None], targets.numpy())
+    with pytest.raises(ValueError, match=r"= \[N, 1\] \(pass logits\[:, None\]\), got \(4,\)"):
+        SmoothAPLoss(1)(logits, targets)
+
+
 def test_labels_of_minus_one_and_one_are_told_what_to_pass():
     with pytest.raises(ValueError, match=r"0 or 1 \(for labels of -1 and 1 pass targets > 0\)"):
         SmoothAPLoss(1)(torch.randn(4, 1), torch.tensor([-1, 1, -1, 1]))

@@ -303,7 +303,7 @@ def expected() -> Figure:
         (_, baseline, *losses), *rows = csv.reader(file)
     figure, (ax,) = panels(1, width=7.5, height=5.2)
     least = 0.87  # points further to the left are drawn at the edge, with their value
-    for column, (loss, marker, color) in enumerate(zip(losses, "sooX", (GREY, *COLORS[:2], COLORS[3]), strict=True)):
+    for column, (loss, marker, color) in enumerate(zip(losses, "soox", (GREY, *COLORS[:2], COLORS[3]), strict=True)):
         known = [(y, float(row[2 + column]) / float(row[1])) for y, row in enumerate(rows) if row[2 + column]]
         ax.plot(
             [max(x, least) for _, x in known], [y for y, _ in known], marker, color=color, label=loss, clip_on=False

@@ -215,7 +215,7 @@ def class_ids(values: np.ndarray | None, num_classes: int, **exempt: Any) -> boo
 
 def labels(values: np.ndarray | None, **exempt: Any) -> None:
     """ValueError, naming values, if a target is neither 0 nor 1; keywords as for `all_within`."""
-    hint = " (for labels of -1 and 1 pass targets > 0)" if values is not None and (values == -1).any() else ""
+    hint = " (for labels of -1 and 1 pass targets > 0)" if values is not None and np.isin(values, (-1, 1)).all() else ""
     all_within("targets", values, lambda x: (x >= 0) & (x <= 1), f"0 or 1{hint}", whole=True, **exempt)
 
 

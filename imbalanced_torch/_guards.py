@@ -56,7 +56,8 @@ class Watch:
             self._without_loss = None
             warnings.warn(
                 f"the loss was 0 in all of the {_LOOKS} steps that were checked among {self._steps + 1}: no class had "
-                f"positives and negatives in batch and queue; check the targets and ignore_index={ignore_index}",
+                "in batch and queue what the loss needs; check the targets, weights, masks and "
+                f"ignore_index={ignore_index}, or use larger batches if positives are very rare (docs/failure_modes.md)",
                 stacklevel=7,
             )
 

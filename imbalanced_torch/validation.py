@@ -25,8 +25,9 @@ def check_tensors(**inputs: Any) -> None:
         if value is None and name in _OPTIONAL:
             continue
         if not isinstance(value, Tensor):
-            kind = f"{type(value).__module__}.{type(value).__name__}; pass torch.as_tensor({name})"
-            raise TypeError(f"{name} must be a torch.Tensor, got {'None' if value is None else kind}")
+            kind = "None" if value is None else f"{type(value).__module__}.{type(value).__name__}"
+            hint = f"; pass torch.as_tensor({name})" if isinstance(value, (np.ndarray, list)) else ""
+            raise TypeError(f"{name} must be a torch.Tensor, got {kind}{hint}")
         if value.layout is not torch.strided:
             raise TypeError(f"{name} must be a dense tensor, got layout {value.layout}; call {name}.to_dense()")
         checks.real(name, value)

@@ -102,7 +102,8 @@ def load(name: str) -> Problem:
 
 def training_of(name: str) -> Training:
     """The training settings of the problem with this name."""
-    return {"flights-late": FLIGHTS, "flights-diverted": FLIGHTS, "caravan": CARAVAN}.get(name, KEEL)
+    settings = {"flights-late": FLIGHTS, "flights-diverted": FLIGHTS, "caravan": CARAVAN}
+    return LETTERS if name in (*LETTERS_TUNING, *LETTERS_HELD_OUT) else settings.get(name, KEEL)
 
 
 def group(name: str, known: list[str] | None = None) -> list[str]:

@@ -90,7 +90,7 @@ def _shaped(targets: Array, rows: int, num_classes: int, *, multilabel: bool) ->
     hint = "; one-hot: pass targets.argmax(1); a label for each class: multilabel=True" if is_table else ""
     checks.shaped("targets", targets, (rows,), "[rows]", hint)
     if are_probabilities(targets) and num_classes > 1:
-        raise TypeError(f"targets must be integer class ids if C > 1, got dtype {targets.dtype}; pass targets.long()")
+        raise TypeError(f"targets must be integer class ids if C > 1, got dtype {targets.dtype}; cast them")
     return targets
 
 

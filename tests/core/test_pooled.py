@@ -322,7 +322,7 @@ WRONG_CALLS = {
     "float class ids": (
         {"targets": np.zeros(4)},
         TypeError,
-        r"targets must be integer class ids if C > 1, got dtype float64; pass targets.long\(\)$",
+        r"targets must be integer class ids if C > 1, got dtype float64; cast them$",
     ),
     "logits of one axis": ({"logits": np.zeros(4)}, ValueError, r"logits must be of shape \[rows, classes\]"),
     "integer logits": ({"logits": np.zeros((4, 2), int)}, TypeError, "logits must be a floating-point array"),

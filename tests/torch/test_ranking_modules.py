@@ -213,6 +213,10 @@ def test_other_arrays_and_logits_without_a_class_axis_are_told_what_to_pass():
 def test_labels_of_minus_one_and_one_are_told_what_to_pass():
     with pytest.raises(ValueError, match=r"0 or 1 \(for labels of -1 and 1 pass targets > 0\)"):
         SmoothAPLoss(1)(torch.randn(4, 1), torch.tensor([-1, 1, -1, 1]))
+    with pytest.raises(
+        ValueError, match="must be 0 or 1 or the ignore_index -100, got -1"
+    ):  # which may be ignored rows
+        SmoothAPLoss(1)(torch.randn(4, 1), torch.tensor([-1, 1, 0, 1]))
 
 
 def test_bad_values_are_errors_that_leave_the_queue_alone(module):

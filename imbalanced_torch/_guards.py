@@ -57,7 +57,7 @@ class Watch:
             warnings.warn(
                 f"the loss was 0 in all of the {_LOOKS} steps that were checked among {self._steps + 1}: no class had "
                 "in batch and queue what the loss needs; check the targets, weights, masks and "
-                f"ignore_index={ignore_index}, or use larger batches if positives are very rare (docs/failure_modes.md)",
+                f"ignore_index={ignore_index}, or use larger batches if positives are very rare: docs/failure_modes.md",
                 stacklevel=7,
             )
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from imbalanced_core import checks, ops
 from imbalanced_core.ops.namespace import Array, array_namespace
-from imbalanced_core.pool.labels import one_vs_rest, read_labels
+from imbalanced_core.pool.labels import check_logits, one_vs_rest, read_labels
 from imbalanced_core.quantile import level_below, masked_quantile
 from imbalanced_core.reductions import ROUNDING, safe_divide
 
@@ -185,7 +185,7 @@ def of_classes(
     """
     checks.one_of("average", average, ("macro", "none"))
     checks.floating("logits", logits, "; pass logits * 1.0")
-    checks.require(logits.ndim == 2 and logits.shape[1] > 0, "logits", "of shape [rows, classes]", tuple(logits.shape))
+    check_logits(logits)
     xp = array_namespace(logits, targets)
     rows, classes = logits.shape
     for name, array in (("where", where), ("weights", weights)):

@@ -15,6 +15,7 @@ from imbalanced_core import options as shared
 from imbalanced_core.losses.gated import Gate, check_gate, opened, with_gate
 from imbalanced_core.losses.operating_point import too_few
 from imbalanced_core.pool import queue
+from imbalanced_core.pool.labels import check_logits
 from imbalanced_core.pool.queue import Queue
 from imbalanced_core.pool.step import PooledResult, pooled_loss
 from imbalanced_core.pool.subsampling import strata_count
@@ -101,7 +102,7 @@ def ranking_loss(
     if queue is not None and not isinstance(queue, Queue):
         rule = "a Queue, from init_queue or aux.queue (a restored dict: Queue(**it)), or None"
         raise TypeError(f"queue must be {rule}, got {type(queue).__name__}")
-    checks.require(logits.ndim == 2 and logits.shape[1] > 0, "logits", "of shape [rows, classes]", tuple(logits.shape))
+    check_logits(logits)
     check_gate(gate, logits.shape[1])
     if key is not None:
         validation.check_key(key)

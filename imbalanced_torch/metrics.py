@@ -13,6 +13,7 @@ from torch import Tensor
 from imbalanced_core import checks, ops
 from imbalanced_core import metrics as core
 from imbalanced_core.options import check_options, of_metric
+from imbalanced_core.pool.labels import check_logits
 from imbalanced_torch import validation
 
 try:
@@ -94,8 +95,7 @@ class RankingMetric(torchmetrics.Metric):
         value out of range; elsewhere `compute` then returns NaN.
         """
         validation.check_tensors(logits=logits, targets=targets, sample_weight=sample_weight)
-        rule = f"of shape [rows, num_classes] = [N, {self.num_classes}]"
-        checks.require(logits.ndim == 2 and logits.shape[1] == self.num_classes, "logits", rule, tuple(logits.shape))
+        check_logits(logits, self.num_classes)
         rows = (logits.shape[0],)
         weights = logits.new_ones(rows) if sample_weight is None else sample_weight.to(ops.widen(logits).dtype)
         checks.shaped("sample_weight", weights, rows, "[rows]")

@@ -14,6 +14,7 @@ from imbalanced_core.losses.operating_point import too_few
 from imbalanced_core.ops.on_torch.compiler import eagerly, without_autocast
 from imbalanced_core.options import check_options, split
 from imbalanced_core.pool.items import make_items
+from imbalanced_core.pool.labels import check_logits
 from imbalanced_core.pool.step import PooledResult, pooled_loss
 from imbalanced_core.pool.subsampling import strata_count
 from imbalanced_torch import distributed, validation
@@ -157,6 +158,7 @@ class PooledLoss(RankingState):
         return loss, result
 
     def _step_of_all(self, rows: dict[str, Any], gather: bool, options: dict[str, Any]) -> tuple[Tensor, PooledResult]:
+        """A step with all classes on every rank."""
         if gather:
             tensors, options["local"] = distributed.gather_rows(
                 tuple(rows.values()),
@@ -183,6 +185,7 @@ class PooledLoss(RankingState):
     def _step_by_class(
         self, rows: dict[str, Any], gather: bool, options: dict[str, Any]
     ) -> tuple[Tensor, PooledResult]:
+        """A step with the classes divided among the ranks."""
         block = self._own_block(gather)
         holds = self._holds(block)
         # a rank that works alone does not change the queue of its block
@@ -216,10 +219,8 @@ class PooledLoss(RankingState):
     def _check_arguments(self, rows: dict[str, Any], update_queue: bool) -> None:
         logits = rows["logits"]
         validation.check_tensors(**rows)
-        rule = f"of shape [rows, num_classes] = [N, {self.num_classes}]"
-        rule += " (pass logits[:, None])" if logits.ndim == self.num_classes == 1 else ""
         validation.refuse_sharded(**rows)
-        checks.require(logits.ndim == 2 and logits.shape[1] == self.num_classes, "logits", rule, tuple(logits.shape))
+        check_logits(logits, self.num_classes)
         device = self.queue_logits.device
         if logits.device != device and self._has_state:
             rule = f"on the device of the loss, {device} (to move the loss: loss_fn.to(logits.device))"

@@ -6,6 +6,14 @@ from imbalanced_core import checks, ops
 from imbalanced_core.ops.namespace import Array, array_namespace
 
 
+def check_logits(logits: Array, num_classes: int | None = None) -> None:
+    """ValueError unless the logits are [rows, classes], with at least one class, or as many as given."""
+    rule = "of shape [rows, classes]" if num_classes is None else f"of shape [rows, num_classes] = [N, {num_classes}]"
+    rule += " (for one class pass logits[:, None])" if logits.ndim == 1 and num_classes in (None, 1) else ""
+    fits = logits.ndim == 2 and (logits.shape[1] > 0 if num_classes is None else logits.shape[1] == num_classes)
+    checks.require(fits, "logits", rule, tuple(logits.shape))
+
+
 def are_probabilities(targets: Array) -> bool:
     """Whether targets are probabilities (floating point), not class ids (integers, bool)."""
     return array_namespace(targets).isdtype(targets.dtype, "real floating")

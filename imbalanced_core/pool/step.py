@@ -15,7 +15,7 @@ from imbalanced_core.pool.items import (
     settle,
     standard_deviation,
 )
-from imbalanced_core.pool.labels import one_vs_rest, positive_count, read_labels
+from imbalanced_core.pool.labels import check_logits, one_vs_rest, positive_count, read_labels
 from imbalanced_core.pool.queue import Queue, push
 from imbalanced_core.pool.subsampling import Pool, subsample
 from imbalanced_core.reductions import CLASS_REDUCTIONS, reduce_classes
@@ -140,7 +140,7 @@ def _read(
     """The batch as a queue (`is_iid` None: all), and whether it has invalid rows, marked as ignored; bool 0-d."""
     xp = array_namespace(logits)
     checks.floating("logits", logits)
-    checks.require(logits.ndim == 2 and logits.shape[1] > 0, "logits", "of shape [rows, classes]", tuple(logits.shape))
+    check_logits(logits)
     n, num_classes = logits.shape
     logits = ops.widen(logits)
     labels, is_bad = read_labels(

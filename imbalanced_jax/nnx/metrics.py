@@ -13,6 +13,7 @@ from imbalanced_core import checks, ops
 from imbalanced_core import metrics as core
 from imbalanced_core.options import check_options, of_metric
 from imbalanced_core.pool import class_block
+from imbalanced_core.pool.labels import check_logits
 from imbalanced_jax import distributed, validation
 
 
@@ -87,8 +88,7 @@ class RankingMetric(nnx.Metric):
         NaN.
         """
         validation.check_arrays(logits=logits, targets=targets, sample_weight=sample_weight)
-        rule = f"of shape [rows, num_classes] = [N, {self.num_classes}]"
-        checks.require(logits.ndim == 2 and logits.shape[1] == self.num_classes, "logits", rule, tuple(logits.shape))
+        check_logits(logits, self.num_classes)
         checks.floating("logits", logits)
         rows = logits.shape[0]
         weights = jnp.ones(rows) if sample_weight is None else sample_weight

@@ -11,6 +11,7 @@ from jax import Array
 from imbalanced_core import checks
 from imbalanced_core.losses.gated import Gate
 from imbalanced_core.options import check_options
+from imbalanced_core.pool.labels import check_logits
 from imbalanced_core.pool.queue import Queue, emptied
 from imbalanced_jax import validation
 from imbalanced_jax.nnx.module import LossModule, LossState
@@ -141,8 +142,7 @@ class PooledLoss(LossModule):
     def evaluate(self, logits: Array, targets: Array, queue: Queue, **options: Any) -> tuple:
         """(loss, aux) of the pure function with this module's options: reads and writes no state."""
         validation.check_arrays(logits=logits)
-        rule = f"of shape [rows, num_classes] = [N, {self.num_classes}]"
-        checks.require(logits.ndim == 2 and logits.shape[1] == self.num_classes, "logits", rule, tuple(logits.shape))
+        check_logits(logits, self.num_classes)
         options = {"update_queue": self.updates_queue, "gate": self.gate, **options}
         return type(self).loss(logits, targets, queue, **self.options() | options)
 

@@ -17,6 +17,7 @@ from imbalanced_core.losses.operating_point import precision_above, recall_above
 from imbalanced_core.losses.partial_auc import band_auc
 from imbalanced_core.ops.on_torch.compiler import without_autocast
 from imbalanced_core.pool import queue as queues
+from imbalanced_core.pool.labels import check_logits
 from imbalanced_core.pool.queue import Queue
 from imbalanced_core.pool.step import PooledResult, pooled_loss
 from imbalanced_torch import validation
@@ -191,7 +192,7 @@ def ranking_loss(
     rows = {"logits": logits, "targets": targets} | {name: rest.pop(name) for name in ("sample_weight", "iid_mask")}
     validation.check_tensors(**rows)
     shared.check_options(rest)
-    checks.require(logits.ndim == 2 and logits.shape[1] > 0, "logits", "of shape [rows, classes]", tuple(logits.shape))
+    check_logits(logits)
     labels = {name: rest[name] for name in ("ignore_index", "multilabel")}
     checks.batch(readable(targets), readable(rows["sample_weight"]), num_classes=logits.shape[1], **labels)
     if queue is None:

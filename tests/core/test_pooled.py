@@ -324,7 +324,11 @@ WRONG_CALLS = {
         TypeError,
         r"targets must be integer class ids if C > 1, got dtype float64; cast them$",
     ),
-    "logits of one axis": ({"logits": np.zeros(4)}, ValueError, r"logits must be of shape \[rows, classes\]"),
+    "logits of one axis": (
+        {"logits": np.zeros(4)},
+        ValueError,
+        r"logits must be of shape \[rows, classes\] \(for one class pass logits",
+    ),
     "integer logits": ({"logits": np.zeros((4, 2), int)}, TypeError, "logits must be a floating-point array"),
     "queue of other classes": ({"queue": empty(4, 3)}, ValueError, r"queue.logits must be .* got \(4, 3\)"),
     "queue of other targets": ({"queue": empty(4, 2, multilabel=True)}, ValueError, "queue.targets must be"),

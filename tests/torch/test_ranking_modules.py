@@ -206,7 +206,7 @@ def test_other_arrays_and_logits_without_a_class_axis_are_told_what_to_pass():
     logits, targets = torch.randn(4), torch.tensor([0, 1, 0, 1])
     with pytest.raises(TypeError, match=r"got numpy\.ndarray; pass torch\.as_tensor\(targets\)"):
         SmoothAPLoss(1)(logits[:, None], targets.numpy())
-    with pytest.raises(ValueError, match=r"= \[N, 1\] \(pass logits\[:, None\]\), got \(4,\)"):
+    with pytest.raises(ValueError, match=r"= \[N, 1\] \(for one class pass logits\[:, None\]\), got \(4,\)"):
         SmoothAPLoss(1)(logits, targets)
 
 
